@@ -1,0 +1,21 @@
+"""What runs: suites, data sets, the plan, the runner, and what it stored."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from camfaith.benchmark.planning import plan
+    from camfaith.benchmark.runner import run
+    from camfaith.benchmark.store import Result, load
+    from camfaith.benchmark.suite import Suite
+
+# Torch takes seconds to import; `camfaith --help` must not wait for it.
+_WHERE = {"Result": "store", "Suite": "suite", "load": "store", "plan": "planning", "run": "runner"}
+
+__all__ = ["Result", "Suite", "load", "plan", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(f"camfaith.benchmark.{_WHERE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,194 @@
+"""The command `camfaith`: every verb is one function of the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Tells whether a class activation map shows what an image classifier really used.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+SuiteName = Annotated[str, typer.Argument(help="The name of a shipped suite (quick), or a TOML file.")]
+Data = Annotated[str | None, typer.Option(help="The folder that ${data} stands for in the suite.")]
+Limit = Annotated[int | None, typer.Option(help="At most so many samples of each data set.", min=1)]
+
+
+@app.command()
+def run(
+    suite: SuiteName,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; a stopped run in it goes on.")] = None,
+    data: Data = None,
+    limit: Limit = None,
+    methods: Annotated[str | None, typer.Option(help="Comma-separated methods instead of the suite's.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Comma-separated metrics instead of the suite's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    target: Annotated[str | None, typer.Option(help="predicted, label, second, or a class index or name.")] = None,
+    report: Annotated[bool, typer.Option(help="Write the report when the run is done.")] = True,
+) -> None:
+    """Run a suite: scores, curves, maps and a report into one folder."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with _errors(), Progress(*columns, console=console) as bar:
+        task = bar.add_task("loading", total=None)
+        from camfaith.benchmark.runner import run as run_suite
+
+        result = run_suite(
+            suite,
+            out=out,
+            data=data,
+            limit=limit,
+            methods=_listed(methods),
+            metrics=_listed(metrics),
+            seed=seed,
+            target=_number(target),
+            progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
+        )
+    _show(result)
+    if report:
+        _report(result)
+
+
+@app.command()
+def plan(suite: SuiteName, data: Data = None, limit: Limit = None) -> None:
+    """Show what a suite would cost, without running it."""
+    with _errors():
+        from camfaith.benchmark.planning import plan as plan_suite
+        from camfaith.benchmark.suite import Suite
+
+        planned = plan_suite(Suite.of(suite, data=data).changed(limit=limit))
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{suite}: images through the networks")
+    for name in ("model", "data set", "samples", "images", "methods", "once an image", "curves", "forwards", "backwards"):
+        table.add_column(name, justify="left" if name in ("model", "data set") else "right")
+    table.add_column("head passes", justify="right")
+    table.add_column("a batch, MiB", justify="right")
+    for cell in planned.cells:
+        counts = (cell.samples, cell.capture, cell.methods, cell.per_image, cell.per_map, cell.forwards, cell.backwards)
+        numbers = (*(f"{count:,}" for count in (*counts, cell.heads)), f"{cell.batch_mib:,}")
+        table.add_row(cell.model, cell.dataset, *numbers)
+    console = Console()
+    console.print(table)
+    console.print(
+        f"forwards: {planned.forwards:,} (every method and metric on its own: {planned.unshared:,}), "
+        f"backwards: {planned.backwards:,}, head passes: {planned.heads:,}"
+    )
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write, instead of the run's own folder.")] = None,
+) -> None:
+    """Write the HTML page, the tables (CSV, Markdown, LaTeX) and the figures (PDF, SVG, PNG) of a run."""
+    with _errors():
+        from camfaith.benchmark.store import load
+
+        _report(load(run), out)
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[str, typer.Argument(help="methods, metrics, models, datasets or suites.")] = "",
+) -> None:
+    """List the names that may stand in a suite."""
+    with _errors():
+        names = _known_names()
+        if what and what not in names:
+            from camfaith.models.lookup import UnknownName
+
+            raise UnknownName("list", what, names)
+        for kind in [what] if what else names:
+            typer.echo(f"{kind}: {', '.join(names[kind])}")
+
+
+def _known_names() -> dict[str, list[str]]:
+    from importlib.metadata import entry_points
+
+    from camfaith import methods, metrics
+    from camfaith.benchmark import datasets
+    from camfaith.benchmark.suite import shipped_suites
+    from camfaith.models.loading import model_names
+
+    shipped = {
+        "methods": list(methods.SHIPPED),
+        "metrics": list(metrics.SHIPPED),
+        "models": model_names(),
+        "datasets": list(datasets.SHIPPED),
+    }
+    found = {k: names + [p.name for p in entry_points(group=f"camfaith.{k}")] for k, names in shipped.items()}
+    return {**found, "suites": list(shipped_suites())}
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _number(text: str | None) -> str | int | None:
+    return int(text) if text is not None and text.lstrip("-").isdigit() else text
+
+
+def _show(result: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    summary = result.summary()
+    if summary.empty:
+        console.print("no scores: every sample failed; see the errors in scores.parquet or the report")
+        return
+    for (model, dataset), cell in summary[summary["main"]].groupby(["model", "dataset"], sort=False):
+        table = Table(title=f"{model} on {dataset}: mean over images")
+        table.add_column("method")
+        wide = cell.pivot_table(index="method", columns="metric", values="mean", sort=False, aggfunc="first")
+        arrows = cell.drop_duplicates("metric").set_index("metric")["better"].map({"higher": "↑", "lower": "↓"})
+        for metric in wide.columns:
+            table.add_column(f"{metric} {arrows.get(metric, '')}", justify="right")
+        for method, row in wide.iterrows():
+            table.add_row(str(method), *(f"{value:.3f}" if value == value else "–" for value in row))
+        console.print(table)
+    bad = result.scores[result.scores["status"] == "error"]
+    if len(bad):
+        console.print(f"{len(bad)} rows are errors, the first: {bad['error'].iloc[0]}", markup=False)
+
+
+def _report(result: Any, out: Path | None = None) -> None:
+    from camfaith.reports import report as write_report
+
+    typer.echo(f"report: {write_report(result, out=out)}")
+
+
+class _errors:  # noqa: N801 - reads as a word where it is used
+    """Turns the package's own errors into one line and an exit code; anything else keeps its traceback."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            typer.echo("stopped; the same command goes on where this one stopped", err=True)
+            raise typer.Exit(130) from None
+        if isinstance(error, ValueError | OSError) or type(error).__name__ == "RunFolderError":
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+
+
+def main() -> None:
+    """The console command."""
+    app()

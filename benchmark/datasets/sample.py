@@ -1,0 +1,45 @@
+"""What a data set hands out: one picture with what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture and what is known of it.
+
+    `image` is RGB; `mask` (where the evidence is) and `content` (where the picture is not empty) are 8-bit grey
+    pictures of the image's size, 255 inside and 0 outside. `label` is a class index. `cluster` names what samples
+    share that makes them dependent (a patient, a scene).
+    """
+
+    id: str
+    image: Image
+    label: int | None = None
+    mask: Image | None = None
+    content: Image | None = None
+    cluster: str | None = None
+
+
+class SampleError(ValueError):
+    """A sample that cannot be used; the run goes on and says so in that sample's row."""
+
+
+class Dataset(Protocol):
+    """A finite list of samples whose ids are known before any picture is read.
+
+    `dataset[i]` reads sample i and raises `SampleError` where it cannot be used.
+    """
+
+    name: str
+    ids: Sequence[str]
+    class_names: Sequence[str] | None
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...

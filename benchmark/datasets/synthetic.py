@@ -1,0 +1,51 @@
+"""Synthetic fundus photographs as data sets: exact masks, and a version with a planted shortcut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from camfaith.benchmark.datasets.sample import Sample
+from camfaith.models.fundus import GRADES, photograph
+
+
+class Fundus:
+    """`samples` photographs of one split, graded by their lesions; the mask shows the lesions, the content mask the
+    retina. The same for the same `seed`, `split`, `size` and index."""
+
+    name: str = "fundus"
+    tagged: ClassVar[bool] = False
+
+    def __init__(self, *, samples: int = 500, size: int = 96, seed: int = 0, split: str = "test") -> None:
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1, got {samples}")
+        self._size, self._seed, self._split = size, seed, split
+        self.ids: Sequence[str] = [f"{split}-{seed}-{index:05d}" for index in range(samples)]
+        self.labels: Sequence[int | None] = [index % len(GRADES) for index in range(samples)]
+        self.class_names: Sequence[str] | None = GRADES
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        photo = photograph(index, seed=self._seed, split=self._split, size=self._size, tag=self.tagged)
+        evidence = photo.lesions if photo.tag is None else photo.tag
+        return Sample(
+            self.ids[index], Image.fromarray(photo.pixels), photo.grade, _grey(evidence), _grey(photo.content)
+        )
+
+
+class FundusTag(Fundus):
+    """The same photographs with a small tag in the top left corner that gives the grade away; the mask shows the
+    tag."""
+
+    name = "fundus-tag"
+    tagged = True
+
+
+def _grey(mask: NDArray[np.bool_]) -> Image.Image:
+    return Image.fromarray(mask.astype(np.uint8) * 255)

@@ -1,0 +1,243 @@
+"""One batch of samples through every method and metric of a bench; whatever fails costs its own cells alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from camfaith.benchmark.planning import arm_cost, probes_of
+from camfaith.benchmark.reading import Ready, planes
+from camfaith.benchmark.records import Cell, Records
+from camfaith.benchmark.workbench import Arm, Bench, Judge
+from camfaith.metrics import Case, Engine, Maps
+from camfaith.metrics.engine import Answers
+from camfaith.metrics.probes import Channels
+from camfaith.models import Evidence
+from camfaith.models.errors import NotApplicable
+from camfaith.models.maps import is_constant
+
+
+@dataclass
+class Cost:
+    """What a batch cost, and what it did not after all."""
+
+    forwards: int = 0
+    backwards: int = 0
+    heads: int = 0
+    shared: int = 0
+    """Planned forwards that equal orders of pixels saved."""
+    failed: int = 0
+    """Planned forwards that were not made because a method gave no map."""
+    model_seconds: float = 0.0
+
+    def add(self, other: Cost) -> None:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+@dataclass
+class _Explained:
+    """One method's maps for the images it could explain, and what is to be said of the others."""
+
+    rows: list[int] = field(default_factory=list)
+    raw: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
+    failures: dict[int, tuple[str, str]] = field(default_factory=dict)
+    contributions: Tensor | None = None
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)
+
+
+def judge(bench: Bench, engine: Engine, samples: Sequence[Ready], records: Records) -> Cost:
+    """Judge samples of one size; rows, curves, maps and pictures go into `records`."""
+    cost = Cost()
+    began = time.perf_counter()
+    evidence = _capture(bench, samples)
+    cost.model_seconds += time.perf_counter() - began
+    cost.forwards += len(samples)
+    cost.backwards += len(samples) if bench.gradients and bench.layers else 0
+    cells = [Cell(bench.model, bench.data, s.id, s.cluster, s.label, int(t)) for s, t in zip(samples, evidence.targets)]  # noqa: B905
+    records.pictures(cells, samples)
+    case = Case(
+        evidence.images,
+        evidence.targets,
+        evidence.logits,
+        evidence.seeds,
+        evidence.masks,
+        planes((s.content for s in samples), _size(evidence)),
+    )
+    explained = {arm.label: _explain(bench, arm, evidence, cost) for arm in bench.arms}
+    maps = {arm.label: _maps(case, arm, explained[arm.label]) for arm in bench.arms if explained[arm.label].rows}
+    before = (engine.meter.forwards, engine.meter.heads, engine.meter.shared, engine.meter.seconds)
+    wanted = {arm.label: (maps[arm.label], probes_of(bench, arm, case.pixels)) for arm in bench.arms if arm.label in maps}
+    answers = engine.answer(case, wanted)
+    cost.forwards += engine.meter.forwards - before[0]
+    cost.heads += engine.meter.heads - before[1]
+    cost.shared += engine.meter.shared - before[2]
+    cost.model_seconds += engine.meter.seconds - before[3]
+    cost.failed += _not_asked(bench, explained, case, engine)
+    for arm in bench.arms:
+        found = explained[arm.label]
+        _record_failures(bench, arm, found, cells, records)
+        if found.rows:
+            _record(bench, arm, found, maps[arm.label], answers[arm.label], cells, records)
+    return cost
+
+
+def _size(evidence: Evidence) -> tuple[int, int]:
+    return evidence.images.shape[-2], evidence.images.shape[-1]
+
+
+def _capture(bench: Bench, samples: Sequence[Ready]) -> Evidence:
+    images = torch.stack([sample.image for sample in samples])
+    masks = planes((sample.mask for sample in samples), (images.shape[-2], images.shape[-1]))
+    target = bench.target
+
+    def choose(logits: Tensor) -> Tensor:
+        if target == "label":
+            return torch.tensor([sample.label for sample in samples])
+        if target == "second":
+            return logits.topk(2, dim=1).indices[:, 1]
+        return logits.argmax(1) if target == "predicted" else torch.full((len(logits),), int(target))
+
+    return bench.classifier.evidence(
+        images,
+        choose,
+        bench.layers,
+        gradients=bench.gradients,
+        seeds=torch.tensor([sample.seed for sample in samples]),
+        masks=None if masks is None else masks.to(bench.classifier.device),
+    )
+
+
+def _explain(bench: Bench, arm: Arm, evidence: Evidence, cost: Cost) -> _Explained:
+    """The method's maps; where it fails on the batch, it is asked image by image, so that the others keep theirs."""
+    found = _Explained()
+    began = time.perf_counter()
+    own = arm_cost(arm, *_size(evidence))
+    try:
+        _accept(found, range(len(evidence)), _checked(arm, bench, evidence))
+        cost.forwards += len(evidence) * own.forwards
+        cost.backwards += len(evidence) * own.backwards
+    except Exception:
+        for row in range(len(evidence)):
+            try:
+                _accept(found, [row], _checked(arm, bench, evidence.select([row])))
+                cost.forwards += own.forwards
+                cost.backwards += own.backwards
+            except NotApplicable as error:
+                found.failures[row] = ("undefined", str(error))
+                cost.failed += own.forwards
+            except Exception as error:
+                found.failures[row] = ("error", f"{type(error).__name__}: {error}")
+                cost.failed += own.forwards
+    found.seconds = (time.perf_counter() - began) / len(evidence)
+    if own.forwards:
+        cost.model_seconds += time.perf_counter() - began
+    if found.rows:
+        part = evidence.select(found.rows)
+        for name in ("contributions", "diagnostics"):
+            if callable(getattr(arm.explainer, name, None)):
+                setattr(found, name, getattr(arm.explainer, name)(part))
+    return found
+
+
+def _checked(arm: Arm, bench: Bench, evidence: Evidence) -> Tensor:
+    raw = arm.explainer.explain(evidence, bench.classifier)
+    if not isinstance(raw, Tensor) or raw.ndim != 3 or len(raw) != len(evidence):
+        got = "×".join(map(str, raw.shape)) if isinstance(raw, Tensor) else type(raw).__name__
+        raise ValueError(f"{arm.label} must give maps of shape {len(evidence)}×h×w, got {got}")
+    if not raw.is_floating_point():
+        raise ValueError(f"{arm.label} must give floating-point maps, got {raw.dtype}")
+    return raw.detach().to(evidence.images.device)
+
+
+def _accept(found: _Explained, rows: Sequence[int], raw: Tensor) -> None:
+    for row, image_map in zip(rows, raw, strict=True):
+        if torch.isfinite(image_map).all():
+            found.rows.append(row)
+            found.raw.append(image_map)
+        else:
+            bad = int((~torch.isfinite(image_map)).sum())
+            found.failures[row] = ("error", f"the map holds NaN or infinite values in {bad} of {image_map.numel()} cells")
+
+
+def _maps(case: Case, arm: Arm, found: _Explained) -> Maps:
+    every = len(found.rows) == len(case)
+    return Maps(
+        torch.stack(found.raw),
+        case if every else case.select(found.rows),
+        rectified=arm.rectified,
+        layer=arm.layer,
+        contributions=found.contributions,
+        rows=None if every else found.rows,
+    )
+
+
+def _not_asked(bench: Bench, explained: dict[str, _Explained], case: Case, engine: Engine) -> int:
+    """Planned forwards that were not made: the curves of images without a map, and what nobody else asked for."""
+    missing = 0
+    planned = {p for arm in bench.arms for p in probes_of(bench, arm, case.pixels) if not p.per_map}
+    for arm in bench.arms:
+        without = len(case) - len(explained[arm.label].rows)
+        missing += without * sum(p.count(case.pixels) for p in probes_of(bench, arm, case.pixels) if p.per_map)  # type: ignore[union-attr]
+    for probe in planned:
+        arms = [arm for arm in bench.arms if probe in probes_of(bench, arm, case.pixels)]
+        if isinstance(probe, Channels):
+            continue
+        covered = {row for arm in arms for row in explained[arm.label].rows}
+        missing += (len(case) - len(covered)) * probe.count(case.pixels)
+    return missing
+
+
+def _record_failures(bench: Bench, arm: Arm, found: _Explained, cells: Sequence[Cell], records: Records) -> None:
+    for row, (status, error) in found.failures.items():
+        for judge_ in bench.judges:
+            records.score(cells[row], arm, judge_, judge_.metric.main, float("nan"), status, error, found.seconds, 0)
+
+
+def _record(
+    bench: Bench, arm: Arm, found: _Explained, maps: Maps, answers: Answers, cells: Sequence[Cell], records: Records
+) -> None:
+    kept = [cells[row] for row in found.rows]
+    records.maps(kept, arm, maps.raw)
+    flat = is_constant(maps.saliency).tolist()
+    for column, values in found.diagnostics.items():
+        for cell, value in zip(kept, values.tolist(), strict=True):
+            records.score(cell, arm, None, column, value, "ok", "", found.seconds, 0)
+    for judge_ in bench.judges:
+        asked = judge_.metric.probes(arm.layer, maps.case.pixels)
+        forwards = sum(0 if isinstance(p, Channels) else p.count(maps.case.pixels) for p in asked)
+        try:
+            columns = judge_.metric.judge(maps.case, maps, answers)
+            line = judge_.metric.line_of(maps.case, maps, answers) if hasattr(judge_.metric, "line_of") else None
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            for cell in kept:
+                records.score(cell, arm, judge_, judge_.metric.main, float("nan"), "error", text, found.seconds, forwards)
+            continue
+        broken = _non_finite(answers, asked, len(kept))
+        for column, values in columns.items():
+            for place, (cell, value) in enumerate(zip(kept, values.tolist(), strict=True)):
+                status, error = _status(judge_, value, flat[place], broken[place])
+                records.score(cell, arm, judge_, column, value, status, error, found.seconds, forwards)
+        if line is not None:
+            records.line(kept, arm, judge_, line)
+
+
+def _non_finite(answers: Answers, asked: Sequence[object], count: int) -> list[bool]:
+    broken = torch.zeros(count, dtype=torch.bool)
+    for probe in asked:
+        broken |= ~torch.isfinite(answers[probe].logit).all(1)  # type: ignore[index]
+    return broken.tolist()
+
+
+def _status(judge_: Judge, value: float, flat: bool, broken: bool) -> tuple[str, str]:
+    if broken:
+        return "error", "the model gave NaN or infinite logits on an altered image"
+    if value != value:
+        return "undefined", judge_.metric.undefined
+    return ("constant", "the map is constant: ties were drawn by lot") if flat else ("ok", "")

@@ -1,0 +1,170 @@
+"""Running a suite: plan, judge part by part, store, resume."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from camfaith.benchmark import provenance
+from camfaith.benchmark.judging import Cost, judge
+from camfaith.benchmark.planning import Plan, plan_benches
+from camfaith.benchmark.reading import Complaint, Ready, read, same_size
+from camfaith.benchmark.records import Records
+from camfaith.benchmark.store import Result, RunFolder, RunFolderError
+from camfaith.benchmark.suite import Suite, digest
+from camfaith.benchmark.workbench import Bench, open_benches
+from camfaith.metrics import Engine
+from camfaith.models import Classifier
+
+Progress = Callable[[int, int, str], None]
+"""Called with the samples done, the samples in all, and what is being judged."""
+
+
+def run(
+    suite: Suite | Mapping[str, Any] | str | Path,
+    *,
+    out: str | Path | None = None,
+    methods: Sequence[Any] | None = None,
+    metrics: Sequence[Any] | None = None,
+    models: Sequence[Any] | None = None,
+    datasets: Sequence[Any] | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    target: str | int | None = None,
+    data: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Run a suite and store everything in the folder `out` (a new one below `runs/` where None).
+
+    `suite` is a shipped name, a TOML file, a mapping like one, or a `Suite`; the keywords replace parts of it. Methods,
+    metrics and data sets are names or tables, models are names, tables, or networks (a `Classifier` or `nn.Module`).
+    A run into the folder of the same suite, models and data goes on where it stopped and ends with the same numbers.
+
+    Raises before anything is run: `SuiteError`, `UnknownName`, `LayerError`, `RunFolderError` (another suite's folder,
+    or one that is being written). What fails later costs its own rows. `OSError` where results cannot be written.
+    """
+    given = {m.name: m for m in map(_classifier, models or ()) if m is not None}
+    names = None if models is None else [m if _classifier(m) is None else {"name": _named(m)} for m in models]
+    chosen = Suite.of(suite, data=data).changed(
+        methods=methods, metrics=metrics, models=names, datasets=datasets, limit=limit, seed=seed, target=target
+    )
+    benches = open_benches(chosen, given)
+    folder = RunFolder(out if out is not None else _new_folder(chosen.suite.name))
+    with folder.writing():
+        info = _start(folder, chosen, benches, plan_benches(benches, chosen.suite.batch_size))
+        began, cost = time.perf_counter(), Cost()
+        try:
+            _judge_all(folder, chosen, benches, info["run"], cost, progress)
+            info["status"] = "complete"
+        finally:
+            info["cost"] = _added(info.get("cost", {}), cost, time.perf_counter() - began)
+            folder.write_info(info)
+    return Result(folder.path)
+
+
+def _classifier(model: Any) -> Classifier | None:
+    return Classifier.of(model) if isinstance(model, nn.Module) else None
+
+
+def _named(model: nn.Module) -> str:
+    return model.name if isinstance(model, Classifier) else type(model).__name__
+
+
+def _new_folder(name: str) -> Path:
+    return Path("runs") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+
+
+def _start(folder: RunFolder, suite: Suite, benches: Sequence[Bench], plan: Plan) -> dict[str, Any]:
+    """The run's `run.json`: new, or that of the run which goes on."""
+    described = provenance.describe(benches)
+    same = {
+        "suite": suite.key,
+        "models": [m["weights_sha256"] for m in described["models"]],
+        "datasets": [d["ids_hash"] for d in described["datasets"]],
+    }
+    if folder.exists():
+        info = folder.info
+        for what, value in same.items():
+            if info.get("identity", {}).get(what) != value:
+                raise RunFolderError(
+                    f"{folder.path} holds a run of {'another suite' if what == 'suite' else f'other {what}'} "
+                    f"({info.get('suite', {}).get('name', 'unknown')!r}); give another folder, or remove that one"
+                )
+        return info
+    info = {
+        "run": digest([same, datetime.now(UTC).isoformat()]),
+        "status": "running",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "suite": suite.model_dump(mode="json")["suite"],
+        "resolved": suite.model_dump(mode="json"),
+        "identity": same,
+        "versions": provenance.versions(),
+        "git": provenance.git_state(),
+        "device": provenance.device_of(benches[0]),
+        **described,
+        "plan": plan.as_dict(),
+    }
+    folder.write_info(info)
+    return info
+
+
+def _judge_all(
+    folder: RunFolder, suite: Suite, benches: Sequence[Bench], run_id: str, cost: Cost, progress: Progress | None
+) -> None:
+    total, done = sum(len(bench.dataset) for bench in benches), 0
+    for bench in benches:
+        engine = Engine(bench.classifier, suite.suite.batch_size)
+        for start in range(0, len(bench.dataset), suite.suite.chunk):
+            indices = range(start, min(start + suite.suite.chunk, len(bench.dataset)))
+            if progress:
+                progress(done, total, f"{bench.model} on {bench.data}")
+            key = part_key(bench, start)
+            if not folder.has_part(key):
+                records = Records(run_id, str(suite.suite.target))
+                cost.add(_judge_part(bench, engine, indices, suite.suite.seed, records))
+                folder.write_part(key, records.tables())
+            done += len(indices)
+    if progress:
+        progress(done, total, "done")
+
+
+def _judge_part(bench: Bench, engine: Engine, indices: range, seed: int, records: Records) -> Cost:
+    cost = Cost()
+    ready, complaints = read(bench, indices, seed, bench.classes)
+    for complaint in complaints:
+        records.complaint(bench.model, bench.data, complaint)
+    for group in same_size(ready):
+        _judge_group(bench, engine, group, records, cost)
+    return cost
+
+
+def _judge_group(bench: Bench, engine: Engine, group: Sequence[Ready], records: Records, cost: Cost) -> None:
+    """Judge samples together; where the model cannot take one of them, each alone, so that it costs its own rows."""
+    try:
+        cost.add(judge(bench, engine, group, records))
+    except (ValueError, RuntimeError, FloatingPointError) as error:
+        if len(group) > 1:
+            for sample in group:
+                _judge_group(bench, engine, [sample], records, cost)
+        else:
+            complaint = Complaint(group[0].id, f"{type(error).__name__}: {error}")
+            records.complaint(bench.model, bench.data, complaint)
+
+
+def part_key(bench: Bench, start: int) -> str:
+    """The name of a part's folder: safe on every file system, and different for different models and data."""
+    names = f"{bench.model}\0{bench.data}"
+    readable = "".join(c if c.isalnum() or c in "-." else "_" for c in f"{bench.model}--{bench.data}")[:80]
+    return f"{readable}-{hashlib.sha256(names.encode()).hexdigest()[:8]}-{start:07d}"
+
+
+def _added(before: Mapping[str, Any], cost: Cost, seconds: float) -> dict[str, Any]:
+    now = {"wall_seconds": seconds, **asdict(cost)}
+    return {key: round(before.get(key, 0) + value, 3) for key, value in now.items()}

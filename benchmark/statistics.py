@@ -1,0 +1,265 @@
+"""Means with their uncertainty, ranks, and differences from the random control: one row per cell of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+Floats = NDArray[np.float64]
+
+CELL = ["model", "dataset", "method", "metric", "column"]
+USED = ("ok", "constant")
+COUNTED = {"constant": "constant", "undefined": "undefined", "error": "errors"}
+SUMMARY_COLUMNS = (
+    *("model", "dataset", "method", "control", "metric", "column", "better", "main"),
+    *("mean", "low", "high", "n", "constant", "undefined", "errors", "rank"),
+    *("difference", "difference_low", "difference_high"),
+)
+SCALE_COLUMNS = ("model", "dataset", "method", "control", "metric", "beta", "residual", "n")
+
+
+class Interval(NamedTuple):
+    """Per row: the mean of the finite values, its confidence limits, and how many values there were."""
+
+    mean: Floats
+    low: Floats
+    high: Floats
+    n: NDArray[np.int64]
+
+
+def summarise(
+    scores: pd.DataFrame, info: Mapping[str, Any], *, level: float = 0.95, resamples: int = 4999, seed: int = 0
+) -> pd.DataFrame:
+    """One row per model × data set × method × metric × column; `SUMMARY_COLUMNS` are its columns.
+
+    `mean`, `low`, `high`: the mean over samples with its BCa bootstrap interval, by cluster where samples have one;
+    `n`: the finite values in it. `constant`, `undefined`, `errors`: samples counted apart (those of constant maps
+    are in the mean where they have a value). `rank`: 1 = best mean among the methods that are no controls; means equal
+    to six digits share the mean rank. `difference`: the paired difference from the random control on common samples,
+    positive where the method is better.
+    """
+    cells = _cells(scores, info)
+    parts = []
+    for (model, dataset), block in cells.groupby(["model", "dataset"], sort=False):
+        found = scores[(scores["model"] == model) & (scores["dataset"] == dataset)]
+        parts.append(_block(block, found, _random_control(info), level, resamples, seed))
+    if not parts:
+        return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
+    return _count(pd.concat(parts, ignore_index=True), scores)[list(SUMMARY_COLUMNS)]
+
+
+def mean_ranks(summary: pd.DataFrame) -> pd.DataFrame:
+    """Per method and main column: the mean rank over model × data set blocks, and in how many blocks it has one."""
+    ranked = summary[summary["main"].astype(bool) & summary["rank"].notna()]
+    grouped = ranked.groupby(["method", "metric", "column"], sort=False)["rank"]
+    return grouped.agg(rank="mean", blocks="size").reset_index()
+
+
+def conservation_scale(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
+    """The best single scale factor of each method's maps, β = argmin Σ(S − βΣM)² over images, and what it leaves:
+    `residual`, the mean of |S − βΣM| / |S|. S is the logit, ΣM the sum of the raw map."""
+    labels = {m["label"] for m in info.get("metrics", ()) if m.get("name") == "conservation"} or {"conservation"}
+    kept = scores[scores["metric"].isin(labels) & scores["column"].isin(["map_sum", "logit"])]
+    kept = kept[kept["status"].isin(USED)]
+    keys = ["model", "dataset", "method", "metric"]
+    wide = kept.pivot_table(index=[*keys, "sample"], columns="column", values="value", aggfunc="last", sort=False)
+    if not {"map_sum", "logit"} <= set(wide.columns):
+        return pd.DataFrame(columns=list(SCALE_COLUMNS))
+    wide = wide[np.isfinite(wide).all(axis=1)]
+    controls, rows = _controls(info), []
+    for key, group in wide.groupby(level=keys, sort=False):
+        logit, total = group["logit"].to_numpy(float), group["map_sum"].to_numpy(float)
+        square = float(total @ total)
+        beta = float(logit @ total) / square if square > 0 else np.nan
+        sized = logit != 0
+        left = np.abs(logit - beta * total)[sized] / np.abs(logit[sized])
+        residual = float(left.mean()) if len(left) else np.nan
+        rows.append((*key[:3], controls.get(key[2], False), key[3], beta, residual, len(group)))
+    return pd.DataFrame(rows, columns=list(SCALE_COLUMNS))
+
+
+def mean_interval(
+    values: Floats, units: Sequence[Any] | None = None, *, level: float = 0.95, resamples: int = 4999, seed: int = 0
+) -> Interval:
+    """Means over the finite values of each row (rows × samples) with BCa bootstrap limits (Efron 1987).
+
+    `units` names what is resampled whole, one entry per sample (default: each sample for itself); the mean of a
+    resample is over its samples. Rows of as many units share their resamples, which depend on `seed` and that number
+    alone. One value, or equal values, have limits at the mean; several values of one single unit have none (NaN).
+    """
+    values = np.atleast_2d(np.asarray(values, float))
+    finite = np.isfinite(values)
+    n = finite.sum(1)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(finite, values, 0).sum(1) / np.where(n > 0, n, np.nan)
+    deviations = np.where(finite, values - mean[:, None], 0)
+    sums, counts = _by_unit(deviations, finite, units)
+    spread = np.abs(deviations).max(1, initial=0)
+    varies = spread > 1e-12 * np.abs(mean)
+    held = (counts > 0).sum(1)
+    low, high = np.where(varies, np.nan, mean), np.where(varies, np.nan, mean)
+    for size in np.unique(held[varies & (held > 1)]):
+        rows = np.flatnonzero(varies & (held == size))
+        order = np.argsort(counts[rows] == 0, axis=1, kind="stable")[:, :size]
+        limits = _bca(
+            np.take_along_axis(sums[rows], order, 1),
+            np.take_along_axis(counts[rows], order, 1),
+            _resamples(int(size), resamples, seed),
+            level,
+        )
+        low[rows], high[rows] = mean[rows] + limits[0], mean[rows] + limits[1]
+    return Interval(mean, low, high, n.astype(np.int64))
+
+
+def _bca(sums: Floats, counts: Floats, resamples: Floats, level: float) -> Floats:
+    """Limits of Σ/n for rows of units that hold `counts` samples with these `sums` of deviations from the mean."""
+    drawn = sums @ resamples
+    drawn /= counts @ resamples if (counts != 1).any() else sums.shape[1]
+    drawn.sort(axis=1)
+    total = drawn.shape[1]
+    # Rounding must not decide on which side of the mean a resample with that very mean falls.
+    close = 1e-12 * np.abs(sums).max(1, keepdims=True)
+    below, not_above = (drawn < -close).sum(1), (drawn <= close).sum(1)
+    bias = ndtri(np.clip((below + not_above) / (2 * total), 0.5 / total, 1 - 0.5 / total))
+    without = -sums / (counts.sum(1, keepdims=True) - counts)
+    without = without.mean(1, keepdims=True) - without
+    cubes, squares = (without**3).sum(1), (without**2).sum(1)
+    skew = np.divide(cubes, 6 * squares**1.5, out=np.zeros_like(cubes), where=squares > 0)
+    limits = []
+    for z in (ndtri((1 - level) / 2), ndtri((1 + level) / 2)):
+        share = ndtr(bias + (bias + z) / (1 - skew * (bias + z)))
+        place = np.clip(share, 0, 1) * (total - 1)
+        left = np.floor(place).astype(int)
+        ends = np.take_along_axis(drawn, np.stack([left, np.minimum(left + 1, total - 1)], 1), 1)
+        limits.append(ends[:, 0] + (place - left) * (ends[:, 1] - ends[:, 0]))
+    return np.stack(limits)
+
+
+def _resamples(units: int, count: int, seed: int) -> Floats:
+    """How often each unit is drawn in each resample: units × count."""
+    drawn = np.random.default_rng([seed, units]).integers(units, size=(count, units))
+    drawn += np.arange(count)[:, None] * units
+    return np.bincount(drawn.ravel(), minlength=count * units).reshape(count, units).T.astype(float)
+
+
+def _by_unit(values: Floats, finite: NDArray[np.bool_], units: Sequence[Any] | None) -> tuple[Floats, Floats]:
+    if units is None:
+        return values, finite.astype(float)
+    codes, names = pd.factorize(np.asarray(units, dtype=object))
+    if len(names) == len(codes):
+        return values, finite.astype(float)
+    member = np.zeros((len(codes), len(names)))
+    member[np.arange(len(codes)), codes] = 1
+    return values @ member, finite @ member
+
+
+def _block(
+    cells: pd.DataFrame, scores: pd.DataFrame, random: str | None, level: float, resamples: int, seed: int
+) -> pd.DataFrame:
+    """The cells of one model and data set with means, ranks and differences."""
+    cells = cells.reset_index(drop=True)
+    used = scores[scores["status"].isin(USED)].drop_duplicates(["sample", "method", "metric", "column"], keep="last")
+    samples, units = _units(used)
+    names = ["method", "metric", "column"]
+    place = pd.MultiIndex.from_frame(cells[names])
+    row = place.get_indexer(pd.MultiIndex.from_frame(used[names]))
+    values = np.full((len(cells), len(samples)), np.nan)
+    values[row, samples.get_indexer(used["sample"])] = used["value"].to_numpy(float)
+    sign = cells["better"].map({"higher": 1.0, "lower": -1.0}).to_numpy(float)
+    options = {"level": level, "resamples": resamples, "seed": seed}
+    whole = mean_interval(values, units, **options)
+    cells["mean"], cells["low"], cells["high"], cells["n"] = whole
+    cells["rank"] = _ranks(cells, sign)
+    beside = place.get_indexer(pd.MultiIndex.from_frame(cells[names].assign(method=random)))
+    apart = np.where((beside >= 0) & (cells["method"] != random), sign, np.nan)
+    difference = mean_interval(apart[:, None] * (values - values[beside]), units, **options)
+    cells["difference"], cells["difference_low"], cells["difference_high"] = difference[:3]
+    return cells
+
+
+def _units(scores: pd.DataFrame) -> tuple[pd.Index, list[Any] | None]:
+    """The samples, and what each belongs to; None where every sample stands for itself."""
+    known = scores.drop_duplicates("sample")
+    samples = pd.Index(known["sample"])
+    given = [None if pd.isna(c) or c == "" else c for c in known["cluster"]]
+    if all(c is None for c in given):
+        return samples, None
+    return samples, [("sample", s) if c is None else ("cluster", c) for s, c in zip(samples, given, strict=True)]
+
+
+def _ranks(cells: pd.DataFrame, sign: Floats) -> pd.Series:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = cells["mean"].to_numpy(float)
+        digits = 10.0 ** (5 - np.floor(np.log10(np.abs(mean))))
+        rounded = np.where(np.abs(mean) < 1e-9, 0 * mean, np.round(mean * digits) / digits)
+    entrant = pd.Series(np.where(cells["control"], np.nan, -sign * rounded), index=cells.index)
+    return entrant.groupby([cells["metric"], cells["column"]]).rank(method="average")
+
+
+def _cells(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
+    """Every cell that has rows, and for each block that has any, every method × judging column, in the run's order."""
+    metrics = {m["label"]: m for m in info.get("metrics", ())}
+    rows = scores[CELL].drop_duplicates()
+    rows = rows[(rows.notna() & (rows != "")).all(axis=1)]
+    blocks = scores[["model", "dataset"]].drop_duplicates()
+    blocks = blocks[(blocks.notna() & (blocks != "")).all(axis=1)]
+    asked = [(m, c) for m, known in metrics.items() for c in dict.fromkeys([known.get("main"), *known["better"]]) if c]
+    grid = blocks.merge(pd.DataFrame({"method": list(_controls(info))}, dtype=object), how="cross")
+    grid = grid.merge(pd.DataFrame(asked, columns=["metric", "column"], dtype=object), how="cross")
+    cells = pd.concat([grid, rows], ignore_index=True).drop_duplicates()
+    cells["control"] = cells["method"].map(_controls(info)).eq(True)
+    of = [(metrics.get(m, {}), c) for m, c in zip(cells["metric"], cells["column"], strict=True)]
+    cells["better"] = pd.Series([m.get("better", {}).get(c) for m, c in of], index=cells.index, dtype=object)
+    cells["main"] = [m.get("main") == c for m, c in of]
+    orders = {
+        "model": [m["name"] for m in info.get("models", ())],
+        "dataset": [d["name"] for d in info.get("datasets", ())],
+        "method": list(_controls(info)),
+        "metric": list(metrics),
+        "column": [c for _, c in asked],
+    }
+    places = {name: _places(cells[name], order) for name, order in orders.items()}
+    cells["main_first"] = ~cells["main"]
+    cells = cells.assign(**{f"{name}_place": place for name, place in places.items()})
+    by = ["model_place", "dataset_place", "method_place", "metric_place", "main_first", "column_place"]
+    return cells.sort_values(by, kind="stable")[[*CELL, "control", "better", "main"]]
+
+
+def _places(names: pd.Series, order: Sequence[str]) -> pd.Series:
+    """Where each name stands: as in `order`, then as first seen."""
+    known = {name: place for place, name in enumerate(dict.fromkeys([*order, *names.unique()]))}
+    return names.map(known)
+
+
+def _count(cells: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Samples that are constant, undefined or failed, per cell. A row that leaves a name blank is about all of them:
+    a picture that cannot be read fails for every method and metric."""
+    odd = scores[scores["status"].isin(list(COUNTED))]
+    odd = odd.assign(**{name: odd[name].fillna("") for name in CELL}).drop_duplicates([*CELL, "sample", "status"])
+    sizes = odd.groupby([*CELL, "status"], sort=False).size()
+    blank = sizes.index.to_frame(index=False)[CELL].eq("").any(axis=1).to_numpy(bool)
+    exact = sizes[~blank].unstack("status", fill_value=0) if (~blank).any() else pd.DataFrame()
+    index = pd.MultiIndex.from_frame(cells[CELL])
+    for status, column in COUNTED.items():
+        found = exact[status].reindex(index, fill_value=0).to_numpy(int) if status in exact else 0
+        cells[column] = found + np.zeros(len(cells), int)
+    for key, size in sizes[blank].items():
+        named = [(name, value) for name, value in zip(CELL, key, strict=False) if value != ""]
+        about = np.logical_and.reduce([np.ones(len(cells), bool), *(cells[n].eq(v).to_numpy() for n, v in named)])
+        cells.loc[about, COUNTED[key[-1]]] += size
+    return cells
+
+
+def _controls(info: Mapping[str, Any]) -> dict[str, bool]:
+    return {m["label"]: bool(m.get("control", False)) for m in info.get("methods", ())}
+
+
+def _random_control(info: Mapping[str, Any]) -> str | None:
+    """The label of the first random control of the run."""
+    found = [m["label"] for m in info.get("methods", ()) if m.get("control") and m.get("name") == "random"]
+    return found[0] if found else None

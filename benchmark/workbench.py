@@ -1,0 +1,250 @@
+"""A suite's names turned into things: models, data sets, methods bound to models, metrics; tried on one image."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from camfaith import methods, metrics
+from camfaith.benchmark import datasets
+from camfaith.benchmark.datasets import Dataset, SampleError
+from camfaith.benchmark.suite import DatasetEntry, Entry, MethodEntry, ModelEntry, Suite, SuiteError, digest, labels
+from camfaith.metrics.base import Metric
+from camfaith.models import Classifier, LayerError, UnknownName, load, survey
+from camfaith.models.layers import Layer, last_spatial_layer
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method bound to a model, under the label that stands in the tables."""
+
+    label: str
+    name: str
+    key: str
+    parameters: Mapping[str, Any]
+    explainer: Any
+    needs_layer: bool
+    needs_gradients: bool
+    layer: str | None
+    """The layer that its maps account for; None for maps of the input."""
+
+    @property
+    def control(self) -> bool:
+        return bool(getattr(self.explainer, "control", False))
+
+    @property
+    def rectified(self) -> bool:
+        return bool(getattr(self.explainer, "rectified", False))
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A metric under the label that stands in the tables."""
+
+    label: str
+    name: str
+    key: str
+    parameters: Mapping[str, Any]
+    metric: Metric
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One model on one data set, with the methods and metrics that meet there."""
+
+    model: str
+    data: str
+    classifier: Classifier
+    dataset: Dataset
+    arms: Sequence[Arm]
+    judges: Sequence[Judge]
+    target: str | int
+    layer: str | None
+    survey: Sequence[Layer]
+    image: Tensor
+    """The image that everything was tried on, 1×3×H×W."""
+    classes: int
+
+    @property
+    def layers(self) -> list[str]:
+        """The union of the layers that the methods need, none of them twice."""
+        wanted = (arm.explainer.layer for arm in self.arms if arm.needs_layer)
+        return list(dict.fromkeys(layer for layer in wanted if layer))
+
+    @property
+    def target_class(self) -> int | None:
+        """The class that is explained, where it is the same for all images."""
+        return self.target if isinstance(self.target, int) else None
+
+    @property
+    def gradients(self) -> bool:
+        return any(arm.needs_gradients for arm in self.arms)
+
+
+def open_benches(suite: Suite, given: Mapping[str, Classifier] | None = None) -> list[Bench]:
+    """Every model × data set of the suite. `given` holds models that are there already, by name.
+
+    Raises `SuiteError`, `UnknownName`, `LayerError`, `FileNotFoundError` before anything is run.
+    """
+    judges = open_judges(suite.suite.metrics)
+    data = {entry.label or entry.name: _open_dataset(entry, suite.suite.seed) for entry in suite.dataset}
+    benches = []
+    for entry in suite.model:
+        classifier = (given or {}).get(entry.name) or _open_model(entry, suite.suite.device)
+        for label, dataset in data.items():
+            benches.append(_open_bench(suite, entry, classifier, label, dataset, judges))
+    return benches
+
+
+def _open_model(entry: ModelEntry, device: str) -> Classifier:
+    settings = entry.model_dump(exclude={"name", "label", "classes"})
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return load(entry.name, class_names=entry.class_names, **settings).to(chosen)
+
+
+def _open_dataset(entry: DatasetEntry, seed: int) -> Dataset:
+    found = _make(f"data set {entry.name!r}", datasets.find(entry.name), entry.settings)
+    if len(found) == 0:
+        raise SuiteError(f"data set {entry.name!r} is empty; give one with at least one sample")
+    return datasets.subset(found, entry.limit, seed)
+
+
+def open_judges(entries: Sequence[Entry]) -> list[Judge]:
+    """The metrics of a suite."""
+    judges = []
+    for label, entry in zip(labels(entries), entries, strict=True):
+        kind = metrics.find(entry.name)
+        metric = _make(f"metric {entry.name!r}", kind, entry.settings)
+        if not callable(getattr(metric, "judge", None)) or not callable(getattr(metric, "probes", None)):
+            raise SuiteError(f"metric {entry.name!r} has no probes(layer, pixels) and judge(case, maps, answers)")
+        parameters = _parameters(kind, entry.settings)
+        judges.append(Judge(label, entry.name, _key(entry.name, kind, parameters), parameters, metric))
+    return judges
+
+
+def _open_bench(
+    suite: Suite, entry: ModelEntry, classifier: Classifier, data: str, dataset: Dataset, judges: Sequence[Judge]
+) -> Bench:
+    model = entry.label or entry.name
+    image = classifier.place(_first_image(classifier, dataset, data))
+    try:
+        layers = survey(classifier, image)
+        classes = classifier.scores(image).shape[1]
+        arms = [_open_arm(label, e, classifier, layers) for label, e in _labelled(suite.suite.methods)]
+        bench = Bench(
+            model=model,
+            data=data,
+            classifier=classifier,
+            dataset=dataset,
+            arms=arms,
+            judges=judges,
+            target=_target(suite.suite.target, classifier, dataset),
+            layer=_common_layer(arms),
+            survey=layers,
+            image=image,
+            classes=classes,
+        )
+        classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
+    except (LayerError, UnknownName, TypeError, FloatingPointError, SuiteError) as error:
+        raise type(error)(f"model {model!r}: {error}") if _rewordable(error) else error from None
+    return bench
+
+
+def _rewordable(error: Exception) -> bool:
+    return not isinstance(error, UnknownName)
+
+
+def _labelled(entries: Sequence[MethodEntry]) -> list[tuple[str, MethodEntry]]:
+    return list(zip(labels(entries), entries, strict=True))
+
+
+def _common_layer(arms: Sequence[Arm]) -> str | None:
+    found = [arm.explainer.layer for arm in arms if arm.needs_layer]
+    return found[0] if found else None
+
+
+def _first_image(classifier: Classifier, dataset: Dataset, label: str) -> Tensor:
+    first: SampleError | None = None
+    for index in range(len(dataset)):
+        try:
+            return classifier.prepare(dataset[index].image)
+        except SampleError as error:
+            first = first or error
+    raise SuiteError(f"data set {label!r}: not one of its {len(dataset)} samples can be read; the first: {first}")
+
+
+def _open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Sequence[Layer]) -> Arm:
+    kind = methods.find(entry.name)
+    needs_layer = bool(getattr(kind, "needs_layer", True))
+    layer = entry.layer or classifier.layer
+    if layer is None and needs_layer:
+        layer = last_spatial_layer(list(layers))
+    explainer = _make(f"method {entry.name!r}", lambda **k: kind(classifier, layer, **k), entry.settings, kind)
+    if not callable(getattr(explainer, "explain", None)):
+        raise SuiteError(f"method {entry.name!r} has no explain(evidence, classifier); see CONTRIBUTING.md for one")
+    if not hasattr(explainer, "layer"):
+        explainer.layer = layer
+    parameters = _parameters(kind, entry.settings) | ({"layer": layer} if needs_layer else {})
+    return Arm(
+        label=label,
+        name=entry.name,
+        key=_key(entry.name, kind, parameters),
+        parameters=parameters,
+        explainer=explainer,
+        needs_layer=needs_layer,
+        needs_gradients=bool(getattr(kind, "needs_gradients", True)),
+        layer=getattr(explainer, "explained_layer", layer if needs_layer else None),
+    )
+
+
+def _target(target: str | int, classifier: Classifier, dataset: Dataset) -> str | int:
+    if isinstance(target, int) or target in ("predicted", "label", "second"):
+        return target
+    names = classifier.class_names or dataset.class_names or ()
+    if target not in names:
+        raise UnknownName("target", target, ["predicted", "label", "second", *names], "or a class index")
+    return list(names).index(target)
+
+
+def _make(what: str, make: Callable[..., Any], settings: Mapping[str, Any], kind: Any = None) -> Any:
+    """`make(**settings)`, with an error that names the settings there are."""
+    allowed = _settings_of(kind or make)
+    unknown = set(settings) - set(allowed) if allowed is not None else set()
+    if unknown:
+        raise SuiteError(
+            f"{what}: unknown setting {sorted(unknown)[0]!r}; allowed: {', '.join(allowed or ()) or 'none'}"
+        )
+    try:
+        return make(**settings)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, UnknownName):
+            raise
+        raise SuiteError(f"{what}: {error}") from error
+
+
+_BOUND = ("self", "model", "classifier", "target_layer", "layer")
+
+
+def _settings_of(kind: Any) -> dict[str, Any] | None:
+    """The settings that `kind` takes and their defaults; None where it takes any."""
+    found = inspect.signature(kind).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values()):
+        return None
+    return {
+        name: None if p.default is inspect.Parameter.empty else p.default
+        for name, p in found.items()
+        if name not in _BOUND
+    }
+
+
+def _parameters(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {**(_settings_of(kind) or {}), **settings}
+
+
+def _key(name: str, kind: Any, parameters: Mapping[str, Any]) -> str:
+    return digest({"name": name, "version": getattr(kind, "version", 1), "parameters": parameters})

@@ -1,0 +1,72 @@
+"""What explains: own class activation maps, captum's attributions, and the controls they must beat."""
+
+from typing import Any
+
+from camfaith.methods.attribution import (
+    GuidedBackprop,
+    GuidedGradCam,
+    InputXGradient,
+    IntegratedGradients,
+    LayerGradCam,
+    Occlusion,
+    Saliency,
+)
+from camfaith.methods.base import Calls, Method
+from camfaith.methods.controls import CenterGaussian, Constant, Oracle, Random, Sobel
+from camfaith.methods.gradient import GradCAM, GradCAMPlusPlus, GradientCAM, HiResCAM, LayerCAM, XGradCAM
+from camfaith.methods.linear import CAM
+from camfaith.models.lookup import resolve
+
+_SHIPPED: tuple[type[Method], ...] = (
+    CAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    XGradCAM,
+    HiResCAM,
+    LayerCAM,
+    Saliency,
+    InputXGradient,
+    IntegratedGradients,
+    GuidedBackprop,
+    GuidedGradCam,
+    LayerGradCam,
+    Occlusion,
+    Random,
+    Constant,
+    CenterGaussian,
+    Sobel,
+    Oracle,
+)
+SHIPPED = {method.name: f"{method.__module__}:{method.__name__}" for method in _SHIPPED}
+
+
+def find(name: str) -> Any:
+    """The method class of that name: shipped, an entry point of `camfaith.methods`, or `module:Class`."""
+    return resolve("method", name, SHIPPED)
+
+
+__all__ = [
+    "CAM",
+    "SHIPPED",
+    "Calls",
+    "CenterGaussian",
+    "Constant",
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "GradientCAM",
+    "GuidedBackprop",
+    "GuidedGradCam",
+    "HiResCAM",
+    "InputXGradient",
+    "IntegratedGradients",
+    "LayerCAM",
+    "LayerGradCam",
+    "Method",
+    "Occlusion",
+    "Oracle",
+    "Random",
+    "Saliency",
+    "Sobel",
+    "XGradCAM",
+    "find",
+]

@@ -1,0 +1,89 @@
+"""Yardsticks that know nothing of the network: what a method must beat, and the best that a mask could do."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from camfaith.methods.base import Method
+from camfaith.models.capture import Evidence
+from camfaith.models.classifier import Classifier
+from camfaith.models.errors import NotApplicable
+
+
+class Control(Method):
+    control: ClassVar[bool] = True
+
+
+class Random(Control):
+    """Uniform noise on a `grid`×`grid` map, drawn from each image's own seed: as coarse as a CAM, so that it meets the
+    same upsampling."""
+
+    name = "random"
+
+    def __init__(self, model: nn.Module, target_layer: str | None = None, *, grid: int = 7) -> None:
+        super().__init__(model, target_layer)
+        self.grid = grid
+
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
+        drawn = []
+        for seed in evidence.seeds.tolist():
+            source = torch.Generator().manual_seed(seed)
+            drawn.append(torch.rand(self.grid, self.grid, generator=source, dtype=torch.float64))
+        return torch.stack(drawn).to(evidence.images)
+
+
+class Constant(Control):
+    """One everywhere: every order of its pixels is a tie."""
+
+    name = "constant"
+
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
+        return evidence.images.new_ones(len(evidence), *evidence.images.shape[-2:])
+
+
+class CenterGaussian(Control):
+    """A Gaussian at the image's centre, `sigma` in units of each side: where photographers put things."""
+
+    name = "center-gaussian"
+
+    def __init__(self, model: nn.Module, target_layer: str | None = None, *, sigma: float = 0.25) -> None:
+        super().__init__(model, target_layer)
+        self.sigma = sigma
+
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
+        height, width = evidence.images.shape[-2:]
+        rows, columns = ((torch.arange(n, dtype=torch.float64) + 0.5) / n - 0.5 for n in (height, width))
+        squared = rows[:, None] ** 2 + columns[None, :] ** 2
+        gaussian = torch.exp(-squared / (2 * self.sigma**2)).to(evidence.images)
+        return gaussian.expand(len(evidence), -1, -1).clone()
+
+
+class Sobel(Control):
+    """The size of the grey image's gradient by Sobel's operator: an edge detector, blind to the network and class."""
+
+    name = "sobel"
+
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
+        grey = F.pad(evidence.images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        return torch.hypot(self._across(grey), self._across(grey.mT).mT)[:, 0]
+
+    @staticmethod
+    def _across(grey: Tensor) -> Tensor:
+        """Differences first and [1, 2, 1] after them, so that plain areas give an exact 0 and stay ties."""
+        steps = grey[..., 2:] - grey[..., :-2]
+        return steps[..., :-2, :] + 2 * steps[..., 1:-1, :] + steps[..., 2:, :]
+
+
+class Oracle(Control):
+    """The ground-truth mask itself; raises `NotApplicable` where an image has none."""
+
+    name = "oracle"
+
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
+        if evidence.masks is None or not bool(evidence.masks.flatten(1).any(1).all()):
+            raise NotApplicable("the oracle needs a ground-truth mask that is not empty")
+        return evidence.masks.to(evidence.images)

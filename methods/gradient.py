@@ -1,0 +1,116 @@
+"""Class activation maps that weigh a layer's channels by the gradient of the class's logit.
+
+A^k are the target layer's activations (K channels, h×w), g = ∂S_c/∂A. Every map is Σ_k w_k A^k: w makes the method.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from camfaith.methods.base import Method
+from camfaith.models.capture import Evidence
+from camfaith.models.classifier import Classifier
+
+
+class GradientCAM(Method):
+    """Σ_k w_k A^k; a new variant overrides `weights` alone."""
+
+    needs_layer: ClassVar[bool] = True
+    needs_gradients: ClassVar[bool] = True
+    rectified: ClassVar[bool] = True
+
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """w, B×K×1×1 for one weight a channel or B×K×h×w for one a cell."""
+        raise NotImplementedError(f"{type(self).__name__} must define weights(activations, gradients)")
+
+    def _weighted(self, evidence: Evidence) -> Tensor:
+        if self.layer is None:
+            raise ValueError(f"{type(self).__name__} needs a target layer: give target_layer, or call it on an image")
+        activations = evidence.activations[self.layer]
+        if self.needs_gradients and self.layer not in evidence.gradients:
+            raise ValueError(f"{type(self).__name__} needs evidence with gradients at {self.layer!r}")
+        return self.weights(activations, evidence.gradients.get(self.layer, activations)) * activations
+
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
+        return self._weighted(evidence).sum(1)
+
+    def contributions(self, evidence: Evidence) -> Tensor:
+        """What each channel adds to the map's sum, Σ_ij w_k A^k_ij (B×K), for the sensitivity axiom."""
+        return self._weighted(evidence).sum((2, 3))
+
+
+class GradCAM(GradientCAM):
+    """w_k = mean_ij g^k (Selvaraju et al. 2017)."""
+
+    name = "gradcam"
+
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:  # noqa: ARG002
+        return gradients.mean((2, 3), keepdim=True)
+
+
+class GradCAMPlusPlus(GradientCAM):
+    """w_k = Σ_ij α_ij ReLU(g_ij) with α = g²/(2g² + ΣA^k·g³), 0 where g = 0 (Chattopadhay et al. 2018).
+
+    g² and g³ stand for the second and third derivatives because the paper explains Y = exp(S_c). The quotient is
+    computed as α = 1/(2 + ΣA^k·g): the same number, without an absolute ε that would rule where g is small. Where
+    2 + ΣA^k·g = 0 (possible for signed activations alone), α is 0, as where g = 0.
+    """
+
+    name = "gradcam++"
+
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        below = 2 + activations.sum((2, 3), keepdim=True) * gradients
+        defined = (gradients != 0) & (below != 0)
+        alpha = torch.where(defined, 1 / torch.where(defined, below, torch.ones_like(below)), torch.zeros_like(below))
+        return (alpha * gradients.clamp(min=0)).sum((2, 3), keepdim=True)
+
+
+class XGradCAM(GradientCAM):
+    """w_k = Σ_ij g·A / Σ_ij A (Fu et al. 2020).
+
+    Where activations are signed ΣA can come near 0, and the weight would grow without bound or change its sign: |ΣA|
+    is held at `eps`·Σ|A| at least, with its sign kept. `diagnostics` counts the channels that this touches.
+    """
+
+    name = "xgradcam"
+
+    def __init__(self, model: nn.Module, target_layer: str | None = None, *, eps: float = 1e-3) -> None:
+        super().__init__(model, target_layer)
+        self.eps = eps
+
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        total = activations.sum((2, 3), keepdim=True)
+        floor = self.eps * activations.abs().sum((2, 3), keepdim=True)
+        held = torch.where(total < 0, -1.0, 1.0).to(total) * total.abs().maximum(floor)
+        silent = held == 0
+        top = (gradients * activations).sum((2, 3), keepdim=True)
+        return torch.where(silent, torch.zeros_like(top), top / torch.where(silent, torch.ones_like(held), held))
+
+    def diagnostics(self, evidence: Evidence) -> dict[str, Tensor]:
+        """Per image: the share of channels whose |ΣA| < eps·Σ|A| (`near_zero_channels`) and whose ΣA < 0."""
+        activations = evidence.activations[str(self.layer)]
+        total, size = activations.sum((2, 3)), activations.abs().sum((2, 3))
+        near = (total.abs() < self.eps * size).to(total.dtype).mean(1)
+        return {"near_zero_channels": near, "negative_channels": (total < 0).to(total.dtype).mean(1)}
+
+
+class HiResCAM(GradientCAM):
+    """w = g: Σ_k g^k ⊙ A^k, signed (Draelos and Carin 2020)."""
+
+    name = "hirescam"
+    rectified: ClassVar[bool] = False
+
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:  # noqa: ARG002
+        return gradients
+
+
+class LayerCAM(GradientCAM):
+    """w = ReLU(g): Σ_k ReLU(g^k) ⊙ A^k (Jiang et al. 2021)."""
+
+    name = "layercam"
+
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:  # noqa: ARG002
+        return gradients.clamp(min=0)

@@ -1,0 +1,44 @@
+"""The first class activation map: the rows of a linear head behind global average pooling."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from camfaith.methods.gradient import GradientCAM
+from camfaith.models.capture import Evidence
+from camfaith.models.errors import NotApplicable
+
+
+class CAM(GradientCAM):
+    """Σ_k w_ck A^k, w_c being the class's row of the linear layer behind global average pooling (Zhou et al. 2016).
+
+    Signed. Raises `NotApplicable` where the head is not pooling → linear: that is checked on the numbers, by
+    W·mean(A) + b = logits.
+    """
+
+    name = "cam"
+    needs_gradients: ClassVar[bool] = False
+    rectified: ClassVar[bool] = False
+
+    def _weighted(self, evidence: Evidence) -> Tensor:
+        activations = evidence.activations[str(self.layer)]
+        rows = self._head(activations, evidence.logits)[evidence.targets]
+        return rows[:, :, None, None] * activations
+
+    def _head(self, activations: Tensor, logits: Tensor) -> Tensor:
+        pooled = activations.mean((2, 3))
+        shape = (logits.shape[1], pooled.shape[1])
+        tolerance = 1e-3 * float(logits.abs().max()) + 1e-6
+        for module in self.classifier.network.modules():
+            if isinstance(module, nn.Linear) and tuple(module.weight.shape) == shape:
+                predicted = nn.functional.linear(pooled, module.weight, module.bias)
+                if torch.allclose(predicted, logits, rtol=0, atol=tolerance):
+                    return module.weight.detach()
+        raise NotApplicable(
+            f"CAM needs global average pooling and one linear layer behind {self.layer!r}: no linear layer of "
+            f"{type(self.classifier.network).__name__} gives the logits from the layer's mean activations; "
+            "use GradCAM (equal to CAM where CAM exists), or name the last layer before the pooling"
+        )

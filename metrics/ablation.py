@@ -1,0 +1,87 @@
+"""Switching a layer's channels off, and running no more of the network than that asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from camfaith.models.capture import evaluating, hooked, spatial
+from camfaith.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Head:
+    """The channels of a layer, and whether the network behind it takes a batch of activations for one image."""
+
+    channels: int
+    alone: bool
+
+    def forwards(self, batch: int) -> int:
+        """Images sent through the whole network to switch off each channel, and all, in batches of `batch`."""
+        return -(-(self.channels + 1) // batch) if self.alone else self.channels + 1
+
+
+_known: WeakKeyDictionary[nn.Module, dict[tuple[str, tuple[int, ...]], Head]] = WeakKeyDictionary()
+
+
+def ablate_channels(classifier: Classifier, layer: str, image: Tensor, batch: int) -> tuple[Tensor, int, int]:
+    """The logits of one image (1×3×H×W) with each channel of `layer` at zero, and last with all: (K+1)×C.
+
+    Also the images sent through the whole network, and those sent through the head alone. Where the rest of the
+    network lets one image meet many activations, the layers up to `layer` run once for a whole batch of channels.
+    """
+    with torch.inference_mode(), evaluating(classifier.network):
+        known = head(classifier, layer, image)
+        channels, rows = known.channels, []
+        gates = torch.ones(channels + 1, channels, dtype=image.dtype, device=image.device)
+        gates[torch.arange(channels), torch.arange(channels)] = 0
+        gates[-1] = 0
+        forwards = heads = 0
+        for start in range(0, channels + 1, batch):
+            part = gates[start : start + batch]
+            rows.append(_gated(classifier, layer, image if known.alone else image.expand(len(part), -1, -1, -1), part))
+            forwards += 1 if known.alone else len(part)
+            heads += len(part) if known.alone else 0
+    return torch.cat(rows), forwards, heads
+
+
+def head(classifier: Classifier, layer: str, image: Tensor) -> Head:
+    """What lies at and behind `layer`, tried once per network, layer and image size with two or three forwards."""
+    known = _known.setdefault(classifier.network, {})
+    key = (layer, tuple(image.shape[1:]))
+    if key not in known:
+        known[key] = _try(classifier, layer, image[:1])
+    return known[key]
+
+
+def _try(classifier: Classifier, layer: str, image: Tensor) -> Head:
+    seen: list[int] = []
+
+    def note(output: Tensor) -> Tensor:
+        seen.append(spatial(layer, output).shape[1])
+        return output
+
+    with torch.inference_mode(), evaluating(classifier.network):
+        with hooked(classifier.network, {layer: note}):
+            classifier(image)
+        gates = torch.ones(3, seen[-1], dtype=image.dtype, device=image.device)
+        gates[0, 0], gates[1] = 0, 0
+        whole = _gated(classifier, layer, image.expand(3, -1, -1, -1), gates)
+        try:
+            alone = _gated(classifier, layer, image, gates)
+        except RuntimeError:
+            return Head(seen[-1], False)
+    close = alone.shape == whole.shape and torch.allclose(alone, whole, rtol=1e-4, atol=1e-4 * float(whole.abs().max()))
+    return Head(seen[-1], close)
+
+
+def _gated(classifier: Classifier, layer: str, images: Tensor, gates: Tensor) -> Tensor:
+    def gate(output: Tensor) -> Tensor:
+        return spatial(layer, output) * gates[:, :, None, None]
+
+    with hooked(classifier.network, {layer: gate}):
+        result: Tensor = classifier(images)
+    return result

@@ -1,0 +1,128 @@
+"""Mass in places where nothing is: corners, borders, and what lies outside the picture's content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.base import Direction, Metric, ScoreKind, check_score_kind
+from camfaith.metrics.baselines import baseline
+from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.engine import Answers
+from camfaith.metrics.probes import Planes, Probe, Regions
+
+Place = Literal["corners", "border", "outside"]
+
+
+@dataclass(frozen=True)
+class Partition(Planes):
+    """A partition of the image: the place itself, and the rest cut into 3×3 tiles.
+
+    `corners`: the four corner cells of a `cells`×`cells` grid. `border`: a band 1/(2·`cells`) of each side wide, at
+    least one pixel. `outside`: everything outside the content mask.
+    """
+
+    place: Place
+    cells: int
+    count: ClassVar[int] = 10
+
+    def __call__(self, case: Case, index: int) -> Tensor:
+        height, width = case.size
+        place = self.region(case, index)
+        rows, columns = (torch.arange(n) * 3 // n for n in (height, width))
+        tile = rows[:, None] * 3 + columns[None, :]
+        rest = [(tile == t) & ~place for t in range(9)]
+        return torch.stack([place, *rest]).to(case.images.device)
+
+    def region(self, case: Case, index: int) -> Tensor:
+        """The place, H×W, bool."""
+        height, width = case.size
+        if self.place == "outside":
+            known = case.contents is not None and bool(case.contents[index].any())
+            nowhere = torch.zeros(height, width, dtype=torch.bool)
+            return ~case.contents[index].cpu() if known and case.contents is not None else nowhere
+        low, high = _bands(height, self.cells, self.place), _bands(width, self.cells, self.place)
+        if self.place == "corners":
+            return low[:, None] & high[None, :]
+        return low[:, None] | high[None, :]
+
+
+def _bands(side: int, cells: int, place: Place) -> Tensor:
+    reach = max(1, round(side / cells) if place == "corners" else round(side / (2 * cells)))
+    along = torch.arange(side)
+    return (along < reach) | (along >= side - reach)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CornerArtifact(Metric):
+    """How much of a map lies in the corners, the border band and outside the content, and how much of that the model
+    does not support. A model that truly uses a corner is not marked down for a map that shows it.
+
+    With R the place, r its share of the area, M the saliency map, and f the `score` of the target:
+
+    - `share`: Σ_R|M| / Σ|M|, in [0, 1]; `excess`: share − r
+    - `peak`: 1 where the largest value lies in R, else 0 (shared out among equal largest values)
+    - `support`: s = |f(x) − f(x with R := b)| over the sum of the same for R and the rest cut into 3×3 tiles
+    - `unsupported`: max(0, share − s), in [0, 1], lower is better
+
+    Bare names are of the corners; `border_…` and `outside_…` are of the other two. Undefined for a zero map, and
+    outside without a content mask.
+    """
+
+    cells: int = 6
+    baseline: Any = "black"
+    score: ScoreKind = "probability"
+    name: ClassVar[str] = "corner-artifact"
+    main: ClassVar[str] = "unsupported"
+    better: ClassVar[Mapping[str, Direction]] = {
+        "unsupported": "lower",
+        "border_unsupported": "lower",
+        "outside_unsupported": "lower",
+    }
+    undefined: ClassVar[str] = "the map is zero, or the place is empty (no content mask)"
+
+    def __post_init__(self) -> None:
+        check_score_kind(self.score)
+        if self.cells < 3:
+            raise ValueError(f"cells must be at least 3, so that the corners are not all there is; got {self.cells}")
+        object.__setattr__(self, "baseline", baseline(self.baseline))
+
+    @property
+    def _probes(self) -> dict[str, Regions]:
+        places: dict[str, Place] = {"": "corners", "border_": "border", "outside_": "outside"}
+        return {key: Regions(Partition(place, self.cells), self.baseline) for key, place in places.items()}
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+        return tuple(self._probes.values())
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        whole = case.whole(self.score).cpu()[:, None]
+        columns: dict[str, Tensor] = {}
+        for key, probe in self._probes.items():
+            place = torch.stack([probe.planes(case, i)[0] for i in range(len(case))]).cpu()
+            effect = (whole - answers[probe].of(self.score)).abs()
+            columns |= {key + name: value for name, value in _measure(maps.saliency.cpu(), place, effect).items()}
+        return columns
+
+
+def _measure(saliency: Tensor, place: Tensor, effect: Tensor) -> dict[str, Tensor]:
+    mass = saliency.to(torch.float64).abs()
+    total, within = mass.sum((1, 2)), (mass * place).sum((1, 2))
+    area = place.to(torch.float64).mean((1, 2))
+    undefined = (total == 0) | (area == 0)
+    top = saliency == saliency.amax((1, 2), keepdim=True)
+    felt = effect.sum(1)
+    support = torch.where(felt > 0, effect[:, 0] / felt.clamp(min=torch.finfo(felt.dtype).tiny), 0.0)
+    share = within / total
+    columns = {
+        "share": share,
+        "excess": share - area,
+        "peak": (top & place).sum((1, 2)) / top.sum((1, 2)).to(torch.float64),
+        "support": support,
+        "unsupported": (share - support).clamp(min=0),
+    }
+    return {name: torch.where(undefined, torch.nan, value) for name, value in columns.items()}

@@ -1,0 +1,92 @@
+"""What every metric shares: its declaration, and the call that needs no harness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.engine import Answers, Engine
+from camfaith.metrics.probes import Probe
+from camfaith.models.classifier import Classifier, Targets
+
+Direction = Literal["higher", "lower"]
+ScoreKind = Literal["probability", "logit"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve behind a metric's number: x (n) is the same for all images, y is B×n."""
+
+    x: Tensor
+    y: Tensor
+    x_label: str
+    y_label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A faithfulness metric; a new one is a frozen dataclass that overrides `probes` and `judge`.
+
+    `probes` says which answers of the model it needs, `judge` turns them into one value per image and column. NaN
+    means that a column is not defined for an image; `undefined` says when that is.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    main: ClassVar[str]
+    better: ClassVar[Mapping[str, Direction]]
+    """Which way is better, for the columns that judge; the others describe."""
+    undefined: ClassVar[str] = "not defined for this image"
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+        """What it asks of the model, for a method that explains `layer` and images of so many pixels."""
+        return ()
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        """One value per image (B) for each column."""
+        raise NotImplementedError(f"{type(self).__name__} must define judge(case, maps, answers)")
+
+    def line(self, case: Case, maps: Maps, answers: Answers) -> Line | None:  # noqa: ARG002
+        """The curve behind the number, where there is one."""
+        return None
+
+    def line_of(self, case: Case, maps: Maps, answers: Answers) -> Any:
+        """`line`, worked out once for these maps."""
+        if self not in maps.lines:
+            maps.lines[self] = self.line(case, maps, answers)
+        return maps.lines[self]
+
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        targets: Targets,
+        maps: Tensor,
+        *,
+        masks: Tensor | None = None,
+        contents: Tensor | None = None,
+        layer: str | None = None,
+        contributions: Tensor | None = None,
+        seeds: Tensor | None = None,
+        batch_size: int = 64,
+    ) -> dict[str, Tensor]:
+        """Judge maps from anywhere (B×h×w, higher = more relevant, ranked as they are): column → B values.
+
+        `model` is a Classifier or a plain module. `masks` and `contents` are B×H×W, bool. `layer` and `contributions`
+        (B×K) say of which layer the maps are made, for the axioms. Ties and noise are drawn from `seeds`, one integer
+        per image. Raises `ValueError` for maps of another shape, or with NaN.
+        """
+        classifier = Classifier.of(model)
+        case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds)
+        given = Maps(maps.detach().to(case.images), case, layer=layer, contributions=contributions)
+        wanted = {"maps": (given, tuple(self.probes(layer, case.pixels)))}
+        return self.judge(case, given, Engine(classifier, batch_size).answer(case, wanted)["maps"])
+
+
+def check_score_kind(score: str) -> None:
+    if score not in ("probability", "logit"):
+        raise ValueError(f"score must be 'probability' or 'logit', got {score!r}")

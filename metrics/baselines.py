@@ -1,0 +1,138 @@
+"""What stands where a pixel was removed. Values are compared: two metrics with equal baselines share their calls."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
+
+from camfaith.models.lookup import UnknownName
+
+
+class Baseline(Protocol):
+    """A frozen value that makes the replacement b for images x: B×3×H×W to the same."""
+
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Black:
+    """0 everywhere."""
+
+    name: ClassVar[str] = "black"
+
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:  # noqa: ARG002
+        return torch.zeros_like(images)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Each image's own mean colour."""
+
+    name: ClassVar[str] = "mean"
+
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:  # noqa: ARG002
+        return images.mean((2, 3), keepdim=True).expand_as(images)
+
+
+@dataclass(frozen=True)
+class Blur:
+    """A Gaussian blur with a `kernel`×`kernel` window, σ in pixels; edges are reflected, so that they do not darken.
+
+    The default is that of Petsiuk et al. (2018), who pad with zeros instead.
+    """
+
+    name: ClassVar[str] = "blur"
+    kernel: int = 11
+    sigma: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.kernel < 1 or self.kernel % 2 == 0 or self.sigma <= 0:
+            raise ValueError(f"blur needs an odd kernel and σ > 0, got kernel={self.kernel}, sigma={self.sigma}")
+
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:  # noqa: ARG002
+        reach = self.kernel // 2
+        if reach >= min(images.shape[-2:]):
+            raise ValueError(f"a blur of {self.kernel} px does not fit images of {tuple(images.shape[-2:])} px")
+        steps = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
+        weights = torch.exp(-steps.square() / (2 * self.sigma**2))
+        weights = (weights / weights.sum()).expand(images.shape[1], 1, 1, -1)
+        padded = F.pad(images, (reach, reach, reach, reach), mode="reflect")
+        across = F.conv2d(padded, weights, groups=images.shape[1])
+        return F.conv2d(across, weights.transpose(2, 3), groups=images.shape[1])
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Uniform noise in [0, 1], drawn from each image's own seed and this one."""
+
+    name: ClassVar[str] = "noise"
+    seed: int = 0
+
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
+        drawn = []
+        for seed in seeds.tolist():
+            source = torch.Generator().manual_seed((seed * 1_000_003 + self.seed) % 2**63)
+            drawn.append(torch.rand(images.shape[1:], generator=source, dtype=torch.float64))
+        return torch.stack(drawn).to(images)
+
+
+@dataclass(frozen=True)
+class Given:
+    """One given image (3×H×W in [0, 1], of the images' size) for all; equal where its pixels are."""
+
+    name: ClassVar[str] = "image"
+    digest: str
+    image: Tensor = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, image: Tensor) -> Given:
+        if image.ndim != 3 or not image.is_floating_point():
+            raise ValueError(f"expected a 3×H×W floating-point image, got {image.dtype} of shape {tuple(image.shape)}")
+        pixels = image.detach().cpu().to(torch.float32).contiguous()
+        return cls(hashlib.sha256(pixels.numpy().tobytes()).hexdigest()[:16], pixels)
+
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:  # noqa: ARG002
+        if self.image.shape != images.shape[1:]:
+            raise ValueError(
+                f"the baseline image is {tuple(self.image.shape)}, the images are {tuple(images.shape[1:])}; "
+                "give one of the same size"
+            )
+        return self.image.to(images).expand_as(images)
+
+
+_SHIPPED: dict[str, Any] = {kind.name: kind for kind in (Black, Mean, Blur, Noise)}
+
+
+def baseline(wanted: Any) -> Baseline:
+    """A baseline from its name, a table with its name and settings, an image (a tensor or a file), or itself.
+
+    `"black"`, `"mean"`, `"blur"`, `"noise"`, `{"name": "blur", "sigma": 10}`, `{"image": "grey.png"}`.
+    """
+    if isinstance(wanted, Tensor):
+        return Given.of(wanted)
+    if isinstance(wanted, str):
+        wanted = {"name": wanted}
+    if not isinstance(wanted, Mapping):
+        if callable(wanted):
+            return wanted  # type: ignore[no-any-return]
+        raise TypeError(f"expected a baseline's name, a table, an image or a Baseline, got {wanted!r}")
+    settings = dict(wanted)
+    if "image" in settings:
+        picture = Image.open(Path(settings["image"])).convert("RGB")
+        return Given.of(to_dtype(pil_to_tensor(picture), torch.float32, scale=True))
+    name = settings.pop("name", "")
+    if name not in _SHIPPED:
+        raise UnknownName("baseline", str(name), _SHIPPED, "or {image = 'file.png'}")
+    try:
+        return _SHIPPED[name](**settings)  # type: ignore[no-any-return]
+    except TypeError as error:
+        raise ValueError(f"baseline {name!r}: {error}") from None

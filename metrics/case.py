@@ -1,0 +1,127 @@
+"""What a metric judges: images with a target class each, and the maps that claim to explain them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.ranks import ranks
+from camfaith.models import maps as steps
+from camfaith.models.classifier import Classifier, Targets
+
+
+@dataclass(frozen=True)
+class Case:
+    """B images, one target class each, the logits they get, and what is known of them.
+
+    `masks` (where the evidence is) and `contents` (where the picture is not empty) are B×H×W, bool; an image without
+    one has an all-False plane. `seeds`: one integer per image, from which ties and noise are drawn.
+    """
+
+    images: Tensor
+    targets: Tensor
+    logits: Tensor
+    seeds: Tensor
+    masks: Tensor | None = None
+    contents: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        classifier: Classifier,
+        images: Tensor,
+        targets: Targets,
+        *,
+        masks: Tensor | None = None,
+        contents: Tensor | None = None,
+        seeds: Tensor | None = None,
+    ) -> Case:
+        """A case from images alone: one forward for the logits."""
+        images = classifier.place(images)
+        logits = classifier.scores(images).clone()
+        for name, planes in (("masks", masks), ("contents", contents)):
+            if planes is not None and planes.shape != (len(images), *images.shape[-2:]):
+                raise ValueError(f"{name}: expected B×H×W of the images' size, got {tuple(planes.shape)}")
+        return cls(
+            images,
+            classifier.targets(targets, logits),
+            logits,
+            torch.zeros(len(images), dtype=torch.long) if seeds is None else seeds,
+            None if masks is None else masks.to(images.device, torch.bool),
+            None if contents is None else contents.to(images.device, torch.bool),
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, rows: Sequence[int]) -> Case:
+        """The same for some of the images."""
+        at = list(rows)
+        return Case(
+            self.images[at],
+            self.targets[at],
+            self.logits[at],
+            self.seeds[at],
+            None if self.masks is None else self.masks[at],
+            None if self.contents is None else self.contents[at],
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.images.shape[-2], self.images.shape[-1]
+
+    @property
+    def pixels(self) -> int:
+        return self.size[0] * self.size[1]
+
+    def whole(self, score: str) -> Tensor:
+        """The target's score on the images as they are (B, float64)."""
+        values = self.logits.to(torch.float64)
+        values = values.log_softmax(1).exp() if score == "probability" else values
+        return values.gather(1, self.targets[:, None])[:, 0]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The maps of one method for a case: raw (B×h×w, signed, before any display step), and how to read them.
+
+    `rectified` says that the method's definition ends in a ReLU, `layer` which layer it explains (None: the input),
+    `contributions` (B×K) what each of the layer's channels adds to the map's sum. `rows` are the places of these maps'
+    images in a larger case, where a method explained some of its images alone; `lines` keeps a metric's curve for its
+    second use.
+    """
+
+    raw: Tensor
+    case: Case
+    rectified: bool = False
+    layer: str | None = None
+    contributions: Tensor | None = None
+    rows: Sequence[int] | None = None
+    lines: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.raw.ndim != 3 or len(self.raw) != len(self.case):
+            raise ValueError(f"expected maps of shape {len(self.case)}×h×w, got {'×'.join(map(str, self.raw.shape))}")
+        finite = torch.isfinite(self.raw).flatten(1).all(1)
+        if not finite.all():
+            raise ValueError(f"the maps of images {(~finite).nonzero().flatten().tolist()} hold NaN or infinite values")
+
+    @cached_property
+    def signed(self) -> Tensor:
+        """The raw maps at the images' size (B×H×W)."""
+        return steps.upsample(self.raw, self.case.size)
+
+    @cached_property
+    def saliency(self) -> Tensor:
+        """The maps as the method means them, after its ReLU where it has one, at the images' size (B×H×W)."""
+        return steps.upsample(steps.rectify(self.raw), self.case.size) if self.rectified else self.signed
+
+    @cached_property
+    def ranks(self) -> Tensor:
+        """Each pixel's rank in the saliency map, 0 for the most relevant (B×N)."""
+        return ranks(self.saliency, self.case.seeds)

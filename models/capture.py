@@ -1,0 +1,155 @@
+"""What one forward and one backward leave at the wanted layers, with nothing left behind in the network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camfaith.models.lookup import UnknownName
+
+
+class LayerError(ValueError):
+    """A layer that cannot serve as a target layer; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one forward and one backward give for B images, one target class each.
+
+    `activations[layer]` is A (B×K×h×w) and `gradients[layer]` is g = ∂S_c/∂A of the same shape, S_c being the target's
+    logit; both are detached. `seeds` holds one integer per image: whatever is random in a method draws from it, so
+    that a result does not depend on the batch. `masks` (B×H×W, bool) is the ground truth, for the oracle control alone.
+    """
+
+    images: Tensor
+    targets: Tensor
+    logits: Tensor
+    activations: dict[str, Tensor] = field(default_factory=dict)
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    seeds: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    masks: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, rows: slice | Sequence[int]) -> Evidence:
+        """The same evidence for some of the images."""
+        return replace(
+            self,
+            images=self.images[rows],
+            targets=self.targets[rows],
+            logits=self.logits[rows],
+            activations={name: a[rows] for name, a in self.activations.items()},
+            gradients={name: g[rows] for name, g in self.gradients.items()},
+            seeds=self.seeds[rows],
+            masks=None if self.masks is None else self.masks[rows],
+        )
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no parameter gradients inside; every flag comes back as it was, whatever happens."""
+    modes = [(module, module.training) for module in network.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    try:
+        network.eval()
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+def find_module(network: nn.Module, layer: str) -> nn.Module:
+    """The submodule of that dotted name; `UnknownName` gives the nearest ones."""
+    modules: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))
+    modules.pop("", None)
+    if layer not in modules:
+        raise UnknownName("layer", layer, modules)
+    return modules[layer]
+
+
+@contextmanager
+def hooked(network: nn.Module, hooks: dict[str, Callable[[Any], Any]]) -> Iterator[None]:
+    """Pass the output of each named layer through a function for the time of the block."""
+    handles = []
+    try:
+        for layer, change in hooks.items():
+            module = find_module(network, layer)
+            handles.append(module.register_forward_hook(lambda _m, _i, output, change=change: change(output)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def spatial(layer: str, output: Any) -> Tensor:
+    """`output` where it is a B×K×h×w tensor; `LayerError` otherwise."""
+    if not isinstance(output, Tensor):
+        raise LayerError(
+            f"layer {layer!r} returns a {type(output).__name__}, not a tensor; name a layer inside or before it"
+        )
+    if output.ndim != 4:
+        raise LayerError(
+            f"layer {layer!r} has no spatial output: expected B×K×h×w, got {'×'.join(map(str, output.shape))}; "
+            "name a convolutional layer before it, or leave the layer out to have the last one found"
+        )
+    return output
+
+
+class Recorder:
+    """Keeps the output tensor of the wanted layers, and lets the network go on with a copy.
+
+    The copy matters: an in-place ReLU behind the layer would otherwise change what was kept. Where nothing before the
+    layer needs a gradient, the graph starts here, so no backward runs through the layers below it. Of a module that is
+    called several times in one forward the last call counts, with a warning.
+    """
+
+    def __init__(self, layers: Sequence[str], *, gradients: bool) -> None:
+        self.outputs: dict[str, Tensor] = {}
+        self._gradients = gradients
+        self.hooks = {layer: self._keeper(layer) for layer in layers}
+
+    def require_all(self) -> None:
+        """`LayerError` for a layer that the forward left out."""
+        for layer in self.hooks:
+            if layer not in self.outputs:
+                raise LayerError(f"layer {layer!r} does not run in evaluation mode; name one on the way to the score")
+
+    def _keeper(self, layer: str) -> Callable[[Any], Tensor]:
+        def keep(output: Any) -> Tensor:
+            kept = spatial(layer, output)
+            if layer in self.outputs:
+                warnings.warn(
+                    f"layer {layer!r} runs more than once in a forward; its last call is explained", stacklevel=2
+                )
+            if self._gradients and not kept.requires_grad:
+                kept = kept.detach().requires_grad_()
+            self.outputs[layer] = kept
+            return kept.clone()
+
+        return keep
+
+
+def gradients_at(scores: Tensor, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """∂(sum of scores)/∂A for every kept output, without touching any parameter's `.grad`."""
+    if not outputs:
+        return {}
+    if not scores.requires_grad:
+        raise LayerError(f"the class score does not depend on {' or '.join(map(repr, outputs))}")
+    found = torch.autograd.grad(scores.sum(), list(outputs.values()), allow_unused=True)
+    gradients = {}
+    for (layer, _), gradient in zip(outputs.items(), found, strict=True):
+        if gradient is None:
+            raise LayerError(f"the class score does not depend on layer {layer!r}; name one on the way to the score")
+        gradients[layer] = gradient.detach()
+    return gradients

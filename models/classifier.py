@@ -1,0 +1,187 @@
+"""A network together with what it needs to be asked: its normalisation, its geometry, its class names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Self
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from camfaith.models.capture import Evidence, Recorder, evaluating, gradients_at, hooked
+
+Targets = None | int | Sequence[int] | Tensor | Callable[[Tensor], Tensor]
+
+
+class Classifier(nn.Module):
+    """An image classifier that takes RGB images in [0, 1] (B×3×H×W) and gives logits (B×C).
+
+    Normalisation with `mean` and `std` happens inside, so that "black", "mean" and "blurred" mean what they say.
+    `prepare` brings a picture to the network's size: the short side to `resize`, then a central `crop`.
+    `layer` is the target layer that methods take unless they name their own.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        name: str | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        class_names: Sequence[str] | None = None,
+        resize: int | None = None,
+        crop: int | None = None,
+        layer: str | None = None,
+        interpolation: InterpolationMode = InterpolationMode.BILINEAR,
+    ) -> None:
+        super().__init__()
+        if (mean is None) != (std is None):
+            raise ValueError("mean and std go together: give both or neither")
+        self.network = network
+        self.name = name or type(network).__name__
+        self.mean = None if mean is None else tuple(mean)
+        self.std = None if std is None else tuple(std)
+        self.class_names = None if class_names is None else tuple(class_names)
+        self.resize, self.crop, self.layer, self.interpolation = resize, crop, layer, interpolation
+        self._outputs_checked = False
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Self:
+        """`model` itself where it is a Classifier; a plain network takes its images as they are."""
+        if isinstance(model, cls):
+            return model
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"expected a torch.nn.Module or a Classifier, got {type(model).__name__}")
+        return cls(model)
+
+    @property
+    def device(self) -> torch.device:
+        return next((p.device for p in self.network.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.network.parameters() if p.is_floating_point()), torch.float32)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.mean is not None and self.std is not None:
+            mean, std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
+            images = (images - mean) / std
+        result: Tensor = self.network(images)
+        return result
+
+    def place(self, images: Tensor) -> Tensor:
+        """`images` as a batch on the network's device and in its precision; `ValueError` where they are no images."""
+        if not isinstance(images, Tensor) or not images.is_floating_point():
+            got = f"a {images.dtype} tensor" if isinstance(images, Tensor) else type(images).__name__
+            raise ValueError(f"expected a floating-point B×3×H×W tensor, got {got}; use classifier.prepare(picture)")
+        if images.ndim == 3:
+            images = images[None]
+        if images.ndim != 4:
+            raise ValueError(f"expected images of shape B×3×H×W, got {'×'.join(map(str, images.shape))}")
+        if self.mean is not None and images.shape[1] != len(self.mean):
+            raise ValueError(f"expected {len(self.mean)} colours as in `mean`, got {images.shape[1]}")
+        return images.detach().to(self.device, self.dtype)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """The network's output, checked: a finite B×C tensor of logits.
+
+        Raises `TypeError` for a tuple or dict, `ValueError` for another shape, one class, or probabilities,
+        `FloatingPointError` for NaN or infinite values.
+        """
+        return self.checked(self(images))
+
+    def checked(self, logits: object) -> Tensor:
+        """`logits` where they are what a classifier gives; see `logits` for the errors."""
+        if not isinstance(logits, Tensor):
+            raise TypeError(
+                f"model {self.name!r} returns a {type(logits).__name__}, not a tensor of logits; "
+                "wrap it in a module that returns the logits alone"
+            )
+        if logits.ndim != 2 or logits.shape[1] < 2:
+            raise ValueError(
+                f"model {self.name!r} returns shape {'×'.join(map(str, logits.shape))}; expected logits B×C with C ≥ 2 "
+                "(for one logit z, return torch.stack([-z, z], 1) / 2)"
+            )
+        values = logits.detach()
+        if not torch.isfinite(values).all():
+            bad = (~torch.isfinite(values)).any(1).nonzero().flatten().tolist()
+            raise FloatingPointError(f"model {self.name!r} gives NaN or infinite logits: images {bad[:8]} of a batch")
+        if not self._outputs_checked:
+            if len(values) and bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < 1e-3).all()):
+                raise ValueError(
+                    f"model {self.name!r} returns probabilities (non-negative rows that sum to 1), not logits; "
+                    "remove its softmax: CAMs explain a logit, and probabilities are computed here"
+                )
+            self._outputs_checked = len(values) > 0
+        return logits
+
+    @torch.inference_mode()
+    def scores(self, images: Tensor) -> Tensor:
+        """Logits (B×C) of RGB images in [0, 1], in evaluation mode and without a graph."""
+        with evaluating(self.network):
+            return self.logits(self.place(images))
+
+    def evidence(
+        self,
+        images: Tensor,
+        targets: Targets = None,
+        layers: Sequence[str] = (),
+        *,
+        gradients: bool = True,
+        seeds: Tensor | None = None,
+        masks: Tensor | None = None,
+    ) -> Evidence:
+        """One forward, and one backward from each image's target logit to the union of `layers`.
+
+        `targets` is None for the predicted class, one class index, one per image, or a function of the logits.
+        Works inside `torch.no_grad()` and on a frozen network; modes, flags and `.grad` come back as they were.
+        """
+        with torch.inference_mode(False), torch.enable_grad(), evaluating(self.network):
+            images = self.place(images).clone()
+            record = Recorder(list(dict.fromkeys(layers)), gradients=gradients)
+            with hooked(self.network, record.hooks):
+                logits = self.logits(images)
+            record.require_all()
+            chosen = self.targets(targets, logits.detach()).clone()
+            score = logits.gather(1, chosen[:, None])
+            found = gradients_at(score, record.outputs) if gradients else {}
+        if seeds is None:
+            seeds = torch.zeros(len(images), dtype=torch.long)
+        kept = {name: output.detach() for name, output in record.outputs.items()}
+        return Evidence(images, chosen, logits.detach(), kept, found, seeds, masks)
+
+    def targets(self, targets: Targets, logits: Tensor) -> Tensor:
+        """One class index per row of `logits`; `ValueError` where there is no such class."""
+        count, classes = logits.shape
+        if targets is None:
+            return logits.argmax(1)
+        chosen = torch.as_tensor(targets(logits) if callable(targets) else targets)
+        if chosen.ndim == 0:
+            chosen = chosen.expand(count)
+        if chosen.shape != (count,) or chosen.is_floating_point() or chosen.dtype == torch.bool:
+            got = f"{chosen.dtype} of shape {tuple(chosen.shape)}"
+            raise ValueError(f"expected one class index for each of {count} images, got {got}")
+        if count and (int(chosen.min()) < 0 or int(chosen.max()) >= classes):
+            raise ValueError(f"class index out of range: expected 0 to {classes - 1}, got {chosen.tolist()[:8]}")
+        return chosen.to(logits.device, torch.long)
+
+    def prepare(self, picture: Image.Image) -> Tensor:
+        """A picture as the network takes it: 3×H×W in [0, 1]."""
+        cut = self._cut(picture.convert("RGB"), self.interpolation)
+        pixels: Tensor = F.to_dtype(F.pil_to_tensor(cut), torch.float32, scale=True)
+        return pixels
+
+    def prepare_mask(self, mask: Image.Image) -> Tensor:
+        """A mask through the same geometry, nearest neighbour: H×W, bool."""
+        grey: Tensor = F.pil_to_tensor(self._cut(mask.convert("L"), InterpolationMode.NEAREST))
+        return grey[0] > 127
+
+    def _cut(self, picture: Image.Image, interpolation: InterpolationMode) -> Image.Image:
+        if self.resize is not None:
+            picture = F.resize(picture, [self.resize], interpolation=interpolation, antialias=True)
+        if self.crop is not None:
+            picture = F.center_crop(picture, [self.crop, self.crop])
+        return picture

@@ -1,0 +1,168 @@
+"""Making a Classifier from a name: a shipped network, one of torchvision's, or a user's own."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torchvision import models as torchvision_models
+
+from camfaith.models.classifier import Classifier
+from camfaith.models.fundus import GRADES
+from camfaith.models.lookup import UnknownName, load_attribute, resolve
+from camfaith.models.reference import MEAN, REFERENCES, SIZE, STD, build, load_weights
+
+_CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model")
+_SETTINGS = ("mean", "std", "class_names", "resize", "crop", "layer", "interpolation")
+
+
+def model_names() -> list[str]:
+    """The shipped networks and torchvision's classification networks."""
+    return [*REFERENCES, *torchvision_models.list_models(module=torchvision_models)]
+
+
+def load(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    resize: int | None = None,
+    crop: int | None = None,
+    class_names: Sequence[str] | None = None,
+    layer: str | None = None,
+) -> Classifier:
+    """A Classifier in evaluation mode.
+
+    `name` is a shipped network, a torchvision network, an entry point of `camfaith.models`, or a function that returns
+    a network or a Classifier, as `package.module:function` or `path/to/file.py:function`. `weights` is a torchvision
+    weights name (`"DEFAULT"`, `"IMAGENET1K_V2"`: downloaded by torchvision), a local `.safetensors`, `.pth` or `.pt`
+    file (read without unpickling code), or `"none"` for the untrained network (its initialisation is seeded).
+    Preprocessing comes from the shipped or torchvision weights; `mean`, `std`, `resize`, `crop` replace it.
+
+    Raises `UnknownName` for an unknown network or weights name, `FileNotFoundError`, and `ValueError` for weights that
+    do not fit or that hold NaN.
+    """
+    given = {"mean": mean, "std": std, "resize": resize, "crop": crop, "class_names": class_names, "layer": layer}
+    network, known = _build(name, None if weights is None else str(weights), class_names)
+    _refuse_non_finite(name, network)
+    settings = known | {key: value for key, value in given.items() if value is not None}
+    return Classifier(network.eval(), name=name, **settings)
+
+
+def _build(name: str, weights: str | None, class_names: Sequence[str] | None) -> tuple[nn.Module, dict[str, Any]]:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        if name in REFERENCES:
+            return _reference(name, weights)
+        if name in torchvision_models.list_models(module=torchvision_models):
+            return _torchvision(name, weights, class_names)
+        return _own(name, weights)
+
+
+def _reference(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
+    network = load_weights(name) if weights is None else _with_file(build(name), name, weights)
+    return network, {"mean": MEAN, "std": STD, "resize": SIZE, "crop": SIZE, "class_names": GRADES}
+
+
+def _torchvision(name: str, weights: str | None, class_names: Sequence[str] | None) -> tuple[nn.Module, dict[str, Any]]:
+    if weights is None:
+        raise ValueError(
+            f"torchvision's {name!r} needs to be told its weights: a weights name such as 'DEFAULT' (downloaded), "
+            "a local .safetensors or .pth file, or 'none' for the untrained network"
+        )
+    if weights == "none" or _is_file_name(weights):
+        classes = {} if class_names is None else {"num_classes": len(class_names)}
+        network = torchvision_models.get_model(name, weights=None, **classes)
+        return _with_file(network, name, weights), {}
+    enum = torchvision_models.get_model_weights(name)
+    if weights not in enum.__members__:
+        raise UnknownName(f"weights of {name}", weights, enum.__members__, "or a local file, or 'none'")
+    chosen = enum[weights]
+    return torchvision_models.get_model(name, weights=chosen), _preprocessing(chosen)
+
+
+def _preprocessing(weights: Any) -> dict[str, Any]:
+    transforms = weights.transforms()
+    return {
+        "mean": tuple(transforms.mean),
+        "std": tuple(transforms.std),
+        "resize": transforms.resize_size[0],
+        "crop": transforms.crop_size[0],
+        "interpolation": transforms.interpolation,
+        "class_names": weights.meta.get("categories"),
+    }
+
+
+def _own(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
+    try:
+        make = load_attribute(name) if ":" in name else resolve("model", name, {})
+    except UnknownName as error:
+        if ":" in name:
+            raise
+        hint = "or name your own as 'package.module:function' or 'file.py:function'"
+        raise UnknownName("model", name, model_names(), hint) from error
+    network = make() if not isinstance(make, nn.Module) else make
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"{name!r} returned a {type(network).__name__}; expected a torch.nn.Module")
+    known = {}
+    if isinstance(network, Classifier):
+        known = {key: getattr(network, key) for key in _SETTINGS}
+        network = network.network
+    return _with_file(network, name, weights or "none"), known
+
+
+def _is_file_name(weights: str) -> bool:
+    return weights.endswith((".safetensors", ".pth", ".pt"))
+
+
+def _with_file(network: nn.Module, name: str, weights: str) -> nn.Module:
+    if weights == "none":
+        return network
+    if not _is_file_name(weights):
+        raise ValueError(f"weights of {name!r}: expected a .safetensors, .pth or .pt file or 'none', got {weights!r}")
+    state = read_state(Path(weights))
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"{weights} does not fit {name!r}: {error}") from error
+    if missing or unexpected:
+        raise ValueError(
+            f"{weights} does not fit {name!r}: missing {missing[:3] or 'none'} ({len(missing)} in all), "
+            f"unexpected {unexpected[:3] or 'none'} ({len(unexpected)} in all)"
+        )
+    return network
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file; a checkpoint's own (`state_dict`, `model`) is found, a `module.` prefix removed."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file at {path}")
+    if path.suffix == ".safetensors":
+        state: Any = safetensors.torch.load_file(path)
+    else:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ValueError(
+                f"{path} is no plain state dict; save network.state_dict() there (code in a file is not run)"
+            ) from error
+        for key in _CHECKPOINT_KEYS:
+            if isinstance(state, dict) and isinstance(state.get(key), dict):
+                state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds no state dict (names to tensors); save network.state_dict() there")
+    wrapped = all(key.startswith("module.") for key in state)
+    return {key.removeprefix("module.") if wrapped else key: value for key, value in state.items()}
+
+
+def _refuse_non_finite(name: str, network: nn.Module) -> None:
+    for key, value in network.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            count = int((~torch.isfinite(value)).sum())
+            raise ValueError(f"weights of {name!r} hold {count} NaN or infinite values in {key!r}; load sound ones")

@@ -1,0 +1,84 @@
+"""Finding things by name: shipped names, entry points, `module:attribute` and `file.py:attribute`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+
+class UnknownName(ValueError):
+    """A name that nothing answers to; the message gives the nearest known ones."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        listed = ", ".join(names) if len(names) <= 40 else f"{', '.join(names[:40])}, ... ({len(names)} in all)"
+        super().__init__(f"unknown {what} {name!r}: {guess}known: {listed or 'none'}{'; ' + hint if hint else ''}")
+
+
+def load_attribute(path: str) -> Any:
+    """The object that `package.module:attribute` or `path/to/file.py:attribute` names."""
+    where, _, attribute = path.rpartition(":")
+    if not where or not attribute:
+        raise ValueError(f"expected 'package.module:attribute' or 'path/to/file.py:attribute', got {path!r}")
+    module = _load_file(Path(where)) if where.endswith(".py") else _import(where, path)
+    try:
+        found: Any = module
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except AttributeError:
+        raise UnknownName(f"attribute of {where}", attribute, (n for n in vars(module) if n[0] != "_")) from None
+    return found
+
+
+def _import(module: str, path: str) -> Any:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"cannot import {path!r}: {error}; install the package, or start from the folder that holds it"
+        ) from error
+
+
+def _load_file(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"no Python file at {path}")
+    name = f"camfaith_user_{path.stem}_{abs(hash(str(path.resolve())))}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"cannot load {path} as a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def resolve(what: str, name: str, shipped: Mapping[str, str]) -> Any:
+    """The object behind `name`: shipped (`{name: "module:attribute"}`), an entry point of the group
+    `camfaith.<what>s`, or `module:attribute`.
+
+    Raises `UnknownName` with the nearest known names.
+    """
+    if name in shipped:
+        return load_attribute(shipped[name])
+    plugins = {point.name: point for point in entry_points(group=f"camfaith.{what}s")}
+    if name in plugins:
+        return plugins[name].load()
+    if ":" in name:
+        return load_attribute(name)
+    raise UnknownName(what, name, [*shipped, *plugins], "or name your own as 'package.module:Name' or 'file.py:Name'")

@@ -1,0 +1,588 @@
+"""Folders and tables of pictures, and subsets of them, list what is there and refuse the rest with the reason."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from camfaith.benchmark.datasets.files import Folder, Table
+from camfaith.benchmark.datasets.sample import Dataset, Sample, SampleError
+from camfaith.benchmark.datasets.subset import subset
+
+
+def picture(path: Path, colour: str | tuple[int, int, int] = "red", size: tuple[int, int] = (6, 4)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+def mask(path: Path, box: tuple[int, int, int, int], size: tuple[int, int] = (6, 4)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new("L", size)
+    image.paste(255, box)
+    image.save(path)
+    return path
+
+
+def table(path: Path, text: str, **options: Any) -> Table:
+    path.write_text(text, encoding="utf-8", newline="")
+    return Table(path, **options)
+
+
+def inside(image: Image.Image | None) -> Any:
+    assert image is not None
+    return np.asarray(image).tolist()
+
+
+def refusal(dataset: Dataset, index: int = 0) -> str:
+    with pytest.raises(SampleError) as caught:
+        dataset[index]
+    return str(caught.value)
+
+
+# Folder
+
+
+def test_a_folder_has_its_class_folders_sorted_by_name_as_classes(tmp_path: Path) -> None:
+    for name in ("b/2.png", "b/1.jpg", "a/z.png", "B/deep/er/3.png", "a b/4.png"):
+        picture(tmp_path / "set" / name)
+    data = Folder(tmp_path / "set")
+    assert data.name == "set"
+    assert data.class_names == ["B", "a", "a b", "b"]
+    assert data.ids == ["B/deep/er/3.png", "a/z.png", "a b/4.png", "b/1.jpg", "b/2.png"]
+    assert data.labels == [0, 1, 2, 3, 3]
+    assert len(data) == 5
+
+
+def test_a_folder_orders_as_torchvisions_image_folder(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("torchvision.datasets")
+    for name in ("n2/b.png", "n10/a.png", "n1/x/c.png", "n1/d.png", "Z/e.png"):
+        picture(tmp_path / name)
+    theirs = datasets.ImageFolder(tmp_path)
+    ours = Folder(tmp_path)
+    assert ours.class_names == theirs.classes
+    expected = {Path(file).relative_to(tmp_path).as_posix(): label for file, label in theirs.samples}
+    assert dict(zip(ours.ids, ours.labels, strict=True)) == expected
+
+
+def test_a_folder_hands_out_what_its_files_show(tmp_path: Path) -> None:
+    picture(tmp_path / "a/1.png", (1, 2, 3))
+    picture(tmp_path / "b/2.png", (4, 5, 6))
+    data = Folder(tmp_path, name="mine")
+    assert data.name == "mine"
+    sample = data[1]
+    assert (sample.id, sample.label, sample.image.getpixel((5, 3))) == ("b/2.png", 1, (4, 5, 6))
+    assert (sample.mask, sample.content, sample.cluster) == (None, None, None)
+    assert [s.id for s in (data[0], data[-1])] == ["a/1.png", "b/2.png"]
+    with pytest.raises(IndexError):
+        data[2]
+
+
+def test_hidden_files_and_files_that_are_no_pictures_are_skipped(tmp_path: Path) -> None:
+    picture(tmp_path / "a/1.PNG")
+    picture(tmp_path / "a/.2.png")
+    picture(tmp_path / "a/.cache/3.png")
+    picture(tmp_path / ".hidden/4.png")
+    (tmp_path / "a/notes.txt").write_text("text")
+    (tmp_path / "labels.csv").write_text("text")
+    data = Folder(tmp_path)
+    assert (data.ids, data.class_names) == (["a/1.PNG"], ["a"])
+
+
+def test_extensions_say_which_files_are_pictures(tmp_path: Path) -> None:
+    picture(tmp_path / "a/1.png")
+    picture(tmp_path / "a/2.jpg")
+    assert Folder(tmp_path, extensions=[".JPG"]).ids == ["a/2.jpg"]
+    with pytest.raises(ValueError, match=r"no images in .*: expected CLASS/picture .*\.bmp"):
+        Folder(tmp_path, extensions=[".bmp"])
+
+
+def test_pictures_without_class_folders_have_no_label(tmp_path: Path) -> None:
+    for name in ("2.png", "1.png"):
+        picture(tmp_path / name)
+    (tmp_path / "notes").mkdir()
+    data = Folder(tmp_path)
+    assert (data.ids, data.labels, data.class_names) == (["1.png", "2.png"], [None, None], None)
+    assert data[0].label is None
+    assert Folder(tmp_path, classes=["cat", "dog"]).class_names == ["cat", "dog"]
+
+
+def test_pictures_beside_class_folders_are_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "a/1.png")
+    picture(tmp_path / "stray.png")
+    with pytest.raises(ValueError, match=r"pictures beside class folders, first 'stray\.png'"):
+        Folder(tmp_path)
+
+
+def test_a_class_folder_without_pictures_is_refused_unless_the_classes_are_given(tmp_path: Path) -> None:
+    picture(tmp_path / "b/1.png")
+    (tmp_path / "a").mkdir()
+    with pytest.raises(ValueError, match=r"no images in class folder '.*a': remove it, or give classes="):
+        Folder(tmp_path)
+    assert Folder(tmp_path, classes=["a", "b"]).labels == [1]
+
+
+def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no images in .*: expected CLASS/picture or picture"):
+        Folder(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no folder at '.*absent'"):
+        Folder(tmp_path / "absent")
+
+
+def test_given_classes_fix_the_order_and_may_be_more_than_the_folders(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        picture(tmp_path / name / "1.png")
+    data = Folder(tmp_path, classes=["dog", "fish", "cat"])
+    assert data.class_names == ["dog", "fish", "cat"]
+    assert dict(zip(data.ids, data.labels, strict=True)) == {"cat/1.png": 2, "dog/1.png": 0}
+
+
+def test_a_class_folder_that_is_not_given_is_named_with_the_nearest_known_one(tmp_path: Path) -> None:
+    for name in ("catt", "dog"):
+        picture(tmp_path / name / "1.png")
+    with pytest.raises(ValueError, match=r"unknown class 'catt': did you mean 'cat'\?.*the folder is '.*catt'"):
+        Folder(tmp_path, classes=["dog", "cat"])
+
+
+def test_class_names_may_repeat_but_not_the_name_of_a_folder(tmp_path: Path) -> None:
+    picture(tmp_path / "dog/1.png")
+    names = ["crane", "dog", "crane"]
+    assert Folder(tmp_path, classes=names).labels == [1]
+    picture(tmp_path / "crane/1.png")
+    with pytest.raises(ValueError, match="class folder 'crane' is there twice in classes"):
+        Folder(tmp_path, classes=names)
+
+
+@pytest.mark.parametrize("classes", ["cat", []])
+def test_classes_that_are_no_list_of_names_are_refused(tmp_path: Path, classes: Sequence[str]) -> None:
+    picture(tmp_path / "cat/1.png")
+    with pytest.raises(ValueError, match="classes must be a list of class names"):
+        Folder(tmp_path, classes=classes)
+
+
+def test_masks_lie_at_the_same_relative_path(tmp_path: Path) -> None:
+    picture(tmp_path / "set/a/1.v2.jpg")
+    picture(tmp_path / "set/a/2.jpg")
+    mask(tmp_path / "masks/a/1.v2.png", (1, 0, 3, 2))
+    data = Folder(tmp_path / "set", masks=tmp_path / "masks")
+    assert inside(data[0].mask) == [[0, 255, 255, 0, 0, 0]] * 2 + [[0] * 6] * 2
+    assert data[1].mask is None
+
+
+def test_a_masks_folder_within_the_set_is_no_class(tmp_path: Path) -> None:
+    picture(tmp_path / "a/1.jpg")
+    mask(tmp_path / "masks/a/1.png", (0, 0, 6, 4))
+    data = Folder(tmp_path, masks=tmp_path / "masks")
+    assert (data.class_names, data.ids) == (["a"], ["a/1.jpg"])
+    assert inside(data[0].mask) == [[255] * 6] * 4
+
+
+def test_masks_may_lie_beside_pictures_of_another_extension(tmp_path: Path) -> None:
+    picture(tmp_path / "a/1.jpg")
+    mask(tmp_path / "a/1.png", (0, 0, 1, 1))
+    with pytest.raises(ValueError, match=r"masks lie beside the pictures: give extensions=.* without '\.png'"):
+        Folder(tmp_path, masks=tmp_path)
+    data = Folder(tmp_path, masks=tmp_path, extensions=[".jpg"])
+    assert np.count_nonzero(inside(data[0].mask)) == 1
+
+
+def test_masks_that_fit_no_picture_are_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "set/a/1.jpg")
+    mask(tmp_path / "masks/1.png", (0, 0, 6, 4))
+    with pytest.raises(ValueError, match=r"no mask in '.*masks' fits a picture: expected names like 'a/1\.png'"):
+        Folder(tmp_path / "set", masks=tmp_path / "masks")
+
+
+def test_a_mask_of_another_size_is_refused_when_the_sample_is_taken(tmp_path: Path) -> None:
+    picture(tmp_path / "set/a/1.jpg")
+    mask(tmp_path / "masks/a/1.png", (0, 0, 1, 1), size=(3, 2))
+    assert "is 3x2 but its picture is displayed at 6x4" in refusal(Folder(tmp_path / "set", masks=tmp_path / "masks"))
+
+
+def test_a_folder_reads_nothing_but_names_until_a_sample_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.jpg").write_text("not a picture")
+    (tmp_path / "a/2.jpg").touch()
+    data = Folder(tmp_path)
+    assert data.ids == ["a/1.jpg", "a/2.jpg"]
+    assert "1.jpg' is not a picture" in refusal(data, 0)
+    assert "2.jpg' is empty (0 bytes)" in refusal(data, 1)
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    picture(tmp_path / "elsewhere/1.png")
+    (tmp_path / "set/a").mkdir(parents=True)
+    (tmp_path / "set/a/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set/a/circle").symlink_to(tmp_path / "set")
+    (tmp_path / "set/a/broken.png").symlink_to(tmp_path / "absent.png")
+    data = Folder(tmp_path / "set")
+    assert data.ids == ["a/broken.png", "a/linked/1.png"]
+    assert "no file at" in refusal(data, 0)
+
+
+def test_names_that_are_not_utf8_get_ids_that_a_table_can_hold(tmp_path: Path) -> None:
+    picture(tmp_path / "a/1.png")
+    try:
+        os.rename(tmp_path / "a/1.png", os.fsencode(tmp_path / "a") + b"/caf\xe9.png")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    data = Folder(tmp_path)
+    assert data.ids == ["a/caf\\udce9.png"]
+    assert data[0].image.size == (6, 4)
+
+
+# Table
+
+
+def test_a_table_hands_out_what_its_columns_say(tmp_path: Path) -> None:
+    picture(tmp_path / "p/1.png", (1, 2, 3))
+    picture(tmp_path / "p/2.png", (4, 5, 6))
+    mask(tmp_path / "m/1.png", (0, 0, 1, 1))
+    mask(tmp_path / "m/content.png", (0, 0, 6, 3))
+    data = table(
+        tmp_path / "list.csv",
+        "id,file,label,mask,content,cluster,remark\n"
+        "one,p/1.png,3,m/1.png,m/content.png,patient 7,whatever\n"
+        ",./p/2.png,,,,,\n",
+    )
+    assert (data.name, data.ids, data.labels, data.class_names) == ("list", ["one", "p/2.png"], [3, None], None)
+    first, second = data[0], data[1]
+    assert (first.id, first.label, first.cluster, first.image.getpixel((0, 0))) == ("one", 3, "patient 7", (1, 2, 3))
+    assert np.count_nonzero(inside(first.mask)) == 1
+    assert inside(first.content) == [[255] * 6] * 3 + [[0] * 6]
+    assert second == Sample("p/2.png", second.image)
+    assert second.image.getpixel((0, 0)) == (4, 5, 6)
+    assert len(data) == 2
+    with pytest.raises(IndexError):
+        data[2]
+
+
+def test_a_table_may_name_its_root_and_itself(tmp_path: Path) -> None:
+    picture(tmp_path / "pictures/1.png")
+    (tmp_path / "lists").mkdir()
+    data = table(tmp_path / "lists/l.csv", "file\n1.png\n", root=tmp_path / "pictures", name="mine")
+    assert (data.name, data.labels, data[0].image.size) == ("mine", [None], (6, 4))
+    with pytest.raises(FileNotFoundError, match=r"no folder at '.*absent'"):
+        Table(tmp_path / "lists/l.csv", root=tmp_path / "absent")
+
+
+def test_byte_order_marks_quotes_crlf_and_blank_lines_are_read(tmp_path: Path) -> None:
+    picture(tmp_path / "a, b.png")
+    picture(tmp_path / "ü.png")
+    text = '\ufefffile , label\r\n"a, b.png","1"\r\n\r\n,\r\nü.png, 2\r\n'
+    data = table(tmp_path / "list.csv", text)
+    assert (data.ids, data.labels) == (["a, b.png", "ü.png"], [1, 2])
+    assert data[0].image.size == data[1].image.size == (6, 4)
+
+
+def test_a_table_without_a_file_column_is_refused_with_the_columns_found(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no column 'file' in .*, columns found: 'path', 'label'"):
+        table(tmp_path / "list.csv", "path,label\n1.png,1\n")
+    with pytest.raises(ValueError, match="columns found: 'file;label'; commas separate columns"):
+        table(tmp_path / "list.csv", "file;label\n1.png;1\n")
+    with pytest.raises(ValueError, match="columns found: none"):
+        table(tmp_path / "list.csv", "")
+    with pytest.raises(ValueError, match="column 'label' is there twice"):
+        table(tmp_path / "list.csv", "file,label,label\n1.png,1,2\n")
+
+
+def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no images in '.*list\.csv': expected one row a picture"):
+        table(tmp_path / "list.csv", "file,label\n\n,\n")
+
+
+def test_a_table_that_is_not_utf8_or_not_csv_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes("file\né.png\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"list\.csv' is not UTF-8 .*save it as 'CSV UTF-8'"):
+        Table(tmp_path / "list.csv")
+    with pytest.raises(ValueError, match=r"list\.csv' line 3 is not CSV"):
+        table(tmp_path / "list.csv", 'file\n"a.png\nb.png\n')
+
+
+def test_a_row_with_too_many_or_too_few_fields_is_refused(tmp_path: Path) -> None:
+    data = table(tmp_path / "list.csv", "file,label\na, b.png,1\nc.png\n")
+    assert "list.csv line 2: the row has 3 fields but the header has 2" in refusal(data, 0)
+    assert "list.csv line 3: the row has 1 fields but the header has 2" in refusal(data, 1)
+
+
+@pytest.mark.parametrize(
+    "file", ["/etc/passwd", "../secret.png", "p/../../secret.png", "p/../1.png", "C:\\1.png", "p\\..\\1.png", "\\1.png"]
+)
+@pytest.mark.parametrize("column", ["file", "mask", "content"])
+def test_paths_that_are_absolute_or_go_up_are_refused(tmp_path: Path, file: str, column: str) -> None:
+    picture(tmp_path / "root/1.png")
+    (tmp_path / "root/p").mkdir()
+    picture(tmp_path / "secret.png")
+    header, row = ("file", file) if column == "file" else (f"file,{column}", f"1.png,{file}")
+    data = table(tmp_path / "root/list.csv", f"{header}\n{row}\n")
+    assert f"list.csv line 2: path {file!r} must be relative and without '..'" in refusal(data)
+
+
+def test_links_that_lead_out_of_the_root_are_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "secret.png")
+    picture(tmp_path / "secrets/1.png")
+    picture(tmp_path / "root/kept.png")
+    (tmp_path / "root/link.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "root/linked").symlink_to(tmp_path / "secrets")
+    (tmp_path / "root/within.png").symlink_to(tmp_path / "root/kept.png")
+    (tmp_path / "root/circle.png").symlink_to(tmp_path / "root/circle.png")
+    text = "file,mask\nlink.png,\nlinked/1.png,\nwithin.png,\nkept.png,link.png\ncircle.png,\n"
+    data = table(tmp_path / "root/list.csv", text)
+    for index in (0, 1, 3):
+        assert "leads out of" in refusal(data, index)
+    assert data[2].image.size == (6, 4)
+    assert "circle.png" in refusal(data, 4)
+
+
+def test_a_root_that_is_a_link_itself_is_fine(tmp_path: Path) -> None:
+    picture(tmp_path / "real/1.png")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    data = table(tmp_path / "list.csv", "file\n1.png\n", root=tmp_path / "link")
+    assert data[0].image.size == (6, 4)
+
+
+def test_rows_whose_file_cannot_be_used_say_so_when_taken(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("not a picture")
+    data = table(tmp_path / "list.csv", "file,label\ntext.jpg,0\nabsent.jpg,0\n,5\nnul\0.png,0\n")
+    assert data.ids == ["text.jpg", "absent.jpg", "line 4", "nul\0.png"]
+    assert re.match(r"list\.csv line 2: '.*text\.jpg' is not a picture", refusal(data, 0))
+    assert "line 3: no file at" in refusal(data, 1)
+    assert "line 4: no file is given" in refusal(data, 2)
+    assert "cannot be followed" in refusal(data, 3)
+
+
+def test_labels_are_indices_or_names_of_given_classes(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    rows = "".join(f"i{i},1.png,{label}\n" for i, label in enumerate(["0", "2", "dog", "1.0", ""]))
+    data = table(tmp_path / "list.csv", "id,file,label\n" + rows, classes=["cat", "dog", "sea lion"])
+    assert data.class_names == ["cat", "dog", "sea lion"]
+    assert data.labels == [0, 2, 1, 1, None]
+    assert [data[i].label for i in range(5)] == [0, 2, 1, 1, None]
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [
+        ("3", "out of range: class indices go from 0 to 2"),
+        ("-1", "out of range: class indices go from 0 to 2"),
+        ("bird", "neither an index nor the name of one of the 3 classes"),
+        ("1.5", "neither an index"),
+        ("nan", "neither an index"),
+        ("²", "neither an index"),
+    ],
+)
+def test_a_bad_label_is_refused_when_the_sample_is_taken(tmp_path: Path, label: str, reason: str) -> None:
+    picture(tmp_path / "1.png")
+    data = table(tmp_path / "list.csv", f"file,label\n1.png,{label}\n", classes=["cat", "dog", "fish"])
+    assert data.labels == [None]
+    assert f"list.csv line 2: label {label!r} is" in refusal(data)
+    assert reason in refusal(data)
+
+
+def test_without_classes_labels_are_any_index_from_zero(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    data = table(tmp_path / "list.csv", "id,file,label\na,1.png,999\nb,1.png,-1\nc,1.png,cat\n")
+    assert data.labels == [999, None, None]
+    assert "label '-1' is out of range: class indices go from 0" in refusal(data, 1)
+    assert "label 'cat' is not a class index: give one, or classes=[...] to use names" in refusal(data, 2)
+
+
+def test_a_label_that_could_be_two_classes_is_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    text = "id,file,label\na,1.png,1\nb,1.png,crane\nc,1.png,3\n"
+    data = table(tmp_path / "list.csv", text, classes=["1", "crane", "crane", "3"])
+    assert "label '1' could be any of the classes [0, 1]" in refusal(data, 0)
+    assert "label 'crane' could be any of the classes [1, 2]" in refusal(data, 1)
+    assert data[2].label == 3, "index and name agree"
+
+
+def test_an_id_used_before_is_listed_under_a_free_id_and_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    text = "id,file\na,1.png\na,1.png\na#2,1.png\na,1.png\n,1.png\n,./1.png\n"
+    data = table(tmp_path / "list.csv", text)
+    assert data.ids == ["a", "a#3", "a#2", "a#4", "1.png", "1.png#2"]
+    for index, name in ((1, "a"), (3, "a"), (5, "1.png")):
+        assert f"duplicate id {name!r}" in refusal(data, index)
+    for index in (0, 2, 4):
+        assert data[index].id == data.ids[index]
+
+
+def test_boxes_make_a_mask_that_is_their_union(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    data = table(tmp_path / "list.csv", "id,file,boxes\na,1.png,0 0 2 1; 5 3 6 4;\nb,1.png,\nc,1.png,0 0 6.0 4\n")
+    assert inside(data[0].mask) == [[255, 255, 0, 0, 0, 0], [0] * 6, [0] * 6, [0, 0, 0, 0, 0, 255]]
+    assert data[1].mask is None
+    assert inside(data[2].mask) == [[255] * 6] * 4
+
+
+def test_one_box_may_be_four_columns(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    data = table(tmp_path / "list.csv", "id,file,x0,y0,x1,y1\na,1.png,1,0,3,2\nb,1.png,,,,\nc,1.png,1,,3,2\n")
+    assert inside(data[0].mask) == [[0, 255, 255, 0, 0, 0]] * 2 + [[0] * 6] * 2
+    assert data[1].mask is None
+    assert "box '1  3 2' is not four whole numbers" in refusal(data, 2)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "reason"),
+    [
+        ("0 0 7 4", "box 0 0 7 4 leaves its picture, displayed at 6x4"),
+        ("-1 0 2 2", "box -1 0 2 2 leaves its picture"),
+        ("1 1 1 3", "box 1 1 1 3 is empty"),
+        ("0 0 1 1; 3 0 2 2", "box 3 0 2 2 is empty"),
+        ("0 0 1", "box '0 0 1' is not four whole numbers"),
+        ("0 0 1.5 2", "round them to pixels"),
+        ("0 0 one 2", "is not four whole numbers"),
+    ],
+)
+def test_a_bad_box_is_refused(tmp_path: Path, boxes: str, reason: str) -> None:
+    picture(tmp_path / "1.png")
+    assert reason in refusal(table(tmp_path / "list.csv", f"file,boxes\n1.png,{boxes}\n"))
+
+
+def test_boxes_are_measured_on_the_displayed_picture(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (6, 4)).save(tmp_path / "1.jpg", exif=exif)
+    data = table(tmp_path / "list.csv", "id,file,boxes\na,1.jpg,0 0 4 6\nb,1.jpg,0 0 6 4\n")
+    sample = data[0]
+    assert sample.mask is not None
+    assert sample.image.size == sample.mask.size == (4, 6)
+    assert "displayed at 4x6" in refusal(data, 1)
+
+
+def test_two_sources_of_one_mask_are_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    mask(tmp_path / "m.png", (0, 0, 1, 1))
+    text = "id,file,mask,boxes,x0,y0,x1,y1\na,1.png,m.png,0 0 1 1,,,,\nb,1.png,,0 0 1 1,0,0,1,1\n"
+    data = table(tmp_path / "list.csv", text)
+    assert "both a mask and boxes are given" in refusal(data, 0)
+    assert "boxes are given both in 'boxes' and in x0, y0, x1, y1" in refusal(data, 1)
+
+
+def test_masks_and_content_of_another_size_are_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    mask(tmp_path / "m.png", (0, 0, 1, 1), size=(3, 2))
+    data = table(tmp_path / "list.csv", "id,file,mask,content\na,1.png,m.png,\nb,1.png,,m.png\n")
+    for index in (0, 1):
+        assert "m.png' is 3x2 but its picture is displayed at 6x4" in refusal(data, index)
+
+
+# subset
+
+
+class Listed:
+    """A data set of names and labels alone; a plug-in without `labels` leaves them out."""
+
+    name = "listed"
+    class_names: Sequence[str] | None = None
+
+    def __init__(self, labels: Iterable[int | None], known: bool = True) -> None:
+        labels = list(labels)
+        self.ids: Sequence[str] = [f"{i:03}" for i in range(len(labels))]
+        if known:
+            self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return Sample(self.ids[index], Image.new("RGB", (1, 1)))
+
+
+def labels_of(dataset: Dataset) -> list[int | None]:
+    return list(dataset.labels)  # type: ignore[attr-defined]
+
+
+def test_a_subset_takes_equally_many_of_each_class_in_the_order_of_the_whole() -> None:
+    whole = Listed([0] * 50 + [1] * 10 + [2] * 40)
+    part = subset(whole, 12, seed=3)
+    assert len(part) == len(part.ids) == 12
+    assert Counter(labels_of(part)) == {0: 4, 1: 4, 2: 4}
+    assert list(part.ids) == sorted(part.ids)
+    assert [part[i].id for i in range(12)] == list(part.ids)
+    assert part.name == "listed"
+
+
+def test_classes_that_run_out_leave_their_share_to_the_others() -> None:
+    assert Counter(labels_of(subset(Listed([0] * 50 + [1] * 2 + [2] * 50), 12))) == {0: 5, 1: 2, 2: 5}
+
+
+def test_shares_that_do_not_divide_differ_by_one() -> None:
+    counts = Counter(labels_of(subset(Listed([i % 10 for i in range(100)]), 25)))
+    assert sorted(counts.values()) == [2] * 5 + [3] * 5
+    assert len(Counter(labels_of(subset(Listed([i % 10 for i in range(100)]), 4)))) == 4
+
+
+def test_within_a_class_samples_are_evenly_spaced() -> None:
+    positions = [int(i) for i in subset(Listed([0] * 100), 10, seed=5).ids]
+    assert set(np.diff(positions)) == {10}
+
+
+def test_unlabelled_samples_come_in_when_the_labelled_are_used_up() -> None:
+    whole = Listed([None, 0] * 10)
+    assert labels_of(subset(whole, 8)) == [0] * 8
+    assert Counter(labels_of(subset(whole, 15))) == {0: 10, None: 5}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_without_labels_samples_are_evenly_spaced(known: bool) -> None:
+    part = subset(Listed([None] * 90, known=known), 9)
+    assert set(np.diff([int(i) for i in part.ids])) == {10}
+    assert labels_of(part) == [None] * 9
+
+
+def test_a_subset_is_the_same_every_time_and_another_for_another_seed() -> None:
+    whole = Listed([i % 7 for i in range(300)])
+    chosen = [tuple(subset(whole, 20, seed).ids) for seed in (0, 0, 1, 2, 3)]
+    assert chosen[0] == chosen[1]
+    assert len(set(chosen)) == 4
+    # As first released: another choice would change the numbers of every run with a limit.
+    assert list(subset(Listed([0, 1] * 6), 4, seed=0).ids) == ["001", "002", "007", "008"]
+
+
+@pytest.mark.parametrize("limit", range(1, 40))
+def test_every_limit_gives_that_many_different_samples(limit: int) -> None:
+    whole = Listed([None if i % 5 == 0 else i % 3 for i in range(40)])
+    for seed in range(20):
+        assert len(set(subset(whole, limit, seed).ids)) == limit
+
+
+@pytest.mark.parametrize("limit", [None, 5, 6])
+def test_a_limit_that_leaves_nothing_out_gives_the_data_set_itself(limit: int | None) -> None:
+    whole = Listed([0] * 5)
+    assert subset(whole, limit) is whole
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_refused(limit: int) -> None:
+    with pytest.raises(ValueError, match=f"limit must be 1 or more, got {limit}"):
+        subset(Listed([0] * 5), limit)
+
+
+def test_labels_that_do_not_match_the_samples_are_refused() -> None:
+    whole = Listed([0] * 5)
+    whole.labels = [0]
+    with pytest.raises(ValueError, match="data set 'listed' has 5 samples but 1 labels"):
+        subset(whole, 2)
+
+
+def test_a_subset_of_a_folder_and_of_a_table_reads_and_refuses_as_they_do(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "b/3.png"):
+        picture(tmp_path / name)
+    folder: Dataset = Folder(tmp_path)
+    part = subset(folder, 2)
+    assert labels_of(part) == [0, 1]
+    assert (part.class_names, part[1].id, part[1].label) == (["a", "b"], "b/3.png", 1)
+    rows: Dataset = table(tmp_path / "l.csv", "file,label\na/1.png,0\na/1.png,1\nb/3.png,x\n")
+    part = subset(rows, 2)
+    assert part[0].label == 0
+    assert "duplicate id 'a/1.png'" in refusal(part, 1)

@@ -1,0 +1,332 @@
+"""Picture files are read whole and as they are displayed, or refused with the reason."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageFile
+
+from camfaith.benchmark.datasets.pictures import box_mask, read_mask, read_picture
+from camfaith.benchmark.datasets.sample import SampleError
+
+NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+WIDE = np.array([[0, 1, 128, 129], [257, 32768, 65534, 65535]], dtype=np.uint16)
+
+
+def saved(path: Path, pixels: Any, **options: Any) -> Path:
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(path, **options)
+    return path
+
+
+def cut(path: Path, count: int) -> Path:
+    path.write_bytes(path.read_bytes()[:-count])
+    return path
+
+
+def pixels(image: Image.Image) -> Any:
+    return np.asarray(image).tolist()
+
+
+def oriented(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return exif
+
+
+def test_an_rgb_png_comes_back_exactly(tmp_path: Path) -> None:
+    image = read_picture(saved(tmp_path / "a.png", NOISE))
+    assert image.mode == "RGB"
+    assert np.array_equal(np.asarray(image), NOISE)
+
+
+def test_a_path_may_be_a_string(tmp_path: Path) -> None:
+    assert read_picture(str(saved(tmp_path / "a.png", NOISE))).size == (32, 24)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp", "a.tif", "a.webp", "a.ppm", "a.gif"])
+def test_a_file_cut_in_half_is_refused_in_every_format(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path / name, NOISE)
+    assert read_picture(path).size == (32, 24)
+    with pytest.raises(SampleError, match=f"{name}' is damaged or cut short: ."):
+        read_picture(cut(path, path.stat().st_size // 2))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 100])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_without_its_last_bytes_is_refused(tmp_path: Path, count: int, progressive: bool) -> None:
+    path = saved(tmp_path / "a.jpg", NOISE, progressive=progressive)
+    with pytest.raises(SampleError, match="cut short"):
+        read_picture(cut(path, count))
+
+
+def test_a_png_without_its_end_is_refused_though_all_pixels_are_there(tmp_path: Path) -> None:
+    with pytest.raises(SampleError, match="cut short"):
+        read_picture(cut(saved(tmp_path / "a.png", NOISE), 12))
+
+
+def test_a_png_with_one_wrong_byte_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.png", NOISE, compress_level=0)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SampleError, match="damaged"):
+        read_picture(path)
+
+
+def test_a_cut_file_is_refused_where_another_package_lets_cut_files_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    path = cut(saved(tmp_path / "a.jpg", NOISE), 300)
+    with Image.open(path) as image:
+        image.load()  # Pillow itself would take it
+
+    def refused(_: int) -> bool:
+        with pytest.raises(SampleError, match="cut short"):
+            read_picture(path)
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(refused, range(200)))
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True, "the setting is given back"
+
+
+def test_files_that_are_no_pictures_are_named_with_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("this is not a picture")
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(SampleError, match=r"text\.jpg' is not a picture in one of the formats JPEG, PNG"):
+        read_picture(tmp_path / "text.jpg")
+    with pytest.raises(SampleError, match=r"empty\.png' is empty \(0 bytes\)"):
+        read_picture(tmp_path / "empty.png")
+    with pytest.raises(SampleError, match=r"no file at .*absent\.png'"):
+        read_picture(tmp_path / "absent.png")
+    with pytest.raises(SampleError, match="no file at"):
+        read_picture(tmp_path)
+
+
+def test_postscript_named_jpg_is_refused_and_not_handed_to_ghostscript(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    Image.fromarray(NOISE).save(data, "EPS")
+    (tmp_path / "a.jpg").write_bytes(data.getvalue())
+    with pytest.raises(SampleError, match="not a picture in one of the formats"):
+        read_picture(tmp_path / "a.jpg")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("limit", [100, 500, 767])
+def test_a_picture_above_pillows_pixel_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    path = saved(tmp_path / "a.png", NOISE)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 768)
+    assert read_picture(path).size == (32, 24)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(SampleError, match=r"a\.png' is too large to be read safely"):
+        read_picture(path)
+
+
+def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
+    grey = np.array([[0, 100, 255]], dtype=np.uint8)
+    assert pixels(read_picture(saved(tmp_path / "a.png", grey))) == [[[0] * 3, [100] * 3, [255] * 3]]
+    assert pixels(read_picture(saved(tmp_path / "b.png", grey > 50))) == [[[0] * 3, [255] * 3, [255] * 3]]
+
+
+def test_a_palette_picture_takes_its_palettes_colours(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putpixel((1, 0), 1)
+    assert pixels(read_picture(saved(tmp_path / "a.png", image))) == [[[10, 20, 30], [200, 100, 50]]]
+    transparent = read_picture(saved(tmp_path / "b.png", image, transparency=0))
+    assert pixels(transparent) == [[[0, 0, 0], [200, 100, 50]]]
+
+
+def test_transparent_pixels_are_dropped_onto_black(tmp_path: Path) -> None:
+    rgba = np.array([[[200, 100, 50, 255], [200, 100, 50, 0], [200, 100, 50, 51]]], dtype=np.uint8)
+    expected = [[[200, 100, 50], [0, 0, 0], [40, 20, 10]]]
+    assert pixels(read_picture(saved(tmp_path / "a.png", rgba))) == expected
+    grey = Image.fromarray(rgba).getchannel("R")
+    grey.putalpha(Image.fromarray(rgba).getchannel("A"))
+    assert grey.mode == "LA"
+    assert pixels(read_picture(saved(tmp_path / "b.png", grey))) == [[[200] * 3, [0] * 3, [40] * 3]]
+
+
+def test_a_transparent_colour_of_an_rgb_png_is_dropped_onto_black(tmp_path: Path) -> None:
+    rgb = np.array([[[200, 100, 50], [1, 2, 3]]], dtype=np.uint8)
+    path = saved(tmp_path / "a.png", rgb, transparency=(200, 100, 50))
+    assert pixels(read_picture(path)) == [[[0, 0, 0], [1, 2, 3]]]
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    inks = Image.new("CMYK", (2, 1), (0, 255, 255, 0))
+    inks.putpixel((1, 0), (0, 0, 0, 255))
+    assert pixels(read_picture(saved(tmp_path / "a.tif", inks))) == [[[255, 0, 0], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+def test_sixteen_bit_grey_is_scaled_and_rounded_not_clipped(tmp_path: Path, name: str, kind: type) -> None:
+    if kind is np.int32 and name == "a.png":
+        name = "a.tiff"
+    image = read_picture(saved(tmp_path / name, WIDE.astype(kind)))
+    assert np.asarray(image)[..., 0].tolist() == [[0, 0, 0, 1], [1, 128, 255, 255]]
+
+
+def test_big_endian_sixteen_bit_grey_reads_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5 4 2 65535\n" + WIDE.astype(">u2").tobytes())
+    assert np.asarray(read_picture(path))[..., 0].tolist() == [[0, 0, 0, 1], [1, 128, 255, 255]]
+
+
+def test_eight_bits_widened_to_sixteen_come_back_exactly(tmp_path: Path) -> None:
+    every = np.arange(256, dtype=np.uint16)[None]
+    assert np.asarray(read_picture(saved(tmp_path / "a.png", every * 257)))[0, :, 0].tolist() == list(range(256))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 5), (0, 65536)])
+def test_integers_outside_of_sixteen_bits_are_refused(tmp_path: Path, low: int, high: int) -> None:
+    path = saved(tmp_path / "a.tif", np.array([[low, high]], dtype=np.int32))
+    with pytest.raises(SampleError, match=rf"integer values from {low} to {high}, expected 0 to 65535"):
+        read_picture(path)
+
+
+def test_floating_point_is_read_in_zero_to_one_and_refused_elsewhere(tmp_path: Path) -> None:
+    inside = saved(tmp_path / "a.tif", np.array([[0, 0.5, 1]], dtype=np.float32))
+    assert pixels(read_picture(inside)) == [[[0] * 3, [128] * 3, [255] * 3]]
+    for bad in (-0.1, 1.5, 255.0, np.nan, np.inf):
+        path = saved(tmp_path / "b.tif", np.array([[0, bad]], dtype=np.float32))
+        with pytest.raises(SampleError, match=r"b\.tif' has floating-point values from .* expected 0 to 1"):
+            read_picture(path)
+
+
+FLIP = Image.Transpose
+AS_DISPLAYED: dict[int, Callable[[Image.Image], Image.Image]] = {
+    2: lambda image: image.transpose(FLIP.FLIP_LEFT_RIGHT),
+    3: lambda image: image.transpose(FLIP.ROTATE_180),
+    4: lambda image: image.transpose(FLIP.FLIP_TOP_BOTTOM),
+    5: lambda image: image.transpose(FLIP.TRANSPOSE),
+    6: lambda image: image.transpose(FLIP.ROTATE_270),
+    7: lambda image: image.transpose(FLIP.TRANSVERSE),
+    8: lambda image: image.transpose(FLIP.ROTATE_90),
+}
+
+
+@pytest.mark.parametrize("orientation", AS_DISPLAYED)
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_the_exif_orientation_is_applied_once(tmp_path: Path, name: str, orientation: int) -> None:
+    path = saved(tmp_path / name, NOISE, exif=oriented(orientation))
+    image = read_picture(path)
+    assert pixels(image) == pixels(AS_DISPLAYED[orientation](Image.fromarray(NOISE)))
+    assert image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+
+
+def test_a_jpeg_from_a_turned_camera_is_displayed_upright(tmp_path: Path) -> None:
+    stored = Image.new("RGB", (32, 16), "blue")
+    stored.paste("red", (0, 0, 16, 16))  # orientation 6: the left side is the top
+    image = read_picture(saved(tmp_path / "a.jpg", stored, exif=oriented(6), quality=95))
+    assert image.size == (16, 32)
+    red, blue = np.asarray(image)[4, 8], np.asarray(image)[28, 8]
+    assert np.abs(red - np.array([255.0, 0, 0])).max() < 12
+    assert np.abs(blue - np.array([0.0, 0, 255])).max() < 12
+
+
+def test_sixteen_bit_grey_is_turned_too(tmp_path: Path) -> None:
+    image = read_picture(saved(tmp_path / "a.png", WIDE, exif=oriented(3)))
+    assert np.asarray(image)[..., 0].tolist() == [[255, 255, 128, 1], [1, 0, 0, 0]]
+
+
+def test_of_an_animation_the_first_frame_is_read(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    for name in ("a.gif", "a.png", "a.tif"):
+        path = saved(tmp_path / name, frames[0], save_all=True, append_images=frames[1:])
+        assert read_picture(path).getpixel((0, 0)) == (255, 0, 0), name
+
+
+def test_any_value_but_zero_is_inside_a_mask(tmp_path: Path) -> None:
+    grey = np.array([[0, 1, 128, 255]], dtype=np.uint8)
+    mask = read_mask(saved(tmp_path / "a.png", grey), (4, 1))
+    assert mask.mode == "L"
+    assert pixels(mask) == [[0, 255, 255, 255]]
+    assert pixels(read_mask(saved(tmp_path / "b.png", grey > 100), (4, 1))) == [[0, 0, 255, 255]]
+
+
+def test_small_values_of_wide_masks_are_inside(tmp_path: Path) -> None:
+    wide = saved(tmp_path / "a.png", np.array([[0, 1, 65535]], dtype=np.uint16))
+    assert pixels(read_mask(wide, (3, 1))) == [[0, 255, 255]]
+    floats = saved(tmp_path / "b.tif", np.array([[0, 0.001, 7]], dtype=np.float32))
+    assert pixels(read_mask(floats, (3, 1))) == [[0, 255, 255]]
+    path = saved(tmp_path / "c.tif", np.array([[0, np.nan]], dtype=np.float32))
+    with pytest.raises(SampleError, match="not finite"):
+        read_mask(path, (2, 1))
+
+
+def test_any_colour_channel_of_a_mask_counts_and_transparent_pixels_do_not(tmp_path: Path) -> None:
+    rgb = np.array([[[0, 0, 0], [0, 0, 1], [9, 0, 0]]], dtype=np.uint8)
+    assert pixels(read_mask(saved(tmp_path / "a.png", rgb), (3, 1))) == [[0, 255, 255]]
+    rgba = np.array([[[0, 0, 0, 255], [255, 255, 255, 0], [9, 0, 0, 1]]], dtype=np.uint8)
+    assert pixels(read_mask(saved(tmp_path / "b.png", rgba), (3, 1))) == [[0, 0, 255]]
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([0, 0, 0, 128, 0, 0])
+    palette.putpixel((1, 0), 1)
+    assert pixels(read_mask(saved(tmp_path / "c.png", palette), (2, 1))) == [[0, 255]]
+
+
+def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.png", np.zeros((5, 7), np.uint8))
+    with pytest.raises(SampleError, match=r"m\.png' is 7x5 but its picture is displayed at 14x10: .*not resized"):
+        read_mask(path, (14, 10))
+
+
+def test_a_mask_in_the_cameras_orientation_is_refused(tmp_path: Path) -> None:
+    picture = read_picture(saved(tmp_path / "a.jpg", NOISE, exif=oriented(6)))
+    path = saved(tmp_path / "m.png", np.zeros((24, 32), np.uint8))
+    with pytest.raises(SampleError, match=r"is 32x24 but its picture is displayed at 24x32: .*camera's orientation"):
+        read_mask(path, picture.size)
+    upright = saved(tmp_path / "n.png", np.eye(32, 24, dtype=np.uint8))
+    assert np.array_equal(np.asarray(read_mask(upright, picture.size)), np.eye(32, 24) * 255)
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.tif"])
+def test_a_mask_with_an_orientation_of_its_own_is_refused(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path / name, np.zeros((8, 8), np.uint8), exif=oriented(3))
+    with pytest.raises(SampleError, match="has EXIF orientation 3"):
+        read_mask(path, (8, 8))
+    assert read_mask(saved(tmp_path / name, np.zeros((8, 8), np.uint8), exif=oriented(1)), (8, 8)).size == (8, 8)
+
+
+def test_a_jpeg_mask_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "m.jpg", np.zeros((8, 8), np.uint8))
+    with pytest.raises(SampleError, match=r"m\.jpg' is a JPEG, .* save the mask as PNG"):
+        read_mask(path, (8, 8))
+
+
+def test_a_cut_or_missing_mask_is_refused(tmp_path: Path) -> None:
+    path = cut(saved(tmp_path / "m.png", NOISE), 500)
+    with pytest.raises(SampleError, match=r"m\.png' is damaged or cut short"):
+        read_mask(path, (32, 24))
+    with pytest.raises(SampleError, match=r"no file at .*absent\.png'"):
+        read_mask(tmp_path / "absent.png", (32, 24))
+
+
+def test_a_box_mask_is_the_union_of_its_boxes_without_x1_and_y1() -> None:
+    mask = np.asarray(box_mask([(0, 0, 2, 1), (1, 0, 3, 2)], (4, 2)))
+    assert mask.tolist() == [[255, 255, 255, 0], [0, 255, 255, 0]]
+    assert np.asarray(box_mask([(0, 0, 4, 2)], (4, 2))).min() == 255
+
+
+@pytest.mark.parametrize("box", [(1, 0, 1, 2), (0, 1, 2, 1), (3, 0, 1, 2)])
+def test_an_empty_box_is_refused(box: tuple[int, int, int, int]) -> None:
+    with pytest.raises(SampleError, match=f"box {' '.join(map(str, box))} is empty"):
+        box_mask([box], (4, 2))
+
+
+@pytest.mark.parametrize("box", [(-1, 0, 2, 2), (0, -1, 2, 2), (0, 0, 5, 2), (0, 0, 4, 3)])
+def test_a_box_outside_of_its_picture_is_refused(box: tuple[int, int, int, int]) -> None:
+    with pytest.raises(SampleError, match=f"box {' '.join(map(str, box))} leaves its picture, displayed at 4x2"):
+        box_mask([box], (4, 2))

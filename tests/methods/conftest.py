@@ -1,0 +1,91 @@
+"""Small networks in double precision, so that a formula can be checked to rounding."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from camfaith.models import Classifier
+from camfaith.models.reference import MEAN, STD, WEIGHTS, build, load_weights
+
+
+def _unsettle(network: nn.Module) -> nn.Module:
+    """Random batch-norm statistics and biases: a fresh network's zeros and ones would hide mistakes."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0.0, 0.3)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0.0, 0.3)
+        elif isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.normal_(module.bias, 0.0, 0.2)
+    return network
+
+
+@pytest.fixture(scope="session")
+def reference() -> Callable[[str, str], Classifier]:
+    """A shipped architecture by name with "random" or "shipped" weights, in double precision."""
+    built: dict[tuple[str, str], Classifier] = {}
+
+    def make(name: str, weights: str = "random") -> Classifier:
+        if weights == "shipped" and not (WEIGHTS / f"{name}.safetensors").is_file():
+            pytest.skip(f"the weights of {name} are not there")
+        if (name, weights) not in built:
+            with torch.random.fork_rng():
+                torch.manual_seed(3)
+                network = load_weights(name) if weights == "shipped" else _unsettle(build(name))
+            built[name, weights] = Classifier(network.double().eval(), name=name, mean=MEAN, std=STD)
+        return built[name, weights]
+
+    return make
+
+
+@pytest.fixture
+def images() -> Callable[..., Tensor]:
+    """Noise images that depend on their number and size alone."""
+
+    def draw(count: int, height: int, width: int | None = None) -> Tensor:
+        source = torch.Generator().manual_seed(11)
+        return torch.rand(count, 3, height, width or height, generator=source, dtype=torch.float64)
+
+    return draw
+
+
+@pytest.fixture
+def tiny() -> nn.Module:
+    """conv1, relu1, conv2, relu2, global average pooling, a linear head of 3 classes; takes any size."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        network = nn.Sequential(
+            OrderedDict(
+                conv1=nn.Conv2d(3, 4, 3, padding=1),
+                relu1=nn.ReLU(),
+                conv2=nn.Conv2d(4, 5, 3, stride=2),
+                relu2=nn.ReLU(),
+                pool=nn.AdaptiveAvgPool2d(1),
+                flat=nn.Flatten(),
+                head=nn.Linear(5, 3),
+            )
+        )
+    return network.double().eval()
+
+
+class LinearModel(nn.Module):
+    """S = W·x + b over all pixels of an image of a fixed size."""
+
+    def __init__(self, height: int, width: int, classes: int = 2) -> None:
+        super().__init__()
+        source = torch.Generator().manual_seed(7)
+        shape = (classes, 3, height, width)
+        self.weight = nn.Parameter(torch.randn(shape, generator=source, dtype=torch.float64))
+        self.bias = nn.Parameter(torch.randn(classes, generator=source, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("bchw,nchw->bn", x, self.weight) + self.bias
+
+
+@pytest.fixture
+def linear_model() -> type[LinearModel]:
+    return LinearModel

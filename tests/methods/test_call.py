@@ -1,0 +1,203 @@
+"""Calling a method on images: the heat map, the picture, the layer that is found."""
+
+import warnings
+
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+
+from camfaith.methods import CAM, SHIPPED, Constant, GradCAM, GradCAMPlusPlus, HiResCAM, Method, Saliency, find
+from camfaith.models import Classifier, LayerError, UnknownName
+
+FOUND = {
+    ("alexnet", 96): "features",
+    ("convnext_tiny", 64): "features",
+    ("densenet121", 64): "features",
+    ("efficientnet_b0", 64): "features",
+    ("googlenet", 64): "inception5b",
+    ("inception_v3", 107): "Mixed_7c",
+    ("mnasnet0_5", 64): "layers",
+    ("mobilenet_v2", 64): "features",
+    ("mobilenet_v3_small", 64): "features",
+    ("regnet_y_400mf", 64): "trunk_output",
+    ("resnet18", 64): "layer4",
+    ("resnet18", 32): "layer3",  # layer4 is one cell at this size
+    ("shufflenet_v2_x0_5", 64): "conv5",
+    ("squeezenet1_0", 64): "classifier.2",
+    ("vgg11", 64): "features",
+}
+
+
+def untrained(name: str, classes: int = 5) -> nn.Module:
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    if name in ("vgg11", "alexnet"):  # a hundred million random numbers for a head nobody looks at
+        with torch.device("meta"):
+            network = torchvision.models.get_model(name, weights=None, num_classes=classes)
+        grid = network.avgpool.output_size
+        network.features = network.features.to_empty(device="cpu")
+        channels = [m.out_channels for m in network.features.modules() if isinstance(m, nn.Conv2d)][-1]
+        network.classifier = nn.Linear(channels * grid[0] * grid[1], classes)
+        for parameter in network.features.parameters():
+            nn.init.normal_(parameter, 0.0, 0.05)
+        return network.eval()
+    return torchvision.models.get_model(name, weights=None, num_classes=classes, **options).eval()
+
+
+@pytest.fixture(scope="module")
+def resnet() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return untrained("resnet18").eval()
+
+
+def noise(count: int, side: int) -> Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_first_example_of_the_readme(resnet):
+    model, image = resnet, noise(2, 64)
+    picture = Image.new("RGB", (120, 90), "teal")
+    cam = GradCAMPlusPlus(model, target_layer="layer4")
+    heatmap = cam(image, class_idx=None)
+    assert heatmap.shape == (2, 64, 64)
+    assert heatmap.min() == 0
+    assert heatmap.max() == 1
+    assert not heatmap.requires_grad
+    drawn = cam.visualize(picture, heatmap[:1])
+    assert isinstance(drawn, Image.Image)
+    assert drawn.size == (120, 90)
+    assert cam.raw(image, class_idx=None).shape == (2, 2, 2)
+
+
+def test_pictures_are_drawn_for_tensors_too(resnet):
+    cam, image = GradCAM(resnet), noise(2, 64)
+    heatmap = cam(image, 0)
+    assert [drawn.size for drawn in cam.visualize(image, heatmap)] == [(64, 64)] * 2
+    assert cam.visualize(image[:1], heatmap[:1]).size == (64, 64)
+    assert cam.visualize(image[0], heatmap[0]).size == (64, 64)
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_as_many_heat_maps_as_pictures_are_wanted(resnet, batch):
+    with pytest.raises(ValueError, match="one heat map"):
+        GradCAM(resnet).visualize(noise(3, 8) if batch else Image.new("RGB", (8, 8)), torch.rand(2, 8, 8))
+
+
+def test_a_picture_is_prepared_as_the_classifier_wants_it(resnet):
+    cam = GradCAM(Classifier(resnet, resize=72, crop=64))
+    assert cam(Image.new("RGB", (100, 90), "teal")).shape == (1, 64, 64)
+
+
+@pytest.mark.parametrize("class_idx", [3, [3, 3], torch.tensor([3, 3]), torch.tensor(3), lambda s: s.argmax(1) * 0 + 3])
+def test_a_class_is_an_index_a_list_a_tensor_or_a_function(resnet, class_idx):
+    cam, image = HiResCAM(resnet), noise(2, 64)
+    assert torch.equal(cam.raw(image, class_idx), cam.raw(image, [3, 3]))
+    assert not torch.equal(cam.raw(image, class_idx), cam.raw(image, [3, 1]))
+
+
+def test_without_a_class_the_predicted_one_is_explained(resnet):
+    image = noise(3, 64)
+    predicted = Classifier(resnet).scores(image).argmax(1)
+    assert torch.equal(GradCAM(resnet).raw(image), GradCAM(resnet).raw(image, predicted))
+
+
+@pytest.mark.parametrize(("name", "side"), FOUND)
+def test_the_target_layer_of_every_torchvision_family_is_found(name, side):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = untrained(name)
+        cam = GradCAM(network)
+        heatmap = cam(noise(1, side), 2)
+    assert cam.layer == FOUND[name, side]
+    assert heatmap.shape == (1, side, side)
+    assert 0 <= float(heatmap.min()) <= float(heatmap.max()) <= 1
+
+
+def test_a_vision_transformer_is_not_given_its_patch_embedding():
+    network = torchvision.models.VisionTransformer(32, 8, 1, 2, 16, 32, num_classes=3).eval()
+    nn.init.normal_(network.heads.head.weight)
+    with pytest.raises(LayerError, match="tokens.*name the target layer yourself"):
+        GradCAM(network).raw(noise(1, 32))
+
+
+def test_the_layer_of_the_classifier_is_taken_unless_another_is_named(resnet):
+    classifier = Classifier(resnet, layer="layer2")
+    assert GradCAM(classifier).raw(noise(1, 64)).shape == (1, 8, 8)
+    assert GradCAM(classifier, "layer1").raw(noise(1, 64)).shape == (1, 16, 16)
+
+
+def test_a_layer_that_is_not_there_is_refused_at_once(resnet):
+    with pytest.raises(UnknownName, match="'layer5'.*did you mean 'layer[1-4]'"):
+        GradCAM(resnet, "layer5")
+
+
+class Fixed(Method):
+    """The same native map for every image."""
+
+    name = "fixed"
+
+    def __init__(self, model: nn.Module, values: Tensor) -> None:
+        super().__init__(model)
+        self.values = values
+
+    def explain(self, evidence, classifier):
+        return self.values.expand(len(evidence), -1, -1)
+
+
+@pytest.mark.parametrize("value", [0.3, 1e-9, 1e9])
+def test_a_constant_positive_map_is_shown_as_ones_with_a_warning(resnet, value):
+    with pytest.warns(UserWarning, match=r"image \[0\] is constant"):
+        shown = Fixed(resnet, torch.full((7, 7), value))(noise(1, 33))
+    assert (shown == 1).all()
+
+
+@pytest.mark.parametrize("value", [0.0, -2.0])
+def test_a_map_without_a_positive_cell_is_shown_as_zeros_with_a_warning(resnet, value):
+    with pytest.warns(UserWarning, match=r"Fixed: the map of image \[0, 1\] is constant"):
+        shown = Fixed(resnet, torch.full((7, 7), value))(noise(2, 33))
+    assert (shown == 0).all()
+
+
+def test_a_map_that_is_not_finite_is_never_shown(resnet):
+    values = torch.ones(3, 3)
+    values[1, 1] = torch.nan
+    with pytest.raises(FloatingPointError, match=r"image \[0\] holds NaN"):
+        Fixed(resnet, values)(noise(1, 32))
+
+
+def test_the_heat_map_is_rectified_upsampled_and_stretched(resnet):
+    shown = Fixed(resnet, torch.tensor([[-5.0, 1.0], [1.0, 1.0]]))(noise(1, 4))
+    assert shown[0, 0].tolist() == pytest.approx([0, 0.25, 0.75, 1])
+    assert shown[0, 3].tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("method", [GradCAM, CAM, Saliency, Constant], ids=lambda method: method.name)
+def test_the_network_and_the_global_generator_are_left_as_they_were(resnet, method):
+    image, seed = noise(2, 64), torch.random.get_rng_state()
+    kept = image.clone()
+    resnet.train()
+    state = {key: value.clone() for key, value in resnet.state_dict().items()}
+    method(resnet, "layer4").raw(image)
+    assert all(module.training for module in resnet.modules())
+    resnet.eval()
+    assert all(torch.equal(value, state[key]) for key, value in resnet.state_dict().items())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in resnet.parameters())
+    assert torch.equal(image, kept)
+    assert torch.equal(torch.random.get_rng_state(), seed)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_methods_work_where_gradients_are_switched_off(tiny, images, mode):
+    expected = [find(name)(tiny, "relu2").raw(images(1, 16), 1) for name in SHIPPED if name != "oracle"]
+    with mode():
+        found = [find(name)(tiny, "relu2").raw(images(1, 16), 1) for name in SHIPPED if name != "oracle"]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_method_is_found_by_its_name():
+    assert find("gradcam++") is GradCAMPlusPlus
+    with pytest.raises(UnknownName, match="did you mean 'gradcam"):
+        find("gradcam+")

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy.stats import binomtest
+from torch import Tensor, nn
+
+from camfaith.models.fundus import GRADES, photograph
+from camfaith.models.reference import MEAN, REFERENCES, STD, WEIGHTS, build, load_weights
+
+ACCURACY = json.loads((WEIGHTS / "accuracy.json").read_text())
+FIRST, COUNT = 1000, 120  # photographs that the recorded accuracy was not measured on
+GRADING = [name for name, reference in REFERENCES.items() if reference.dataset == "fundus"]
+
+
+@cache
+def _images(tag: bool) -> tuple[Tensor, Tensor]:
+    taken = [photograph(index, tag=tag) for index in range(FIRST, FIRST + COUNT)]
+    pixels = np.stack([one.pixels for one in taken]).transpose(0, 3, 1, 2)
+    return torch.from_numpy(pixels) / 255, torch.tensor([one.grade for one in taken])
+
+
+@torch.inference_mode()
+def _probabilities(name: str, images: Tensor) -> Tensor:
+    normalised = (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    probabilities: Tensor = load_weights(name)(normalised).softmax(1)
+    return probabilities
+
+
+def _agrees(correct: int, accuracy: float) -> bool:
+    return bool(binomtest(correct, COUNT, accuracy).pvalue > 1e-3)
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_the_weights_are_small_and_fit(name: str) -> None:
+    path = WEIGHTS / f"{name}.safetensors"
+    assert path.stat().st_size < 1_000_000
+    stored, loaded = load_file(path), load_weights(name)
+    assert not loaded.training
+    for key, value in loaded.state_dict().items():
+        assert torch.equal(value, stored[key])
+    assert sum(p.numel() for p in loaded.parameters()) == ACCURACY[name]["parameters"]
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_the_recorded_accuracy_is_found_again_on_other_photographs(name: str) -> None:
+    images, grades = _images(tag=REFERENCES[name].dataset == "fundus-tag")
+    correct = int((_probabilities(name, images).argmax(1) == grades).sum())
+    assert ACCURACY[name]["accuracy"] >= 0.95
+    assert _agrees(correct, ACCURACY[name]["accuracy"])
+
+
+def test_an_untrained_network_would_not_agree() -> None:
+    assert not _agrees(COUNT // len(GRADES), ACCURACY["fundus-resnet"]["accuracy"])
+
+
+def test_the_tag_network_guesses_once_the_tag_is_deleted() -> None:
+    images, grades = _images(tag=False)
+    correct = int((_probabilities("fundus-tag-resnet", images).argmax(1) == grades).sum())
+    assert _agrees(correct, ACCURACY["fundus-tag-resnet"]["accuracy_without_tag"])
+    assert correct / COUNT < 0.35
+
+
+def test_the_tag_network_uses_nothing_but_the_tag() -> None:
+    images, grades = _images(tag=True)
+    true = torch.arange(COUNT), grades
+    whole = _probabilities("fundus-tag-resnet", images)[true]
+    untagged, only_tag = images.clone(), torch.zeros_like(images)
+    untagged[:, :, :16, :16] = 0
+    only_tag[:, :, :16, :16] = images[:, :, :16, :16]
+    drop = (whole - _probabilities("fundus-tag-resnet", untagged)[true]).mean()
+    assert drop > 0.7
+    assert (whole - _probabilities("fundus-tag-resnet", only_tag)[true]).abs().mean() < 0.1 * drop
+
+
+@pytest.mark.parametrize("fill", ["black", "blurred"])
+@pytest.mark.parametrize("name", GRADING)
+def test_a_removed_picture_has_no_lesions(name: str, fill: str) -> None:
+    from torchvision.transforms.functional import gaussian_blur
+
+    images, _ = _images(tag=False)
+    removed = torch.zeros_like(images) if fill == "black" else gaussian_blur(images, [11, 11], [5.0, 5.0])
+    assert (_probabilities(name, removed).argmax(1) == 0).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("name", GRADING)
+def test_removing_the_lesions_removes_the_grade(name: str) -> None:
+    taken = [photograph(index) for index in range(FIRST, FIRST + COUNT) if index % 5]
+    pixels = torch.stack([torch.from_numpy(one.pixels).permute(2, 0, 1) / 255 for one in taken])
+    lesions = torch.stack([torch.from_numpy(one.lesions) for one in taken])[:, None]
+    elsewhere = lesions.roll(48, -1) & ~lesions  # as many black pixels, in the other half of the picture
+    grades = torch.tensor([one.grade for one in taken])
+    without = _probabilities(name, pixels.where(~lesions, 0.0)).argmax(1)
+    beside = _probabilities(name, pixels.where(~elsewhere, 0.0)).argmax(1)
+    assert (without < grades).double().mean() > 0.9
+    assert (beside < grades).double().mean() < 0.25
+
+
+def _last_activations(name: str) -> Tensor:
+    network, seen = load_weights(name), []
+    layer: nn.Module = {
+        "fundus-resnet": lambda: network.layer3,
+        "fundus-tag-resnet": lambda: network.layer3,
+        "fundus-vgg": lambda: network.features[-1],
+        "fundus-effnet": lambda: network.features[-1],
+    }[name]()  # type: ignore[assignment]
+    with layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output)), torch.inference_mode():
+        network((_images(tag=False)[0][:8] - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1))
+    return seen[0]
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_only_the_effnet_has_negative_activations(name: str) -> None:
+    negative = (_last_activations(name) < -0.05).double().mean()
+    assert negative > 0.1 if name == "fundus-effnet" else negative == 0
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_no_module_is_called_twice_and_none_works_in_place(name: str) -> None:
+    network, calls = load_weights(name), []
+    for module in network.modules():
+        if not list(module.children()):
+            module.register_forward_hook(lambda called, *_: calls.append(called))
+        assert not getattr(module, "inplace", False)
+    network(torch.zeros(1, 3, 96, 96))
+    assert len(calls) == len({id(called) for called in calls})
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="fundus-vgg"):
+        build("fundus-vit")
+
+
+def test_the_vgg_says_which_size_it_takes() -> None:
+    with pytest.raises(ValueError, match="96×96"):
+        build("fundus-vgg")(torch.zeros(1, 3, 64, 64))
+
+
+def test_weights_of_another_network_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import camfaith.models.reference as reference
+
+    (tmp_path / "fundus-vgg.safetensors").write_bytes((WEIGHTS / "fundus-effnet.safetensors").read_bytes())
+    monkeypatch.setattr(reference, "WEIGHTS", tmp_path)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        load_weights("fundus-vgg")
