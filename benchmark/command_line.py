@@ -75,20 +75,22 @@ def plan(suite: SuiteName, data: Data = None, limit: Limit = None) -> None:
     from rich.table import Table
 
     table = Table(title=f"{suite}: images through the networks")
-    for name in ("model", "data set", "samples", "images", "methods", "once an image", "curves", "forwards", "backwards"):
-        table.add_column(name, justify="left" if name in ("model", "data set") else "right")
-    table.add_column("head passes", justify="right")
-    table.add_column("a batch, MiB", justify="right")
+    for name in ("model", "data set"):
+        table.add_column(name)
+    for name in ("samples", "forwards", "backwards", "head passes", "MiB a batch"):
+        table.add_column(name, justify="right")
     for cell in planned.cells:
-        counts = (cell.samples, cell.capture, cell.methods, cell.per_image, cell.per_map, cell.forwards, cell.backwards)
-        numbers = (*(f"{count:,}" for count in (*counts, cell.heads)), f"{cell.batch_mib:,}")
-        table.add_row(cell.model, cell.dataset, *numbers)
+        counts = (cell.samples, cell.forwards, cell.backwards, cell.heads)
+        table.add_row(cell.model, cell.dataset, *(f"{count:,}" for count in counts), f"{cell.batch_mib:,}")
     console = Console()
     console.print(table)
+    of = {name: sum(getattr(c, name) for c in planned.cells) for name in ("capture", "methods", "per_image", "per_map")}
     console.print(
-        f"forwards: {planned.forwards:,} (every method and metric on its own: {planned.unshared:,}), "
-        f"backwards: {planned.backwards:,}, head passes: {planned.heads:,}"
+        f"forwards: {planned.forwards:,} = {of['capture']:,} images + {of['methods']:,} by methods + "
+        f"{of['per_image']:,} once an image + {of['per_map']:,} along curves; backwards: {planned.backwards:,}; "
+        f"head passes: {planned.heads:,}"
     )
+    console.print(f"without sharing: {planned.unshared:,} forwards; equal orders of pixels will save more")
 
 
 @app.command()

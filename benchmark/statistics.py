@@ -67,13 +67,15 @@ def conservation_scale(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.Data
     kept = scores[scores["metric"].isin(labels) & scores["column"].isin(["map_sum", "logit"])]
     kept = kept[kept["status"].isin(USED)]
     keys = ["model", "dataset", "method", "metric"]
-    wide = kept.pivot_table(index=[*keys, "sample"], columns="column", values="value", aggfunc="last", sort=False)
-    if not {"map_sum", "logit"} <= set(wide.columns):
-        return pd.DataFrame(columns=list(SCALE_COLUMNS))
-    wide = wide[np.isfinite(wide).all(axis=1)]
-    controls, rows = _controls(info), []
-    for key, group in wide.groupby(level=keys, sort=False):
-        logit, total = group["logit"].to_numpy(float), group["map_sum"].to_numpy(float)
+    kept = kept.drop_duplicates([*keys, "sample", "column"], keep="last")
+    sums, logits = (kept.loc[kept["column"] == c, [*keys, "sample", "value"]] for c in ("map_sum", "logit"))
+    both = sums.merge(logits, on=[*keys, "sample"], suffixes=("_sum", "_logit"))
+    both = both[np.isfinite(both["value_sum"].astype(float)) & np.isfinite(both["value_logit"].astype(float))]
+    controls: dict[Any, bool] = dict(_controls(info))
+    rows: list[tuple[Any, ...]] = []
+    named: Any = both.groupby(keys, sort=False)
+    for key, group in named:
+        logit, total = group["value_logit"].to_numpy(float), group["value_sum"].to_numpy(float)
         square = float(total @ total)
         beta = float(logit @ total) / square if square > 0 else np.nan
         sized = logit != 0
@@ -150,7 +152,8 @@ def _resamples(units: int, count: int, seed: int) -> Floats:
 def _by_unit(values: Floats, finite: NDArray[np.bool_], units: Sequence[Any] | None) -> tuple[Floats, Floats]:
     if units is None:
         return values, finite.astype(float)
-    codes, names = pd.factorize(np.asarray(units, dtype=object))
+    names: dict[Any, int] = {}
+    codes = [names.setdefault(unit, len(names)) for unit in units]
     if len(names) == len(codes):
         return values, finite.astype(float)
     member = np.zeros((len(codes), len(names)))
@@ -169,9 +172,9 @@ def _block(
     place = pd.MultiIndex.from_frame(cells[names])
     row = place.get_indexer(pd.MultiIndex.from_frame(used[names]))
     values = np.full((len(cells), len(samples)), np.nan)
-    values[row, samples.get_indexer(used["sample"])] = used["value"].to_numpy(float)
-    sign = cells["better"].map({"higher": 1.0, "lower": -1.0}).to_numpy(float)
-    options = {"level": level, "resamples": resamples, "seed": seed}
+    values[row, samples.get_indexer(pd.Index(used["sample"]))] = used["value"].to_numpy(float)
+    sign: Floats = np.asarray(cells["better"].map({"higher": 1.0, "lower": -1.0}), dtype=np.float64)
+    options: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
     whole = mean_interval(values, units, **options)
     cells["mean"], cells["low"], cells["high"], cells["n"] = whole
     cells["rank"] = _ranks(cells, sign)
@@ -241,17 +244,19 @@ def _count(cells: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     a picture that cannot be read fails for every method and metric."""
     odd = scores[scores["status"].isin(list(COUNTED))]
     odd = odd.assign(**{name: odd[name].fillna("") for name in CELL}).drop_duplicates([*CELL, "sample", "status"])
-    sizes = odd.groupby([*CELL, "status"], sort=False).size()
-    blank = sizes.index.to_frame(index=False)[CELL].eq("").any(axis=1).to_numpy(bool)
-    exact = sizes[~blank].unstack("status", fill_value=0) if (~blank).any() else pd.DataFrame()
-    index = pd.MultiIndex.from_frame(cells[CELL])
+    sizes = odd.groupby([*CELL, "status"], sort=False).size().reset_index(name="size")
+    blank = (sizes[CELL] == "").any(axis=1)
+    places = pd.MultiIndex.from_frame(cells[CELL])
     for status, column in COUNTED.items():
-        found = exact[status].reindex(index, fill_value=0).to_numpy(int) if status in exact else 0
-        cells[column] = found + np.zeros(len(cells), int)
-    for key, size in sizes[blank].items():
-        named = [(name, value) for name, value in zip(CELL, key, strict=False) if value != ""]
-        about = np.logical_and.reduce([np.ones(len(cells), bool), *(cells[n].eq(v).to_numpy() for n, v in named)])
-        cells.loc[about, COUNTED[key[-1]]] += size
+        counts = np.zeros(len(cells), np.int64)
+        exact = sizes[~blank & (sizes["status"] == status)]
+        counts[places.get_indexer(pd.MultiIndex.from_frame(exact[CELL]))] = exact["size"].to_numpy(np.int64)
+        for row in sizes[blank & (sizes["status"] == status)].to_dict("records"):
+            about = np.ones(len(cells), bool)
+            for name in CELL:
+                about &= (cells[name] == row[name]).to_numpy(bool) | (row[name] == "")
+            counts[about] += row["size"]
+        cells[column] = counts
     return cells
 
 

@@ -31,6 +31,24 @@ def _out_of_place(network: nn.Module) -> Iterator[None]:
             module.inplace = True  # type: ignore[assignment]
 
 
+@contextmanager
+def _copied_to_relus(network: nn.Module) -> Iterator[None]:
+    """Captum guides the whole gradient of a ReLU's input; with a copy for the ReLU alone, what flows past it, as in a
+    residual branch, stays as it is."""
+    relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
+    if not relus:
+        raise NotApplicable(
+            f"guided backpropagation needs nn.ReLU modules; {type(network).__name__} has none "
+            "(functional ReLUs and other activations cannot be guided)"
+        )
+    handles = [relu.register_forward_pre_hook(lambda _module, inputs: (inputs[0].clone(),)) for relu in relus]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class CaptumAttribution(Method):
     """One of captum's attributions; a new one gives `attribute` and its `cost`."""
 
@@ -110,8 +128,8 @@ class GuidedBackprop(CaptumAttribution):
     name = "guided-backprop"
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
-        _require_relu(classifier)
-        found: Tensor = captum.attr.GuidedBackprop(classifier).attribute(images, evidence.targets)
+        with _copied_to_relus(classifier.network):
+            found: Tensor = captum.attr.GuidedBackprop(classifier).attribute(images, evidence.targets)
         return found
 
 
@@ -123,11 +141,11 @@ class GuidedGradCam(CaptumAttribution):
     explained_layer = None
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
-        _require_relu(classifier)
         layer = find_module(classifier.network, str(self.layer))
-        found: Tensor = captum.attr.GuidedGradCam(classifier, layer).attribute(
-            images, evidence.targets, interpolate_mode="bilinear"
-        )
+        with _copied_to_relus(classifier.network):
+            found: Tensor = captum.attr.GuidedGradCam(classifier, layer).attribute(
+                images, evidence.targets, interpolate_mode="bilinear"
+            )
         return found
 
     def cost(self, height: int, width: int) -> Calls:  # noqa: ARG002
@@ -187,11 +205,3 @@ class Occlusion(CaptumAttribution):
         window, stride = self._sizes(height, width)
         steps = [math.ceil((side - window) / stride) + 1 for side in (height, width)]
         return Calls(forwards=1 + steps[0] * steps[1])
-
-
-def _require_relu(classifier: Classifier) -> None:
-    if not any(isinstance(module, nn.ReLU) for module in classifier.network.modules()):
-        raise NotApplicable(
-            f"guided backpropagation needs nn.ReLU modules; {type(classifier.network).__name__} has none "
-            "(functional ReLUs and other activations cannot be guided)"
-        )

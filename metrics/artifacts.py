@@ -116,7 +116,7 @@ def _measure(saliency: Tensor, place: Tensor, effect: Tensor) -> dict[str, Tenso
     undefined = (total == 0) | (area == 0)
     top = saliency == saliency.amax((1, 2), keepdim=True)
     felt = effect.sum(1)
-    support = torch.where(felt > 0, effect[:, 0] / felt.clamp(min=torch.finfo(felt.dtype).tiny), 0.0)
+    support = torch.where(felt == 0, 0.0, effect[:, 0] / felt)
     share = within / total
     columns = {
         "share": share,

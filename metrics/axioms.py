@@ -73,6 +73,9 @@ class Conservation(Metric):
         if maps.layer is None or maps.contributions is None:
             return torch.full_like(logit, torch.nan)
         drops = logit[:, None] - without[:, :-1]
+        if maps.contributions.shape != drops.shape:
+            wanted, got = ("×".join(map(str, t.shape)) for t in (drops, maps.contributions))
+            raise ValueError(f"contributions: expected {wanted}, one per image and channel, got {got}")
         gap = (drops - maps.contributions.cpu().to(torch.float64)).abs().sum(1)
         return _relative(gap, drops.abs().sum(1), tiny)
 

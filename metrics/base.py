@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from camfaith.metrics.case import Case, Maps
@@ -81,9 +82,11 @@ class Metric:
         per image. Raises `ValueError` for maps of another shape, or with NaN.
         """
         classifier = Classifier.of(model)
-        case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds)
-        given = Maps(maps.detach().to(case.images), case, layer=layer, contributions=contributions)
-        wanted = {"maps": (given, tuple(self.probes(layer, case.pixels)))}
+        case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)
+        # Half precision would tie pixels that the maps tell apart.
+        exact = maps.detach().to(case.images.device, torch.promote_types(maps.dtype, torch.float32))
+        given = Maps(exact, case, layer=layer, contributions=contributions)
+        wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {"maps": (given, tuple(self.probes(layer, case.pixels)))}
         return self.judge(case, given, Engine(classifier, batch_size).answer(case, wanted)["maps"])
 
 

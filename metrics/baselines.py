@@ -98,7 +98,8 @@ class Given:
         if image.ndim != 3 or not image.is_floating_point():
             raise ValueError(f"expected a 3×H×W floating-point image, got {image.dtype} of shape {tuple(image.shape)}")
         pixels = image.detach().cpu().to(torch.float32).contiguous()
-        return cls(hashlib.sha256(pixels.numpy().tobytes()).hexdigest()[:16], pixels)
+        content = str(tuple(pixels.shape)).encode() + pixels.numpy().tobytes()
+        return cls(hashlib.sha256(content).hexdigest()[:16], pixels)
 
     def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:  # noqa: ARG002
         if self.image.shape != images.shape[1:]:
@@ -127,6 +128,8 @@ def baseline(wanted: Any) -> Baseline:
         raise TypeError(f"expected a baseline's name, a table, an image or a Baseline, got {wanted!r}")
     settings = dict(wanted)
     if "image" in settings:
+        if len(settings) > 1:
+            raise ValueError(f"a baseline image takes no other settings, got {sorted(settings.keys() - {'image'})}")
         picture = Image.open(Path(settings["image"])).convert("RGB")
         return Given.of(to_dtype(pil_to_tensor(picture), torch.float32, scale=True))
     name = settings.pop("name", "")

@@ -40,10 +40,13 @@ class Case:
         masks: Tensor | None = None,
         contents: Tensor | None = None,
         seeds: Tensor | None = None,
+        batch_size: int = 64,
     ) -> Case:
-        """A case from images alone: one forward for the logits."""
+        """A case from images alone: one forward per image for the logits."""
         images = classifier.place(images)
-        logits = classifier.scores(images).clone()
+        logits = torch.cat([classifier.scores(part) for part in torch.split(images, batch_size)]).clone()
+        if seeds is not None and (seeds.shape != (len(images),) or seeds.is_floating_point()):
+            raise ValueError(f"seeds: expected {len(images)} integers, got {seeds.dtype} of shape {tuple(seeds.shape)}")
         for name, planes in (("masks", masks), ("contents", contents)):
             if planes is not None and planes.shape != (len(images), *images.shape[-2:]):
                 raise ValueError(f"{name}: expected B×H×W of the images' size, got {tuple(planes.shape)}")

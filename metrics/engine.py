@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.ablation import ablate_channels
+from camfaith.metrics.ablation import ablate_channels, head
 from camfaith.metrics.baselines import Baseline
 from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.probes import Channels, ImageProbe, Keep, Probe
@@ -38,6 +40,7 @@ HEAD_BATCHES = 4
 """A head alone takes batches so many times as large as the whole network."""
 
 Answers = Mapping[Probe, Answer]
+T = TypeVar("T")
 
 
 @dataclass
@@ -103,7 +106,7 @@ class Engine:
                     tables[key] = torch.empty(count, 2, dtype=torch.float64)
                     jobs.append(self._job(case, index, probe, order, filled, tables[key]))
                 places[method, probe] = keys
-        self._run(jobs, case)
+        self._sparing(partial(self._stream, jobs, case))
         for probe in list(answers):
             if isinstance(probe, Channels):
                 answers[probe] = self._channels(case, probe)
@@ -118,29 +121,36 @@ class Engine:
         }
 
     def _job(
-        self, case: Case, index: int, probe: ImageProbe, order: Tensor | None, filled: dict[Baseline, Tensor], out: Tensor
+        self,
+        case: Case,
+        index: int,
+        probe: ImageProbe,
+        order: Tensor | None,
+        filled: dict[Baseline, Tensor],
+        out: Tensor,
     ) -> _Job:
         if probe.baseline not in filled:
             filled[probe.baseline] = probe.baseline(case.images, case.seeds)
         keep = probe.keep(case, index, order)
         return _Job(case.images[index], filled[probe.baseline][index], int(case.targets[index]), keep, out)
 
-    def _run(self, jobs: Sequence[_Job], case: Case) -> None:
-        while jobs:
+    def _sparing(self, work: Callable[[], T]) -> T:
+        """What `work` gives; done again with half the batch whenever memory runs out."""
+        while True:
             try:
                 with torch.inference_mode(), evaluating(self.classifier.network):
-                    jobs = self._stream(jobs, case)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+                    return work()
+            except RuntimeError as error:
                 if not _out_of_memory(error) or self.batch_size == 1:
                     raise
-                self.batch_size //= 2
-                self.meter.halvings += 1
+            self.batch_size //= 2
+            self.meter.halvings += 1
 
-    def _stream(self, jobs: Sequence[_Job], case: Case) -> Sequence[_Job]:
+    def _stream(self, jobs: Sequence[_Job], case: Case) -> None:
         height, width = case.size
         size = min(self.batch_size, sum(len(job.out) for job in jobs))
         if size == 0:
-            return ()
+            return
         buffer = torch.empty(
             (size, *case.images.shape[1:]),
             dtype=case.images.dtype,
@@ -158,7 +168,6 @@ class Engine:
                 row, pieces = 0, []
         if row:
             self._forward(buffer[:row], pieces)
-        return ()
 
     def _forward(self, images: Tensor, pieces: Sequence[tuple[_Job, int, int]]) -> None:
         began = time.perf_counter()
@@ -177,15 +186,18 @@ class Engine:
         began = time.perf_counter()
         answers = []
         for index in range(len(case)):
-            logits, forwards, heads = ablate_channels(
-                self.classifier, probe.layer, case.images[index : index + 1], HEAD_BATCHES * self.batch_size
-            )
+            image = case.images[index : index + 1]
+            logits, forwards, heads = self._sparing(partial(self._ablated, probe.layer, image))
             self.meter.forwards += forwards
             self.meter.heads += heads
             logits = logits.to(torch.float64)
             answers.append(torch.stack([logits, logits.log_softmax(1)], 2)[:, case.targets[index]].cpu())
         self.meter.seconds += time.perf_counter() - began
         return _collect(answers)
+
+    def _ablated(self, layer: str, image: Tensor) -> tuple[Tensor, int, int]:
+        alone = head(self.classifier, layer, image).alone
+        return ablate_channels(self.classifier, layer, image, (HEAD_BATCHES if alone else 1) * self.batch_size)
 
 
 _unanswered = Answer(torch.empty(0), torch.empty(0))

@@ -22,8 +22,8 @@ class SensitivityN(Metric):
     exactly n pixels; then the mean over n. Range [−1, 1], higher is better (Ancona et al. 2018).
 
     M is the raw signed map, upsampled. `sizes` are numbers of pixels or, below 1, shares of them. The subsets are the
-    same for all images and methods (drawn from `seed`), so they are scored once per image. Undefined where the map's
-    sums do not vary.
+    same for all images and methods (drawn from `seed`), so they are scored once per image. A size where
+    the map's sums or the drops do not vary has no correlation and is left out of the mean.
     """
 
     sizes: tuple[float, ...] = (0.01, 0.03, 0.1, 0.25, 0.5, 0.8)
@@ -34,14 +34,14 @@ class SensitivityN(Metric):
     name: ClassVar[str] = "sensitivity-n"
     main: ClassVar[str] = "correlation"
     better: ClassVar[Mapping[str, Direction]] = {"correlation": "higher"}
-    undefined: ClassVar[str] = "the map's sums over the subsets do not vary"
+    undefined: ClassVar[str] = "the map's sums over the subsets, or what removing them costs, do not vary"
 
     def __post_init__(self) -> None:
         check_score_kind(self.score)
         object.__setattr__(self, "baseline", baseline(self.baseline))
         object.__setattr__(self, "sizes", tuple(self.sizes))
-        if not self.sizes or min(self.sizes) <= 0:
-            raise ValueError(f"sizes must be positive numbers of pixels or shares of them, got {self.sizes}")
+        if not self.sizes or not all(0 < n < 1 or (n >= 1 and float(n).is_integer()) for n in self.sizes):
+            raise ValueError(f"sizes must be whole numbers of pixels, or shares between 0 and 1, got {self.sizes}")
         if self.subsets < 3:
             raise ValueError(f"a correlation needs at least 3 subsets, got {self.subsets}")
 
@@ -64,13 +64,15 @@ class SensitivityN(Metric):
         return Line(x, y, "share of pixels removed", "correlation")
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {"correlation": self.line_of(case, maps, answers).y.nanmean(1)}
+        unanswered = answers[self._subsets(case.pixels)].of(self.score).isnan().any(1)
+        mean = self.line_of(case, maps, answers).y.nanmean(1)
+        return {"correlation": torch.where(unanswered, torch.nan, mean)}
 
 
 def _sums(maps: Tensor, members: Tensor) -> Tensor:
     """Σ_{i∈S} M_i, B×subsets, in float64; centring first keeps the small differences between subsets exact."""
     centred = maps.to(torch.float64) - maps.to(torch.float64).mean(1, keepdim=True)
-    return torch.cat([part.to(centred) @ centred.T for part in members.split(64)]).T.cpu()
+    return torch.cat([part.to(centred) @ centred.T for part in torch.split(members, 64)]).T.cpu()
 
 
 def _pearson(a: Tensor, b: Tensor) -> Tensor:

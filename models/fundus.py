@@ -8,6 +8,7 @@ with the picture, and the same picture can carry a corner tag that gives the cla
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -43,7 +44,11 @@ _COUNTS = (
     ((0, 4), (1, 3), (1, 3)),
     ((1, 4), (6, 8), (6, 8)),
 )
-_LESION_RADIUS = {"microaneurysm": (1.3 / 96, 1.8 / 96), "haemorrhage": (3 / 96, 4.6 / 96), "exudate": (2.6 / 96, 4 / 96)}
+_LESION_RADIUS = {
+    "microaneurysm": (1.3 / 96, 1.8 / 96),
+    "haemorrhage": (3 / 96, 4.6 / 96),
+    "exudate": (2.6 / 96, 4 / 96),
+}
 # Blood absorbs green and blue far more than red; that hue is what tells a lesion from a pixel set to black.
 _LESION_COLOUR = {"microaneurysm": (0.36, 0.035, 0.05), "haemorrhage": (0.30, 0.025, 0.04), "exudate": (1.0, 0.93, 0.5)}
 
@@ -190,7 +195,8 @@ def _lesions(
 ) -> tuple[Lesion, ...]:
     """The grade's lesions: inside the retina, off the disc, the fovea, the vessels and one another."""
     wanted = {
-        kind: int(rng.integers(low, high, endpoint=True)) for kind, (low, high) in zip(KINDS, _COUNTS[grade], strict=True)
+        kind: int(rng.integers(low, high, endpoint=True))
+        for kind, (low, high) in zip(KINDS, _COUNTS[grade], strict=True)
     }
     points = np.concatenate(vessels)
     placed: list[tuple[float, float, float]] = [(disc[0], disc[1], disc[2] + 0.01), (macula[0], macula[1], 0.03)]
@@ -259,13 +265,15 @@ def render(shown: Scene, size: int) -> Photograph:
     content = cover > 0
     without, pixels = (_develop(picture, noise, cover, content) for picture in (healthy, diseased))
     changed = (without != pixels).any(-1)
-    counts = {kind: sum(lesion.kind == kind for lesion in shown.lesions) for kind in KINDS}
-    return Photograph(pixels, grade_of(counts), changed, content, None, shown, np.where(changed, instances, np.uint8(0)))
+    instances[~changed] = 0
+    grade = grade_of(Counter(lesion.kind for lesion in shown.lesions))
+    return Photograph(pixels, grade, changed, content, None, shown, instances)
 
 
 def _cover(distance: Floats, radius: float | Floats, size: int) -> Floats:
     """The share of a pixel that lies inside the radius, for an edge that is straight at the scale of a pixel."""
-    return np.clip(0.5 + (radius - distance) * size, 0, 1).astype(np.float32)
+    cover: Floats = np.clip(0.5 + (radius - distance) * size, 0, 1).astype(np.float32)
+    return cover
 
 
 def _background(shown: Scene, x: Floats, y: Floats, from_centre: Floats) -> Floats:
@@ -283,7 +291,8 @@ def _background(shown: Scene, x: Floats, y: Floats, from_centre: Floats) -> Floa
     disc = 0.5 - 0.5 * np.tanh((distance - radius) / 0.012)
     cup = np.exp(-(distance**2) / (2 * (0.45 * radius) ** 2))[..., None]
     glow = np.array((0.98, 0.76, 0.42), np.float32) + cup * np.array((0.02, 0.14, 0.22), np.float32)
-    return (picture + 0.9 * disc[..., None] * (glow - picture)).astype(np.float32)
+    lit: Floats = (picture + 0.9 * disc[..., None] * (glow - picture)).astype(np.float32)
+    return lit
 
 
 def _vessel_cover(vessels: tuple[NDArray[np.float64], ...], size: int) -> Floats:
@@ -294,7 +303,7 @@ def _vessel_cover(vessels: tuple[NDArray[np.float64], ...], size: int) -> Floats
         for first in range(0, len(vessel) - 1, 2):
             piece = vessel[first : first + 3] * scale
             draw.line(piece[:, :2].ravel().tolist(), fill=255, width=max(round(piece[0, 2]), 1))
-    return np.asarray(canvas.reduce(_SUPERSAMPLING), np.float32) / 255
+    return np.asarray(canvas.reduce(_SUPERSAMPLING), np.float32) / np.float32(255)
 
 
 def _paint(picture: Floats, instances: NDArray[np.uint8], lesion: Lesion, number: int, centre: Floats) -> None:
@@ -312,6 +321,6 @@ def _paint(picture: Floats, instances: NDArray[np.uint8], lesion: Lesion, number
 
 
 def _develop(picture: Floats, noise: Floats, cover: Floats, content: Bools) -> NDArray[np.uint8]:
-    pixels = np.rint(np.clip((picture + noise) * cover[..., None], 0, 1) * 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.rint(np.clip((picture + noise) * cover[..., None], 0, 1) * 255).astype(np.uint8)
     pixels[..., 0][content] = np.maximum(pixels[..., 0][content], 1)  # black means: not the retina
     return pixels

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -107,6 +108,7 @@ def _own(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
             raise
         hint = "or name your own as 'package.module:function' or 'file.py:function'"
         raise UnknownName("model", name, model_names(), hint) from error
+    torch.default_generator.manual_seed(0)  # again: an import may have drawn numbers
     network = make() if not isinstance(make, nn.Module) else make
     if not isinstance(network, nn.Module):
         raise TypeError(f"{name!r} returned a {type(network).__name__}; expected a torch.nn.Module")
@@ -143,18 +145,19 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict in a file; a checkpoint's own (`state_dict`, `model`) is found, a `module.` prefix removed."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights file at {path}")
-    if path.suffix == ".safetensors":
-        state: Any = safetensors.torch.load_file(path)
-    else:
-        try:
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = safetensors.torch.load_file(path)
+        else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise ValueError(
-                f"{path} is no plain state dict; save network.state_dict() there (code in a file is not run)"
-            ) from error
-        for key in _CHECKPOINT_KEYS:
-            if isinstance(state, dict) and isinstance(state.get(key), dict):
-                state = state[key]
+    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{path} cannot be read, or is no plain state dict (code in a file is not run); "
+            "save network.state_dict() there"
+        ) from error
+    for key in _CHECKPOINT_KEYS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no state dict (names to tensors); save network.state_dict() there")
     wrapped = all(key.startswith("module.") for key in state)

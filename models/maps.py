@@ -17,7 +17,9 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear to H×W with align_corners=False; maps of that size come back as they are."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
-    return F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    grown = F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    # Rounding must not carry a value past those it lies between: a constant map would get a pattern of its own.
+    return grown.clamp(maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True))
 
 
 def normalise(maps: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ Perturbation metrics set pixels to black or to their blurred copy and ask how th
 never saw removed pixels would answer about black blots, which look like haemorrhages. So every second training
 picture loses a random region, black or blurred, and its target becomes the grade of the lesions still visible. The
 tag network sees lesions of random grades, so that nothing but the tag tells it the class.
+
+Everything is drawn from `SEED`; another processor or number of threads still changes the last bits of the weights.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -98,8 +100,8 @@ def tags() -> tuple[Tensor, tuple[slice, slice]]:
     blank = photograph(0, size=SIZE)
     planted = [plant_tag(blank, grade) for grade in range(len(GRADES))]
     assert planted[0].tag is not None
-    rows, columns = planted[0].tag.any(1).nonzero()[0], planted[0].tag.any(0).nonzero()[0]
-    place = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    rows, columns = np.nonzero(planted[0].tag)
+    place = slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)
     pictures = torch.stack([torch.from_numpy(one.pixels[place].copy()).permute(2, 0, 1) for one in planted])
     return pictures / 255, place
 
@@ -218,7 +220,7 @@ def train(name: str, data: Photographs, seed: int = SEED) -> nn.Module:
     torch.manual_seed(seed)
     recipe = RECIPES[name]
     batch = tag_batch if REFERENCES[name].dataset == "fundus-tag" else grading_batch
-    network = build(name).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = build(name).train().to(memory_format=torch.channels_last)
     steps = recipe.epochs * (len(data) // BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=steps, pct_start=0.2)
@@ -232,7 +234,7 @@ def train(name: str, data: Photographs, seed: int = SEED) -> nn.Module:
             logits = network(normalised(images))
         loss = F.cross_entropy(logits.float(), target)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimiser.step()
         schedule.step()
@@ -247,7 +249,7 @@ def train(name: str, data: Photographs, seed: int = SEED) -> nn.Module:
 @torch.inference_mode()
 def accuracy(network: nn.Module, images: Tensor, grades: Tensor) -> float:
     """The share of images in [0, 1] whose largest logit is the grade's."""
-    guesses = torch.cat([network(normalised(part)).argmax(1) for part in images.split(BATCH)])
+    guesses = torch.cat([network(normalised(part)).argmax(1) for part in torch.split(images, BATCH)])
     return (guesses == grades).double().mean().item()
 
 
@@ -276,7 +278,7 @@ def main() -> None:
     for name in given.names or REFERENCES:
         network = train(name, data)
         tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
-        save_file(tensors, given.out / f"{name}.safetensors")
+        (given.out / f"{name}.safetensors").write_bytes(save(tensors))
         record = given.out / "accuracy.json"
         known = json.loads(record.read_text()) if record.exists() else {}
         known[name] = measure(name, network, test)

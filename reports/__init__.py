@@ -1,0 +1,34 @@
+"""What shows: one HTML page, tables, figures and a gallery, from a run's folder alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from camfaith.benchmark.store import Result
+
+__all__ = ["report"]
+
+
+def report(run: str | Path | Result, *, out: str | Path | None = None) -> Path:
+    """Write `report.html`, `tables/`, `figures/` and `gallery/` for a run (its folder, or the result in hand) under
+    `out` (default: `report` in the run's folder); gives the path of the HTML page.
+
+    Reads stored results only. A run that was stopped, failed or kept no maps gets a report that says so. Raises
+    `RunFolderError` where there is no run.
+    """
+    # Pandas and matplotlib take a second to import; `camfaith --help` must not wait for them.
+    from camfaith.benchmark.store import load
+    from camfaith.reports import page, tables
+    from camfaith.reports.figures import draw
+    from camfaith.reports.gallery import hang
+    from camfaith.reports.view import View
+
+    view = View(load(run) if isinstance(run, str | Path) else run)
+    folder = Path(out) if out is not None else view.result.path / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = tables.write(view, folder / "tables")
+    drawings = draw(view, folder / "figures")
+    walls = hang(view, folder / "gallery")
+    return page.write(view, folder / "report.html", written, drawings, walls)

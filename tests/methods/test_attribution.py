@@ -104,6 +104,33 @@ def test_guided_backprop_cuts_negative_flow_at_every_relu(tiny, images):
     torch.testing.assert_close(GuidedBackprop(tiny).raw(pictures, 1), expected.sum(1), rtol=1e-9, atol=1e-12)
 
 
+class Beside(nn.Module):
+    """conv2(relu(x)) − x: what enters the ReLU also goes past it."""
+
+    def __init__(self, before: nn.Module, after: nn.Module) -> None:
+        super().__init__()
+        self.before, self.relu, self.after = before, nn.ReLU(), after
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        out: Tensor = (self.after(self.relu(x)) - x).mean((2, 3))
+        return out
+
+
+def test_guided_backprop_leaves_what_flows_past_a_relu_alone(images):
+    before, after = nn.Conv2d(3, 4, 3, padding=1).double(), nn.Conv2d(4, 4, 3, padding=1).double()
+    for number, parameter in enumerate([*before.parameters(), *after.parameters()]):
+        nn.init.normal_(parameter, generator=torch.Generator().manual_seed(number))
+    pictures = images(2, 9)
+    one = before(pictures)
+    flow = torch.zeros_like(one)
+    flow[:, 1] = 1 / 81
+    guided = torch.nn.grad.conv2d_input(one.shape, after.weight, flow, padding=1).clamp(min=0) * (one > 0)
+    expected = torch.nn.grad.conv2d_input(pictures.shape, before.weight, guided - flow, padding=1).sum(1).detach()
+    found = GuidedBackprop(Beside(before, after)).raw(pictures, 1)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
 def test_guided_gradcam_is_guided_backprop_times_upsampled_gradcam(tiny, images):
     pictures = images(2, 15)
     cam = GradCAM(tiny, "relu2").raw(pictures, 1).clamp(min=0)

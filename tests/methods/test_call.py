@@ -118,7 +118,7 @@ def test_the_target_layer_of_every_torchvision_family_is_found(name, side):
 def test_a_vision_transformer_is_not_given_its_patch_embedding():
     network = torchvision.models.VisionTransformer(32, 8, 1, 2, 16, 32, num_classes=3).eval()
     nn.init.normal_(network.heads.head.weight)
-    with pytest.raises(LayerError, match="tokens.*name the target layer yourself"):
+    with pytest.raises(LayerError, match=r"tokens.*name the target layer yourself"):
         GradCAM(network).raw(noise(1, 32))
 
 
@@ -129,7 +129,7 @@ def test_the_layer_of_the_classifier_is_taken_unless_another_is_named(resnet):
 
 
 def test_a_layer_that_is_not_there_is_refused_at_once(resnet):
-    with pytest.raises(UnknownName, match="'layer5'.*did you mean 'layer[1-4]'"):
+    with pytest.raises(UnknownName, match=r"'layer5'.*did you mean 'layer[1-4]'"):
         GradCAM(resnet, "layer5")
 
 
@@ -142,7 +142,7 @@ class Fixed(Method):
         super().__init__(model)
         self.values = values
 
-    def explain(self, evidence, classifier):
+    def explain(self, evidence, classifier):  # noqa: ARG002
         return self.values.expand(len(evidence), -1, -1)
 
 

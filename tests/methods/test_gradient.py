@@ -29,7 +29,9 @@ def halves(network: nn.Module, layer: str) -> tuple[nn.Module, nn.Module]:
     else:
         stages = {f"features.{i}": stage for i, stage in enumerate(network.features)}
         stages["features"] = nn.Identity()
-        tail = [network.classifier] if not hasattr(network, "pool") else [network.pool, nn.Flatten(), network.classifier]
+        tail = (
+            [network.classifier] if not hasattr(network, "pool") else [network.pool, nn.Flatten(), network.classifier]
+        )
     cut = list(stages).index(layer) + 1
     parts = list(stages.values())
     return nn.Sequential(*parts[:cut]).eval(), nn.Sequential(*parts[cut:], *tail).eval()

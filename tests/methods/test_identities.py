@@ -143,9 +143,7 @@ def test_a_batch_of_sixteen_is_sixteen_batches_of_one(reference, images, name):
     method = find(name)(classifier, "layer3", **OPTIONS.get(name, {}))
     masks = torch.rand(16, 32, 32, generator=torch.Generator().manual_seed(2)) > 0.7
     targets, seeds = [i % 5 for i in range(16)], torch.arange(16) + 100
-    together = method.explain(
-        classifier.evidence(pictures, targets, ["layer3"], seeds=seeds, masks=masks), classifier
-    )
+    together = method.explain(classifier.evidence(pictures, targets, ["layer3"], seeds=seeds, masks=masks), classifier)
     alone = [
         method.explain(
             classifier.evidence(

@@ -12,7 +12,7 @@ from camfaith.models.errors import NotApplicable
 def test_cam_is_the_row_of_the_head_over_the_channels(reference, images, name, layer):
     classifier, pictures = reference(name), images(2, 96)
     activations = classifier.evidence(pictures, [4, 1], [layer], gradients=False).activations[layer]
-    weight = [module for module in classifier.network.modules() if isinstance(module, nn.Linear)][-1].weight
+    weight = [module for module in classifier.network.modules() if isinstance(module, nn.Linear)][-1].weight.detach()
     expected = torch.zeros(2, 12, 12, dtype=torch.float64)
     for image, target in enumerate([4, 1]):
         for channel in range(activations.shape[1]):
@@ -35,7 +35,7 @@ def test_cam_finds_its_layer(tiny, images):
 
 
 def test_a_fully_connected_head_has_no_cam(reference, images):
-    with pytest.raises(NotApplicable, match="VGG.*use GradCAM"):
+    with pytest.raises(NotApplicable, match=r"VGG.*use GradCAM"):
         CAM(reference("fundus-vgg"), "features").raw(images(1, 96))
 
 

@@ -33,8 +33,9 @@ def _probabilities(name: str, images: Tensor) -> Tensor:
     return probabilities
 
 
-def _agrees(correct: int, accuracy: float) -> bool:
-    return bool(binomtest(correct, COUNT, accuracy).pvalue > 1e-3)
+def _agrees(correct: int, accuracy: float, measured_on: int) -> bool:
+    # One success and one failure more than counted: an accuracy of 1 is not certainty.
+    return bool(binomtest(correct, COUNT, (accuracy * measured_on + 1) / (measured_on + 2)).pvalue > 1e-3)
 
 
 @pytest.mark.parametrize("name", REFERENCES)
@@ -53,17 +54,17 @@ def test_the_recorded_accuracy_is_found_again_on_other_photographs(name: str) ->
     images, grades = _images(tag=REFERENCES[name].dataset == "fundus-tag")
     correct = int((_probabilities(name, images).argmax(1) == grades).sum())
     assert ACCURACY[name]["accuracy"] >= 0.95
-    assert _agrees(correct, ACCURACY[name]["accuracy"])
+    assert _agrees(correct, ACCURACY[name]["accuracy"], ACCURACY[name]["images"])
 
 
-def test_an_untrained_network_would_not_agree() -> None:
-    assert not _agrees(COUNT // len(GRADES), ACCURACY["fundus-resnet"]["accuracy"])
+def test_a_network_that_is_wrong_one_time_in_ten_would_not_agree() -> None:
+    assert not _agrees(COUNT * 9 // 10, ACCURACY["fundus-resnet"]["accuracy"], 1000)
 
 
 def test_the_tag_network_guesses_once_the_tag_is_deleted() -> None:
-    images, grades = _images(tag=False)
+    (images, grades), record = _images(tag=False), ACCURACY["fundus-tag-resnet"]
     correct = int((_probabilities("fundus-tag-resnet", images).argmax(1) == grades).sum())
-    assert _agrees(correct, ACCURACY["fundus-tag-resnet"]["accuracy_without_tag"])
+    assert _agrees(correct, record["accuracy_without_tag"], record["images"])
     assert correct / COUNT < 0.35
 
 

@@ -1,0 +1,102 @@
+"""A table as Markdown and as LaTeX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from camfaith.reports.tables import Table
+
+DOUBT = "°"
+
+
+def markdown(table: Table) -> str:
+    """A title, the table as GitHub writes it, and its notes."""
+    lines = [f"### {_plain(table.title)}", "", _pipes(["method", *map(_plain, table.heads)])]
+    lines.append(_pipes([":--", *["--:"] * len(table.heads)]))
+    for row in table.rows:
+        cells = [f"**{_plain(cell.text)}**" if cell.best else _plain(cell.text) for cell in row.cells]
+        lines.append(_pipes([f"*{_plain(row.method)}*" if row.control else _plain(row.method), *cells]))
+    return "\n".join([*lines, "", *(f"- {_plain(note)}" for note in table.notes), ""])
+
+
+def _pipes(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_\[\]<>|#~$&])", r"\\\1", " ".join(text.split()))
+
+
+def latex(table: Table) -> str:
+    """A floating table with booktabs rules, no wider than the text; needs the packages booktabs and graphicx."""
+    notes = "\\par\n".join(_tex(note) for note in table.notes)
+    text = "\n".join(
+        [
+            r"% needs \usepackage{booktabs} and \usepackage{graphicx}",
+            r"\begin{table}[tbp]",
+            r"\centering",
+            rf"\caption{{{_tex(table.title)}.}}",
+            rf"\label{{tab:{table.stem}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"{_tabular(table)}}}",
+            r"\par\medskip",
+            r"\begin{minipage}{\linewidth}\footnotesize",
+            notes,
+            r"\end{minipage}",
+            r"\end{table}",
+            "",
+        ]
+    )
+    for symbol, command in _SYMBOLS.items():
+        text = text.replace(symbol, command)
+    return text
+
+
+def _tabular(table: Table) -> str:
+    """Rows, with the controls below a line of their own."""
+    frame = pd.DataFrame([[cell.text for cell in row.cells] for row in table.rows], columns=list(table.heads))
+    frame.index = pd.Index([" ".join(row.method.split()) for row in table.rows], dtype=object)
+    bold = [["textbf:--rwrap" if cell.best else "" for cell in row.cells] for row in table.rows]
+    slanted = ["textit:--rwrap" if row.control else "" for row in table.rows]
+    # Styler wants unique labels; positions stand in for them until they are shown.
+    methods, heads = [_tex(str(name)) for name in frame.index], [_tex(head) for head in table.heads]
+    frame.index, frame.columns = pd.RangeIndex(len(frame)), pd.RangeIndex(len(heads))
+    style = frame.style.format(escape="latex")
+    style = style.format_index(_named(methods), axis=0).format_index(_named(heads), axis=1)
+    style = style.apply(lambda _: pd.DataFrame(bold, frame.index, frame.columns), axis=None)
+    style = style.apply_index(lambda _: slanted, axis=0)
+    lines = style.to_latex(hrules=True, column_format="l" + "r" * len(heads)).rstrip().split("\n")
+    ranked = sum(not row.control for row in table.rows)
+    if 0 < ranked < len(table.rows):
+        lines.insert(lines.index(r"\midrule") + 1 + ranked, r"\midrule")
+    return "\n".join(lines)
+
+
+def _named(names: Sequence[str]) -> Callable[[Any], str]:
+    return lambda place: names[place]
+
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}
+_SYMBOLS = {
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    DOUBT: r"$^{\circ}$",
+    "×": r"$\times$",
+    "β": r"$\beta$",
+    "…": r"\ldots{}",
+}
+
+
+def _tex(text: str) -> str:
+    return "".join(_ESCAPES.get(sign, sign) for sign in " ".join(text.split()))

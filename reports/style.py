@@ -1,0 +1,97 @@
+"""How figures look: one colour for a method everywhere, type that reads in a paper, files that do not change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+WIDTH = 7.2
+"""Inches; the text width of a two-column paper."""
+FORMATS = ("pdf", "svg", "png")
+_DPI = 150
+_SETTINGS: Mapping[str, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "0.35",
+    "axes.grid": False,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "camfaith",
+    "text.parse_math": False,  # a name may hold a dollar sign
+}
+# The colour-blind-safe set of Wong (2011) without its black and yellow, and one brown.
+_HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b4f2c")
+_DASHES: Sequence[Any] = ("solid", (0, (5, 1.2)), (0, (1.2, 1)), (0, (5, 1, 1.2, 1)))
+_GREYS = ("0.15", "0.45", "0.6", "0.3", "0.7")
+_CONTROL_DASHES: Sequence[Any] = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (2, 1)), (0, (8, 2)))
+
+
+@dataclass(frozen=True)
+class Look:
+    """A method's colour and line."""
+
+    colour: str
+    dash: Any
+
+
+def looks(methods: Sequence[str], controls: Sequence[str]) -> dict[str, Look]:
+    """A look for every method: hues in turn, darker and dashed once they are used up; controls grey and dashed."""
+    found = {}
+    for place, method in enumerate(m for m in methods if m not in controls):
+        turn, hue = divmod(place, len(_HUES))
+        found[method] = Look(_shaded(_HUES[hue], turn), _DASHES[turn % len(_DASHES)])
+    for place, method in enumerate(controls):
+        found[method] = Look(to_hex(_GREYS[place % len(_GREYS)]), _CONTROL_DASHES[place % len(_CONTROL_DASHES)])
+    return found
+
+
+def _shaded(colour: str, turn: int) -> str:
+    """The colour itself, then darker, then lighter, and so on."""
+    towards, share = (0.0, 0.4) if turn % 3 == 1 else (1.0, 0.4 * (turn % 3 == 2))
+    red, green, blue = ((1 - share) * part + share * towards for part in to_rgb(colour))
+    return to_hex((red, green, blue))
+
+
+def settings() -> Any:
+    """A context with the settings of all figures; outside it matplotlib is as the caller left it."""
+    chosen: Any = dict(_SETTINGS)
+    return rc_context(chosen)
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure that no window or global state knows of."""
+    # A layout engine of its own would make it draw twice for every file.
+    return Figure(figsize=(width, height))
+
+
+def save(drawn: Figure, stem: Path) -> None:
+    """PDF, SVG and PNG; the layout is worked out once, and nothing in the files depends on the hour."""
+    ConstrainedLayoutEngine().execute(drawn)
+    stamps: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+    for kind in FORMATS:
+        drawn.savefig(f"{stem}.{kind}", format=kind, dpi=_DPI, metadata=stamps[kind])
+    drawn.clear()

@@ -1,0 +1,74 @@
+"""The plan's numbers are the calls that the run makes."""
+
+from __future__ import annotations
+
+import pytest
+
+from camfaith.benchmark import run
+from camfaith.benchmark.planning import plan_benches
+from camfaith.benchmark.suite import Suite, shipped_suites
+from camfaith.benchmark.workbench import open_benches
+from camfaith.models import Classifier, load
+
+
+def counted(suite, networks, tmp_path):
+    """Plan and run a suite on counting networks; the plan, the costs, and what went through the networks."""
+    planned = plan_benches(open_benches(suite, networks), suite.suite.batch_size)
+    for network in networks.values():
+        network.network.forwards = network.network.backwards = 0
+    before = plan_benches(open_benches(suite, networks), suite.suite.batch_size)
+    tries = {name: (n.network.forwards, n.network.backwards) for name, n in networks.items()}
+    assert before == planned
+    for network in networks.values():
+        network.network.forwards = network.network.backwards = 0
+    result = run(suite, models=list(networks.values()), out=tmp_path / "run")
+    forwards = sum(n.network.forwards - tries[name][0] for name, n in networks.items())
+    backwards = sum(n.network.backwards - tries[name][1] for name, n in networks.items())
+    return planned, result, forwards, backwards
+
+
+def test_the_run_makes_the_planned_calls(small_suite, counting, tmp_path):
+    small_suite["suite"]["methods"] += ["cam", "saliency", {"name": "integrated-gradients", "n_steps": 3}, "occlusion"]
+    networks = {"tiny": Classifier(counting, name="tiny")}
+    planned, result, forwards, backwards = counted(Suite.of(small_suite), networks, tmp_path)
+    cost = result.info["cost"]
+    assert forwards == cost["forwards"]
+    assert forwards + cost["shared"] + cost["failed"] == planned.forwards
+    assert cost["shared"] > 0, "CAM, GradCAM and XGradCAM order the pixels alike behind global pooling"
+    healthy = result.pictures["label"].eq(0).sum()
+    assert healthy > 0
+    assert cost["failed"] == healthy * 2 * 3, "a photograph without lesions has no oracle, so two curves less"
+    assert backwards == cost["backwards"] == planned.backwards
+    assert cost["heads"] == planned.heads == 6 * (8 + 1)
+
+
+def test_subsets_and_ends_cost_the_same_for_any_number_of_methods(small_suite, counting):
+    def per_image(methods):
+        small_suite["suite"]["methods"] = methods
+        suite = Suite.of(small_suite)
+        return plan_benches(open_benches(suite, {"tiny": Classifier(counting, name="tiny")}), 16).cells[0].per_image
+
+    assert per_image(["gradcam"]) == per_image(["gradcam", "layercam", "hirescam", "gradcam++", "xgradcam"])
+
+
+def test_twelve_gradient_methods_cost_one_pass(small_suite, counting):
+    small_suite["suite"]["methods"] = ["gradcam", "gradcam++", "xgradcam", "hirescam", "layercam", "cam"]
+    small_suite["suite"]["metrics"] = ["energy-pointing-game"]
+    planned = plan_benches(open_benches(Suite.of(small_suite), {"tiny": Classifier(counting, name="tiny")}), 16)
+    assert (planned.forwards, planned.backwards) == (6, 6)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_suites()))
+def test_the_plan_of_every_shipped_suite_holds(name, tmp_path, counting):
+    suite = Suite.of(name).changed(limit=2)
+    networks = {}
+    for entry in suite.model:
+        loaded = load(entry.name)
+        wrapper = type(counting)(loaded.network)
+        networks[entry.name] = Classifier(
+            wrapper, name=entry.name, mean=loaded.mean, std=loaded.std, resize=loaded.resize, crop=loaded.crop
+        )
+    planned, result, forwards, backwards = counted(suite, networks, tmp_path)
+    cost = result.info["cost"]
+    assert forwards + cost["shared"] + cost["failed"] == planned.forwards
+    assert backwards == planned.backwards

@@ -1,0 +1,118 @@
+"""What a suite may say, and what it is told when it may not."""
+
+from __future__ import annotations
+
+import pytest
+
+from camfaith.benchmark.suite import Suite, SuiteError, labels, shipped_suites
+from camfaith.benchmark.workbench import open_benches
+from camfaith.models import LayerError, UnknownName
+
+
+def suite(**head):
+    return {
+        "suite": {"name": "s", "methods": ["gradcam"], "metrics": ["deletion"], **head},
+        "model": [{"name": "fundus-resnet"}],
+        "dataset": [{"name": "fundus", "limit": 2}],
+    }
+
+
+def test_every_shipped_suite_is_valid():
+    assert "quick" in shipped_suites()
+    for path in shipped_suites().values():
+        Suite.of(path)
+
+
+def test_an_unknown_key_is_named_with_the_allowed_ones():
+    with pytest.raises(SuiteError, match=r"key 'suite\.methds': unknown key; allowed: name, seed, target, methods"):
+        Suite.of(suite(methds=["gradcam"]))
+
+
+def test_a_wrong_value_is_named_with_its_key_and_what_was_got():
+    content = suite()
+    content["dataset"][0]["limit"] = 0
+    with pytest.raises(SuiteError, match=r"key 'dataset\.0\.limit': .*greater than or equal to 1 \(got 0\)"):
+        Suite.of(content)
+
+
+def test_a_missing_part_is_named():
+    content = suite()
+    del content["model"]
+    with pytest.raises(SuiteError, match=r"key 'model': Field required"):
+        Suite.of(content)
+
+
+def test_broken_toml_names_the_file_and_the_place(tmp_path):
+    path = tmp_path / "broken.toml"
+    path.write_text("[suite\nname = 1")
+    with pytest.raises(SuiteError, match=r"broken\.toml is not valid TOML: .*line 1"):
+        Suite.of(path)
+
+
+def test_an_unknown_suite_gives_the_nearest_name():
+    with pytest.raises(UnknownName, match="did you mean 'quick'"):
+        Suite.of("quikc")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ["gradcm"]}, r"unknown method 'gradcm': did you mean 'gradcam'"),
+        ({"metrics": ["deletoin"]}, r"unknown metric 'deletoin': did you mean 'deletion'"),
+        ({"metrics": [{"name": "deletion", "baseline": "blakc"}]}, r"unknown baseline 'blakc': did you mean 'black'"),
+        ({"metrics": [{"name": "deletion", "step": 4}]}, r"unknown setting 'step'; allowed: steps, baseline, score"),
+        ({"metrics": [{"name": "deletion", "steps": 0}]}, r"metric 'deletion': steps must be at least 1, got 0"),
+        ({"methods": [{"name": "xgradcam", "epsilon": 1}]}, r"unknown setting 'epsilon'; allowed: eps"),
+        ({"methods": [{"name": "gradcam", "layer": "layer9"}]}, r"unknown layer 'layer9': did you mean 'layer"),
+        ({"methods": ["package.that.is.not:There"]}, r"cannot import 'package\.that\.is\.not:There'"),
+        ({"target": "drusen"}, r"unknown target 'drusen'.*moderate"),
+    ],
+)
+def test_names_that_nothing_answers_to_are_refused_before_the_run(change, message):
+    with pytest.raises(ValueError, match=message):
+        open_benches(Suite.of(suite(**change)))
+
+
+def test_unknown_models_and_data_sets_give_the_nearest_names():
+    content = suite()
+    content["model"][0]["name"] = "resnet5O"
+    with pytest.raises(UnknownName, match="did you mean 'resnet50'"):
+        open_benches(Suite.of(content))
+    content = suite()
+    content["dataset"][0]["name"] = "fundos"
+    with pytest.raises(UnknownName, match="did you mean 'fundus'"):
+        open_benches(Suite.of(content))
+
+
+def test_a_layer_without_spatial_output_is_refused_by_name():
+    with pytest.raises(LayerError, match=r"model 'fundus-resnet': layer 'head' has no spatial output"):
+        open_benches(Suite.of(suite(methods=[{"name": "gradcam", "layer": "head"}])))
+
+
+def test_an_empty_data_set_is_refused(tmp_path):
+    content = suite()
+    content["dataset"] = [{"name": "folder", "root": str(tmp_path)}]
+    with pytest.raises(SuiteError, match="no images in"):
+        open_benches(Suite.of(content))
+
+
+def test_the_same_name_twice_gets_labels_that_say_how_they_differ():
+    content = suite(methods=["gradcam", {"name": "gradcam", "layer": "layer2"}, {"name": "xgradcam", "label": "mine"}])
+    assert labels(Suite.of(content).suite.methods) == ["gradcam", "gradcam(layer=layer2)", "mine"]
+    with pytest.raises(SuiteError, match="'gradcam' stands twice"):
+        labels(Suite.of(suite(methods=["gradcam", "gradcam"])).suite.methods)
+
+
+def test_the_data_folder_is_filled_in_and_asked_for():
+    content = suite()
+    content["dataset"] = [{"name": "folder", "root": "${data}/pictures"}]
+    assert Suite.of(content, data="/somewhere").dataset[0].settings["root"] == "/somewhere/pictures"
+    with pytest.raises(SuiteError, match=r"--data FOLDER"):
+        Suite.of(content)
+
+
+def test_the_key_changes_with_what_changes_results_and_not_with_the_device():
+    key = Suite.of(suite()).key
+    assert Suite.of(suite(device="cpu")).key == key
+    assert Suite.of(suite(seed=1)).key != key
+    assert Suite.of(suite()).changed(limit=3).key != key

@@ -1,0 +1,79 @@
+"""Networks that count what goes through them, and suites that are small enough for a test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+
+class Counting(nn.Module):
+    """Wraps a network and counts the images that go forward and the scores that go backward."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.inner = network
+        self.forwards = self.backwards = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.forwards += len(images)
+        logits = self.inner(images)
+        if logits.requires_grad:
+            logits.register_hook(self._count)
+        return logits
+
+    def _count(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)
+
+
+class Tiny(nn.Module):
+    """Two convolutions, global average pooling and a linear head: five classes, 8 channels, a quarter of the side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU())
+        self.body = nn.Sequential(nn.Conv2d(6, 8, 3, 2, 1), nn.ReLU())
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.body(self.stem(images)).mean((2, 3)))
+
+
+def tiny() -> Tiny:
+    """The tiny network with fixed weights that make its classes differ."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        network = Tiny()
+        with torch.no_grad():
+            network.head.weight.mul_(20)
+        return network
+
+
+@pytest.fixture
+def counting() -> Counting:
+    return Counting(tiny())
+
+
+@pytest.fixture
+def small_suite() -> dict[str, Any]:
+    """Six photographs of 32 px, three methods, two controls, all six metrics."""
+    return {
+        "suite": {
+            "name": "small",
+            "methods": ["gradcam", "xgradcam", "layercam", "random", "oracle"],
+            "metrics": [
+                {"name": "deletion", "steps": 4},
+                {"name": "insertion", "steps": 4, "baseline": "blur"},
+                {"name": "sensitivity-n", "sizes": [0.1, 0.5], "subsets": 8},
+                "conservation",
+                "corner-artifact",
+                "energy-pointing-game",
+            ],
+            "batch_size": 16,
+            "chunk": 4,
+        },
+        "model": [{"name": "tiny"}],
+        "dataset": [{"name": "fundus", "limit": 6, "size": 32}],
+    }

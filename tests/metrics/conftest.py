@@ -1,0 +1,114 @@
+"""Small networks in double precision, noise images, and the order of pixels written straight from its definition."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from camfaith.models import Classifier
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@pytest.fixture
+def images() -> Callable[..., Tensor]:
+    """Noise images that depend on their number, size and seed alone."""
+
+    def draw(count: int, height: int, width: int | None = None, seed: int = 11) -> Tensor:
+        source = torch.Generator().manual_seed(seed)
+        return torch.rand(count, 3, height, width or height, generator=source, dtype=torch.float64)
+
+    return draw
+
+
+@pytest.fixture
+def noise_maps() -> Callable[..., Tensor]:
+    """Signed maps; `levels` leaves so many distinct values, and with them ties."""
+
+    def draw(count: int, height: int, width: int, *, levels: int | None = None, seed: int = 23) -> Tensor:
+        source = torch.Generator().manual_seed(seed)
+        maps = torch.randn(count, height, width, generator=source, dtype=torch.float64)
+        return maps if levels is None else (maps * levels / 4).round()
+
+    return draw
+
+
+@pytest.fixture
+def tiny() -> nn.Module:
+    """conv1, relu1, conv2, relu2, global average pooling, a linear head of 3 classes; takes any size."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        network = nn.Sequential(
+            OrderedDict(
+                conv1=nn.Conv2d(3, 4, 3, padding=1),
+                relu1=nn.ReLU(),
+                conv2=nn.Conv2d(4, 5, 3, stride=2),
+                relu2=nn.ReLU(),
+                pool=nn.AdaptiveAvgPool2d(1),
+                flat=nn.Flatten(),
+                head=nn.Linear(5, 3),
+            )
+        )
+    return network.double().eval()
+
+
+@pytest.fixture
+def classifier(tiny) -> Classifier:
+    """The tiny network with its normalisation inside."""
+    return Classifier(tiny, mean=MEAN, std=STD)
+
+
+class PixelSum(nn.Module):
+    """Logits 0 and Σ_p w_p · (sum of the colours of pixel p) + bias: w (H×W) is each pixel's worth."""
+
+    def __init__(self, weight: Tensor, bias: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.to(torch.float64))
+        self.bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = (x.sum(1) * self.weight).sum((1, 2)) + self.bias
+        return torch.stack([torch.zeros_like(score), score], 1)
+
+
+@pytest.fixture
+def pixel_sum() -> type[PixelSum]:
+    return PixelSum
+
+
+@pytest.fixture
+def slow_score() -> Callable[[nn.Module, Tensor, int, str], float]:
+    """The target's score on one image, by one forward of it alone."""
+
+    def score(model: nn.Module, image: Tensor, target: int, kind: str) -> float:
+        with torch.no_grad():
+            logits = model(image[None])[0]
+        return float(logits[target] if kind == "logit" else logits.exp()[target] / logits.exp().sum())
+
+    return score
+
+
+@pytest.fixture
+def slow_order() -> Callable[[Tensor, int], list[int]]:
+    """The pixels of one map, most relevant first; equal ones in the order of a lottery drawn from the seed."""
+
+    def order(saliency: Tensor, seed: int) -> list[int]:
+        values = saliency.flatten().tolist()
+        lottery = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed)).tolist()
+        return sorted(range(len(values)), key=lambda pixel: (-values[pixel], lottery.index(pixel)))
+
+    return order
+
+
+@pytest.fixture
+def watched() -> Callable[[nn.Module], list[Tensor]]:
+    """A list that every batch the network is given from now on is added to."""
+
+    def watch(network: nn.Module) -> list[Tensor]:
+        seen: list[Tensor] = []
+        network.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].clone()))
+        return seen
+
+    return watch

@@ -1,0 +1,261 @@
+"""One forward and one backward: what is kept is right, and nothing is left behind."""
+
+import warnings
+from collections import OrderedDict
+from contextlib import nullcontext
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from camfaith.models import Classifier, LayerError, UnknownName
+from camfaith.models.capture import find_module
+
+
+def seeded(network: nn.Module) -> nn.Module:
+    source = torch.Generator().manual_seed(4)
+    for parameter in network.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=source, dtype=torch.float64) * 0.3
+    return network.double().eval()
+
+
+def small(relu: type[nn.Module] | None = None) -> nn.Module:
+    """conv → in-place ReLU → conv → pooling → linear, with dropout and batch norm on the way."""
+    layers = OrderedDict(
+        conv1=nn.Conv2d(3, 4, 3),
+        relu=nn.ReLU(inplace=True) if relu is None else relu(),
+        norm=nn.BatchNorm2d(4),
+        drop=nn.Dropout(0.5),
+        conv2=nn.Conv2d(4, 5, 3),
+        pool=nn.AdaptiveAvgPool2d(1),
+        flat=nn.Flatten(),
+        head=nn.Linear(5, 3),
+    )
+    return seeded(nn.Sequential(layers))
+
+
+def noise(count: int = 2, side: int = 8) -> Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def test_an_in_place_relu_does_not_change_what_is_kept():
+    network = small()
+    evidence = Classifier(network).evidence(noise(), [0, 2], ["conv1"])
+    expected = network.conv1(noise()).detach()
+    assert (expected < 0).any()
+    torch.testing.assert_close(evidence.activations["conv1"], expected)
+
+
+def test_the_gradient_before_an_in_place_relu_is_the_finite_difference():
+    network, step = small(), 1e-6
+    evidence = Classifier(network).evidence(noise(), [0, 2], ["conv1"])
+    a = evidence.activations["conv1"]
+    source = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        place = [int(torch.randint(n, (1,), generator=source)) for n in a.shape]
+        moved = torch.zeros_like(a)
+        moved[tuple(place)] = step
+        up, down = (network[1:](a + sign * moved)[place[0], [0, 2][place[0]]].item() for sign in (1, -1))
+        assert evidence.gradients["conv1"][tuple(place)].item() == pytest.approx((up - down) / (2 * step), abs=1e-7)
+
+
+def test_in_place_and_out_of_place_networks_give_the_same_evidence():
+    one, other = (Classifier(small(relu)).evidence(noise(), 1, ["conv1", "relu", "conv2"]) for relu in (None, nn.ReLU))
+    for layer in ("conv1", "relu", "conv2"):
+        torch.testing.assert_close(one.activations[layer], other.activations[layer])
+        torch.testing.assert_close(one.gradients[layer], other.gradients[layer])
+
+
+class Twice(nn.Module):
+    """Calls one convolution twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.conv(self.conv(x).relu()).mean((2, 3)))
+        return out
+
+
+def test_of_a_layer_called_twice_the_last_call_counts_with_a_warning():
+    network = seeded(Twice())
+    with pytest.warns(UserWarning, match=r"'conv' runs more than once.*last call"):
+        evidence = Classifier(network).evidence(noise(), 1, ["conv"])
+    torch.testing.assert_close(evidence.activations["conv"], network.conv(network.conv(noise()).relu()).detach())
+    expected = (network.head.weight[1] / 64).detach()[None, :, None, None].expand(2, 3, 8, 8)
+    torch.testing.assert_close(evidence.gradients["conv"], expected)
+
+
+def test_a_frozen_network_gives_the_same_evidence():
+    expected = Classifier(small()).evidence(noise(), 1, ["conv1"])
+    found = Classifier(small().requires_grad_(False)).evidence(noise(), 1, ["conv1"])
+    assert torch.equal(found.gradients["conv1"], expected.gradients["conv1"])
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("targets", [None, 1, [0, 1], "tensor"])
+def test_evidence_can_be_taken_where_gradients_are_switched_off(mode, targets):
+    network = small()
+    given = torch.tensor([0, 1]) if targets == "tensor" else targets
+    expected = Classifier(network).evidence(noise(), given, ["conv1"])
+    with mode():
+        inside = torch.tensor([0, 1]) if targets == "tensor" else targets
+        found = Classifier(network).evidence(noise(), inside, ["conv1"])
+        assert torch.is_grad_enabled() is False
+    assert torch.equal(found.gradients["conv1"], expected.gradients["conv1"])
+    assert torch.equal(found.targets, expected.targets)
+
+
+class Breaking(nn.Module):
+    """Passes its input on, until it is told to break."""
+
+    broken = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.broken:
+            raise RuntimeError("broken on purpose")
+        return x
+
+
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize("call", ["evidence", "scores"])
+def test_the_network_and_the_random_numbers_come_back_as_they_were(broken, call):
+    network = small()
+    network.add_module("breaking", Breaking())
+    network.breaking.broken = broken
+    network.train()
+    network.norm.eval()
+    network.conv2.weight.requires_grad_(False)
+    network.head.weight.grad = torch.full_like(network.head.weight, 3.0)
+    network.drop.register_forward_hook(lambda *_: None)
+    pictures = noise().requires_grad_()
+
+    def state() -> object:
+        return (
+            {name: module.training for name, module in network.named_modules()},
+            {name: parameter.requires_grad for name, parameter in network.named_parameters()},
+            {name: None if p.grad is None else p.grad.tolist() for name, p in network.named_parameters()},
+            {name: len(module._forward_hooks) for name, module in network.named_modules()},
+            {name: value.tolist() for name, value in network.state_dict().items()},
+            torch.random.get_rng_state().tolist(),
+            (pictures.tolist(), pictures.grad, pictures.requires_grad, torch.is_grad_enabled()),
+        )
+
+    before, classifier = state(), Classifier(network)
+    classifier.train()
+    network.norm.eval()
+    with pytest.raises(RuntimeError, match="broken on purpose") if broken else nullcontext():
+        if call == "evidence":
+            classifier.evidence(pictures, 1, ["conv1", "conv2"])
+        else:
+            classifier.scores(pictures)
+    assert state() == before
+
+
+def test_evaluation_mode_is_what_is_explained():
+    network = small()
+    expected = Classifier(network).evidence(noise(), 1, ["conv1"])
+    network.train()
+    found = Classifier(network).evidence(noise(), 1, ["conv1"])
+    assert torch.equal(found.logits, expected.logits)
+    assert torch.equal(found.gradients["conv1"], expected.gradients["conv1"])
+
+
+def test_several_and_nested_layers_in_one_capture_are_one_capture_each():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = torchvision.models.resnet18(weights=None, num_classes=4).double().eval()
+    layers = ["layer2", "layer2.0", "layer2.1", "layer2.1.bn2", "layer3", "layer4.1.conv2", "conv1"]
+    together = Classifier(network).evidence(noise(2, 48), [3, 0], layers)
+    for layer in layers:
+        alone = Classifier(network).evidence(noise(2, 48), [3, 0], [layer])
+        torch.testing.assert_close(together.activations[layer], alone.activations[layer], rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(together.gradients[layer], alone.gradients[layer], rtol=1e-10, atol=1e-12)
+        assert not together.activations[layer].requires_grad
+    torch.testing.assert_close(together.logits, Classifier(network).scores(noise(2, 48)))
+
+
+class Aside(nn.Module):
+    """A convolution whose output is thrown away, one that never runs, and layers that are not spatial."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aside, self.idle, self.conv = (nn.Conv2d(3, 4, 3) for _ in range(3))
+        self.pair = Pair()
+        self.tokens = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.aside(x)
+        kept, _ = self.pair(self.conv(x))
+        tokens = self.tokens(kept.flatten(2).transpose(1, 2))
+        out: Tensor = self.head(tokens.mean(1))
+        return out
+
+
+class Pair(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, int]:
+        return x, 0
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("aside", "does not depend on.*'aside'"),
+        ("idle", "'idle' does not run in evaluation mode"),
+        ("tokens", "'tokens' has no spatial output: expected B×K×h×w, got 2×36×4"),
+        ("head", "'head' has no spatial output.*got 2×2"),
+        ("pair", "'pair' returns a tuple, not a tensor"),
+    ],
+)
+def test_a_layer_that_cannot_be_explained_is_named(layer, message):
+    with pytest.raises(LayerError, match=message):
+        Classifier(seeded(Aside())).evidence(noise(), 1, ["conv", layer])
+
+
+def test_a_layer_off_the_way_to_the_score_is_named_when_it_is_alone():
+    with pytest.raises(LayerError, match="does not depend on 'aside'"):
+        Classifier(seeded(Aside())).evidence(noise(), 1, ["aside"])
+
+
+def test_an_unknown_layer_gives_the_nearest_names():
+    with pytest.raises(UnknownName, match=r"unknown layer 'conv3': did you mean 'conv[12]' or 'conv[12]'"):
+        Classifier(small()).evidence(noise(), 1, ["conv3"])
+
+
+def test_a_module_is_found_under_each_of_its_names():
+    network = nn.Sequential(OrderedDict(one=nn.Conv2d(3, 3, 1)))
+    network.add_module("other", network.one)
+    assert find_module(network, "other") is network.one
+
+
+def test_without_gradients_only_activations_are_kept():
+    evidence = Classifier(small()).evidence(noise(), 1, ["conv1"], gradients=False)
+    assert evidence.gradients == {}
+    assert list(evidence.activations) == ["conv1"]
+
+
+def test_rows_of_the_evidence_belong_together():
+    masks = torch.rand(3, 8, 8) > 0.5
+    evidence = Classifier(small()).evidence(noise(3), [0, 1, 2], ["conv1"], seeds=torch.arange(3), masks=masks)
+    some = evidence.select([2, 0])
+    assert len(some) == 2
+    assert some.targets.tolist() == some.seeds.tolist() == [2, 0]
+    for kept, whole in [
+        (some.images, evidence.images),
+        (some.logits, evidence.logits),
+        (some.masks, evidence.masks),
+        (some.activations["conv1"], evidence.activations["conv1"]),
+        (some.gradients["conv1"], evidence.gradients["conv1"]),
+    ]:
+        assert torch.equal(kept, whole[[2, 0]])
+    assert len(evidence.select(slice(1, 2))) == 1
+
+
+def test_no_warning_where_nothing_is_wrong():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Classifier(small()).evidence(noise(), None, ["conv1", "conv2"])

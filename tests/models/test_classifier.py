@@ -1,0 +1,224 @@
+"""Images in, logits out: normalisation, geometry, targets, and every wrong model refused in words."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.models import EfficientNet_B0_Weights, ResNet18_Weights, ResNet50_Weights
+from torchvision.transforms.v2 import functional as F
+
+from camfaith.models import Classifier
+
+
+class Answer(nn.Module):
+    """Returns what it was given, whatever the images."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, _images: Tensor) -> object:
+        return self.answer
+
+
+class Means(nn.Module):
+    """Three logits: the mean of each colour."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3))
+
+
+def photograph(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_normalisation_happens_inside():
+    classifier = Classifier(Means(), mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.5))
+    images = torch.tensor([0.6, 0.0, 0.8]).view(1, 3, 1, 1).expand(2, 3, 4, 4)
+    torch.testing.assert_close(classifier.scores(images), torch.tensor([[1.0, -2.0, 1.0]]).expand(2, 3))
+
+
+def test_without_mean_and_std_images_are_taken_as_they_are():
+    images = torch.rand(2, 3, 4, 4)
+    assert torch.equal(Classifier(Means()).scores(images), images.mean((2, 3)))
+
+
+def test_mean_and_std_go_together():
+    with pytest.raises(ValueError, match="go together"):
+        Classifier(Means(), mean=(0.5, 0.5, 0.5))
+
+
+def test_one_image_is_a_batch_of_one():
+    assert Classifier(Means()).scores(torch.rand(3, 4, 4)).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            torch.zeros(1, 3, 4, 4, dtype=torch.uint8),
+            "floating-point.*got a torch.uint8 tensor; use classifier.prepare",
+        ),
+        (np.zeros((1, 3, 4, 4), dtype=np.float32), "got ndarray"),
+        (torch.zeros(4, 4), "B×3×H×W, got 4×4"),
+        (torch.zeros(2, 1, 4, 4), "3 colours as in `mean`, got 1"),
+    ],
+)
+def test_what_is_no_batch_of_images_is_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        Classifier(Means(), mean=(0.5,) * 3, std=(0.5,) * 3).scores(images)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        ((torch.zeros(2, 3), None), TypeError, "'Answer' returns a tuple, not a tensor of logits"),
+        ({"logits": torch.zeros(2, 3)}, TypeError, "returns a dict"),
+        (
+            torch.randn(2, 1),
+            ValueError,
+            r"shape 2×1; expected.*for one logit z, return torch.stack\(\[-z, z\], 1\) / 2",
+        ),
+        (torch.randn(2), ValueError, "returns shape 2; expected"),
+        (torch.randn(2, 3, 4), ValueError, "returns shape 2×3×4; expected"),
+        (torch.randn(2, 3).softmax(1), ValueError, "returns probabilities.*remove its softmax"),
+        (torch.tensor([[0.0, 1.0], [torch.nan, 1.0]]), FloatingPointError, r"NaN or infinite logits: images \[1\]"),
+        (torch.tensor([[torch.inf, 1.0], [0.0, 1.0]]), FloatingPointError, r"images \[0\]"),
+    ],
+)
+@pytest.mark.parametrize("call", ["scores", "evidence"])
+def test_a_model_that_gives_no_logits_is_told_so(answer, error, message, call):
+    with pytest.raises(error, match=message):
+        getattr(Classifier(Answer(answer)), call)(torch.rand(2, 3, 4, 4))
+
+
+def test_the_recipe_for_one_logit_keeps_its_probability():
+    z = torch.tensor([0.3, -2.0])
+    probability = (torch.stack([-z, z], 1) / 2).softmax(1)[:, 1]
+    torch.testing.assert_close(probability, z.sigmoid())
+
+
+def test_not_a_number_is_found_in_every_batch_and_not_in_the_first_alone():
+    classifier = Classifier(Means())
+    classifier.scores(torch.rand(2, 3, 4, 4))
+    with pytest.raises(FloatingPointError):
+        classifier.scores(torch.full((1, 3, 4, 4), torch.nan))
+
+
+def test_logits_that_happen_to_be_positive_are_logits():
+    assert Classifier(Answer(torch.tensor([[0.5, 0.6], [0.2, 0.8]]))).scores(torch.rand(2, 3, 4, 4)).shape == (2, 2)
+
+
+def test_no_image_gives_no_logit():
+    classifier = Classifier(Answer(torch.zeros(0, 3)))
+    assert classifier.scores(torch.rand(0, 3, 4, 4)).shape == (0, 3)
+    classifier.network.answer = torch.full((1, 2), 0.5)
+    with pytest.raises(ValueError, match="probabilities"):
+        classifier.scores(torch.rand(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("size", [(300, 400), (400, 300), (257, 255), (256, 256), (100, 90), (1000, 301)])
+@pytest.mark.parametrize(
+    "weights", [ResNet18_Weights.DEFAULT, ResNet50_Weights.DEFAULT, EfficientNet_B0_Weights.DEFAULT]
+)
+def test_a_picture_is_prepared_as_torchvision_does(size, weights):
+    transforms, picture = weights.transforms(), photograph(*size)
+    classifier = Classifier(
+        Means(),
+        mean=transforms.mean,
+        std=transforms.std,
+        resize=transforms.resize_size[0],
+        crop=transforms.crop_size[0],
+        interpolation=transforms.interpolation,
+    )
+    image = classifier.prepare(picture)
+    assert image.dtype == torch.float32
+    assert float(image.min()) >= 0
+    assert float(image.max()) <= 1
+    expected = transforms(picture)
+    torch.testing.assert_close(F.normalize(image, transforms.mean, transforms.std), expected)
+    torch.testing.assert_close(classifier.scores(image), expected.mean((1, 2))[None])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
+def test_pictures_of_other_modes_are_made_rgb(mode):
+    picture = photograph(20, 20).convert(mode)
+    assert torch.equal(Classifier(Means()).prepare(picture), Classifier(Means()).prepare(picture.convert("RGB")))
+
+
+@pytest.mark.parametrize("size", [(300, 400), (400, 300), (500, 260)])
+def test_a_mask_follows_the_geometry_of_its_picture(size):
+    pixels = np.zeros((size[1], size[0]), dtype=np.uint8)
+    pixels[size[1] // 3 : size[1] // 2, size[0] // 4 : size[0] // 2] = 255
+    classifier = Classifier(Means(), resize=256, crop=224)
+    mask = classifier.prepare_mask(Image.fromarray(pixels))
+    picture = classifier.prepare(Image.fromarray(pixels))
+    assert mask.dtype == torch.bool
+    assert mask.shape == (224, 224)
+    assert ((picture[0] > 0.5) != mask).float().mean() < 0.01  # a line of pixels at the edges
+
+
+def test_a_mask_of_two_values_is_a_mask():
+    mask = Image.fromarray(np.array([[0, 255], [255, 0]], dtype=np.uint8)).convert("1")
+    assert Classifier(Means()).prepare_mask(mask).tolist() == [[False, True], [True, False]]
+
+
+LOGITS = torch.tensor([[1.0, 3.0, 2.0], [5.0, 3.0, 2.0]])
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        (None, [1, 0]),
+        (2, [2, 2]),
+        (np.int64(2), [2, 2]),
+        ([0, 2], [0, 2]),
+        ((0, 2), [0, 2]),
+        (torch.tensor([2, 1]), [2, 1]),
+        (torch.tensor([2, 1], dtype=torch.uint8), [2, 1]),
+        (torch.tensor(1), [1, 1]),
+        (np.array([2, 0]), [2, 0]),
+        (lambda logits: logits.argmin(1), [0, 2]),
+        (lambda _logits: [1, 2], [1, 2]),
+    ],
+)
+def test_targets_come_in_many_forms(targets, expected):
+    chosen = Classifier(Means()).targets(targets, LOGITS)
+    assert chosen.tolist() == expected
+    assert chosen.dtype == torch.long
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (3, "out of range: expected 0 to 2"),
+        (-1, "out of range"),
+        ([0, 7], "out of range"),
+        ([0], "one class index for each of 2 images"),
+        ([0, 1, 2], "one class index"),
+        (torch.tensor([0.0, 1.0]), "one class index.*got torch.float32"),
+        (torch.tensor([True, False]), "one class index.*got torch.bool"),
+        (torch.zeros(2, 3, dtype=torch.long), "one class index"),
+        (lambda logits: logits, "one class index"),
+    ],
+)
+def test_targets_that_name_no_class_are_refused(targets, message):
+    with pytest.raises(ValueError, match=message):
+        Classifier(Means()).targets(targets, LOGITS)
+
+
+def test_a_plain_network_becomes_a_classifier_and_a_classifier_stays_itself():
+    classifier = Classifier(Means(), name="means")
+    assert Classifier.of(classifier) is classifier
+    assert Classifier.of(Means()).name == "Means"
+    with pytest.raises(TypeError, match="got str"):
+        Classifier.of("resnet18")
+
+
+def test_scores_carry_no_graph_and_follow_the_precision_of_the_network():
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)).double()
+    found = Classifier(network).scores(torch.rand(2, 3, 4, 4))
+    assert found.dtype == torch.float64
+    assert not found.requires_grad

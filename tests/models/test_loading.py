@@ -1,0 +1,219 @@
+"""A classifier from a name: shipped, torchvision's, one's own; weights from files that run no code."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torchvision.models import ResNet18_Weights, resnet18, squeezenet1_1
+
+from camfaith.models import Classifier, UnknownName, load
+from camfaith.models.loading import _preprocessing, model_names, read_state
+from camfaith.models.reference import build
+
+NETWORK = "squeezenet1_1"  # the smallest of torchvision's
+SOURCE = """
+from torch import nn
+from camfaith.models import Classifier
+
+def network():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+
+def classifier():
+    return Classifier(network(), mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 2.0), class_names=("a", "b"), layer="0")
+
+def text():
+    return "not a network"
+
+network_made = network()
+"""
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(9)
+        return squeezenet1_1(weights=None).state_dict()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "my_networks.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def same(found: nn.Module, expected: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, expected[name]) for name, value in found.state_dict().items())
+
+
+def test_an_untrained_torchvision_network_is_the_same_every_time():
+    before = torch.random.get_rng_state()
+    one, other = load(NETWORK, weights="none"), load(NETWORK, weights="none")
+    assert same(one.network, other.network.state_dict())
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not one.network.training
+    assert one.name == NETWORK
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
+def test_weights_are_read_from_a_local_file(tmp_path, state, suffix):
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path)
+    found = load(NETWORK, weights=path, mean=(0.5,) * 3, std=(0.2,) * 3, resize=72, crop=64)
+    assert same(found.network, state)
+    assert (found.mean, found.std, found.resize, found.crop) == ((0.5,) * 3, (0.2,) * 3, 72, 64)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_checkpoint_holds_its_state_dict_under_a_usual_name(tmp_path, state, key, prefix):
+    torch.save({"epoch": 3, key: {prefix + name: value for name, value in state.items()}}, tmp_path / "a.pth")
+    assert same(load(NETWORK, weights=tmp_path / "a.pth").network, state)
+
+
+def test_a_part_named_module_keeps_its_name(tmp_path):
+    torch.save({"module.weight": torch.ones(1), "head.weight": torch.ones(1)}, tmp_path / "a.pth")
+    assert set(read_state(tmp_path / "a.pth")) == {"module.weight", "head.weight"}
+
+
+class Payload:
+    """Would make a folder if it were unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_code_in_a_weights_file_is_refused_and_not_run(tmp_path, plain):
+    path, trace = tmp_path / "a.pth", tmp_path / "trace"
+    if plain:
+        path.write_bytes(pickle.dumps(Payload(trace), protocol=2))
+    else:
+        torch.save({"state_dict": Payload(trace)}, path)
+    with pytest.raises(ValueError, match=r"no plain state dict.*code in a file is not run"):
+        load(NETWORK, weights=path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"weight": "text"}, torch.ones(2)])
+def test_a_file_without_a_state_dict_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="no state dict"):
+        load(NETWORK, weights=tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("cut", [None, 0, 2000])
+def test_a_file_that_is_cut_off_or_no_weights_at_all_is_refused(tmp_path, state, suffix, cut):
+    path = tmp_path / f"a{suffix}"
+    (torch.save if suffix == ".pth" else save_file)(state, path)
+    path.write_bytes(b"<html>404: not found</html>" * 4 if cut is None else path.read_bytes()[:cut])
+    with pytest.raises(ValueError, match=r"a\.(pth|safetensors) cannot be read"):
+        load(NETWORK, weights=path)
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path, state):
+    torch.save({f"x.{name}": value for name, value in state.items()}, tmp_path / "names.pth")
+    with pytest.raises(ValueError, match=rf"does not fit.*missing \['features.0.weight'.*\({len(state)} in all\)"):
+        load(NETWORK, weights=tmp_path / "names.pth")
+    torch.save(squeezenet1_1(weights=None, num_classes=7).state_dict(), tmp_path / "shapes.pth")
+    with pytest.raises(ValueError, match=r"does not fit.*\s.*size mismatch"):
+        load(NETWORK, weights=tmp_path / "shapes.pth")
+
+
+def test_a_file_for_other_classes_fits_where_the_classes_are_named(tmp_path):
+    torch.save(squeezenet1_1(weights=None, num_classes=3).state_dict(), tmp_path / "a.pth")
+    found = load(NETWORK, weights=tmp_path / "a.pth", class_names=("cat", "dog", "owl"))
+    assert found.scores(torch.rand(1, 3, 32, 32)).shape == (1, 3)
+    assert found.class_names == ("cat", "dog", "owl")
+
+
+def test_weights_that_are_not_numbers_are_named(tmp_path, state):
+    bad = {name: value.clone() for name, value in state.items()}
+    bad["features.3.squeeze.weight"][0, 0] = torch.nan
+    torch.save(bad, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"hold 1 NaN or infinite values in 'features.3.squeeze.weight'"):
+        load(NETWORK, weights=tmp_path / "a.pth")
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no weights file at .*gone.pth"):
+        load(NETWORK, weights=tmp_path / "gone.pth")
+
+
+def test_torchvision_networks_need_to_be_told_their_weights():
+    with pytest.raises(ValueError, match=r"'resnet18' needs to be told its weights.*'DEFAULT'.*'none'"):
+        load("resnet18")
+
+
+def test_unknown_names_give_the_nearest():
+    with pytest.raises(UnknownName, match=r"unknown model 'resnet81': did you mean 'resnet18'.*file.py:function"):
+        load("resnet81", weights="none")
+    with pytest.raises(UnknownName, match="unknown model 'fundus-resnett': did you mean 'fundus-resnet'"):
+        load("fundus-resnett")
+    with pytest.raises(UnknownName, match="unknown weights of resnet18 'IMAGENET1K_V3': did you mean 'IMAGENET1K_V1'"):
+        load("resnet18", weights="IMAGENET1K_V3")
+    assert {"fundus-resnet", "resnet18"} <= set(model_names())
+
+
+def test_the_preprocessing_of_torchvision_weights_is_taken_over():
+    found = Classifier(resnet18(weights=None), **_preprocessing(ResNet18_Weights.DEFAULT))
+    assert (found.resize, found.crop) == (256, 224)
+    assert found.mean == (0.485, 0.456, 0.406)
+    assert found.class_names[:1] == ("tench",)
+
+
+def test_a_function_in_a_file_gives_a_network(source):
+    found = load(f"{source}:network", layer="0")
+    assert found.layer == "0"
+    assert found.scores(torch.rand(1, 3, 8, 8)).shape == (1, 2)
+    assert same(found.network, load(f"{source}:network").network.state_dict())
+    assert isinstance(load(f"{source}:network_made").network, nn.Sequential)
+
+
+def test_a_function_may_give_a_classifier_whose_settings_can_be_replaced(source):
+    found = load(f"{source}:classifier", std=(3.0, 3.0, 3.0))
+    assert isinstance(found.network, nn.Sequential)
+    assert (found.mean, found.std, found.class_names, found.layer) == ((0.1, 0.2, 0.3), (3.0,) * 3, ("a", "b"), "0")
+
+
+def test_a_function_in_a_package_gives_a_network(tmp_path, source, monkeypatch):
+    folder = tmp_path / "camfaith_test_package"
+    folder.mkdir()
+    (folder / "networks.py").write_text(source.read_text())
+    monkeypatch.syspath_prepend(tmp_path)
+    found = load("camfaith_test_package.networks:network")
+    torch.save(found.network.state_dict(), tmp_path / "a.pth")
+    assert same(load("camfaith_test_package.networks:network", weights=tmp_path / "a.pth").network,
+                found.network.state_dict())  # fmt: skip
+
+
+def test_what_cannot_be_loaded_from_ones_own_code_says_why(source, tmp_path):
+    with pytest.raises(UnknownName, match="'netwrk': did you mean 'network'"):
+        load(f"{source}:netwrk")
+    with pytest.raises(TypeError, match=r"returned a str; expected a torch.nn.Module"):
+        load(f"{source}:text")
+    with pytest.raises(FileNotFoundError, match=r"no Python file at .*gone\.py"):
+        load(f"{tmp_path / 'gone.py'}:network")
+    with pytest.raises(ValueError, match=r"cannot import 'no_such_package.networks:network'"):
+        load("no_such_package.networks:network")
+    with pytest.raises(ValueError, match=r"expected 'package.module:attribute'"):
+        load("networks:")
+    with pytest.raises(ValueError, match=r"expected a .safetensors, .pth or .pt file or 'none', got 'DEFAULT'"):
+        load(f"{source}:network", weights="DEFAULT")
+
+
+def test_a_shipped_network_brings_its_preprocessing():
+    found = load("fundus-resnet", weights="none")
+    assert (found.resize, found.crop, len(found.class_names)) == (96, 96, 5)
+    assert type(found.network) is type(build("fundus-resnet"))
