@@ -13,6 +13,7 @@ from scipy.special import ndtr, ndtri
 Floats = NDArray[np.float64]
 
 CELL = ["model", "dataset", "method", "metric", "column"]
+TIED = 1e-4
 USED = ("ok", "constant")
 COUNTED = {"constant": "constant", "undefined": "undefined", "error": "errors"}
 SUMMARY_COLUMNS = (
@@ -38,10 +39,10 @@ def summarise(
     """One row per model × data set × method × metric × column; `SUMMARY_COLUMNS` are its columns.
 
     `mean`, `low`, `high`: the mean over samples with its BCa bootstrap interval, by cluster where samples have one;
-    `n`: the finite values in it. `constant`, `undefined`, `errors`: samples counted apart (those of constant maps
-    are in the mean where they have a value). `rank`: 1 = best mean among the methods that are no controls; means equal
-    to six digits share the mean rank. `difference`: the paired difference from the random control on common samples,
-    positive where the method is better.
+    `n`: the finite values in it. `constant`, `undefined`, `errors`: samples counted apart (those of constant maps are
+    in the mean where they have a value). `rank`: 1 = best mean among the methods that are no controls; means that
+    differ by less than `TIED` of their size share the mean rank. `difference`: the paired difference from the random
+    control on common samples, positive where the method is better.
     """
     cells = _cells(scores, info)
     parts = []
@@ -196,12 +197,16 @@ def _units(scores: pd.DataFrame) -> tuple[pd.Index, list[Any] | None]:
 
 
 def _ranks(cells: pd.DataFrame, sign: Floats) -> pd.Series:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = cells["mean"].to_numpy(float)
-        digits = 10.0 ** (5 - np.floor(np.log10(np.abs(mean))))
-        rounded = np.where(np.abs(mean) < 1e-9, 0 * mean, np.round(mean * digits) / digits)
-    entrant = pd.Series(np.where(cells["control"], np.nan, -sign * rounded), index=cells.index)
-    return entrant.groupby([cells["metric"], cells["column"]]).rank(method="average")
+    entrants = pd.Series(np.where(cells["control"], np.nan, -sign * cells["mean"]), index=cells.index)
+    levels = entrants.groupby([cells["metric"], cells["column"]], sort=False).transform(_levels)
+    return levels.groupby([cells["metric"], cells["column"]]).rank(method="average")
+
+
+def _levels(means: pd.Series) -> pd.Series:
+    """One level for means with no gap between them: maps that are equal in theory differ by rounding in practice."""
+    ordered = means.sort_values()
+    gaps = ordered.diff() > TIED * ordered.abs().combine(ordered.shift().abs(), max)
+    return gaps.cumsum().where(ordered.notna()).reindex(means.index)
 
 
 def _cells(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:

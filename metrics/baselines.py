@@ -97,7 +97,7 @@ class Given:
     def of(cls, image: Tensor) -> Given:
         if image.ndim != 3 or not image.is_floating_point():
             raise ValueError(f"expected a 3×H×W floating-point image, got {image.dtype} of shape {tuple(image.shape)}")
-        pixels = image.detach().cpu().to(torch.float32).contiguous()
+        pixels = image.detach().cpu().to(torch.float32, copy=True).contiguous()
         content = str(tuple(pixels.shape)).encode() + pixels.numpy().tobytes()
         return cls(hashlib.sha256(content).hexdigest()[:16], pixels)
 

@@ -13,15 +13,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from camfaith.benchmark.statistics import Floats, Interval, mean_interval
-from camfaith.reports.style import WIDTH, Look, figure, looks, save, settings
-from camfaith.reports.view import Block, Judged, View, file_stem, shortened
-
-_BAND_RESAMPLES = 999
-_TOGETHER = 4
-"""Methods in one panel of curves."""
+from camfaith.benchmark.statistics import Floats
+from camfaith.reports.curves import curves
+from camfaith.reports.style import WIDTH, Look, figure, label, looks, save, settings
+from camfaith.reports.view import Block, Judged, View, file_stem
 
 
 @dataclass(frozen=True)
@@ -65,66 +62,6 @@ def _figures(view: View, look: dict[str, Look]) -> Iterator[tuple[str, str, Bloc
             yield "corners", metric, None, drawn
 
 
-def curves(view: View, lines: pd.DataFrame, look: dict[str, Look]) -> Figure | None:
-    """One metric's curves on one block: a few methods in each panel, the controls in all of them."""
-    x, known = _bands(view, lines)
-    if not known:
-        return None
-    controls = [m for m in known if m in view.controls]
-    others = [m for m in known if m not in view.controls]
-    count = max(1, math.ceil(len(others) / _TOGETHER))
-    groups = [[*map(str, part)] for part in np.array_split(np.array(others, object), count)]
-    columns = count if count <= 4 else 3 if count <= 6 else 4
-    rows = math.ceil(count / columns)
-    result = figure(WIDTH if columns > 1 else WIDTH / 2, 2.45 * rows + 0.12 * len(controls) / 4)
-    axes = result.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    legend = []
-    for axis, group in zip(axes, groups, strict=False):
-        for method in (*controls, *group):
-            interval = known[method]
-            style = look[method]
-            line = axis.plot(
-                x, interval.mean, color=style.colour, linestyle=style.dash, lw=0.9 if method in controls else 1.3
-            )
-            if method in group:
-                axis.fill_between(x, interval.low, interval.high, color=style.colour, alpha=0.15, lw=0)
-                line[0].set_label(_text(method, 30))
-            elif axis is axes[0]:
-                legend.append((line[0], _text(method, 30)))
-        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1, handlelength=2.2, labelspacing=0.2)
-        axis.grid(axis="y")
-    for axis in axes[count:]:
-        axis.set_axis_off()
-    first = lines.iloc[0]
-    for place, axis in enumerate(axes[:count]):
-        axis.set_xlim(0, 1)
-        axis.set_xlabel(str(first["x_label"]) if place + columns >= count else "")
-        axis.tick_params(labelbottom=place + columns >= count)
-        axis.set_ylabel(f"mean {first['y_label']}" if place % columns == 0 else "")
-    if all(np.nanmin(band.mean) >= 0 for band in known.values()):
-        axes[0].set_ylim(bottom=0)
-    if legend:
-        handles, labels = zip(*legend, strict=True)
-        result.legend(handles, labels, loc="outside lower center", ncols=min(5, len(legend)), handlelength=3)
-    return result
-
-
-def _bands(view: View, lines: pd.DataFrame) -> tuple[Floats, dict[str, Interval]]:
-    """x, and by method the mean curve over images with its interval at each point; curves with another x are left."""
-    x = np.asarray(lines.iloc[0]["x"], float)
-    lines = lines[[len(y) == len(x) for y in lines["y"]]].drop_duplicates(["method", "sample"], keep="last")
-    samples = pd.Index(lines["sample"].unique())
-    methods = [m for m in view.methods if m in set(lines["method"])]
-    values = np.full((len(methods), len(samples), len(x)), np.nan)
-    places = pd.Index(methods).get_indexer(pd.Index(lines["method"])), samples.get_indexer(pd.Index(lines["sample"]))
-    values[places] = np.stack([*lines["y"]])
-    units = [view.unit_of.get(sample, ("sample", sample)) for sample in samples]
-    rows = values.transpose(0, 2, 1).reshape(-1, len(samples))
-    found = mean_interval(rows, units, resamples=_BAND_RESAMPLES)
-    parts = zip(*(part.reshape(len(methods), -1) for part in found), strict=True)
-    return x, {method: Interval(*part) for method, part in zip(methods, parts, strict=True)}
-
-
 def distributions(view: View, block: Block, look: dict[str, Look]) -> Figure | None:
     """Every image's value in each main column: boxes by method over the points."""
     rows = view.of(block, view.scores)
@@ -139,14 +76,15 @@ def distributions(view: View, block: Block, look: dict[str, Look]) -> Figure | N
     result = figure(WIDTH if columns > 1 else WIDTH / 2, deep * (0.55 + 0.145 * len(methods)))
     axes = result.subplots(deep, columns, sharey=True, squeeze=False).ravel()
     for axis, (column, found) in zip(axes, panels, strict=False):
+        _scale(axis, view, column)
         _boxes(axis, found, methods, look)
-        axis.set_title(_text(column.head, 40), loc="left")
+        axis.set_title(label(column.head, 40), loc="left")
         axis.grid(axis="x")
         axis.set_axisbelow(True)
         axis.tick_params(axis="y", length=0)
-    axes[0].set_yticks(range(len(methods)), [_text(m, 26) for m in methods])
+    axes[0].set_yticks(range(len(methods)), [label(m, 26) for m in methods])
     axes[0].set_ylim(len(methods) - 0.4, -0.6)
-    _slant(axes[: len(panels) : columns], view, methods)
+    _slant([*axes[: len(panels) : columns]], view, methods)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     return result
@@ -156,12 +94,6 @@ def _boxes(axis: Any, found: pd.DataFrame, methods: Sequence[str], look: dict[st
     """Box plots over their points, in four artists whatever the number of methods."""
     values = found["value"].to_numpy(float)
     places = found["method"].map({m: place for place, m in enumerate(methods)}).to_numpy(float)
-    scale = _scale(values)
-    if scale:
-        axis.set_xscale(*scale[:1], **scale[1])
-        axis.xaxis.set_major_formatter("{x:g}")  # powers of ten would be set as formulae
-        axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.set_xlabel("logarithmic", labelpad=1)
     shift = np.random.default_rng(0).uniform(-0.28, 0.28, len(values))
     colours = [look[m].colour for m in found["method"]]
     axis.scatter(values, places + shift, s=2, c=colours, alpha=0.45, linewidths=0, rasterized=True, zorder=1.5)
@@ -191,14 +123,21 @@ def _five(values: Floats) -> tuple[float, float, float, float, float]:
     return float(within.min()), float(first), float(middle), float(third), float(within.max())
 
 
-def _scale(values: Any) -> tuple[str, dict[str, Any]] | None:
-    """A logarithmic axis for values that span orders of magnitude, with zero kept where there are zeros or signs."""
+def _scale(axis: Any, view: View, column: Judged) -> None:
+    """A logarithmic axis for a column whose values leave [-1, 1] and span orders of magnitude, in all blocks alike."""
+    scores = view.scores
+    values = scores.loc[(scores["metric"] == column.metric) & (scores["column"] == column.column), "value"]
+    values = values.to_numpy(float)[np.isfinite(values.to_numpy(float))]
     size = np.abs(values[values != 0])
-    if not len(size) or np.quantile(size, 0.99) < 15 * np.median(size):
-        return None
+    if not len(size) or size.max() <= 1 or np.quantile(size, 0.99) < 15 * np.median(size):
+        return
     if (values > 0).all():
-        return "log", {}
-    return "symlog", {"linthresh": float(10 ** np.floor(np.log10(np.median(size))))}
+        axis.set_xscale("log")
+    else:  # keeps room for zeros and signs
+        axis.set_xscale("symlog", linthresh=float(10 ** np.floor(np.log10(np.median(size)))))
+    axis.xaxis.set_major_formatter("{x:g}")  # powers of ten would be set as formulae
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_xlabel("logarithmic", labelpad=1)
 
 
 def rank_map(view: View) -> Figure | None:
@@ -213,7 +152,7 @@ def rank_map(view: View) -> Figure | None:
     most = max(1, int(22 / len(view.ranked)))
     deep = math.ceil(len(panels) / most)
     columns = math.ceil(len(panels) / deep)
-    titles = ["\n".join(_text(part, 24) for part in (c.metric, c.column)) for c in view.ranked]
+    titles = ["\n".join(label(part, 24) for part in (c.metric, c.column)) for c in view.ranked]
     longest = max(len(line) for title in titles for line in title.split("\n"))
     width = min(WIDTH, 1.7 + columns * len(titles) * 0.36)
     result = figure(width, deep * (0.3 + 0.16 * len(methods)) + 0.06 * longest + 0.1)
@@ -222,11 +161,11 @@ def rank_map(view: View) -> Figure | None:
         text = np.vectorize(lambda r: "" if np.isnan(r) else f"{r:.1f}".removesuffix(".0"))(ranks)
         sns.heatmap(
             ranks, annot=text, fmt="", cmap="viridis_r", vmin=1, vmax=max(2, len(methods)), cbar=False,
-            linewidths=0.6, annot_kws={"size": 6}, xticklabels=titles, yticklabels=[_text(m, 26) for m in methods],
+            linewidths=0.6, annot_kws={"size": 6}, xticklabels=titles, yticklabels=[label(m, 26) for m in methods],
             ax=axis,
         )  # fmt: skip
         axis.set_facecolor("0.93")
-        axis.set_title(_text(title, 42 if columns < 3 else 26), loc="left")
+        axis.set_title(label(title, 42 if columns < 3 else 26), loc="left")
         axis.tick_params(length=0)
         axis.tick_params(axis="x", rotation=90)
     for axis in axes[len(panels) :]:
@@ -264,14 +203,15 @@ def corner_mass(view: View, metric: str, look: dict[str, Look]) -> Figure | None
         if areas:
             area = float(np.median(areas))
             axis.axvline(area, color="0.2", lw=0.8, ls=(0, (4, 2)), zorder=0.5)
-        axis.set_title(_text(block.title, 34), loc="left")
+        axis.set_title(label(block.title, 34), loc="left")
         axis.grid(axis="x")
         axis.set_axisbelow(True)
         axis.tick_params(axis="y", length=0)
         axis.set_xlim(left=0)
-    axes[0].set_yticks(range(len(methods)), [_text(m, 26) for m in methods])
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+    axes[0].set_yticks(range(len(methods)), [label(m, 26) for m in methods])
     axes[0].set_ylim(len(methods) - 0.4, -0.6)
-    _slant(axes[: len(panels) : columns], view, methods)
+    _slant([*axes[: len(panels) : columns]], view, methods)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     result.supxlabel(
@@ -306,9 +246,3 @@ def _slant(axes: Sequence[Any], view: View, methods: Sequence[str]) -> None:
     for axis in axes:
         for label, method in zip(axis.get_yticklabels(), methods, strict=False):
             label.set_style("italic" if method in view.controls else "normal")
-
-
-def _text(name: str, width: int) -> str:
-    """A name as a label; a leading underscore would hide it from legends."""
-    text = shortened(" ".join(name.split()), width)
-    return f" {text}" if text.startswith("_") else text

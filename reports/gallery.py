@@ -168,11 +168,10 @@ def _sized(picture: Image.Image) -> Image.Image:
 def _caption(view: View, block: Block, column: Judged, case: Case, row: Any) -> str:
     model: Mapping[str, Any] = next((m for m in view.info.get("models", ()) if m.get("name") == block.model), {})
     classes = model.get("classes") or []
-    label, target = (_class_name(classes, row[key]) for key in ("label", "target"))
-    policy = view.info.get("suite", {}).get("target", "")
-    explained = f"explained: {target}{' (predicted)' if policy == 'predicted' else ''}"
+    truth, target = (_class_name(classes, row[key]) for key in ("label", "target"))
+    explained = f"explained: {target}{' (predicted)' if view.target == 'predicted' else ''}"
     title = f"{'best' if case.best else 'worst'}: {shortened(' '.join(case.sample.split()), 60)}"
-    return f"{title}   ·   label: {label}   ·   {explained}   ·   mean {column.title} {number(case.score)}"
+    return f"{title}   ·   label: {truth}   ·   {explained}   ·   mean {column.title} {number(case.score)}"
 
 
 def _class_name(classes: Sequence[Any], index: Any) -> str:

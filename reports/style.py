@@ -12,6 +12,8 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from camfaith.reports.view import shortened
+
 WIDTH = 7.2
 """Inches; the text width of a two-column paper."""
 FORMATS = ("pdf", "svg", "png")
@@ -43,8 +45,8 @@ _SETTINGS: Mapping[str, Any] = {
     "svg.hashsalt": "camfaith",
     "text.parse_math": False,  # a name may hold a dollar sign
 }
-# The colour-blind-safe set of Wong (2011) without its black and yellow, and one brown.
-_HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b4f2c")
+# The colour-blind-safe set of Wong (2011) without its black and yellow, and a wine red.
+_HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255")
 _DASHES: Sequence[Any] = ("solid", (0, (5, 1.2)), (0, (1.2, 1)), (0, (5, 1, 1.2, 1)))
 _GREYS = ("0.15", "0.45", "0.6", "0.3", "0.7")
 _CONTROL_DASHES: Sequence[Any] = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (2, 1)), (0, (8, 2)))
@@ -74,6 +76,12 @@ def _shaded(colour: str, turn: int) -> str:
     towards, share = (0.0, 0.4) if turn % 3 == 1 else (1.0, 0.4 * (turn % 3 == 2))
     red, green, blue = ((1 - share) * part + share * towards for part in to_rgb(colour))
     return to_hex((red, green, blue))
+
+
+def label(name: str, width: int) -> str:
+    """A name as it is drawn; a leading underscore would hide it from legends."""
+    text = shortened(" ".join(name.split()), width)
+    return f" {text}" if text.startswith("_") else text
 
 
 def settings() -> Any:

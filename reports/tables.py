@@ -119,7 +119,10 @@ def _counts(view: View, cells: Mapping[Any, Mapping[str, Any]]) -> list[str]:
                 groups.setdefault((count, tuple(title for n, title in found if n == count)), []).append(method)
         told = []
         for (count, where), methods in groups.items():
-            who = "all methods" if len(methods) == len(view.methods) > 1 else ", ".join(methods)
+            left = [m for m in view.methods if m not in methods]
+            who = ", ".join(methods)
+            if len(methods) > max(1, 2 * len(left)):
+                who = f"all methods{' but ' if left else ''}{', '.join(left)}"
             told.append(f"{who}: {count} in {'every column' if len(where) == len(view.judged) else ', '.join(where)}")
         if told:
             lines.append(f"{said}: {'; '.join(told)}.")

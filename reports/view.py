@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -60,6 +60,17 @@ class View:
     @property
     def info(self) -> dict[str, Any]:
         return self.result.info
+
+    @property
+    def suite(self) -> Mapping[str, Any]:
+        """The head of the suite: its name, seed and target."""
+        found = self.info.get("suite")
+        return found if isinstance(found, Mapping) else {"name": found or "unnamed"}
+
+    @property
+    def target(self) -> str:
+        """Which class was explained: predicted, label, second, or one by name or number."""
+        return str(self.suite.get("target", "–"))
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -166,7 +177,7 @@ def _decimals(size: float) -> int:
 
 
 def number(value: float) -> str:
-    return numbers(value)[0]
+    return numbers(value)[0] if value else "0"
 
 
 def _number(value: float, style: str) -> str:

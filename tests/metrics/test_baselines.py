@@ -71,10 +71,10 @@ def test_noise_is_uniform_and_leaves_the_global_generator_alone():
 
 
 def test_an_image_can_be_a_tensor_or_a_file(tmp_path, images):
-    picture = Image.new("RGB", (5, 4), (255, 51, 0))
-    picture.save(tmp_path / "orange.png")
-    from_file = baseline({"image": str(tmp_path / "orange.png")})
-    pixels = torch.tensor([1.0, 0.2, 0.0]).view(3, 1, 1).expand(3, 4, 5)
+    picture = Image.new("RGB", (5, 4), (255, 0, 255))
+    picture.save(tmp_path / "purple.png")
+    from_file = baseline({"image": str(tmp_path / "purple.png")})
+    pixels = torch.tensor([1.0, 0.0, 1.0]).view(3, 1, 1).expand(3, 4, 5)
     found = from_file(images(2, 4, 5), NONE[:2])
     assert torch.equal(found, pixels.to(torch.float64).expand(2, -1, -1, -1))
     assert baseline(pixels) == from_file
@@ -140,7 +140,7 @@ def test_an_unknown_name_gives_the_nearest_ones(name, guess):
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings):
-    with pytest.raises(ValueError, match="blur|black|noise|image|unknown"):
+    with pytest.raises(ValueError, match=r"blur|black|noise|image|unknown"):
         baseline(settings)
 
 
@@ -150,7 +150,7 @@ def test_what_is_no_baseline_is_refused(wanted):
         baseline(wanted)
 
 
-def test_a_frozen_value_of_ones_own_is_a_baseline(images):
+def test_a_frozen_value_of_ones_own_is_a_baseline():
     class White:
         def __call__(self, pictures, seeds):  # noqa: ARG002
             return torch.ones_like(pictures)

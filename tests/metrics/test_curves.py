@@ -1,5 +1,7 @@
 """Deletion and insertion against closed forms, and against one forward per step."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -36,7 +38,7 @@ def slow_curve(slow_order, slow_score):
                 row, column = divmod(pixel, image.shape[-1])
                 altered[:, row, column] = other[:, row, column]
             points.append((len(changed) / len(order), slow_score(model, altered, target, metric.score)))
-        area = sum((x1 - x0) * (y0 + y1) / 2 for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False))
+        area = sum((x1 - x0) * (y0 + y1) / 2 for (x0, y0), (x1, y1) in pairwise(points))
         return points, area
 
     return curve

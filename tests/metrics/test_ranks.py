@@ -82,7 +82,9 @@ def test_ten_percent_is_ten_percent_where_forty_percent_of_the_map_is_zero(noise
 
 
 def test_the_tie_fraction_counts_the_pixels_that_are_not_alone():
-    maps = torch.tensor([[[1.0, 1], [2, 3]], [[1, 2], [3, 4]], [[5, 5], [5, 5]], [[1, 2], [2, 1]], [[0.0, -0.0], [1, 2]]])
+    maps = torch.tensor(
+        [[[1.0, 1], [2, 3]], [[1, 2], [3, 4]], [[5, 5], [5, 5]], [[1, 2], [2, 1]], [[0.0, -0.0], [1, 2]]]
+    )
     assert tie_fraction(maps).tolist() == [0.5, 0, 1, 1, 0.5]
 
 

@@ -100,10 +100,11 @@ def test_the_map_is_read_with_its_signs_even_where_the_method_rectifies(linear, 
     torch.testing.assert_close(line.y, torch.ones_like(line.y))
 
 
-def test_the_correlation_is_within_an_image_not_across_images(linear, images):
-    model, contributions = linear
+def test_the_correlation_is_within_an_image_not_across_images(pixel_sum, images, noise_maps):
+    weight = noise_maps(1, 8, 8)[0].abs()
+    model = pixel_sum(weight)
     pictures = images(6, 8) * torch.tensor([0.01, 0.1, 0.3, 0.5, 0.8, 1]).view(-1, 1, 1, 1)
-    true = contributions(pictures)
+    true = pictures.sum(1) * weight
     # Every map is upside down, but bright images get more of it: pooled over images, sums and drops rise together.
     maps = 30 * true.mean((1, 2), keepdim=True) - true
     metric = SensitivityN(sizes=(16,))
@@ -128,7 +129,7 @@ def test_a_constant_map_has_no_correlation(value, grid, classifier, images):
     assert SensitivityN(subsets=8)(classifier, images(2, 8), 0, maps)["correlation"].isnan().all()
 
 
-def test_a_size_at_which_the_model_sees_nothing_leave_is_left_out(pixel_sum, images, noise_maps):
+def test_a_size_at_which_the_model_sees_nothing_leave_is_left_out(images, noise_maps):
     class NeedsHalf(nn.Module):
         """Sees how many pixels are gone only from half of them on."""
 

@@ -1,0 +1,176 @@
+"""One HTML page of a run, with everything in it: no script, no font, no picture from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from PIL import Image
+
+from camfaith.reports.figures import Drawing
+from camfaith.reports.gallery import Wall
+from camfaith.reports.tables import Table, every_column, ledger
+from camfaith.reports.view import View, number
+
+_LARGEST_SVG = 400_000
+_MOST_COMPLAINTS = 120
+_COST = {
+    "wall_seconds": "wall time",
+    "model_seconds": "of that in the model",
+    "forwards": "images sent forward",
+    "backwards": "images sent backward",
+    "heads": "passes through the network behind a layer",
+    "shared": "forwards spared because maps had equal orders",
+    "shared_forwards": "forwards spared because maps had equal orders",
+    "failed": "planned forwards not made because a method gave no map",
+}
+
+Facts = list[tuple[str, str]]
+
+
+def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Drawing], walls: Sequence[Wall]) -> Path:
+    """Write the page; `tables` are those of the blocks and last the one over all."""
+    folder = Path(__file__).parent / "templates"
+    environment = jinja2.Environment(
+        autoescape=True,
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html").render(
+        info=view.info,
+        suite=str(view.suite.get("name", "unnamed")),
+        warnings=warnings(view),
+        facts=_facts(view),
+        cost=_cost(view.info),
+        models=view.info.get("models", ()),
+        datasets=view.info.get("datasets", ()),
+        methods=[(m, _told(m.get("parameters", {}))) for m in view.info.get("methods", ())],
+        metrics=[(m, _told(m.get("parameters", {}))) for m in view.info.get("metrics", ())],
+        tables=tables,
+        drawings=[(drawing, *_figure(drawing.path)) for drawing in drawings],
+        ledgers=_per_metric(view, "conservation", ledger),
+        corners=_per_metric(view, "corner-artifact", every_column),
+        diagnostics=[t for t in (every_column(view, block, "diagnostics") for block in view.blocks) if t],
+        walls=[(wall, _picture(wall.path)) for wall in walls],
+        complaints=complaints(view.scores),
+        most=_MOST_COMPLAINTS,
+    )
+    path.write_text(page, "utf-8")
+    return path
+
+
+def warnings(view: View) -> list[str]:
+    """What a reader must know before any number: a run that is not whole, or holds nothing."""
+    found = []
+    status = view.info.get("status", "unknown")
+    if status != "complete":
+        found.append(f"This run is not complete (status: {status}): what follows is what had been stored by then.")
+    if not view.blocks:
+        found.append("This run holds no results.")
+    elif not view.summary["n"].sum():
+        found.append("This run holds no value at all: everything in it failed or was undefined; see “Not ok”.")
+    seen = view.scores.groupby(["model", "dataset"])["sample"].nunique().to_dict() if len(view.scores) else {}
+    for model in view.info.get("models", ()):
+        for data in view.info.get("datasets", ()):
+            count, wanted = seen.get((model["name"], data["name"]), 0), data.get("samples", 0)
+            if count < wanted:
+                found.append(f"{model['name']} on {data['name']}: {count} of {wanted} samples were judged.")
+    failed = view.scores.loc[(view.scores["status"] == "error") & (view.scores["method"] == ""), "sample"].nunique()
+    if failed:
+        found.append(f"{failed} sample{'' if failed == 1 else 's'} could not be used at all; see “Not ok”.")
+    return found
+
+
+def complaints(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """All rows that are not ok, those alike together: errors first, then what is undefined, then constant maps."""
+    odd = scores[scores["status"] != "ok"]
+    order = {"error": 0, "undefined": 1, "constant": 2}
+    found = []
+    groups: Any = odd.fillna({"error": "", "metric": ""}).groupby(
+        ["status", "error", "model", "dataset", "metric"], sort=False, dropna=False
+    )
+    for (status, error, model, dataset, metric), rows in groups:
+        samples = [str(sample) for sample in rows["sample"].unique()]
+        found.append(
+            {
+                "status": status,
+                "error": error,
+                "model": model,
+                "dataset": dataset,
+                "metric": metric,
+                "methods": [str(m) for m in rows["method"].unique() if m],
+                "columns": [str(c) for c in rows["column"].unique() if c],
+                "count": len(rows),
+                "samples": samples[:3],
+                "more": max(0, len(samples) - 3),
+            }
+        )
+    return sorted(found, key=lambda group: (order.get(group["status"], -1), -group["count"]))
+
+
+def _per_metric(view: View, name: str, make: Any) -> list[Table]:
+    made = (make(view, block, metric) for metric in view.metrics_named(name) for block in view.blocks)
+    return [table for table in made if table]
+
+
+def _facts(view: View) -> Facts:
+    info = view.info
+    names = {"run": "run", "status": "status", "created": "started", "device": "device", "git": "git"}
+    found = [("suite", str(view.suite.get("name", "unnamed"))), ("explained class", view.target)]
+    found.append(("seed", str(view.suite.get("seed", "–"))))
+    found += [(shown, _told(info[key])) for key, shown in names.items() if info.get(key)]
+    return [*found, ("versions", _told(info.get("versions", {})))]
+
+
+def _told(value: Any) -> str:
+    """A value from `run.json` as one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_told(v)}" for key, v in value.items() if v is not None) or "–"
+    if isinstance(value, list | tuple):
+        return " ".join(_told(v) for v in value)
+    return str(value)
+
+
+def _cost(info: Mapping[str, Any]) -> Facts:
+    cost, plan = info.get("cost") or {}, info.get("plan") or {}
+    wall = float(cost.get("wall_seconds") or 0)
+    found = []
+    known = list(_COST)
+    for key, value in sorted(cost.items(), key=lambda item: known.index(item[0]) if item[0] in known else len(known)):
+        shown = f"{value:,}" if isinstance(value, int) else _told(value)
+        if key.endswith("seconds"):
+            shown = f"{number(float(value))} s"
+        elif isinstance(value, float):
+            shown = f"{value:,.0f}"
+        if key == "model_seconds" and wall > 0:
+            shown += f" ({100 * float(value) / wall:.0f} %)"
+        found.append((_COST.get(key, str(key)), shown))
+    for key, said in (("forwards", "forwards planned"), ("unshared", "forwards if nothing were shared")):
+        if isinstance(plan.get(key), int):
+            found.append((said, f"{plan[key]:,}"))
+    return found
+
+
+def _figure(stem: Path) -> tuple[str, int]:
+    """A figure as a data URI, SVG or, where that would be too large, PNG; and its width in pixels."""
+    drawn, plain = Path(f"{stem}.svg").read_bytes(), Path(f"{stem}.png").read_bytes()
+    width = Image.open(io.BytesIO(plain)).width
+    return (_uri("image/svg+xml", drawn) if len(drawn) <= _LARGEST_SVG else _uri("image/png", plain)), width
+
+
+def _picture(path: Path) -> str:
+    """A gallery as a data URI; JPEG is a third of the file's size."""
+    buffer = io.BytesIO()
+    Image.open(path).save(buffer, "JPEG", quality=88)
+    return _uri("image/jpeg", buffer.getvalue())
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

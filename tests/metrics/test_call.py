@@ -1,0 +1,233 @@
+"""Every metric on maps from anywhere, without the harness: metric(model, images, targets, maps)."""
+
+import dataclasses
+
+import pytest
+import torch
+from scipy.stats import pearsonr
+
+from camfaith.metrics import (
+    SHIPPED,
+    Conservation,
+    CornerArtifact,
+    Deletion,
+    EnergyPointingGame,
+    Insertion,
+    Metric,
+    SensitivityN,
+    find,
+)
+from camfaith.models import Classifier, UnknownName
+
+SIDE, COUNT, TARGETS = 12, 3, [2, 0, 1]
+MAIN = {
+    "deletion": "auc",
+    "insertion": "auc",
+    "sensitivity-n": "correlation",
+    "conservation": "residual",
+    "corner-artifact": "unsupported",
+    "energy-pointing-game": "mass",
+}
+ALTERING = {
+    Deletion: {"steps": 6},
+    Insertion: {"steps": 6},
+    SensitivityN: {"sizes": (9, 60), "subsets": 6},
+    CornerArtifact: {},
+    Conservation: {},
+    EnergyPointingGame: {},
+}
+
+
+@pytest.fixture(params=["plain module", "classifier"])
+def model(request, tiny, classifier):
+    return tiny if request.param == "plain module" else classifier
+
+
+@pytest.fixture
+def given(images, noise_maps):
+    """Images, targets, maps (no two values of a map are equal) and masks."""
+    masks = torch.zeros(COUNT, SIDE, SIDE, dtype=torch.bool)
+    masks[:, 3:8, 2:9] = True
+    return images(COUNT, SIDE), TARGETS, noise_maps(COUNT, SIDE, SIDE), masks
+
+
+def score(model, image, target, kind):
+    with torch.no_grad():
+        logits = model(image[None])[0]
+    return float(logits[target] if kind == "logit" else logits.softmax(0)[target])
+
+
+def area(model, image, target, saliency, blank, *, enters):
+    """Twenty-four pixels at a time, in descending order of the map."""
+    values = []
+    for threshold in [torch.inf, *saliency.flatten().sort(descending=True).values[23::24].tolist()]:
+        chosen = saliency >= threshold
+        values.append(score(model, torch.where(chosen == enters, image, blank), target, "probability"))
+    assert len(values) == 7
+    return (sum(values) - (values[0] + values[-1]) / 2) / 6
+
+
+def deletion(model, image, target, saliency, _mask):
+    return area(model, image, target, saliency, torch.zeros_like(image), enters=False)
+
+
+def insertion(model, image, target, saliency, _mask):
+    blurred = find("insertion")().baseline(image[None], torch.zeros(1))[0]
+    return area(model, image, target, saliency, blurred, enters=True)
+
+
+def sensitivity_n(model, image, target, saliency, _mask):
+    (probe,) = SensitivityN(**ALTERING[SensitivityN]).probes(None, SIDE * SIDE)
+    correlations = []
+    for subsets in probe.members(SIDE * SIDE).view(2, 6, SIDE, SIDE):
+        sums = [float(saliency[subset].sum()) for subset in subsets]
+        scores = [-score(model, torch.where(subset, 0.0, image), target, "logit") for subset in subsets]
+        correlations.append(pearsonr(sums, scores).statistic)
+    return sum(correlations) / 2
+
+
+def conservation(model, image, target, saliency, _mask):
+    logit = score(model, image, target, "logit")
+    return abs(logit - float(saliency.sum())) / abs(logit)
+
+
+def corner_artifact(model, image, target, saliency, _mask):
+    edge = torch.tensor([True] * 2 + [False] * 8 + [True] * 2)
+    place = edge[:, None] & edge[None]
+    tiles = [torch.zeros(SIDE, SIDE, dtype=torch.bool) for _ in range(9)]
+    for number, tile in enumerate(tiles):
+        tile[4 * (number // 3) : 4 * (number // 3) + 4, 4 * (number % 3) : 4 * (number % 3) + 4] = True
+    whole = score(model, image, target, "probability")
+    effects = [
+        abs(whole - score(model, torch.where(part, 0.0, image), target, "probability"))
+        for part in (place, *(tile & ~place for tile in tiles))
+    ]
+    share = float(saliency[place].abs().sum() / saliency.abs().sum())
+    return max(0.0, share - effects[0] / sum(effects))
+
+
+def energy_pointing_game(_model, _image, _target, saliency, mask):
+    return sum(v for v in saliency[mask].tolist() if v > 0) / sum(v for v in saliency.flatten().tolist() if v > 0)
+
+
+BY_HAND = dict(
+    zip(
+        ALTERING, (deletion, insertion, sensitivity_n, corner_artifact, conservation, energy_pointing_game), strict=True
+    )
+)
+
+
+def test_these_are_all_the_shipped_metrics():
+    assert set(MAIN) == set(SHIPPED)
+    assert {find(name) for name in SHIPPED} == set(ALTERING)
+    assert {name: find(name).main for name in SHIPPED} == MAIN
+    with pytest.raises(UnknownName, match="did you mean 'deletion'"):
+        find("delition")
+
+
+@pytest.mark.parametrize("metric", ALTERING, ids=lambda metric: metric.name)
+def test_the_main_column_is_the_number_worked_out_by_hand(metric, model, given):
+    pictures, targets, maps, masks = given
+    columns = metric(**ALTERING[metric])(model, pictures, targets, maps, masks=masks)
+    found = columns[MAIN[metric.name]]
+    expected = [BY_HAND[metric](model, pictures[i], targets[i], maps[i], masks[i]) for i in range(COUNT)]
+    assert len(set(expected)) > 1
+    assert found.tolist() == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("metric", ALTERING, ids=lambda metric: metric.name)
+def test_every_column_is_one_double_per_image(metric, model, given):
+    pictures, targets, maps, masks = given
+    columns = metric(**ALTERING[metric])(model, pictures, targets, maps, masks=masks, contents=masks)
+    assert set(metric.better) <= set(columns)
+    assert metric.main in metric.better
+    for value in columns.values():
+        assert value.shape == (COUNT,)
+        assert value.dtype == torch.float64
+        assert value.device.type == "cpu"
+        assert not value.requires_grad
+
+
+@pytest.mark.parametrize("metric", ALTERING, ids=lambda metric: metric.name)
+def test_a_metric_is_a_frozen_value_made_by_keywords(metric):
+    settings = ALTERING[metric]
+    assert metric(**settings) == metric(**settings)
+    assert hash(metric(**settings)) == hash(metric(**settings))
+    with pytest.raises(TypeError):
+        metric(3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'stepps'"):
+        metric(stepps=3)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        metric().baseline = "mean"
+
+
+def test_metrics_of_another_kind_are_never_equal():
+    assert Deletion(baseline="mean") != Insertion(baseline="mean")
+
+
+@pytest.mark.parametrize("metric", ALTERING, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_metric_works_where_gradients_are_switched_off(metric, mode, model, given):
+    pictures, targets, maps, masks = given
+    expected = metric(**ALTERING[metric])(model, pictures, targets, maps, masks=masks)
+    with mode():
+        found = metric(**ALTERING[metric])(model, pictures, targets, maps, masks=masks)
+    for column, value in expected.items():
+        torch.testing.assert_close(found[column], value, equal_nan=True)
+
+
+@pytest.mark.parametrize("metric", ALTERING, ids=lambda metric: metric.name)
+def test_what_the_caller_gave_is_left_as_it_was(metric, tiny, given):
+    tiny.train()
+    tensors = [given[0].requires_grad_(), torch.tensor(given[1]), given[2].requires_grad_(), given[3]]
+    kept, state = [tensor.detach().clone() for tensor in tensors], torch.random.get_rng_state()
+    pictures, targets, maps, masks = tensors
+    seeds = torch.tensor([5, 6, 7])
+    metric(**ALTERING[metric])(tiny, pictures, targets, maps, masks=masks, contents=masks, seeds=seeds)
+    assert all(torch.equal(one.detach(), other) for one, other in zip(tensors, kept, strict=True))
+    assert seeds.tolist() == [5, 6, 7]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert pictures.grad is None
+    assert maps.grad is None
+    assert all(module.training for module in tiny.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in tiny.parameters())
+
+
+def test_images_in_their_own_precision_go_to_that_of_the_network(tiny, given):
+    pictures, targets, maps, _ = given
+    single = Deletion()(tiny.float(), pictures, targets, maps)["auc"]
+    torch.testing.assert_close(single, Deletion()(tiny.double(), pictures, targets, maps)["auc"], atol=1e-5, rtol=0)
+
+
+def test_no_batch_is_larger_than_asked_for(tiny, given, watched):
+    seen = watched(tiny)
+    Deletion()(tiny, *given[:3], batch_size=2)
+    assert max(map(len, seen)) == 2
+
+
+@pytest.mark.parametrize("seeds", [torch.arange(2), torch.arange(4), torch.rand(3), torch.zeros(3, 1).long()])
+def test_seeds_are_one_integer_per_image(seeds, tiny, given):
+    with pytest.raises(ValueError, match="seeds: expected 3 integers"):
+        Deletion()(tiny, *given[:3], seeds=seeds)
+
+
+def test_what_is_no_model_is_refused(given):
+    with pytest.raises(TypeError, match=r"expected a torch\.nn.Module or a Classifier, got function"):
+        Deletion()(lambda x: x, *given[:3])
+    with pytest.raises(ValueError, match="class index out of range"):
+        Deletion()(Classifier(torch.nn.Flatten()), given[0], 10**6, given[2])
+
+
+def test_a_metric_of_ones_own_is_a_few_lines(classifier, given):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Largest(Metric):
+        name = "largest"
+        main = "value"
+        better = {"value": "higher"}  # noqa: RUF012
+
+        def judge(self, case, maps, answers):  # noqa: ARG002
+            return {"value": maps.saliency.amax((1, 2))}
+
+    assert torch.equal(Largest()(classifier, *given[:3])["value"], given[2].amax((1, 2)))
+    with pytest.raises(NotImplementedError, match="must define judge"):
+        Metric()(classifier, *given[:3])

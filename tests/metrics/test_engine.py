@@ -1,0 +1,256 @@
+"""Model calls: none twice, full batches, and answers that depend on nothing but image, map and seed."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from camfaith.metrics import Conservation, CornerArtifact, Deletion, Engine, Insertion, SensitivityN
+from camfaith.metrics.baselines import baseline
+from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.probes import Blank, Channels, Curve, Subsets
+from camfaith.models import Classifier
+
+BLACK = baseline("black")
+METRICS = (
+    Deletion(steps=6),
+    Insertion(steps=5, baseline="mean"),
+    SensitivityN(sizes=(3, 0.3), subsets=7),
+    CornerArtifact(),
+    Conservation(),
+)
+
+
+@pytest.fixture
+def case(classifier, images):
+    return Case.of(classifier, images(4, 9), [0, 1, 2, 1], seeds=torch.tensor([7, 8, 9, 10]))
+
+
+def ask(engine, case, arms):
+    """Every arm's answers: label → (maps, probes)."""
+    return engine.answer(case, {label: (Maps(maps, case), probes) for label, (maps, probes) in arms.items()})
+
+
+def asked_for(metrics, layer="relu1", pixels=81):
+    return [probe for metric in metrics for probe in metric.probes(layer, pixels)]
+
+
+def count(seen):
+    return sum(map(len, seen))
+
+
+def test_metrics_with_equal_baselines_share_the_blank_image(classifier, case, noise_maps, watched):
+    seen, engine = watched(classifier.network), Engine(classifier)
+    metrics = (Deletion(steps=2), Insertion(steps=2, baseline="black"), Conservation(), Deletion(steps=3))
+    ask(engine, case, {"it": (noise_maps(4, 9, 9), asked_for(metrics, layer=None))})
+    assert count(seen) == 4 * (1 + 1 + 1 + 2) == engine.meter.forwards
+
+
+def test_metrics_with_other_baselines_ask_for_their_own(classifier, case, noise_maps, watched):
+    seen = watched(classifier.network)
+    metrics = (Deletion(steps=1), Insertion(steps=1, baseline="mean"), Deletion(steps=1, baseline="noise"))
+    ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), asked_for(metrics))})
+    assert count(seen) == 4 * 3
+
+
+def test_subsets_are_scored_once_for_all_methods(classifier, case, noise_maps, watched):
+    seen = watched(classifier.network)
+    probes = asked_for([SensitivityN(sizes=(5, 9), subsets=6)])
+    arms = {label: (noise_maps(4, 9, 9, seed=label), probes) for label in range(5)}
+    answers = ask(Engine(classifier), case, arms)
+    assert count(seen) == 4 * 12
+    assert all(torch.equal(answers[0][probes[0]].logit, answers[label][probes[0]].logit) for label in range(5))
+
+
+def test_orders_that_are_equal_share_their_curve(classifier, case, noise_maps, watched):
+    seen, engine = watched(classifier.network), Engine(classifier)
+    maps, probes = noise_maps(4, 9, 9, levels=5), [Curve("rest", 6, BLACK), Blank(BLACK)]
+    changed = maps.clone()
+    changed[2] = changed[2].flip(0)
+    arms = {"one": (maps, probes), "same order": (maps.exp(), probes), "one image differs": (changed, probes)}
+    answers = ask(engine, case, arms)
+    assert engine.meter.shared == 5 * (4 + 3)  # five points inside a curve of six steps
+    assert count(seen) == 4 + 5 * (4 + 1) == engine.meter.forwards
+    assert torch.equal(answers["one"][probes[0]].logit, answers["same order"][probes[0]].logit)
+    differs = (answers["one"][probes[0]].logit != answers["one image differs"][probes[0]].logit).any(1)
+    assert differs.tolist() == [False, False, True, False]
+
+
+def test_a_probe_that_is_asked_twice_is_answered_once(classifier, case, noise_maps, watched):
+    seen = watched(classifier.network)
+    ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [Blank(BLACK), Blank(BLACK), Channels("relu1")])})
+    first = count(seen)
+    ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [Blank(BLACK), Channels("relu1"), Channels("relu1")])})
+    assert count(seen) - first <= first
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 16])
+def test_batches_are_full_but_for_the_last(batch_size, classifier, case, noise_maps, watched):
+    seen = watched(classifier.network)
+    probes = [p for p in asked_for(METRICS) if not isinstance(p, Channels)]
+    arms = {label: (noise_maps(4, 9, 9, seed=label), probes) for label in range(2)}
+    engine = Engine(classifier, batch_size)
+    ask(engine, case, arms)
+    per_map, per_image = 5 + 4, 2 + 14 + 3 * 10
+    total = 4 * (2 * per_map + per_image)
+    sizes = [len(batch) for batch in seen]
+    assert sizes[:-1] == [batch_size] * (math.ceil(total / batch_size) - 1)
+    assert sum(sizes) == total == engine.meter.forwards
+    assert engine.meter.seconds > 0
+
+
+def test_answers_do_not_depend_on_the_size_of_the_batch(classifier, case, noise_maps):
+    def columns(batch_size):
+        maps = Maps(noise_maps(4, 9, 9, levels=6), case, layer="relu1", contributions=torch.ones(4, 4))
+        answers = Engine(classifier, batch_size).answer(case, {"it": (maps, asked_for(METRICS))})["it"]
+        return {(m.name, c): v for m in METRICS for c, v in m.judge(case, maps, answers).items()}
+
+    expected = columns(64)
+    for batch_size in (1, 3):
+        for key, value in columns(batch_size).items():
+            torch.testing.assert_close(value, expected[key], atol=1e-12, rtol=0, equal_nan=True)
+
+
+class Cramped(nn.Module):
+    """Has memory for so many images at once."""
+
+    def __init__(self, network, room, error=torch.OutOfMemoryError):
+        super().__init__()
+        self.network, self.room, self.error = network, room, error
+
+    def forward(self, x):
+        if len(x) > self.room:
+            raise self.error("DefaultCPUAllocator: not enough memory")
+        return self.network(x)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_the_batch_is_halved_when_memory_runs_out(error, classifier, case, noise_maps):
+    probes = [Curve("rest", 9, BLACK), Subsets((5,), 8, BLACK), Blank(BLACK)]
+    arms = {"it": (noise_maps(4, 9, 9), probes)}
+    engine = Engine(Classifier(Cramped(classifier, 5, error)), batch_size=64)
+    found, expected = ask(engine, case, arms)["it"], ask(Engine(classifier), case, arms)["it"]
+    assert (engine.batch_size, engine.meter.halvings) == (4, 4)
+    for probe in probes:
+        torch.testing.assert_close(found[probe].logit, expected[probe].logit, atol=1e-12, rtol=0)
+
+
+def test_switching_channels_off_halves_the_batch_too(classifier, case, noise_maps):
+    class CrampedTail(nn.Module):
+        def forward(self, x):
+            if len(x) > 4:
+                raise torch.OutOfMemoryError("too many")
+            return x
+
+    network = nn.Sequential(classifier.network, CrampedTail())
+    engine = Engine(Classifier(network, mean=classifier.mean, std=classifier.std), batch_size=16)
+    found = ask(engine, case, {"it": (noise_maps(4, 9, 9), [Channels("0.relu2")])})["it"]
+    expected = ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [Channels("relu2")])})["it"]
+    assert engine.meter.halvings == 4  # a head alone is given four times as many
+    torch.testing.assert_close(found[Channels("0.relu2")].logit, expected[Channels("relu2")].logit)
+
+
+def test_memory_that_is_too_small_for_one_image_is_an_error(classifier, case, noise_maps):
+    with pytest.raises(torch.OutOfMemoryError):
+        ask(Engine(Classifier(Cramped(classifier, 0))), case, {"it": (noise_maps(4, 9, 9), [Blank(BLACK)])})
+
+
+def test_other_errors_of_the_network_are_not_taken_for_memory(case, noise_maps):
+    class Broken(nn.Module):
+        def forward(self, _images):
+            raise RuntimeError("shapes cannot be multiplied")
+
+    engine = Engine(Classifier(Broken()))
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        ask(engine, case, {"it": (noise_maps(4, 9, 9), [Blank(BLACK)])})
+    assert engine.meter.halvings == 0
+
+
+class Fragile(nn.Module):
+    """Gives NaN for the images that `breaks` picks."""
+
+    def __init__(self, network, breaks):
+        super().__init__()
+        self.network, self.breaks = network, breaks
+
+    def forward(self, x):
+        return torch.where(self.breaks(x)[:, None], torch.nan, self.network(x))
+
+
+def test_a_network_that_answers_nan_gets_nan_and_no_crash(tiny, images, noise_maps):
+    pictures, maps = images(2, 9), noise_maps(2, 9, 9)
+    network = Fragile(tiny, lambda x: (x == 0).flatten(1).double().mean(1) > 0.5)
+    assert Deletion(steps=5)(network, pictures, 0, maps)["auc"].isnan().all()
+    assert Deletion(steps=5, baseline="mean")(network, pictures, 0, maps)["auc"].isfinite().all()
+    assert SensitivityN(subsets=5)(network, pictures, 0, maps)["correlation"].isnan().all()
+    assert SensitivityN(subsets=5, sizes=(9,))(network, pictures, 0, maps)["correlation"].isfinite().all()
+    found = Conservation()(network, pictures, 0, maps)
+    assert found["residual_corrected"].isnan().all()
+    assert found["residual"].isfinite().all()
+
+
+def test_nan_stays_with_the_image_it_belongs_to(tiny, images, noise_maps):
+    def white_and_black(x):
+        return (x == 1).flatten(1).any(1) & (x == 0).flatten(1).any(1)
+
+    pictures, maps = images(3, 9), noise_maps(3, 9, 9)
+    pictures[1, :, 4, 4], maps[1, 4, 4] = 1, maps.min() - 1  # the last pixel to leave
+    found = Deletion(steps=5)(Fragile(tiny, white_and_black), pictures, 0, maps, batch_size=4)
+    expected = Deletion(steps=5)(tiny, pictures, 0, maps)
+    assert found["auc"].isnan().tolist() == [False, True, False]
+    torch.testing.assert_close(found["auc"][[0, 2]], expected["auc"][[0, 2]])
+
+
+def test_the_network_and_the_case_are_left_as_they_were(classifier, case, noise_maps):
+    network = classifier.network
+    network.train()
+    network.relu1.eval()
+    network.conv1.weight.requires_grad_(False)
+    modes = {name: module.training for name, module in network.named_modules()}
+    flags = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    kept, maps = case.images.clone(), noise_maps(4, 9, 9)
+    before, generator = maps.clone(), torch.random.get_rng_state()
+    ask(Engine(classifier), case, {"it": (maps, asked_for(METRICS))})
+    assert {name: module.training for name, module in network.named_modules()} == modes
+    assert {name: parameter.requires_grad for name, parameter in network.named_parameters()} == flags
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    assert not any(module._forward_hooks for module in network.modules())
+    assert torch.equal(case.images, kept)
+    assert torch.equal(maps, before)
+    assert torch.equal(torch.random.get_rng_state(), generator)
+
+
+def test_flags_and_hooks_come_back_after_an_error_too(classifier, case, noise_maps):
+    network = classifier.network.train()
+    handle = network.head.register_forward_hook(lambda *_: 1 / 0)
+    for probe in (Blank(BLACK), Channels("conv2")):
+        with pytest.raises(ZeroDivisionError):
+            ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [probe])})
+        assert all(module.training for module in network.modules())
+        assert all(parameter.requires_grad for parameter in network.parameters())
+        assert not network.conv2._forward_hooks
+    handle.remove()
+
+
+def test_maps_of_some_of_the_images_get_the_answers_of_those(classifier, case, noise_maps):
+    maps, probes, rows = noise_maps(4, 9, 9, levels=5), asked_for(METRICS), [3, 1]
+    some = Maps(maps[rows], case.select(rows), rows=rows)
+    other = noise_maps(4, 9, 9, seed=3)
+    wanted = {"some": (some, probes), "all": (Maps(other, case), probes)}
+    found = Engine(classifier, 5).answer(case, wanted)
+    alone = Engine(classifier, 5).answer(case.select(rows), {"it": (Maps(maps[rows], case.select(rows)), probes)})
+    for probe in probes:
+        for kind in ("logit", "probability"):
+            one, expected = found["some"][probe].of(kind), alone["it"][probe].of(kind)
+            torch.testing.assert_close(one, expected, atol=1e-12, rtol=0)
+        assert len(found["all"][probe].logit) == 4
+
+
+def test_nothing_wanted_is_nothing_asked(classifier, case, noise_maps, watched):
+    seen = watched(classifier.network)
+    assert ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [])}) == {"it": {}}
+    assert ask(Engine(classifier), case, {}) == {}
+    assert seen == []
