@@ -33,17 +33,10 @@ def run(
 ) -> None:
     """Run a suite: scores, curves, maps and a report into one folder."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with _errors(), Progress(*columns, console=console) as bar:
+    with _errors(), Progress(console=console) as bar:
         task = bar.add_task("loading", total=None)
         from camfaith.benchmark.runner import run as run_suite
 
@@ -176,7 +169,7 @@ def _report(result: Any, out: Path | None = None) -> None:
     typer.echo(f"report: {write_report(result, out=out)}")
 
 
-class _errors:  # noqa: N801 - reads as a word where it is used
+class _errors:
     """Turns the package's own errors into one line and an exit code; anything else keeps its traceback."""
 
     def __enter__(self) -> None:

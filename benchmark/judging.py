@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from camfaith.benchmark.planning import arm_cost, probes_of
+from camfaith.benchmark.planning import arm_cost, forwards_of, probes_of
 from camfaith.benchmark.reading import Ready, planes
 from camfaith.benchmark.records import Cell, Records
 from camfaith.benchmark.workbench import Arm, Bench, Judge
 from camfaith.metrics import Case, Engine, Maps
 from camfaith.metrics.engine import Answers
-from camfaith.metrics.probes import Channels
+from camfaith.metrics.probes import Channels, Probe
 from camfaith.models import Evidence
 from camfaith.models.errors import NotApplicable
 from camfaith.models.maps import is_constant
@@ -59,7 +59,8 @@ def judge(bench: Bench, engine: Engine, samples: Sequence[Ready], records: Recor
     cost.model_seconds += time.perf_counter() - began
     cost.forwards += len(samples)
     cost.backwards += len(samples) if bench.gradients and bench.layers else 0
-    cells = [Cell(bench.model, bench.data, s.id, s.cluster, s.label, int(t)) for s, t in zip(samples, evidence.targets)]  # noqa: B905
+    targets = evidence.targets.tolist()
+    cells = [Cell(bench.model, bench.data, s.id, s.cluster, s.label, t) for s, t in zip(samples, targets, strict=True)]
     records.pictures(cells, samples)
     case = Case(
         evidence.images,
@@ -72,13 +73,15 @@ def judge(bench: Bench, engine: Engine, samples: Sequence[Ready], records: Recor
     explained = {arm.label: _explain(bench, arm, evidence, cost) for arm in bench.arms}
     maps = {arm.label: _maps(case, arm, explained[arm.label]) for arm in bench.arms if explained[arm.label].rows}
     before = (engine.meter.forwards, engine.meter.heads, engine.meter.shared, engine.meter.seconds)
-    wanted = {arm.label: (maps[arm.label], probes_of(bench, arm, case.pixels)) for arm in bench.arms if arm.label in maps}
+    wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {
+        arm.label: (maps[arm.label], probes_of(bench, arm, case.pixels)) for arm in bench.arms if arm.label in maps
+    }
     answers = engine.answer(case, wanted)
     cost.forwards += engine.meter.forwards - before[0]
     cost.heads += engine.meter.heads - before[1]
     cost.shared += engine.meter.shared - before[2]
     cost.model_seconds += engine.meter.seconds - before[3]
-    cost.failed += _not_asked(bench, explained, case, engine)
+    cost.failed += _not_made(bench, explained, case, engine.batch_size)
     for arm in bench.arms:
         found = explained[arm.label]
         _record_failures(bench, arm, found, cells, records)
@@ -162,7 +165,8 @@ def _accept(found: _Explained, rows: Sequence[int], raw: Tensor) -> None:
             found.raw.append(image_map)
         else:
             bad = int((~torch.isfinite(image_map)).sum())
-            found.failures[row] = ("error", f"the map holds NaN or infinite values in {bad} of {image_map.numel()} cells")
+            text = f"the map holds NaN or infinite values in {bad} of {image_map.numel()} cells"
+            found.failures[row] = ("error", text)
 
 
 def _maps(case: Case, arm: Arm, found: _Explained) -> Maps:
@@ -177,19 +181,20 @@ def _maps(case: Case, arm: Arm, found: _Explained) -> Maps:
     )
 
 
-def _not_asked(bench: Bench, explained: dict[str, _Explained], case: Case, engine: Engine) -> int:
-    """Planned forwards that were not made: the curves of images without a map, and what nobody else asked for."""
+def _not_made(bench: Bench, explained: dict[str, _Explained], case: Case, batch_size: int) -> int:
+    """Planned forwards that were not made: the curves of images without a map, and what no method with one asked."""
     missing = 0
-    planned = {p for arm in bench.arms for p in probes_of(bench, arm, case.pixels) if not p.per_map}
+    asked: dict[Probe, set[int]] = {}
     for arm in bench.arms:
-        without = len(case) - len(explained[arm.label].rows)
-        missing += without * sum(p.count(case.pixels) for p in probes_of(bench, arm, case.pixels) if p.per_map)  # type: ignore[union-attr]
-    for probe in planned:
-        arms = [arm for arm in bench.arms if probe in probes_of(bench, arm, case.pixels)]
-        if isinstance(probe, Channels):
-            continue
-        covered = {row for arm in arms for row in explained[arm.label].rows}
-        missing += (len(case) - len(covered)) * probe.count(case.pixels)
+        rows = explained[arm.label].rows
+        for probe in probes_of(bench, arm, case.pixels):
+            if probe.per_map:
+                missing += (len(case) - len(rows)) * forwards_of(bench, probe, case.pixels, batch_size)
+            else:
+                asked.setdefault(probe, set()).update(rows)
+    for probe, images in asked.items():
+        made = len(case) if isinstance(probe, Channels) and images else len(images)
+        missing += (len(case) - made) * forwards_of(bench, probe, case.pixels, batch_size)
     return missing
 
 
@@ -216,14 +221,15 @@ def _record(
             line = judge_.metric.line_of(maps.case, maps, answers) if hasattr(judge_.metric, "line_of") else None
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
+            main = judge_.metric.main
             for cell in kept:
-                records.score(cell, arm, judge_, judge_.metric.main, float("nan"), "error", text, found.seconds, forwards)
+                records.score(cell, arm, judge_, main, float("nan"), "error", text, found.seconds, forwards)
             continue
         broken = _non_finite(answers, asked, len(kept))
         for column, values in columns.items():
             for place, (cell, value) in enumerate(zip(kept, values.tolist(), strict=True)):
-                status, error = _status(judge_, value, flat[place], broken[place])
-                records.score(cell, arm, judge_, column, value, status, error, found.seconds, forwards)
+                status, text = _status(judge_, value, flat[place], broken[place])
+                records.score(cell, arm, judge_, column, value, status, text, found.seconds, forwards)
         if line is not None:
             records.line(kept, arm, judge_, line)
 

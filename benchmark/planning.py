@@ -99,21 +99,21 @@ def _plan_bench(bench: Bench, batch_size: int) -> CellPlan:
     own = sum((arm_cost(arm, height, width) for arm in bench.arms), Calls())
     asked = {arm.label: probes_of(bench, arm, pixels) for arm in bench.arms}
     once = list(dict.fromkeys(p for probes in asked.values() for p in probes if not p.per_map))
-    per_map = sum(_forwards(bench, p, pixels, batch_size) for ps in asked.values() for p in ps if p.per_map)
+    per_map = sum(forwards_of(bench, p, pixels, batch_size) for ps in asked.values() for p in ps if p.per_map)
     channels = [p for p in once if isinstance(p, Channels)]
     backward = 1 if bench.gradients and bench.layers else 0
     unshared = own.forwards + sum(1 for arm in bench.arms if arm.needs_layer)
     for arm in bench.arms:
         for judge in bench.judges:
             wanted = judge.metric.probes(arm.layer, pixels)
-            unshared += sum(_forwards(bench, p, pixels, batch_size) for p in wanted) + (1 if wanted else 0)
+            unshared += sum(forwards_of(bench, p, pixels, batch_size) for p in wanted) + (1 if wanted else 0)
     return CellPlan(
         model=bench.model,
         dataset=bench.data,
         samples=samples,
         capture=samples,
         methods=samples * own.forwards,
-        per_image=samples * sum(_forwards(bench, p, pixels, batch_size) for p in once),
+        per_image=samples * sum(forwards_of(bench, p, pixels, batch_size) for p in once),
         per_map=samples * per_map,
         backwards=samples * (backward + own.backwards),
         heads=samples * sum(_heads(bench, p) for p in channels),
@@ -122,7 +122,8 @@ def _plan_bench(bench: Bench, batch_size: int) -> CellPlan:
     )
 
 
-def _forwards(bench: Bench, probe: Probe, pixels: int, batch_size: int) -> int:
+def forwards_of(bench: Bench, probe: Probe, pixels: int, batch_size: int) -> int:
+    """Images that go through the network to answer a probe once."""
     if isinstance(probe, Channels):
         return head(bench.classifier, probe.layer, bench.image).forwards(HEAD_BATCHES * batch_size)
     return probe.count(pixels)

@@ -1,10 +1,10 @@
 """A run's folder: what made it, and its results in parts that are written whole or not at all.
 
-    run.json                      the resolved suite, versions, hashes, seeds, the plan
-    parts/<key>/scores.parquet    long form, one row per sample × method × metric × column
-    parts/<key>/lines.parquet     the curves behind the numbers
-    parts/<key>/maps.parquet      raw maps on their native grid
-    parts/<key>/pictures.parquet  the images as the model saw them, with their masks
+run.json                      the resolved suite, versions, hashes, seeds, the plan
+parts/<key>/scores.parquet    long form, one row per sample × method × metric × column
+parts/<key>/lines.parquet     the curves behind the numbers
+parts/<key>/maps.parquet      raw maps on their native grid
+parts/<key>/pictures.parquet  the images as the model saw them, with their masks
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class RunFolder:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise RunFolderError(f"another run is writing to {self.path}; wait for it, or give another folder") from None
+            raise RunFolderError(
+                f"another run is writing to {self.path}; wait for it, or give another folder"
+            ) from None
         try:
             for leftover in (self.path / "parts").glob("*.part"):
                 shutil.rmtree(leftover)

@@ -197,7 +197,7 @@ def _fill(content: Any, data: str | Path | None, where: str) -> Any:
     return content
 
 
-_KNOWN_KEYS = {"suite": Head, "model": ModelEntry, "dataset": DatasetEntry}
+_KNOWN_KEYS: dict[str, type[BaseModel]] = {"suite": Head, "model": ModelEntry, "dataset": DatasetEntry}
 
 
 def _explain(error: ValidationError, where: str) -> str:

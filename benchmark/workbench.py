@@ -150,13 +150,11 @@ def _open_bench(
             classes=classes,
         )
         classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
-    except (LayerError, UnknownName, TypeError, FloatingPointError, SuiteError) as error:
-        raise type(error)(f"model {model!r}: {error}") if _rewordable(error) else error from None
+    except LayerError as error:
+        raise LayerError(f"model {model!r}: {error}") from error
+    except (TypeError, FloatingPointError) as error:
+        raise SuiteError(f"model {model!r}: {error}") from error
     return bench
-
-
-def _rewordable(error: Exception) -> bool:
-    return not isinstance(error, UnknownName)
 
 
 def _labelled(entries: Sequence[MethodEntry]) -> list[tuple[str, MethodEntry]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from camfaith.metrics.base import Direction, Line, Metric, ScoreKind, check_score_kind
 from camfaith.metrics.baselines import baseline
 from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.engine import Answers
+from camfaith.metrics.engine import Answer, Answers
 from camfaith.metrics.probes import Probe, Subsets
 
 
@@ -59,7 +59,8 @@ class SensitivityN(Metric):
         shape = (len(case), len(probe.sizes), self.subsets)
         drops = case.whole(self.score).cpu()[:, None] - answers[probe].of(self.score)
         sums = _sums(maps.signed.flatten(1), probe.members(case.pixels))
-        y = _pearson(sums.view(shape), drops.view(shape))
+        rounding = _rounding(answers[probe], self.score, case.images.dtype)
+        y = _pearson(sums.view(shape), drops.view(shape), rounding[:, None])
         x = torch.tensor(probe.sizes, dtype=torch.float64) / case.pixels
         return Line(x, y, "share of pixels removed", "correlation")
 
@@ -75,10 +76,19 @@ def _sums(maps: Tensor, members: Tensor) -> Tensor:
     return torch.cat([part.to(centred) @ centred.T for part in torch.split(members, 64)]).T.cpu()
 
 
-def _pearson(a: Tensor, b: Tensor) -> Tensor:
-    """Correlation over the last axis; NaN where either does not vary beyond rounding."""
+def _rounding(answer: Answer, score: str, precision: torch.dtype) -> Tensor:
+    """How far the network's precision alone moves each image's score, as a standard deviation (B)."""
+    moved = 2 * torch.finfo(precision).eps * answer.logit.abs().amax(1)
+    if score == "probability":
+        probability = answer.of(score)
+        moved = moved * (probability * (1 - probability)).amax(1)
+    return moved
+
+
+def _pearson(a: Tensor, b: Tensor, rounding: Tensor) -> Tensor:
+    """Correlation over the last axis; NaN where either does not vary beyond rounding, which for b is a given σ."""
     scale_a, scale_b = a.abs().amax(-1), b.abs().amax(-1)
     a, b = a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True)
     size_a, size_b = a.norm(dim=-1), b.norm(dim=-1)
-    flat = (size_a <= 1e-9 * scale_a) | (size_b <= 1e-9 * scale_b)
+    flat = (size_a <= 1e-9 * scale_a) | (size_b <= 1e-9 * scale_b) | (size_b <= rounding * b.shape[-1] ** 0.5)
     return torch.where(flat, torch.nan, (a * b).sum(-1) / (size_a * size_b).clamp(min=torch.finfo(a.dtype).tiny))

@@ -177,7 +177,7 @@ class Classifier(nn.Module):
     def prepare_mask(self, mask: Image.Image) -> Tensor:
         """A mask through the same geometry, nearest neighbour: H×W, bool."""
         grey: Tensor = F.pil_to_tensor(self._cut(mask.convert("L"), InterpolationMode.NEAREST))
-        return grey[0] > 127
+        return grey[0] > 0
 
     def _cut(self, picture: Image.Image, interpolation: InterpolationMode) -> Image.Image:
         if self.resize is not None:

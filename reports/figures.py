@@ -96,7 +96,8 @@ def _boxes(axis: Any, found: pd.DataFrame, methods: Sequence[str], look: dict[st
     places = found["method"].map({m: place for place, m in enumerate(methods)}).to_numpy(float)
     shift = np.random.default_rng(0).uniform(-0.28, 0.28, len(values))
     colours = [look[m].colour for m in found["method"]]
-    axis.scatter(values, places + shift, s=2, c=colours, alpha=0.45, linewidths=0, rasterized=True, zorder=1.5)
+    size = 1.5 + 240 / (60 + len(values) / len(methods))
+    axis.scatter(values, places + shift, s=size, c=colours, alpha=0.5, linewidths=0, rasterized=True, zorder=1.5)
     edges, whiskers, medians = [], [], []
     for place in range(len(methods)):
         own = values[places == place]
@@ -120,7 +121,8 @@ def _five(values: Floats) -> tuple[float, float, float, float, float]:
     first, middle, third = np.quantile(values, [0.25, 0.5, 0.75])
     reach = 1.5 * (third - first)
     within = values[(values >= first - reach) & (values <= third + reach)]
-    return float(within.min()), float(first), float(middle), float(third), float(within.max())
+    low, high = min(within.min(), first), max(within.max(), third)
+    return float(low), float(first), float(middle), float(third), float(high)
 
 
 def _scale(axis: Any, view: View, column: Judged) -> None:
@@ -244,5 +246,5 @@ def _corner_bars(axis: Any, place: int, found: dict[str, Any], colour: str) -> N
 def _slant(axes: Sequence[Any], view: View, methods: Sequence[str]) -> None:
     """Controls' names in italics, at the left of each row of panels."""
     for axis in axes:
-        for label, method in zip(axis.get_yticklabels(), methods, strict=False):
-            label.set_style("italic" if method in view.controls else "normal")
+        for tick, method in zip(axis.get_yticklabels(), methods, strict=False):
+            tick.set_style("italic" if method in view.controls else "normal")

@@ -76,12 +76,13 @@ def warnings(view: View) -> list[str]:
         found.append("This run holds no results.")
     elif not view.summary["n"].sum():
         found.append("This run holds no value at all: everything in it failed or was undefined; see “Not ok”.")
-    seen = view.scores.groupby(["model", "dataset"])["sample"].nunique().to_dict() if len(view.scores) else {}
+    judged = view.scores[view.scores["method"] != ""]
+    seen = judged.groupby(["model", "dataset"])["sample"].nunique().to_dict() if len(judged) else {}
     for model in view.info.get("models", ()):
         for data in view.info.get("datasets", ()):
             count, wanted = seen.get((model["name"], data["name"]), 0), data.get("samples", 0)
             if count < wanted:
-                found.append(f"{model['name']} on {data['name']}: {count} of {wanted} samples were judged.")
+                found.append(f"{model['name']} on {data['name']}: {count} of {wanted} samples have results.")
     failed = view.scores.loc[(view.scores["status"] == "error") & (view.scores["method"] == ""), "sample"].nunique()
     if failed:
         found.append(f"{failed} sample{'' if failed == 1 else 's'} could not be used at all; see “Not ok”.")

@@ -160,7 +160,7 @@ def file_stem(*names: str) -> str:
     """A name for a file that every file system takes; different names never share one."""
     text = "--".join(names)
     safe = re.sub(r"[^a-z0-9.+-]+", "-", text.lower()).strip("-.")[:60]
-    return safe if safe == text else f"{safe or 'x'}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return safe if safe and safe == text else f"{safe or 'x'}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def numbers(*values: float, like: float = math.nan) -> list[str]:

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+torch.set_num_threads(1)  # the networks are tiny: a second thread costs more than it gives
+
 
 class Counting(nn.Module):
     """Wraps a network and counts the images that go forward and the scores that go backward."""

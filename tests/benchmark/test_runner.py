@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import subprocess
 import sys
@@ -14,6 +15,9 @@ import torch
 from PIL import Image
 
 from camfaith.benchmark import load, run
+from camfaith.benchmark.datasets.subset import subset
+from camfaith.benchmark.datasets.synthetic import Fundus
+from camfaith.benchmark.reading import sample_seed
 from camfaith.benchmark.store import RunFolder, RunFolderError, map_of
 from camfaith.methods import GradCAM
 from camfaith.metrics import Deletion, Insertion, SensitivityN
@@ -32,7 +36,7 @@ def values(result):
 
 
 class Raising:
-    """A method that fails on photographs whose top left pixel says so."""
+    """A method that fails on every other photograph or so."""
 
     def __init__(self, model, target_layer=None):
         self.layer = target_layer
@@ -64,10 +68,6 @@ def test_scores_are_those_of_the_metrics_called_alone(small_suite, model, tmp_pa
     result = run(small_suite, models=[model], out=tmp_path)
     found = values(result)
     dataset_ids = result.pictures["sample"].tolist()
-    from camfaith.benchmark.datasets.subset import subset
-    from camfaith.benchmark.datasets.synthetic import Fundus
-    from camfaith.benchmark.reading import sample_seed
-
     samples = subset(Fundus(size=32), 6)
     assert list(samples.ids) == dataset_ids
     images = torch.stack([model.prepare(samples[i].image) for i in range(6)])
@@ -78,7 +78,9 @@ def test_scores_are_those_of_the_metrics_called_alone(small_suite, model, tmp_pa
     alone = {
         ("deletion", "auc"): Deletion(steps=4)(model, images, None, shown, seeds=seeds)["auc"],
         ("insertion", "auc"): Insertion(steps=4)(model, images, None, shown, seeds=seeds)["auc"],
-        ("sensitivity-n", "correlation"): SensitivityN(sizes=(0.1, 0.5), subsets=8)(model, images, None, raw)["correlation"],
+        ("sensitivity-n", "correlation"): SensitivityN(sizes=(0.1, 0.5), subsets=8)(model, images, None, raw)[
+            "correlation"
+        ],
     }
     for (metric, column), expected in alone.items():
         got = found.xs(("gradcam", metric, column), level=["method", "metric", "column"]).droplevel([0, 1])
@@ -158,7 +160,7 @@ def test_a_full_disk_is_an_os_error_and_loses_nothing(small_suite, model, tmp_pa
         return to_parquet(self, path, **settings)
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
-    with pytest.raises(OSError, match="cannot write results to .*No space left on device") as caught:
+    with pytest.raises(OSError, match=r"cannot write results to .*No space left on device") as caught:
         run(small_suite, models=[model], out=tmp_path)
     assert caught.value.errno == errno.ENOSPC
     assert [path.name for path in (tmp_path / "parts").iterdir()] == [RunFolder(tmp_path).parts[0].name]
@@ -174,7 +176,9 @@ def test_a_full_disk_is_an_os_error_and_loses_nothing(small_suite, model, tmp_pa
         (Flat, "constant", "the map is constant"),
     ],
 )
-def test_a_broken_method_costs_its_own_rows_which_say_so(small_suite, model, tmp_path, broken, status, text, monkeypatch):
+def test_a_broken_method_costs_its_own_rows_which_say_so(
+    small_suite, model, tmp_path, broken, status, text, monkeypatch
+):
     clean = values(run(small_suite, models=[model], out=tmp_path / "clean"))
     monkeypatch.setitem(sys.modules, "broken_methods", sys.modules[__name__])
     small_suite["suite"]["methods"].append({"name": f"broken_methods:{broken.__name__}", "label": "broken"})
@@ -193,13 +197,15 @@ def test_a_method_that_fails_on_some_images_keeps_the_others(small_suite, model,
     monkeypatch.setitem(sys.modules, "broken_methods", sys.modules[__name__])
     small_suite["suite"]["methods"] = ["gradcam", {"name": "broken_methods:Raising", "label": "half"}]
     result = run(small_suite, models=[model], out=tmp_path)
-    status = result.scores.query("method == 'half' and metric == 'deletion' and column == 'auc'").set_index("sample")["status"]
+    status = result.scores.query("method == 'half' and metric == 'deletion' and column == 'auc'").set_index("sample")[
+        "status"
+    ]
     assert set(status) == {"ok", "error"}
     assert (result.scores.query("method == 'gradcam' and metric == 'deletion'")["status"] == "ok").all()
 
 
 def test_unreadable_pictures_and_wrong_labels_are_rows_and_the_rest_is_judged(small_suite, model, tmp_path):
-    for name, label in (("good", 1), ("other", 9)):
+    for name in ("good", "other"):
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)).save(tmp_path / f"{name}.png")
     (tmp_path / "torn.png").write_bytes((tmp_path / "good.png").read_bytes()[:300])
     (tmp_path / "t.csv").write_text("file,label\ngood.png,1\ntorn.png,1\nother.png,9\nmissing.png,0\ngood.png,1\n")
@@ -230,8 +236,6 @@ def test_stored_maps_are_the_methods_raw_maps(small_suite, model, tmp_path):
     result = run(small_suite, models=[model], out=tmp_path)
     row = result.maps.query("method == 'gradcam'").iloc[0]
     picture = result.pictures.set_index("sample").loc[row["sample"]]
-    import io
-
     image = model.prepare(Image.open(io.BytesIO(picture["image"])))
     np.testing.assert_allclose(map_of(row), GradCAM(model, "body").raw(image)[0], rtol=1e-4, atol=1e-6)
 
@@ -240,7 +244,7 @@ def test_stored_maps_are_the_methods_raw_maps(small_suite, model, tmp_path):
 def test_the_target_policy_chooses_the_class(small_suite, model, tmp_path, target, place):
     small_suite["suite"]["methods"] = ["gradcam"]
     result = run(small_suite, models=[model], out=tmp_path, target=target)
-    images = torch.stack([model.prepare(Image.open(__import__("io").BytesIO(b))) for b in result.pictures["image"]])
+    images = torch.stack([model.prepare(Image.open(io.BytesIO(b))) for b in result.pictures["image"]])
     order = model.scores(images).argsort(1, descending=True)
     expected = [3] * 6 if place is None else order[:, place].tolist()
     assert result.pictures["target"].tolist() == expected

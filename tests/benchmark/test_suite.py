@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from camfaith.benchmark.suite import Suite, SuiteError, labels, shipped_suites
 from camfaith.benchmark.workbench import open_benches
 from camfaith.models import LayerError, UnknownName
+from camfaith.models.reference import build
 
 
 def suite(**head):
@@ -116,3 +118,65 @@ def test_the_key_changes_with_what_changes_results_and_not_with_the_device():
     assert Suite.of(suite(device="cpu")).key == key
     assert Suite.of(suite(seed=1)).key != key
     assert Suite.of(suite()).changed(limit=3).key != key
+
+
+OWN = """
+import torch
+from torch import nn
+
+
+class Own(nn.Module):
+    def __init__(self, end):
+        super().__init__()
+        self.body = nn.Conv2d(3, 4, 3, 2, 1)
+        self.head = nn.Linear(4, 5)
+        self.end = end
+
+    def forward(self, images):
+        return self.end(self.head(self.body(images).relu().mean((2, 3))))
+
+
+def logits(): return Own(lambda z: z)
+def a_tuple(): return Own(lambda z: (z, z))
+def probabilities(): return Own(lambda z: z.softmax(1))
+def one_logit(): return Own(lambda z: z[:, :1])
+def not_a_number(): return Own(lambda z: z * torch.nan)
+def no_network(): return 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("a_tuple", "returns a tuple, not a tensor of logits; wrap it"),
+        ("probabilities", "returns probabilities .* remove its softmax"),
+        ("one_logit", "returns shape 1×1; expected logits B×C with C ≥ 2"),
+        ("not_a_number", "gives NaN or infinite logits"),
+        ("no_network", "returned a int"),
+        ("logitz", "did you mean 'logits'"),
+    ],
+)
+def test_a_network_that_is_no_classifier_is_refused_with_what_to_do(tmp_path, function, message):
+    (tmp_path / "own.py").write_text(OWN)
+    content = suite()
+    content["model"] = [{"name": f"{tmp_path}/own.py:{function}"}]
+    with pytest.raises((ValueError, TypeError), match=message):
+        open_benches(Suite.of(content))
+
+
+def test_a_network_from_a_file_is_judged_with_its_layer_found(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    content = suite()
+    content["model"] = [{"name": f"{tmp_path}/own.py:logits", "label": "mine"}]
+    (bench,) = open_benches(Suite.of(content))
+    assert (bench.model, bench.layer, bench.classes) == ("mine", "body", 5)
+
+
+def test_weights_with_nan_are_refused_by_name(tmp_path):
+    state = build("fundus-resnet").state_dict()
+    state["layer2.0.conv1.weight"][0] = torch.nan
+    torch.save(state, tmp_path / "broken.pth")
+    content = suite()
+    content["model"][0]["weights"] = str(tmp_path / "broken.pth")
+    with pytest.raises(ValueError, match=r"hold 144 NaN or infinite values in 'layer2\.0\.conv1\.weight'"):
+        open_benches(Suite.of(content))

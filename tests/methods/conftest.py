@@ -10,9 +10,6 @@ from torch import Tensor, nn
 from camfaith.models import Classifier
 from camfaith.models.reference import MEAN, STD, WEIGHTS, build, load_weights
 
-# Tensors this small gain nothing from threads, and on a busy machine lose ten times over by waiting for them.
-torch.set_num_threads(1)
-
 
 def _unsettle(network: nn.Module) -> nn.Module:
     """Random batch-norm statistics and biases: a fresh network's zeros and ones would hide mistakes."""

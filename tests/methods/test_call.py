@@ -142,7 +142,7 @@ class Fixed(Method):
         super().__init__(model)
         self.values = values
 
-    def explain(self, evidence, classifier):  # noqa: ARG002
+    def explain(self, evidence, classifier):
         return self.values.expand(len(evidence), -1, -1)
 
 

@@ -174,6 +174,8 @@ def test_the_ledger_leads_from_the_sum_of_the_map_to_that_of_the_heat_map(grid, 
         steps = sum(float(found[name][i]) for name in ("relu", "upsampling", "normalisation"))
         assert float(found["map_sum"][i]) / logit + steps == pytest.approx(end, abs=1e-10)
         assert float(found["map_sum"][i]) == pytest.approx(float(raw[i].sum()))
+        grown = float(shown[i].sum()) * grid[0] * grid[1] / 63 - float(raw[i].clamp(min=0).sum())
+        assert float(found["upsampling"][i]) == pytest.approx(grown / logit, abs=1e-10)
         assert float(found["relu"][i]) == pytest.approx(-float(raw[i].clamp(max=0).sum()) / logit)
 
 

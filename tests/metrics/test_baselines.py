@@ -152,7 +152,7 @@ def test_what_is_no_baseline_is_refused(wanted):
 
 def test_a_frozen_value_of_ones_own_is_a_baseline():
     class White:
-        def __call__(self, pictures, seeds):  # noqa: ARG002
+        def __call__(self, pictures, seeds):
             return torch.ones_like(pictures)
 
     white = White()

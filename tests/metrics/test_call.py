@@ -225,7 +225,7 @@ def test_a_metric_of_ones_own_is_a_few_lines(classifier, given):
         main = "value"
         better = {"value": "higher"}  # noqa: RUF012
 
-        def judge(self, case, maps, answers):  # noqa: ARG002
+        def judge(self, case, maps, answers):
             return {"value": maps.saliency.amax((1, 2))}
 
     assert torch.equal(Largest()(classifier, *given[:3])["value"], given[2].amax((1, 2)))

@@ -168,6 +168,8 @@ def test_the_relative_area_is_the_area_over_the_score_of_the_image(pixel_sum):
     assert float(metric(pixel_sum(torch.ones(2, 2)), image, 1, maps)["auc_relative"]) == pytest.approx(0.5)
     assert float(metric(pixel_sum(-torch.ones(2, 2)), image, 1, maps)["auc_relative"]) == pytest.approx(0.5)
     assert metric(pixel_sum(torch.ones(2, 2), bias=-6.0), image, 1, maps)["auc_relative"].isnan().all()
+    entering = Insertion(steps=4, score="logit", baseline=torch.full((3, 2, 2), 0.25))
+    assert float(entering(pixel_sum(torch.ones(2, 2)), image, 1, maps)["auc_relative"]) == pytest.approx(0.75)
 
 
 def test_a_map_on_its_own_grid_is_upsampled_bilinearly(classifier, images, noise_maps):

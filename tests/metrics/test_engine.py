@@ -223,6 +223,17 @@ def test_the_network_and_the_case_are_left_as_they_were(classifier, case, noise_
     assert torch.equal(torch.random.get_rng_state(), generator)
 
 
+def test_the_network_is_asked_in_evaluation_mode(tiny, images, noise_maps):
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5), tiny).double()
+    for metric in METRICS:
+        given = (network, images(3, 9), 0, noise_maps(3, 9, 9))
+        network.train()
+        found = metric(*given, layer="2.relu1")
+        network.eval()
+        for column, value in metric(*given, layer="2.relu1").items():
+            torch.testing.assert_close(found[column], value, equal_nan=True)
+
+
 def test_flags_and_hooks_come_back_after_an_error_too(classifier, case, noise_maps):
     network = classifier.network.train()
     handle = network.head.register_forward_hook(lambda *_: 1 / 0)

@@ -144,6 +144,14 @@ def test_a_size_at_which_the_model_sees_nothing_leave_is_left_out(images, noise_
     assert torch.equal(found["correlation"], line.y[:, 1])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_what_is_only_rounding_is_no_correlation(dtype, pixel_sum, noise_maps):
+    """Every subset of a size costs the same, but a network adds its pixels up in single precision."""
+    model = pixel_sum(torch.full((8, 8), 0.37)).to(dtype)
+    grey = torch.full((3, 3, 8, 8), 0.61)
+    assert SensitivityN()(model, grey, 1, noise_maps(3, 8, 8))["correlation"].isnan().all()
+
+
 @pytest.mark.parametrize("pixels", [36, 1000])
 def test_every_subset_holds_exactly_its_number_of_pixels(pixels):
     probe = Subsets((1, 7, 30), 5, BLACK, seed=9)

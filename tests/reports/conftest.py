@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from camfaith.benchmark.store import LINE_COLUMNS, MAP_COLUMNS, PICTURE_COLUMNS, SCORE_COLUMNS, Result, RunFolder
+from camfaith.reports import report
 
 CONTROLS = ("random", "constant", "sobel")
 METRICS: dict[str, dict[str, Any]] = {
@@ -186,7 +187,7 @@ def fabricated(
 @pytest.fixture
 def fabricate(tmp_path: Path) -> Fabricate:
     def make(**options: Any) -> Result:
-        return fabricated(tmp_path / "run", **options)
+        return fabricated(tmp_path / f"run-{len(list(tmp_path.iterdir()))}", **options)
 
     return make
 
@@ -195,3 +196,9 @@ def fabricate(tmp_path: Path) -> Fabricate:
 def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """Two models on one data set, six methods; nothing about it is odd."""
     return fabricated(tmp_path_factory.mktemp("plain") / "run")
+
+
+@pytest.fixture(scope="session")
+def plain_report(plain_run: Result) -> Path:
+    """The folder of that run's report."""
+    return report(plain_run).parent

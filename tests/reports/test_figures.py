@@ -1,0 +1,174 @@
+"""Figures are there, show something, stay the same, and leave matplotlib as the caller had it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from camfaith.benchmark.statistics import mean_interval
+from camfaith.benchmark.store import Result
+from camfaith.reports.curves import curves
+from camfaith.reports.figures import corner_mass, distributions, draw, rank_map
+from camfaith.reports.style import looks
+from camfaith.reports.view import View
+
+Fabricate = Callable[..., Result]
+MANY = [f"method-{i:02d}" for i in range(26)]
+
+
+def drawn_share(path: Path) -> float:
+    """The share of pixels that are not white."""
+    return float((np.asarray(Image.open(path).convert("L")) < 250).mean())
+
+
+def test_every_figure_comes_as_pdf_svg_and_png_and_is_not_blank(plain_report: Path) -> None:
+    files = sorted((plain_report / "figures").iterdir())
+    stems = {path.name.rsplit(".", 1)[0] for path in files}
+    assert len(files) == 3 * len(stems)
+    for kind in ("curves--deletion--resnet", "curves--insertion--vgg", "distributions", "ranks", "corners"):
+        assert any(stem.startswith(kind) for stem in stems)
+    for path in files:
+        if path.suffix == ".png":
+            assert drawn_share(path) > 0.02
+            assert Image.open(path).width <= 1080
+        else:
+            assert path.read_bytes().startswith((b"%PDF", b"<?xml"))
+
+
+def test_figures_are_the_same_file_each_time(fabricate: Fabricate, tmp_path: Path) -> None:
+    result = fabricate(models=["net"], methods=["gradcam", "random"], metrics=["deletion"])
+    first, second = (draw(View(Result(result.path)), tmp_path / name) for name in ("a", "b"))
+    for one, other in zip(first, second, strict=True):
+        for kind in ("svg", "png", "pdf"):
+            assert Path(f"{one.path}.{kind}").read_bytes() == Path(f"{other.path}.{kind}").read_bytes()
+
+
+def test_matplotlib_and_the_random_state_are_left_alone(fabricate: Fabricate, tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    mine = plt.figure()
+    settings, numbers = dict(matplotlib.rcParams), plt.get_fignums()
+    np.random.seed(1)  # noqa: NPY002 - the caller's old-style state is what must stay
+    random.seed(1)
+    state, plain = np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    draw(View(fabricate(models=["net"], methods=["gradcam", "random"])), tmp_path)
+    assert dict(matplotlib.rcParams) == settings
+    assert plt.get_fignums() == numbers
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    assert random.getstate() == plain
+    plt.close(mine)
+
+
+def test_a_curve_is_the_mean_over_images_within_its_band(plain_run: Result) -> None:
+    view = View(plain_run)
+    lines = view.of(view.blocks[0], plain_run.lines)
+    lines = lines[lines["metric"] == "deletion"]
+    figure = curves(view, lines, looks(view.methods, view.controls))
+    assert figure is not None
+    axis = figure.axes[0]
+    drawn = {line.get_label(): line.get_ydata() for line in axis.lines}
+    own = np.stack([*lines.loc[lines["method"] == "gradcam", "y"]])
+    np.testing.assert_allclose(drawn["gradcam"], own.mean(0))
+    band = axis.collections[0].get_paths()[0].vertices
+    expected = mean_interval(own.T, resamples=999)
+    assert band[:, 1].max() == pytest.approx(np.max(expected.high))
+
+
+def test_controls_are_grey_and_dashed_in_every_panel(fabricate: Fabricate) -> None:
+    methods = [*MANY[:9], "random"]
+    view = View(fabricate(models=["net"], methods=methods, metrics=["deletion"], samples=3))
+    look = looks(view.methods, view.controls)
+    figure = curves(view, view.result.lines, look)
+    assert figure is not None
+    panels = [axis for axis in figure.axes if axis.axison]
+    assert len(panels) == 3
+    for axis in panels:
+        line = axis.lines[0]
+        assert len(set(to_rgb(line.get_color()))) == 1
+        assert line.get_linestyle() == "--"
+        np.testing.assert_allclose(line.get_ydata(), panels[0].lines[0].get_ydata())
+
+
+def test_many_methods_all_look_different_and_fit_the_page(fabricate: Fabricate, tmp_path: Path) -> None:
+    found = looks(MANY, [])
+    assert len({(look.colour, str(look.dash)) for look in found.values()}) == len(MANY)
+    view = View(
+        fabricate(models=["net"], methods=[*MANY, "random"], samples=4, metrics=["deletion", "corner-artifact"])
+    )
+    for drawing in draw(view, tmp_path):
+        size = Image.open(f"{drawing.path}.png").size
+        assert size[0] <= 1080
+        assert size[1] <= 1400
+
+
+def test_a_methods_look_does_not_depend_on_the_figure(plain_run: Result) -> None:
+    view = View(plain_run)
+    look = looks(view.methods, view.controls)
+    bars = corner_mass(view, "corner-artifact", look)
+    boxes = distributions(view, view.blocks[0], look)
+    assert bars is not None
+    assert boxes is not None
+    for place, method in enumerate(view.methods):
+        wanted = to_rgb(look[method].colour)
+        assert to_rgb(bars.axes[0].patches[2 * place].get_facecolor()) == wanted
+        assert tuple(boxes.axes[0].collections[1].get_edgecolor()[place][:3]) == wanted
+
+
+def test_corner_bars_are_the_means_of_share_and_unsupported(plain_run: Result) -> None:
+    view = View(plain_run)
+    figure = corner_mass(view, "corner-artifact", looks(view.methods, view.controls))
+    assert figure is not None
+    for axis, block in zip(figure.axes, view.blocks, strict=True):
+        cells = view.cells(block)
+        wanted = [cells[m, "corner-artifact", c]["mean"] for m in view.methods for c in ("share", "unsupported")]
+        np.testing.assert_allclose([bar.get_width() for bar in axis.patches], wanted)
+
+
+def test_the_rank_map_shows_the_summarys_ranks_and_their_mean(plain_run: Result) -> None:
+    view = View(plain_run)
+    figure = rank_map(view)
+    assert figure is not None
+    panels = [[text.get_text() for text in axis.texts] for axis in figure.axes]
+    assert len(panels) == 3
+    cells = view.cells(view.blocks[0])
+    methods = [m for m in view.methods if m not in view.controls]
+    wanted = [cells[m, c.metric, c.column]["rank"] for m in methods for c in view.ranked]
+    assert [float(text) for text in panels[0]] == wanted
+    mean = (np.array(panels[0], float) + np.array(panels[1], float)) / 2
+    np.testing.assert_allclose(np.array(panels[2], float), mean, atol=0.051)
+
+
+def test_names_with_signs_of_formulae_and_underscores_are_drawn_as_they_are(
+    fabricate: Fabricate, tmp_path: Path
+) -> None:
+    methods = [r"$\frac", "_hidden", "random"]
+    view = View(fabricate(models=["$net"], methods=methods, metrics=["deletion", "corner-artifact"]))
+    figure = curves(view, view.result.lines[view.result.lines["metric"] == "deletion"], looks(methods, ["random"]))
+    assert figure is not None
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text().strip() for text in legend.get_texts()] == methods[:2]
+    assert len(draw(view, tmp_path)) == 4
+
+
+def test_values_over_orders_of_magnitude_get_a_logarithmic_axis_in_all_blocks(fabricate: Fabricate) -> None:
+    def stretch(found: dict[str, pd.DataFrame]) -> None:
+        scores = found["scores"]
+        rows = (scores["column"] == "residual") & (scores["model"] == "a")
+        scores.loc[rows, "value"] = np.geomspace(1e-3, 1e4, rows.sum())
+
+    view = View(fabricate(models=["a", "b"], methods=["gradcam", "random"], change=stretch))
+    for block in view.blocks:
+        figure = distributions(view, block, looks(view.methods, view.controls))
+        assert figure is not None
+        scales = {axis.get_title("left")[:12]: axis.get_xscale() for axis in figure.axes if axis.axison}
+        assert scales["conservation"] == "log"
+        assert scales["deletion auc"] == "linear"

@@ -1,0 +1,226 @@
+"""The page holds everything, loads nothing from elsewhere, trusts no name, and is there for odd runs too."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from camfaith.benchmark.store import Result, RunFolderError
+from camfaith.reports import report
+
+Fabricate = Callable[..., Result]
+
+
+class Reader(HTMLParser):
+    """Collects the page's text and what it links to."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.sources: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.text.append(data)
+
+
+def words(path: Path) -> str:
+    return " ".join(" ".join(Reader(path.read_text("utf-8")).text).split())
+
+
+def test_the_page_is_whole_and_loads_nothing_from_elsewhere(plain_report: Path) -> None:
+    text = (plain_report / "report.html").read_text("utf-8")
+    page = Reader(text)
+    assert page.open == []
+    assert all(source.startswith(("data:image/", "#")) for source in page.sources)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert "@import" not in text
+    assert "url(" not in text
+    assert page.tags.count("img") == 4 + 2 + 1 + 1 + 2
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_the_page_says_what_was_run_and_what_it_cost(plain_report: Path) -> None:
+    text = words(plain_report / "report.html")
+    for told in (
+        "made-up",
+        "0123abcd",
+        "features.8",
+        "abababab",
+        "torch 2.6.0",
+        "name x86_64",
+        "24.0 s (80 %)",
+        "1,100",
+    ):
+        assert told in text
+    for section in ("Summary", "Curves", "Conservation ledger", "Gallery", "Diagnostics", "Not ok"):
+        assert section in text
+
+
+def test_the_page_shows_the_summarys_numbers(plain_run: Result, plain_report: Path) -> None:
+    summary = plain_run.summary()
+    row = summary[(summary["method"] == "xgradcam") & (summary["metric"] == "insertion") & summary["main"]].iloc[0]
+    assert f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" in words(plain_report / "report.html")
+
+
+EVIL = "<script>alert('x')</script>"
+
+
+def test_nothing_from_outside_becomes_markup(fabricate: Fabricate) -> None:
+    def poison(found: dict[str, pd.DataFrame]) -> None:
+        for table in found.values():
+            if len(table):
+                table["sample"] = table["sample"] + EVIL
+        scores = found["scores"]
+        scores.loc[scores.index[:3], "value"] = np.nan
+        scores.loc[scores.index[:3], ["status", "error"]] = ["error", f"boom {EVIL}"]
+
+    described = {"classes": [EVIL] * 3, "name": f"net{EVIL}", "layers": {}, "layer": EVIL}
+    result = fabricate(
+        models=[f"net{EVIL}"],
+        datasets=[f"../data{EVIL}"],
+        methods=["gradcam", f"cam{EVIL}", "random"],
+        metrics=["deletion", "insertion"],
+        samples=2,
+        change=poison,
+        info={"models": [described], "versions": {EVIL: EVIL}, "suite": {"name": EVIL, "target": EVIL}},
+    )
+    path = report(result)
+    text = path.read_text("utf-8")
+    assert "<script" not in text
+    assert "alert(&#39;x&#39;)" in text
+    assert f"boom {EVIL}" in words(path)
+    for written in path.parent.rglob("*"):
+        assert re.fullmatch(r"[\w.+-]+", written.name)
+
+
+def test_what_is_not_ok_is_listed_with_counts_text_and_samples(fabricate: Fabricate) -> None:
+    def spoil(found: dict[str, pd.DataFrame]) -> None:
+        scores = found["scores"]
+        rows = scores.index[(scores["method"] == "gradcam") & (scores["column"] == "auc")][:5]
+        scores.loc[rows, "value"] = np.nan
+        scores.loc[rows, ["status", "error"]] = ["error", "ValueError: the map broke"]
+        lost = scores.iloc[[0]].assign(sample="fundus/lost", method="", metric="", column="", error="cut short")
+        found["scores"] = pd.concat([scores, lost], ignore_index=True)
+
+    result = fabricate(models=["net"], methods=["gradcam", "constant"], metrics=["deletion"], change=spoil)
+    text = words(report(result))
+    assert "error 5 net on fundus deletion: auc gradcam ValueError: the map broke" in text
+    assert "fundus/000, fundus/001, fundus/002 and 2 more" in text
+    assert "cut short fundus/lost" in text
+    assert "constant 16 net on fundus deletion: auc, ties constant the map is constant or zero" in text
+    assert "1 sample could not be used at all" in text
+
+
+def fail_everything(found: dict[str, pd.DataFrame]) -> None:
+    found["scores"] = found["scores"].assign(value=np.nan, status="error", error="RuntimeError: no luck")
+
+
+def lose_everything(found: dict[str, pd.DataFrame]) -> None:
+    first = found["scores"].iloc[[0, 1]]
+    found["scores"] = first.assign(value=np.nan, method="", metric="", column="", status="error", error="unreadable")
+    for name in ("lines", "maps", "pictures"):
+        found[name] = found[name].iloc[:0]
+
+
+def test_a_run_of_errors_alone_has_a_report_that_says_so(fabricate: Fabricate) -> None:
+    text = words(report(fabricate(models=["net"], change=fail_everything)))
+    assert "holds no value at all" in text
+    assert "RuntimeError: no luck" in text
+
+
+def test_a_run_whose_samples_cannot_be_read_has_a_report_that_says_so(fabricate: Fabricate) -> None:
+    text = words(report(fabricate(models=["net"], change=lose_everything)))
+    assert "holds no value at all" in text
+    assert "unreadable" in text
+    assert "net on fundus: 0 of 8 samples have results." in text
+
+
+def test_a_run_without_parts_has_a_report_that_says_so(fabricate: Fabricate) -> None:
+    text = words(report(fabricate(models=[], info={"status": "running", "cost": None, "plan": None})))
+    assert "holds no results" in text
+    assert "not complete (status: running)" in text
+    assert "The run stored no cost." in text
+
+
+def test_a_stopped_run_says_what_is_missing(fabricate: Fabricate) -> None:
+    more = {
+        "status": "running",
+        "models": [{"name": "net"}, {"name": "late"}],
+        "datasets": [{"name": "fundus", "samples": 20}],
+    }
+    text = words(report(fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], info=more)))
+    assert "not complete (status: running)" in text
+    assert "net on fundus: 8 of 20 samples have results." in text
+    assert "late on fundus: 0 of 20 samples have results." in text
+
+
+def test_a_run_without_curves_and_maps_says_so(fabricate: Fabricate) -> None:
+    result = fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], without=["lines", "maps", "pictures"])
+    path = report(result)
+    text = words(path)
+    assert "Nothing was stored that could be drawn here." in text
+    assert "The run kept no maps or pictures." in text
+    assert not (path.parent / "gallery").exists()
+
+
+def test_diagnostics_are_shown_without_a_direction(fabricate: Fabricate) -> None:
+    def note(found: dict[str, pd.DataFrame]) -> None:
+        scores = found["scores"]
+        own = scores[(scores["method"] == "xgradcam") & (scores["column"] == "ties")]
+        noted = own.assign(metric="diagnostics", column="near_zero_channels", value=0.375)
+        found["scores"] = pd.concat([scores, noted], ignore_index=True)
+
+    text = words(report(fabricate(models=["net"], metrics=["deletion"], change=note)))
+    assert "diagnostics: net on fundus method near_zero_channels xgradcam 0.375 [0.375, 0.375]" in text
+
+
+def test_report_takes_a_path_a_text_or_a_result_and_an_output_folder(fabricate: Fabricate, tmp_path: Path) -> None:
+    result = fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], samples=2)
+    assert report(str(result.path)) == result.path / "report" / "report.html"
+    assert report(result.path, out=tmp_path / "here") == tmp_path / "here" / "report.html"
+    assert (tmp_path / "here" / "tables" / "summary.csv").is_file()
+    with pytest.raises(RunFolderError, match="no run folder"):
+        report(tmp_path / "nowhere")
+
+
+def test_importing_reports_imports_nothing_heavy_and_reporting_never_torch(fabricate: Fabricate) -> None:
+    result = fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], samples=2)
+    code = (
+        "import sys; from camfaith.reports import report\n"
+        "assert not {'pandas', 'matplotlib', 'seaborn', 'torch'} & set(sys.modules), 'import'\n"
+        f"report({str(result.path)!r})\n"
+        "assert 'torch' not in sys.modules, 'report'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_report_of_many_methods_is_written_in_seconds(fabricate: Fabricate) -> None:
+    methods = [f"cam-{i}" for i in range(14)] + ["random", "constant", "sobel"]
+    result = fabricate(models=["net"], methods=methods, metrics=["deletion", "insertion"], samples=32)
+    began = time.process_time()
+    report(result)
+    assert time.process_time() - began < 10

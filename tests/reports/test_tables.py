@@ -1,0 +1,214 @@
+"""Tables hold the run's numbers, mark the best, set controls apart and keep silent about nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from camfaith.benchmark.store import Result
+from camfaith.reports import tables
+from camfaith.reports.markup import latex, markdown
+from camfaith.reports.tables import Cell, Row, Table
+from camfaith.reports.view import View, file_stem, number, numbers, shortened
+
+Fabricate = Callable[..., Result]
+VALUES = {"gradcam": 0.25, "xgradcam": 0.125, "random": 0.5}
+
+
+def deletion_of(values: dict[str, float]) -> Callable[[dict[str, pd.DataFrame]], None]:
+    """Gives every image of a method the same deletion auc, give or take a little."""
+
+    def change(found: dict[str, pd.DataFrame]) -> None:
+        scores = found["scores"]
+        for method, value in values.items():
+            rows = (scores["method"] == method) & (scores["column"] == "auc")
+            scores.loc[rows, "value"] = value + np.resize([-0.01, 0.01], rows.sum())
+
+    return change
+
+
+@pytest.fixture
+def table(fabricate: Fabricate) -> Table:
+    result = fabricate(models=["net"], methods=list(VALUES), metrics=["deletion"], change=deletion_of(VALUES))
+    return tables.block_table(View(result), View(result).blocks[0])
+
+
+def test_a_row_shows_mean_and_interval_and_the_lowest_deletion_is_best(table: Table) -> None:
+    assert table.heads == ["n", "deletion auc ↓"]
+    assert [row.method for row in table.rows] == ["gradcam", "xgradcam", "random"]
+    assert [row.cells[1].mean for row in table.rows] == ["0.250", "0.125", "0.500"]
+    assert [row.cells[1].best for row in table.rows] == [False, True, False]
+    assert re.fullmatch(r"\[0\.11\d, 0\.13\d\]", table.rows[1].cells[1].interval)
+    assert [row.cells[0].text for row in table.rows] == ["8"] * 3
+
+
+def test_the_highest_insertion_is_best_even_where_a_control_is_higher(fabricate: Fabricate) -> None:
+    result = fabricate(models=["net"], methods=list(VALUES), metrics=["insertion"], change=deletion_of(VALUES))
+    made = tables.block_table(View(result), View(result).blocks[0])
+    assert made.heads[1].endswith("↑")
+    assert [row.cells[1].best for row in made.rows] == [True, False, False]
+
+
+def test_a_method_no_better_than_the_random_control_is_marked(fabricate: Fabricate) -> None:
+    close = {"gradcam": 0.2, "xgradcam": 0.5, "random": 0.5}
+    result = fabricate(models=["net"], methods=list(close), metrics=["deletion"], change=deletion_of(close))
+    made = tables.block_table(View(result), View(result).blocks[0])
+    assert [row.cells[1].doubtful for row in made.rows] == [False, True, False]
+    assert "does not show it better than the random control" in made.notes[0]
+
+
+def test_markdown_has_the_numbers_and_the_best_in_bold(table: Table) -> None:
+    lines = markdown(table).splitlines()
+    assert lines[2] == "| method | n | deletion auc ↓ |"
+    best = next(line for line in lines if line.startswith("| xgradcam"))
+    assert best.startswith(r"| xgradcam | 8 | **0.125 \[")
+    assert "**" not in next(line for line in lines if line.startswith("| gradcam"))
+    assert any(line.startswith("| *random* | 8 | 0.500") for line in lines)
+
+
+def test_latex_has_the_numbers_the_rules_and_the_best_in_bold(table: Table) -> None:
+    text = latex(table)
+    assert re.search(r"^xgradcam & 8 & \\textbf\{0\.125 \[0\.11\d, 0\.13\d\]\} \\\\$", text, re.M)
+    assert re.search(r"^\\midrule\n\\textit\{random\} & 8 & 0\.500", text, re.M)
+    for rule in (r"\toprule", r"\bottomrule", r"\caption{net on fundus.}", r"\label{tab:net--fundus}", r"$\downarrow$"):
+        assert text.count(rule) == 1 + (rule == r"$\downarrow$")  # once in the notes
+
+
+HOSTILE = r"a_b%c\d&e#f$g{h}i~j^k|l*m<n>"
+
+
+def hostile_table() -> Table:
+    row = Row(HOSTILE, False, [Cell("1", "[0, 2]", best=True)])
+    return Table("stem", HOSTILE, [HOSTILE], [row, Row("random", True, [Cell("0")])], [HOSTILE])
+
+
+def test_latex_escapes_names_and_balances_its_environments_and_braces() -> None:
+    text = latex(hostile_table())
+    assert text.count(r"a\_b\%c\textbackslash{}d\&e\#f\$g\{h\}i\textasciitilde{}j\textasciicircum{}k|l*m<n>") == 4
+    opened = re.findall(r"\\begin\{(\w+)\}", text)
+    assert opened == ["table", "tabular", "minipage"]
+    assert sorted(opened) == sorted(re.findall(r"\\end\{(\w+)\}", text))
+    bare = re.sub(r"\\[{}%]", "", text)
+    assert bare.count("{") == bare.count("}")
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in rows} == {1}
+
+
+def test_markdown_escapes_what_would_break_a_table_or_become_html() -> None:
+    for line in markdown(hostile_table()).splitlines():
+        assert not re.search(r"(?<!\\)[<>]", line)
+        if line.startswith("|") and not line.startswith("| :"):
+            assert len(re.findall(r"(?<!\\)\|", line)) == 3
+
+
+def test_counts_of_constant_undefined_and_failed_samples_are_in_the_notes(fabricate: Fabricate) -> None:
+    def spoil(found: dict[str, pd.DataFrame]) -> None:
+        scores = found["scores"]
+        rows = scores.index[(scores["method"] == "gradcam") & (scores["column"] == "auc")]
+        scores.loc[rows[0], ["value", "status", "error"]] = [np.nan, "error", "boom"]
+        scores.loc[rows[1:3], ["value", "status"]] = [np.nan, "undefined"]
+        scores.loc[rows[3:6], "status"] = "constant"
+
+    result = fabricate(models=["net"], methods=["gradcam", "random"], metrics=["deletion"], change=spoil)
+    made = tables.block_table(View(result), View(result).blocks[0])
+    assert made.rows[0].cells[0].text == "5"
+    told = "\n".join(made.notes)
+    assert re.search(r"^Constant.*: gradcam: 3 in every column\.$", told, re.M)
+    assert re.search(r"^Undefined.*: gradcam: 2 in every column\.$", told, re.M)
+    assert re.search(r"^Errors.*: gradcam: 1 in every column\.$", told, re.M)
+    for text in (markdown(made), latex(made)):
+        assert "gradcam: 2 in every column" in text
+
+
+def test_the_csv_has_every_number_of_the_summary(plain_run: Result, plain_report: Path) -> None:
+    read = pd.read_csv(plain_report / "tables" / "summary.csv")
+    summary = plain_run.summary()
+    assert len(read) == len(summary)
+    for column in ("mean", "low", "high", "rank", "difference"):
+        np.testing.assert_allclose(read[column], summary[column])
+
+
+def test_each_block_and_the_whole_have_markdown_and_latex(plain_report: Path) -> None:
+    names = {path.name for path in (plain_report / "tables").iterdir()}
+    stems = {"resnet--fundus", "vgg--fundus", "over-all"}
+    assert names == {f"{s}.{kind}" for s in stems for kind in ("md", "tex")} | {
+        "summary.csv",
+        "ranks.csv",
+        "conservation_scale.csv",
+    }
+
+
+def test_the_table_over_all_shows_mean_ranks_and_where_they_are_partial(fabricate: Fabricate) -> None:
+    def drop(found: dict[str, pd.DataFrame]) -> None:
+        deletion_of({"gradcam": 0.1, "xgradcam": 0.2, "hirescam": 0.9})(found)
+        if (found["scores"]["model"] == "b").all():
+            deletion_of({"gradcam": 0.3})(found)
+            found["scores"] = found["scores"][found["scores"]["method"] != "hirescam"]
+
+    methods = ["gradcam", "xgradcam", "hirescam", "random"]
+    result = fabricate(models=["a", "b"], methods=methods, metrics=["deletion"], change=drop)
+    made = tables.overall_table(View(result))
+    cells = {row.method: row.cells[0] for row in made.rows}
+    assert "random" not in cells
+    assert cells["gradcam"].mean == "1.5"
+    assert cells["xgradcam"].mean == "1.5"
+    assert cells["hirescam"].text == "3.0 (1 of 2)"
+    assert cells["gradcam"].best
+    assert cells["xgradcam"].best
+
+
+def test_the_ledger_has_the_scale_and_what_it_leaves(plain_run: Result) -> None:
+    view = View(plain_run)
+    made = tables.ledger(view, view.blocks[0], "conservation")
+    assert made is not None
+    scale: Any = view.scale.iloc[0]
+    cells = dict(zip(made.heads, made.rows[0].cells, strict=True))
+    assert cells["β"].mean == number(scale["beta"])
+    assert cells["residual after β"].mean == number(scale["residual"])
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ((0.12345, 0.1, 0.2), ["0.123", "0.100", "0.200"]),
+        ((1.23456, 0.5, 12.0), ["1.2", "0.5", "12.0"]),
+        ((1234.5,), ["1234"]),
+        ((123456.0,), ["1.23e5"]),
+        ((2.5e-7,), ["2.50e-7"]),
+        ((-0.0001, 0.5), ["0.000", "0.500"]),
+        ((float("nan"),), ["–"]),
+        ((0.0,), ["0.000"]),
+    ],
+)
+def test_numbers_that_stand_together_have_one_notation(values: tuple[float, ...], shown: list[str]) -> None:
+    assert numbers(*values) == shown
+
+
+def test_file_names_are_safe_and_different_for_different_names() -> None:
+    names = [
+        "path/to/file.py:fn",
+        "path/to/file.py;fn",
+        "../../etc/passwd",
+        "A",
+        "a",
+        "..",
+        "",
+        "é",
+        "x" * 300,
+        "con\n",
+    ]
+    stems = [file_stem(name) for name in names]
+    assert len(set(stems)) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9.+-]{0,70}", stem) for stem in stems)
+    assert file_stem("resnet", "fundus") == "resnet--fundus"
+
+
+def test_shortened_text_keeps_both_ends() -> None:
+    assert shortened("scorecam(layer=features.3)", 15) == "scoreca…ures.3)"
+    assert shortened("gradcam", 7) == "gradcam"
