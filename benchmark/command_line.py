@@ -148,8 +148,10 @@ def _show(result: Any) -> None:
     if summary.empty:
         console.print("no scores: every sample failed; see the errors in scores.parquet or the report")
         return
+    layers = {model["name"]: model["layer"] for model in result.info["models"]}
     for (model, dataset), cell in summary[summary["main"]].groupby(["model", "dataset"], sort=False):
-        table = Table(title=f"{model} on {dataset}: mean over images")
+        layer = f", target layer {layers[model]}" if layers.get(model) else ""
+        table = Table(title=f"{model} on {dataset}{layer}: mean over images")
         table.add_column("method")
         wide = cell.pivot_table(index="method", columns="metric", values="mean", sort=False, aggfunc="first")
         arrows = cell.drop_duplicates("metric").set_index("metric")["better"].map({"higher": "↑", "lower": "↓"})

@@ -195,7 +195,7 @@ def corner_mass(view: View, metric: str, look: dict[str, Look]) -> Figure | None
     methods = [m for m in view.methods if any(m in found for _, found in panels)]
     columns = min(3, len(panels))
     deep = math.ceil(len(panels) / columns)
-    result = figure(1.4 + (WIDTH - 1.4) * columns / 3, deep * (0.35 + 0.17 * len(methods)) + 0.55)
+    result = figure(max(4.3, 1.4 + (WIDTH - 1.4) * columns / 3), deep * (0.35 + 0.17 * len(methods)) + 0.65)
     axes = result.subplots(deep, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axis, (block, found) in zip(axes, panels, strict=False):
         for place, method in enumerate(methods):
@@ -217,7 +217,7 @@ def corner_mass(view: View, metric: str, look: dict[str, Look]) -> Figure | None
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     result.supxlabel(
-        "mass in the corners: pale – share of the map's mass; full – share the model does not support\n"
+        "mass in the corners: pale – share of the map's mass;\nfull – share that the model does not support\n"
         "(means, 95 % intervals; dashed: the corners' share of the area)",
         fontsize=7,
     )

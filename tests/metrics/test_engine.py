@@ -253,11 +253,11 @@ def test_maps_of_some_of_the_images_get_the_answers_of_those(classifier, case, n
     wanted = {"some": (some, probes), "all": (Maps(other, case), probes)}
     found = Engine(classifier, 5).answer(case, wanted)
     alone = Engine(classifier, 5).answer(case.select(rows), {"it": (Maps(maps[rows], case.select(rows)), probes)})
+    every = ask(Engine(classifier, 5), case, {"it": (other, probes)})
     for probe in probes:
         for kind in ("logit", "probability"):
-            one, expected = found["some"][probe].of(kind), alone["it"][probe].of(kind)
-            torch.testing.assert_close(one, expected, atol=1e-12, rtol=0)
-        assert len(found["all"][probe].logit) == 4
+            for one, expected in ((found["some"], alone["it"]), (found["all"], every["it"])):
+                torch.testing.assert_close(one[probe].of(kind), expected[probe].of(kind), atol=1e-12, rtol=0)
 
 
 def test_nothing_wanted_is_nothing_asked(classifier, case, noise_maps, watched):

@@ -152,6 +152,13 @@ def test_what_is_only_rounding_is_no_correlation(dtype, pixel_sum, noise_maps):
     assert SensitivityN()(model, grey, 1, noise_maps(3, 8, 8))["correlation"].isnan().all()
 
 
+def test_what_a_confident_model_loses_is_more_than_rounding(pixel_sum, images, noise_maps):
+    weight, pictures = noise_maps(1, 8, 8)[0] / 10, images(2, 8)
+    model = pixel_sum(weight, bias=20.0).float()  # a probability of 1 − 10⁻⁹
+    found = SensitivityN(score="probability")(model, pictures, 1, pictures.sum(1) * weight)["correlation"]
+    assert found.min() > 0.7
+
+
 @pytest.mark.parametrize("pixels", [36, 1000])
 def test_every_subset_holds_exactly_its_number_of_pixels(pixels):
     probe = Subsets((1, 7, 30), 5, BLACK, seed=9)

@@ -85,6 +85,7 @@ def test_the_page_shows_the_summarys_numbers(plain_run: Result, plain_report: Pa
     assert f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" in words(plain_report / "report.html")
 
 
+UNDRAWN = ("lines", "maps", "pictures")
 EVIL = "<script>alert('x')</script>"
 
 
@@ -125,7 +126,9 @@ def test_what_is_not_ok_is_listed_with_counts_text_and_samples(fabricate: Fabric
         lost = scores.iloc[[0]].assign(sample="fundus/lost", method="", metric="", column="", error="cut short")
         found["scores"] = pd.concat([scores, lost], ignore_index=True)
 
-    result = fabricate(models=["net"], methods=["gradcam", "constant"], metrics=["deletion"], change=spoil)
+    result = fabricate(
+        models=["net"], methods=["gradcam", "constant"], metrics=["deletion"], without=UNDRAWN, change=spoil
+    )
     text = words(report(result))
     assert "error 5 net on fundus deletion: auc gradcam ValueError: the map broke" in text
     assert "fundus/000, fundus/001, fundus/002 and 2 more" in text
@@ -146,7 +149,7 @@ def lose_everything(found: dict[str, pd.DataFrame]) -> None:
 
 
 def test_a_run_of_errors_alone_has_a_report_that_says_so(fabricate: Fabricate) -> None:
-    text = words(report(fabricate(models=["net"], change=fail_everything)))
+    text = words(report(fabricate(models=["net"], without=UNDRAWN, change=fail_everything)))
     assert "holds no value at all" in text
     assert "RuntimeError: no luck" in text
 
@@ -171,14 +174,16 @@ def test_a_stopped_run_says_what_is_missing(fabricate: Fabricate) -> None:
         "models": [{"name": "net"}, {"name": "late"}],
         "datasets": [{"name": "fundus", "samples": 20}],
     }
-    text = words(report(fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], info=more)))
+    text = words(
+        report(fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], without=UNDRAWN, info=more))
+    )
     assert "not complete (status: running)" in text
     assert "net on fundus: 8 of 20 samples have results." in text
     assert "late on fundus: 0 of 20 samples have results." in text
 
 
 def test_a_run_without_curves_and_maps_says_so(fabricate: Fabricate) -> None:
-    result = fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], without=["lines", "maps", "pictures"])
+    result = fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], without=UNDRAWN)
     path = report(result)
     text = words(path)
     assert "Nothing was stored that could be drawn here." in text
@@ -193,21 +198,21 @@ def test_diagnostics_are_shown_without_a_direction(fabricate: Fabricate) -> None
         noted = own.assign(metric="diagnostics", column="near_zero_channels", value=0.375)
         found["scores"] = pd.concat([scores, noted], ignore_index=True)
 
-    text = words(report(fabricate(models=["net"], metrics=["deletion"], change=note)))
+    text = words(report(fabricate(models=["net"], metrics=["deletion"], without=UNDRAWN, change=note)))
     assert "diagnostics: net on fundus method near_zero_channels xgradcam 0.375 [0.375, 0.375]" in text
 
 
 def test_report_takes_a_path_a_text_or_a_result_and_an_output_folder(fabricate: Fabricate, tmp_path: Path) -> None:
-    result = fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], samples=2)
+    result = fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], samples=2, without=UNDRAWN)
     assert report(str(result.path)) == result.path / "report" / "report.html"
-    assert report(result.path, out=tmp_path / "here") == tmp_path / "here" / "report.html"
+    assert report(Result(result.path), out=tmp_path / "here") == tmp_path / "here" / "report.html"
     assert (tmp_path / "here" / "tables" / "summary.csv").is_file()
     with pytest.raises(RunFolderError, match="no run folder"):
         report(tmp_path / "nowhere")
 
 
 def test_importing_reports_imports_nothing_heavy_and_reporting_never_torch(fabricate: Fabricate) -> None:
-    result = fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], samples=2)
+    result = fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], samples=2, without=UNDRAWN)
     code = (
         "import sys; from camfaith.reports import report\n"
         "assert not {'pandas', 'matplotlib', 'seaborn', 'torch'} & set(sys.modules), 'import'\n"
