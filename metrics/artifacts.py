@@ -66,7 +66,8 @@ class CornerArtifact(Metric):
 
     - `share`: Σ_R|M| / Σ|M|, in [0, 1]; `excess`: share − r
     - `peak`: 1 where the largest value lies in R, else 0 (shared out among equal largest values)
-    - `support`: s = |f(x) − f(x with R := b)| over the sum of the same for R and the rest cut into 3×3 tiles
+    - `support`: s = |f(x) − f(x with R := b)| over the sum of the same for R and the rest cut into 3×3 tiles; 0 where
+      nothing is felt beyond rounding
     - `unsupported`: max(0, share − s), in [0, 1], lower is better
 
     Bare names are of the corners; `border_…` and `outside_…` are of the other two. Undefined for a zero map, and
@@ -101,10 +102,13 @@ class CornerArtifact(Metric):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         whole = case.whole(self.score).cpu()[:, None]
+        # Below this a difference is the network's rounding, and a quotient of two such would say anything.
+        rounding = 16 * torch.finfo(case.images.dtype).eps * whole.abs().clamp(min=1)
         columns: dict[str, Tensor] = {}
         for key, probe in self._probes.items():
             place = torch.stack([probe.planes(case, i)[0] for i in range(len(case))]).cpu()
             effect = (whole - answers[probe].of(self.score)).abs()
+            effect = torch.where(effect <= rounding, 0.0, effect)
             columns |= {key + name: value for name, value in _measure(maps.saliency.cpu(), place, effect).items()}
         return columns
 

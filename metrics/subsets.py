@@ -22,8 +22,8 @@ class SensitivityN(Metric):
     exactly n pixels; then the mean over n. Range [−1, 1], higher is better (Ancona et al. 2018).
 
     M is the raw signed map, upsampled. `sizes` are numbers of pixels or, below 1, shares of them. The subsets are the
-    same for all images and methods (drawn from `seed`), so they are scored once per image. A size where the map's sums or
-    the drops do not vary beyond rounding has no correlation and is left out of the mean.
+    same for all images and methods (drawn from `seed`), so they are scored once per image. A size where the map's sums
+    or the drops do not vary beyond rounding has no correlation and is left out of the mean.
     """
 
     sizes: tuple[float, ...] = (0.01, 0.03, 0.1, 0.25, 0.5, 0.8)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
 from camfaith.models.classifier import Classifier
-from camfaith.models.fundus import GRADES
+from camfaith.models.fundus_scene import GRADES
 from camfaith.models.lookup import UnknownName, load_attribute, resolve
 from camfaith.models.reference import MEAN, REFERENCES, SIZE, STD, build, load_weights
 

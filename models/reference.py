@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from camfaith.models.fundus import GRADES
+from camfaith.models.fundus_scene import GRADES
 
 MEAN = (0.49, 0.21, 0.11)
 STD = (0.30, 0.15, 0.10)

@@ -29,7 +29,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camfaith.models.fundus import GRADES, KINDS, MANY, Photograph, photograph, plant_tag
+from camfaith.models.fundus import MANY, Photograph, photograph, plant_tag
+from camfaith.models.fundus_scene import GRADES, KINDS
 from camfaith.models.reference import MEAN, REFERENCES, SIZE, STD, WEIGHTS, build
 
 TRAIN_IMAGES, TEST_IMAGES = 8000, 1000

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camfaith.benchmark.datasets.sample import Sample
-from camfaith.models.fundus import GRADES, photograph
+from camfaith.models.fundus import photograph
+from camfaith.models.fundus_scene import GRADES
 
 
 class Fundus:

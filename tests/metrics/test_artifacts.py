@@ -188,3 +188,17 @@ def test_a_model_that_answers_nan_supports_nothing_that_could_be_known(images):
 def test_cells_so_large_that_corners_are_all_there_is_are_refused():
     with pytest.raises(ValueError, match="cells must be at least 3"):
         CornerArtifact(cells=2)
+
+
+def test_what_is_felt_no_more_than_rounding_supports_nothing():
+    class Noisy(torch.nn.Module):
+        """Logits that a removal changes by less than single precision can tell."""
+
+        def forward(self, images):
+            return torch.stack([5 + 1e-8 * images[:, 0, 0, 0], 0 * images[:, 0, 0, 0]], 1)
+
+    images, maps = torch.rand(2, 3, 12, 12), torch.zeros(2, 12, 12)
+    maps[:, 0, 0] = 1
+    found = CornerArtifact(score="logit")(Noisy(), images, 0, maps)
+    assert found["support"].tolist() == [0, 0]
+    assert found["unsupported"].tolist() == [1, 1]

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from camfaith.models.fundus import GRADES, Photograph, grade_of, photograph, plant_tag, render, scene
+from camfaith.models.fundus import Photograph, grade_of, photograph, plant_tag, render
+from camfaith.models.fundus_scene import GRADES, scene
 
 TEN = [photograph(index) for index in range(10)]
 
