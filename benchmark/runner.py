@@ -24,7 +24,7 @@ from camfaith.metrics import Engine
 from camfaith.models import Classifier
 
 Progress = Callable[[int, int, str], None]
-"""Called with the samples done, the samples in all, and what is being judged."""
+"""Called with the forwards done, the forwards planned, and what is being judged."""
 
 
 def run(
@@ -58,10 +58,11 @@ def run(
     benches = open_benches(chosen, given)
     folder = RunFolder(out if out is not None else _new_folder(chosen.suite.name))
     with folder.writing():
-        info = _start(folder, chosen, benches, plan_benches(benches, chosen.suite.batch_size))
+        plan = plan_benches(benches, chosen.suite.batch_size)
+        info = _start(folder, chosen, benches, plan)
         began, cost = time.perf_counter(), Cost()
         try:
-            _judge_all(folder, chosen, benches, info["run"], cost, progress)
+            _judge_all(folder, chosen, benches, plan, info["run"], cost, progress)
             info["status"] = "complete"
         finally:
             info["cost"] = _added(info.get("cost", {}), cost, time.perf_counter() - began)
@@ -116,23 +117,31 @@ def _start(folder: RunFolder, suite: Suite, benches: Sequence[Bench], plan: Plan
 
 
 def _judge_all(
-    folder: RunFolder, suite: Suite, benches: Sequence[Bench], run_id: str, cost: Cost, progress: Progress | None
+    folder: RunFolder,
+    suite: Suite,
+    benches: Sequence[Bench],
+    plan: Plan,
+    run_id: str,
+    cost: Cost,
+    progress: Progress | None,
 ) -> None:
-    total, done = sum(len(bench.dataset) for bench in benches), 0
-    for bench in benches:
+    tell = progress or (lambda _done, _total, _what: None)
+    done = 0.0
+    for bench, cell in zip(benches, plan.cells, strict=True):
         engine = Engine(bench.classifier, suite.suite.batch_size)
-        for start in range(0, len(bench.dataset), suite.suite.chunk):
-            indices = range(start, min(start + suite.suite.chunk, len(bench.dataset)))
-            if progress:
-                progress(done, total, f"{bench.model} on {bench.data}")
+        title = f"{bench.model} on {bench.data}"
+        for start in range(0, cell.samples, suite.suite.chunk):
+            indices = range(start, min(start + suite.suite.chunk, cell.samples))
+            before, at = done, engine.meter.forwards
+            engine.tick = lambda: tell(int(before + engine.meter.forwards - at), plan.forwards, title)  # noqa: B023
+            tell(int(done), plan.forwards, title)
             key = part_key(bench, start)
             if not folder.has_part(key):
                 records = Records(run_id, str(suite.suite.target))
                 cost.add(_judge_part(bench, engine, indices, suite.suite.seed, records))
                 folder.write_part(key, records.tables())
-            done += len(indices)
-    if progress:
-        progress(done, total, "done")
+            done += cell.forwards * len(indices) / cell.samples
+    tell(plan.forwards, plan.forwards, "done")
 
 
 def _judge_part(bench: Bench, engine: Engine, indices: range, seed: int, records: Records) -> Cost:

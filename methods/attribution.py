@@ -113,7 +113,7 @@ class IntegratedGradients(CaptumAttribution):
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         explainer = captum.attr.IntegratedGradients(classifier)
         together = max(1, 64 // self.n_steps)  # captum sends all points of all images forward at once
-        parts = zip(images.split(together), evidence.targets.split(together), strict=True)
+        parts = zip(torch.split(images, together), torch.split(evidence.targets, together), strict=True)
         return torch.cat([explainer.attribute(x, target=c, n_steps=self.n_steps) for x, c in parts])
 
     def cost(self, height: int, width: int) -> Calls:  # noqa: ARG002

@@ -76,6 +76,8 @@ class Engine:
     classifier: Classifier
     batch_size: int = 64
     meter: Meter = field(default_factory=Meter)
+    tick: Callable[[], None] | None = None
+    """Called after every batch."""
 
     def answer(
         self, case: Case, wanted: Mapping[Hashable, tuple[Maps, Sequence[Probe]]]
@@ -181,6 +183,8 @@ class Engine:
         for job, start, stop in pieces:
             job.out[start:stop] = scores[row : row + stop - start]
             row += stop - start
+        if self.tick:
+            self.tick()
 
     def _channels(self, case: Case, probe: Channels) -> Answer:
         began = time.perf_counter()

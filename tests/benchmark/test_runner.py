@@ -96,7 +96,7 @@ def test_a_stopped_run_resumes_and_ends_with_the_same_numbers(small_suite, model
     whole = run(small_suite, models=[model], out=tmp_path / "whole")
 
     def stop(done, total, what):
-        if done:
+        if done > 0.7 * total:  # in the middle of the second part's batches
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
