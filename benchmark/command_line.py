@@ -16,6 +16,9 @@ app = typer.Typer(
 
 SuiteName = Annotated[str, typer.Argument(help="The name of a shipped suite (quick), or a TOML file.")]
 Data = Annotated[str | None, typer.Option(help="The folder that ${data} stands for in the suite.")]
+Methods = Annotated[str | None, typer.Option(help="Comma-separated methods instead of the suite's.")]
+Metrics = Annotated[str | None, typer.Option(help="Comma-separated metrics instead of the suite's.")]
+Models = Annotated[str | None, typer.Option(help="Comma-separated models instead of the suite's.")]
 Limit = Annotated[int | None, typer.Option(help="At most so many samples of each data set.", min=1)]
 
 
@@ -25,10 +28,13 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run's folder; a stopped run in it goes on.")] = None,
     data: Data = None,
     limit: Limit = None,
-    methods: Annotated[str | None, typer.Option(help="Comma-separated methods instead of the suite's.")] = None,
-    metrics: Annotated[str | None, typer.Option(help="Comma-separated metrics instead of the suite's.")] = None,
+    methods: Methods = None,
+    metrics: Metrics = None,
+    models: Models = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     target: Annotated[str | None, typer.Option(help="predicted, label, second, or a class index or name.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; auto takes a GPU where there is one.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew, whatever run the folder holds.")] = False,
     report: Annotated[bool, typer.Option(help="Write the report when the run is done.")] = True,
 ) -> None:
     """Run a suite: scores, curves, maps and a report into one folder."""
@@ -36,34 +42,58 @@ def run(
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with _errors(), Progress(console=console) as bar:
-        task = bar.add_task("loading", total=None)
+    with _errors():
+        from camfaith.benchmark.runner import new_folder
         from camfaith.benchmark.runner import run as run_suite
 
-        result = run_suite(
+        folder = out or new_folder(Path(suite).stem)
+        try:
+            with Progress(console=console) as bar:
+                task = bar.add_task("loading", total=None)
+                result = run_suite(
+                    suite,
+                    out=folder,
+                    data=data,
+                    limit=limit,
+                    methods=_listed(methods),
+                    metrics=_listed(metrics),
+                    models=_listed(models),
+                    seed=seed,
+                    target=_number(target),
+                    device=device,
+                    overwrite=overwrite,
+                    progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
+                )
+        except KeyboardInterrupt:
+            typer.echo(f"stopped; the same command with --out {folder} goes on where this one stopped", err=True)
+            raise typer.Exit(130) from None
+        _show(result)
+        typer.echo(f"results: {folder}")
+        if report:
+            _report(result)
+
+
+@app.command()
+def plan(
+    suite: SuiteName,
+    data: Data = None,
+    limit: Limit = None,
+    methods: Methods = None,
+    metrics: Metrics = None,
+    models: Models = None,
+) -> None:
+    """Show what a suite would cost, without running it."""
+    with _errors():
+        from camfaith.benchmark.planning import plan as plan_suite
+
+        planned = plan_suite(
             suite,
-            out=out,
             data=data,
             limit=limit,
             methods=_listed(methods),
             metrics=_listed(metrics),
-            seed=seed,
-            target=_number(target),
-            progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
+            models=_listed(models),
         )
-    _show(result)
-    if report:
-        _report(result)
-
-
-@app.command()
-def plan(suite: SuiteName, data: Data = None, limit: Limit = None) -> None:
-    """Show what a suite would cost, without running it."""
-    with _errors():
-        from camfaith.benchmark.planning import plan as plan_suite
-        from camfaith.benchmark.suite import Suite
-
-        planned = plan_suite(Suite.of(suite, data=data).changed(limit=limit))
     from rich.console import Console
     from rich.table import Table
 
@@ -178,9 +208,6 @@ class _errors:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, KeyboardInterrupt):
-            typer.echo("stopped; the same command goes on where this one stopped", err=True)
-            raise typer.Exit(130) from None
         if isinstance(error, ValueError | OSError) or type(error).__name__ == "RunFolderError":
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from None

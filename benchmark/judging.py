@@ -122,7 +122,7 @@ def _explain(bench: Bench, arm: Arm, evidence: Evidence, cost: Cost) -> _Explain
     began = time.perf_counter()
     own = arm_cost(arm, *_size(evidence))
     try:
-        _accept(found, range(len(evidence)), _checked(arm, bench, evidence))
+        _accept(found, range(len(evidence)), _checked(arm, bench, evidence.copy()))
         cost.forwards += len(evidence) * own.forwards
         cost.backwards += len(evidence) * own.backwards
     except Exception:
@@ -141,11 +141,20 @@ def _explain(bench: Bench, arm: Arm, evidence: Evidence, cost: Cost) -> _Explain
     if own.forwards:
         cost.model_seconds += time.perf_counter() - began
     if found.rows:
-        part = evidence.select(found.rows)
+        _add_notes(arm, evidence, found)
+    return found
+
+
+def _add_notes(arm: Arm, evidence: Evidence, found: _Explained) -> None:
+    """What the method has to say beside its maps; where it fails at that, its maps are not judged."""
+    try:
         for name in ("contributions", "diagnostics"):
             if callable(getattr(arm.explainer, name, None)):
-                setattr(found, name, getattr(arm.explainer, name)(part))
-    return found
+                setattr(found, name, getattr(arm.explainer, name)(evidence.select(found.rows)))
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        found.failures.update(dict.fromkeys(found.rows, ("error", text)))
+        found.rows, found.raw, found.diagnostics = [], [], {}
 
 
 def _checked(arm: Arm, bench: Bench, evidence: Evidence) -> Tensor:
@@ -217,7 +226,7 @@ def _record(
         asked = judge_.metric.probes(arm.layer, maps.case.pixels)
         forwards = sum(0 if isinstance(p, Channels) else p.count(maps.case.pixels) for p in asked)
         try:
-            columns = judge_.metric.judge(maps.case, maps, answers)
+            columns = _checked_columns(judge_, judge_.metric.judge(maps.case, maps, answers), len(kept))
             line = judge_.metric.line_of(maps.case, maps, answers) if hasattr(judge_.metric, "line_of") else None
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
@@ -229,9 +238,18 @@ def _record(
         for column, values in columns.items():
             for place, (cell, value) in enumerate(zip(kept, values.tolist(), strict=True)):
                 status, text = _status(judge_, value, flat[place], broken[place])
+                value = float("nan") if broken[place] else value
                 records.score(cell, arm, judge_, column, value, status, text, found.seconds, forwards)
         if line is not None:
             records.line(kept, arm, judge_, line)
+
+
+def _checked_columns(judge_: Judge, columns: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+    for column, values in columns.items():
+        if not isinstance(values, Tensor) or values.shape != (count,):
+            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(f"{judge_.label} must give {count} values, one per image, for {column!r}; got {got}")
+    return columns
 
 
 def _non_finite(answers: Answers, asked: Sequence[object], count: int) -> list[bool]:

@@ -70,9 +70,13 @@ class Plan:
         return {**totals, "unshared": self.unshared, "cells": [asdict(cell) for cell in self.cells]}
 
 
-def plan(suite: Suite | Mapping[str, Any] | str | Path, *, data: str | Path | None = None) -> Plan:
-    """What `run` would cost. Models are loaded and tried on one image each; nothing else is run."""
-    found = Suite.of(suite, data=data)
+def plan(suite: Suite | Mapping[str, Any] | str | Path, *, data: str | Path | None = None, **changes: Any) -> Plan:
+    """What `run` would cost; `changes` are those of `Suite.changed`.
+
+    Models are loaded and tried on one image each; nothing else is run. Data whose images differ in size are planned by
+    the first image's.
+    """
+    found = Suite.of(suite, data=data).changed(**changes)
     return plan_benches(open_benches(found), found.suite.batch_size)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import platform
 import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +19,7 @@ from torch import nn
 from camfaith.benchmark.datasets import Dataset
 from camfaith.benchmark.suite import digest
 from camfaith.benchmark.workbench import Bench
+from camfaith.models import Classifier
 
 _PACKAGES = ("camfaith", "torch", "torchvision", "captum", "numpy", "scipy", "pandas", "pyarrow", "pillow")
 
@@ -59,8 +63,36 @@ def weights_hash(network: nn.Module) -> str:
 
 
 def samples_hash(dataset: Dataset) -> str:
-    """A hash of the samples' ids; the pixels' hashes stand in the pictures table."""
+    """A hash of the samples' ids; hashes of what they hold stand in the pictures table."""
     return digest(list(dataset.ids))
+
+
+def model_hash(classifier: Classifier) -> str:
+    """A hash of the network's make-up, its weights, and how it takes its images."""
+    settings = (classifier.mean, classifier.std, classifier.resize, classifier.crop, str(classifier.interpolation))
+    return digest([repr(classifier.network), weights_hash(classifier.network), settings, classifier.class_names])
+
+
+def code_hash(benches: Sequence[Bench]) -> str:
+    """A hash of the source that results depend on: this package's, and that of every model, method, metric and data
+    set from elsewhere; and the versions of what they stand on."""
+    parts: list[Any] = [kind for bench in benches for kind in (bench.classifier.network, bench.dataset)]
+    parts += [arm.explainer for bench in benches for arm in bench.arms]
+    parts += [judge.metric for bench in benches for judge in bench.judges]
+    kinds = {kind for part in parts for kind in type(part).__mro__ if kind is not object}
+    sources = {Path(source) for kind in kinds if (source := _source_of(kind))}
+    for room in ("models", "methods", "metrics", "benchmark"):
+        sources |= set(Path(str(files(f"camfaith.{room}"))).rglob("*.py"))
+    known = versions()
+    texts = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in sources)
+    return digest([texts, [known[package] for package in _PACKAGES]])
+
+
+def _source_of(kind: type) -> str | None:
+    try:
+        return inspect.getsourcefile(kind)
+    except (TypeError, OSError):  # built in, or typed at a prompt
+        return None
 
 
 def describe(benches: Sequence[Bench]) -> dict[str, Any]:
@@ -76,8 +108,11 @@ def describe(benches: Sequence[Bench]) -> dict[str, Any]:
                 "layers": {arm.label: arm.explainer.layer if arm.needs_layer else None for arm in bench.arms},
                 "weights_sha256": weights_hash(bench.classifier.network),
                 "classes": list(bench.classifier.class_names or bench.dataset.class_names or ()) or None,
+                "key": model_hash(bench.classifier),
                 "mean": bench.classifier.mean,
                 "std": bench.classifier.std,
+                "resize": bench.classifier.resize,
+                "crop": bench.classifier.crop,
             }
         samples = len(bench.dataset)
         data[bench.data] = {"name": bench.data, "samples": samples, "ids_hash": samples_hash(bench.dataset)}

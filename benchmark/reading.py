@@ -27,15 +27,20 @@ class Ready:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.image.numpy().tobytes()).hexdigest()[:16]
+        """A hash of everything that may change a result."""
+        found = hashlib.sha256(repr((self.label, self.cluster, self.seed)).encode())
+        for plane in (self.image, self.mask, self.content):
+            found.update(b"none" if plane is None else plane.numpy().tobytes())
+        return found.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Complaint:
-    """Why a sample (or its label) could not be used."""
+    """Why a sample could not be used, or, where it was `used`, why its label could not."""
 
     sample: str
     error: str
+    used: bool = False
 
 
 def read(bench: Bench, indices: Iterable[int], seed: int, classes: int) -> tuple[list[Ready], list[Complaint]]:
@@ -48,9 +53,10 @@ def read(bench: Bench, indices: Iterable[int], seed: int, classes: int) -> tuple
         name = bench.dataset.ids[index]
         try:
             sample = bench.dataset[index]
-            label = sample.label
+            label = bench.class_of(sample.label)
             if label is not None and not 0 <= label < classes:
-                complaints.append(Complaint(name, f"label {label} is out of range: the model has {classes} classes"))
+                text = f"label {label} is out of range: the model has {classes} classes"
+                complaints.append(Complaint(name, text, used=bench.target != "label"))
                 label = None
                 if bench.target == "label":
                     continue

@@ -65,9 +65,17 @@ class Records:
         self._scores.append((self.run, *row, *keys, value, status, error, seconds, forwards))
 
     def complaint(self, model: str, dataset: str, complaint: Complaint) -> None:
-        """A sample that could not be used."""
+        """What is wrong with a sample, or with its label alone."""
         cell = Cell(model, dataset, complaint.sample, None, None, None)
-        self.score(cell, None, None, "", float("nan"), "error", complaint.error, 0.0, 0)
+        status = "warning" if complaint.used else "error"
+        self.score(cell, None, None, "", float("nan"), status, complaint.error, 0.0, 0)
+
+    def add(self, other: Records) -> None:
+        """Take over all rows of another."""
+        self._scores += other._scores
+        self._lines += other._lines
+        self._maps += other._maps
+        self._pictures += other._pictures
 
     def line(self, cells: Sequence[Cell], arm: Arm, judge: Judge, line: Line) -> None:
         x = line.x.numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,13 +40,16 @@ def run(
     seed: int | None = None,
     target: str | int | None = None,
     data: str | Path | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Run a suite and store everything in the folder `out` (a new one below `runs/` where None).
 
     `suite` is a shipped name, a TOML file, a mapping like one, or a `Suite`; the keywords replace parts of it. Methods,
     metrics and data sets are names or tables, models are names, tables, or networks (a `Classifier` or `nn.Module`).
-    A run into the folder of the same suite, models and data goes on where it stopped and ends with the same numbers.
+    A run into the folder of the same suite, models, data and code goes on where it stopped and ends with the same
+    numbers; `overwrite` starts it anew, whatever the folder holds.
 
     Raises before anything is run: `SuiteError`, `UnknownName`, `LayerError`, `RunFolderError` (another suite's folder,
     or one that is being written). What fails later costs its own rows. `OSError` where results cannot be written.
@@ -53,20 +57,31 @@ def run(
     given = {m.name: m for m in map(_classifier, models or ()) if m is not None}
     names = None if models is None else [m if _classifier(m) is None else {"name": _named(m)} for m in models]
     chosen = Suite.of(suite, data=data).changed(
-        methods=methods, metrics=metrics, models=names, datasets=datasets, limit=limit, seed=seed, target=target
+        methods=methods,
+        metrics=metrics,
+        models=names,
+        datasets=datasets,
+        limit=limit,
+        seed=seed,
+        target=target,
+        device=device,
     )
     benches = open_benches(chosen, given)
-    folder = RunFolder(out if out is not None else _new_folder(chosen.suite.name))
+    folder = RunFolder(out if out is not None else new_folder(chosen.suite.name))
     with folder.writing():
+        if overwrite:
+            folder.clear()
         plan = plan_benches(benches, chosen.suite.batch_size)
         info = _start(folder, chosen, benches, plan)
-        began, cost = time.perf_counter(), Cost()
+        began, cost, before = time.perf_counter(), Cost(), info.get("cost", {})
         try:
             _judge_all(folder, chosen, benches, plan, info["run"], cost, progress)
-            info["status"] = "complete"
-        finally:
-            info["cost"] = _added(info.get("cost", {}), cost, time.perf_counter() - began)
-            folder.write_info(info)
+        except BaseException:
+            with suppress(OSError):  # the disk may be full: what stopped the run is what must be told
+                folder.write_info(info | {"cost": _added(before, cost, time.perf_counter() - began)})
+            raise
+        cost_so_far = _added(before, cost, time.perf_counter() - began)
+        folder.write_info(info | {"cost": cost_so_far, "status": "complete"})
     return Result(folder.path)
 
 
@@ -78,7 +93,8 @@ def _named(model: nn.Module) -> str:
     return model.name if isinstance(model, Classifier) else type(model).__name__
 
 
-def _new_folder(name: str) -> Path:
+def new_folder(name: str) -> Path:
+    """A folder below `runs/` that is not there yet."""
     return Path("runs") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
 
 
@@ -87,24 +103,32 @@ def _start(folder: RunFolder, suite: Suite, benches: Sequence[Bench], plan: Plan
     described = provenance.describe(benches)
     same = {
         "suite": suite.key,
-        "models": [m["weights_sha256"] for m in described["models"]],
+        "models": [m["key"] for m in described["models"]],
         "datasets": [d["ids_hash"] for d in described["datasets"]],
+        "code": provenance.code_hash(benches),
     }
     if folder.exists():
         info = folder.info
         for what, value in same.items():
             if info.get("identity", {}).get(what) != value:
+                name = info.get("suite", {}).get("name", "unknown")
                 raise RunFolderError(
                     f"{folder.path} holds a run of {'another suite' if what == 'suite' else f'other {what}'} "
-                    f"({info.get('suite', {}).get('name', 'unknown')!r}); give another folder, or remove that one"
+                    f"({name!r}); give another folder, or overwrite that one"
                 )
         return info
+    if folder.parts:
+        raise RunFolderError(
+            f"{folder.path} holds results whose run.json is gone, so nobody knows what made them; "
+            "give another folder, or overwrite that one"
+        )
+    resolved = suite.resolved()
     info = {
         "run": digest([same, datetime.now(UTC).isoformat()]),
         "status": "running",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "suite": suite.model_dump(mode="json")["suite"],
-        "resolved": suite.model_dump(mode="json"),
+        "suite": resolved["suite"],
+        "resolved": resolved,
         "identity": same,
         "versions": provenance.versions(),
         "git": provenance.git_state(),
@@ -136,35 +160,48 @@ def _judge_all(
             engine.tick = lambda: tell(int(before + engine.meter.forwards - at), plan.forwards, title)  # noqa: B023
             tell(int(done), plan.forwards, title)
             key = part_key(bench, start)
-            if not folder.has_part(key):
+            ready, complaints = read(bench, indices, suite.suite.seed, bench.classes)
+            if folder.has_part(key):
+                _refuse_changed(folder, key, ready)
+            else:
                 records = Records(run_id, str(suite.suite.target))
-                cost.add(_judge_part(bench, engine, indices, suite.suite.seed, records))
+                for complaint in complaints:
+                    records.complaint(bench.model, bench.data, complaint)
+                for group in same_size(ready):
+                    _judge_group(bench, engine, group, records, cost)
+                cost.failed += (len(indices) - len(ready)) * cell.forwards // cell.samples
                 folder.write_part(key, records.tables())
             done += cell.forwards * len(indices) / cell.samples
     tell(plan.forwards, plan.forwards, "done")
 
 
-def _judge_part(bench: Bench, engine: Engine, indices: range, seed: int, records: Records) -> Cost:
-    cost = Cost()
-    ready, complaints = read(bench, indices, seed, bench.classes)
-    for complaint in complaints:
-        records.complaint(bench.model, bench.data, complaint)
-    for group in same_size(ready):
-        _judge_group(bench, engine, group, records, cost)
-    return cost
+def _refuse_changed(folder: RunFolder, key: str, ready: Sequence[Ready]) -> None:
+    """`RunFolderError` where the samples of a part are not those that it was made from."""
+    stored = folder.part_table(key, "pictures")
+    before = dict(zip(stored["sample"], stored["digest"], strict=True))
+    now = {sample.id: sample.digest for sample in ready}
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if changed:
+        raise RunFolderError(
+            f"sample {changed[0]!r} ({len(changed)} in all) is not as it was when {folder.path} was begun; "
+            "give another folder, or overwrite that one"
+        )
 
 
 def _judge_group(bench: Bench, engine: Engine, group: Sequence[Ready], records: Records, cost: Cost) -> None:
-    """Judge samples together; where the model cannot take one of them, each alone, so that it costs its own rows."""
+    """Judge samples together; where something fails on them as a whole, each alone, so that it costs its own rows."""
+    found = Records(records.run, records.policy)
     try:
-        cost.add(judge(bench, engine, group, records))
-    except (ValueError, RuntimeError, FloatingPointError) as error:
+        cost.add(judge(bench, engine, group, found))
+    except Exception as error:
         if len(group) > 1:
             for sample in group:
                 _judge_group(bench, engine, [sample], records, cost)
         else:
             complaint = Complaint(group[0].id, f"{type(error).__name__}: {error}")
             records.complaint(bench.model, bench.data, complaint)
+    else:
+        records.add(found)
 
 
 def part_key(bench: Bench, start: int) -> str:

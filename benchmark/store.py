@@ -87,8 +87,11 @@ class RunFolder:
         """Replace `run.json` in one step."""
         self.path.mkdir(parents=True, exist_ok=True)
         draft = self.path / "run.json.part"
-        draft.write_text(json.dumps(info, indent=2, default=str) + "\n", "utf-8")
-        os.replace(draft, self.info_path)
+        try:
+            draft.write_text(json.dumps(info, indent=2, default=str) + "\n", "utf-8")
+            os.replace(draft, self.info_path)
+        finally:
+            draft.unlink(missing_ok=True)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -132,6 +135,16 @@ class RunFolder:
         if not folder.is_dir():
             return []
         return sorted(part for part in folder.iterdir() if part.is_dir() and part.suffix != ".part")
+
+    def part_table(self, key: str, name: str) -> pd.DataFrame:
+        """One of `TABLES` of one part."""
+        return pd.read_parquet(self.path / "parts" / key / f"{name}.parquet")
+
+    def clear(self) -> None:
+        """Remove what a run wrote here, and nothing else."""
+        for folder in ("parts", "report"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+        self.info_path.unlink(missing_ok=True)
 
     def table(self, name: str) -> pd.DataFrame:
         """One of `TABLES` over all parts."""

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from torch import Tensor
 
+from camfaith.metrics.baselines import baseline
 from camfaith.models.lookup import UnknownName
 
 
@@ -80,7 +82,7 @@ class Head(BaseModel):
     @field_validator("methods", "metrics", mode="before")
     @classmethod
     def _names_are_entries(cls, value: Any) -> Any:
-        return [{"name": v} if isinstance(v, str) else v for v in value] if isinstance(value, list | tuple) else value
+        return [_entry(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 class Suite(BaseModel):
@@ -137,15 +139,32 @@ class Suite(BaseModel):
             content["dataset"] = [entry | {"limit": limit} for entry in content["dataset"]]
         return Suite.of(content)
 
+    def resolved(self) -> dict[str, Any]:
+        """The suite with its defaults, as JSON knows it."""
+        found: dict[str, Any] = json.loads(json.dumps(self.model_dump(), default=repr))
+        return found
+
     @property
     def key(self) -> str:
         """A hash of everything that may change a result."""
         return digest(self.model_dump(exclude={"suite": {"device"}}))
 
 
+def _entry(value: Any) -> Any:
+    """A name as a table; a baseline that is an image in memory as one that can be told from others by its pixels."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping):
+        given = value.get("baseline")
+        return {**value, "baseline": baseline(given)} if isinstance(given, Tensor) else value
+    if isinstance(value, BaseModel):
+        return value
+    raise ValueError(f"expected a name or a table with a name, got {value!r}")
+
+
 def digest(content: Any) -> str:
     """A short hash of JSON-like content, the same in every process."""
-    text = json.dumps(content, sort_keys=True, default=str, ensure_ascii=False)
+    text = json.dumps(content, sort_keys=True, default=repr, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

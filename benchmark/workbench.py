@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from camfaith import methods, metrics
 from camfaith.benchmark import datasets
-from camfaith.benchmark.datasets import Dataset, SampleError
+from camfaith.benchmark.datasets import Dataset
 from camfaith.benchmark.suite import DatasetEntry, Entry, MethodEntry, ModelEntry, Suite, SuiteError, digest, labels
 from camfaith.metrics.base import Metric
 from camfaith.models import Classifier, LayerError, UnknownName, load, survey
@@ -69,6 +71,14 @@ class Bench:
     image: Tensor
     """The image that everything was tried on, 1×3×H×W."""
     classes: int
+    label_classes: Sequence[int] | None
+    """The model's class for each of the data set's labels; None where both count alike."""
+
+    def class_of(self, label: int | None) -> int | None:
+        """The model's class for a label of the data set."""
+        if label is None or self.label_classes is None:
+            return label
+        return self.label_classes[label] if 0 <= label < len(self.label_classes) else label
 
     @property
     def layers(self) -> list[str]:
@@ -111,6 +121,9 @@ def _open_dataset(entry: DatasetEntry, seed: int) -> Dataset:
     found = _make(f"data set {entry.name!r}", datasets.find(entry.name), entry.settings)
     if len(found) == 0:
         raise SuiteError(f"data set {entry.name!r} is empty; give one with at least one sample")
+    twice = [name for name, count in Counter(found.ids).items() if count > 1]
+    if twice:
+        raise SuiteError(f"data set {entry.name!r}: the id {twice[0]!r} stands for several samples; make ids unique")
     return datasets.subset(found, entry.limit, seed)
 
 
@@ -148,12 +161,18 @@ def _open_bench(
             survey=layers,
             image=image,
             classes=classes,
+            label_classes=_label_classes(suite.suite.target, classifier, dataset),
         )
         classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
     except LayerError as error:
         raise LayerError(f"model {model!r}: {error}") from error
     except (TypeError, FloatingPointError) as error:
         raise SuiteError(f"model {model!r}: {error}") from error
+    except RuntimeError as error:
+        size = "×".join(map(str, image.shape[-2:]))
+        raise SuiteError(
+            f"model {model!r} fails on an image of {size} px: {error}; give the size it takes as resize and crop"
+        ) from error
     return bench
 
 
@@ -167,11 +186,11 @@ def _common_layer(arms: Sequence[Arm]) -> str | None:
 
 
 def _first_image(classifier: Classifier, dataset: Dataset, label: str) -> Tensor:
-    first: SampleError | None = None
+    first: Exception | None = None
     for index in range(len(dataset)):
         try:
             return classifier.prepare(dataset[index].image)
-        except SampleError as error:
+        except Exception as error:  # whatever a data set raises, the next sample may do
             first = first or error
     raise SuiteError(f"data set {label!r}: not one of its {len(dataset)} samples can be read; the first: {first}")
 
@@ -207,6 +226,21 @@ def _target(target: str | int, classifier: Classifier, dataset: Dataset) -> str 
     if target not in names:
         raise UnknownName("target", target, ["predicted", "label", "second", *names], "or a class index")
     return list(names).index(target)
+
+
+def _label_classes(target: str | int, classifier: Classifier, dataset: Dataset) -> list[int] | None:
+    """The model's classes for the data set's labels, by name where both have names."""
+    ours, theirs = classifier.class_names, dataset.class_names
+    if ours is None or theirs is None or tuple(ours) == tuple(theirs):
+        return None
+    missing = [name for name in theirs if name not in ours]
+    if not missing:
+        return [list(ours).index(name) for name in theirs]
+    text = f"the data set's class {missing[0]!r} is none of the model's ({', '.join(ours[:5])}, ...)"
+    if target == "label":
+        raise SuiteError(f"{text}: rename it, give classes in the model's order, or explain another target")
+    warnings.warn(f"{text}: labels are shown as numbers of the data set's own", stacklevel=2)
+    return None
 
 
 def _make(what: str, make: Callable[..., Any], settings: Mapping[str, Any], kind: Any = None) -> Any:

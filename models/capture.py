@@ -38,6 +38,10 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.images)
 
+    def copy(self) -> Evidence:
+        """The same in memory of its own, for whoever might write into it."""
+        return self.select(list(range(len(self))))
+
     def select(self, rows: slice | Sequence[int]) -> Evidence:
         """The same evidence for some of the images."""
         return replace(

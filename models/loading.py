@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,10 @@ def load(
     network, known = _build(name, None if weights is None else str(weights), class_names)
     _refuse_non_finite(name, network)
     settings = known | {key: value for key, value in given.items() if value is not None}
+    of_torchvision = name in torchvision_models.list_models(module=torchvision_models)
+    if of_torchvision and weights != "none" and "mean" not in settings:
+        text = f"{name!r} with weights from a file gets its images as they are; give mean and std if it was trained so"
+        warnings.warn(text, stacklevel=2)
     return Classifier(network.eval(), name=name, **settings)
 
 

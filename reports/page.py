@@ -26,8 +26,7 @@ _COST = {
     "backwards": "images sent backward",
     "heads": "passes through the network behind a layer",
     "shared": "forwards spared because maps had equal orders",
-    "shared_forwards": "forwards spared because maps had equal orders",
-    "failed": "planned forwards not made because a method gave no map",
+    "failed": "planned forwards not made: no map, or no image",
 }
 
 Facts = list[tuple[str, str]]

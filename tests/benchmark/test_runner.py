@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import json
+import signal
 import subprocess
 import sys
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -57,6 +59,21 @@ class NotANumber(Raising):
         maps = evidence.activations[self.layer].sum(1)
         maps[:, 0, 0] = torch.nan
         return maps
+
+
+class Writing(Raising):
+    def explain(self, evidence, classifier):
+        for tensor in (evidence.images, evidence.logits, *evidence.activations.values(), *evidence.gradients.values()):
+            tensor.mul_(-1)
+        raise KeyError("and fails")
+
+
+class BadNotes(Raising):
+    def explain(self, evidence, classifier):
+        return evidence.activations[self.layer].sum(1)
+
+    def contributions(self, evidence):
+        raise KeyError("no such layer")
 
 
 class Flat(Raising):
@@ -111,14 +128,24 @@ def test_a_stopped_run_resumes_and_ends_with_the_same_numbers(small_suite, model
     assert resumed.info["cost"]["forwards"] == whole.info["cost"]["forwards"]
 
 
-def test_a_killed_process_leaves_whole_parts_only(small_suite, model, tmp_path):
-    folder = RunFolder(tmp_path)
-    (tmp_path / "parts" / "half.part").mkdir(parents=True)
-    (tmp_path / "parts" / "half.part" / "scores.parquet").write_bytes(b"PAR1 torn")
-    result = run(small_suite, models=[model], out=tmp_path)
-    assert [part.suffix for part in folder.parts] != []
-    assert not (tmp_path / "parts" / "half.part").exists()
-    assert result.scores["sample"].nunique() == 6
+def test_a_killed_process_leaves_whole_parts_and_the_run_goes_on(small_suite, tmp_path):
+    small_suite["model"] = [{"name": "fundus-vgg"}]
+    small_suite["dataset"][0] |= {"size": 96, "limit": 8}
+    whole = run(small_suite, out=tmp_path / "whole")
+    code = (
+        "import json, os, signal, sys\n"
+        "from camfaith.benchmark import run\n"
+        "def stop(done, total, what):\n"
+        "    if done > 0.7 * total: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "run(json.loads(sys.argv[1]), out=sys.argv[2], progress=stop)"
+    )
+    words = [sys.executable, "-c", code, json.dumps(small_suite), str(tmp_path / "killed")]
+    assert subprocess.run(words, check=False, capture_output=True).returncode == -signal.SIGKILL
+    (tmp_path / "killed" / "parts" / "torn.part").mkdir()
+    assert load(tmp_path / "killed").scores["sample"].nunique() == 4
+    again = run(small_suite, out=tmp_path / "killed")
+    assert not list((tmp_path / "killed" / "parts").glob("*.part"))
+    pd.testing.assert_series_equal(values(again), values(whole), check_exact=False, rtol=1e-5, atol=1e-6)
 
 
 def test_a_run_folder_of_another_suite_is_refused_and_left_alone(small_suite, model, counting, tmp_path):
@@ -173,6 +200,8 @@ def test_a_full_disk_is_an_os_error_and_loses_nothing(small_suite, model, tmp_pa
     [
         (WrongShape, "error", "must give maps of shape 1×h×w, got 1×8×8×8"),
         (NotANumber, "error", "the map holds NaN or infinite values in 1 of 64 cells"),
+        (Writing, "error", "KeyError: 'and fails'"),
+        (BadNotes, "error", "KeyError: 'no such layer'"),
         (Flat, "constant", "the map is constant"),
     ],
 )
@@ -181,7 +210,7 @@ def test_a_broken_method_costs_its_own_rows_which_say_so(
 ):
     clean = values(run(small_suite, models=[model], out=tmp_path / "clean"))
     monkeypatch.setitem(sys.modules, "broken_methods", sys.modules[__name__])
-    small_suite["suite"]["methods"].append({"name": f"broken_methods:{broken.__name__}", "label": "broken"})
+    small_suite["suite"]["methods"].insert(0, {"name": f"broken_methods:{broken.__name__}", "label": "broken"})
     result = run(small_suite, models=[model], out=tmp_path / "broken")
     rows = result.scores[result.scores["method"] == "broken"]
     curves = rows[rows["metric"].isin(["deletion", "insertion"])]
@@ -226,7 +255,7 @@ def test_every_row_can_tell_what_made_it(small_suite, model, tmp_path):
     judged = result.scores.query("metric != 'diagnostics'")
     assert (judged["method_key"] == judged["method"].map(keys)).all()
     assert (judged["metric_key"] == judged["metric"].map(keys)).all()
-    assert info["versions"]["torch"] == torch.__version__.split("+")[0] or torch.__version__
+    assert info["versions"]["torch"] == version("torch")
     assert len(info["models"][0]["weights_sha256"]) == 64
     assert info["models"][0]["layer"] == "body"
     assert set(judged["run"]) == {info["run"]}
