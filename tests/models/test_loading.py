@@ -15,6 +15,7 @@ from camfaith.models.loading import _preprocessing, model_names, read_state
 from camfaith.models.reference import build
 
 NETWORK = "squeezenet1_1"  # the smallest of torchvision's
+PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
 SOURCE = """
 from torch import nn
 from camfaith.models import Classifier
@@ -75,7 +76,13 @@ def test_weights_are_read_from_a_local_file(tmp_path, state, suffix):
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_checkpoint_holds_its_state_dict_under_a_usual_name(tmp_path, state, key, prefix):
     torch.save({"epoch": 3, key: {prefix + name: value for name, value in state.items()}}, tmp_path / "a.pth")
-    assert same(load(NETWORK, weights=tmp_path / "a.pth").network, state)
+    assert same(load(NETWORK, weights=tmp_path / "a.pth", **PLAIN).network, state)
+
+
+def test_a_file_for_torchvisions_network_without_normalisation_is_warned_of(tmp_path, state):
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.warns(UserWarning, match="gets its images as they are; give mean and std if it was trained so"):
+        load(NETWORK, weights=tmp_path / "a.pth")
 
 
 def test_a_part_named_module_keeps_its_name(tmp_path):
@@ -133,7 +140,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path, state):
 
 def test_a_file_for_other_classes_fits_where_the_classes_are_named(tmp_path):
     torch.save(squeezenet1_1(weights=None, num_classes=3).state_dict(), tmp_path / "a.pth")
-    found = load(NETWORK, weights=tmp_path / "a.pth", class_names=("cat", "dog", "owl"))
+    found = load(NETWORK, weights=tmp_path / "a.pth", class_names=("cat", "dog", "owl"), **PLAIN)
     assert found.scores(torch.rand(1, 3, 32, 32)).shape == (1, 3)
     assert found.class_names == ("cat", "dog", "owl")
 
