@@ -99,4 +99,6 @@ _SYMBOLS = {
 
 
 def _tex(text: str) -> str:
-    return "".join(_ESCAPES.get(sign, sign) for sign in " ".join(text.split()))
+    escaped = "".join(_ESCAPES.get(sign, sign) for sign in " ".join(text.split()))
+    # At the start of a row LaTeX would take [ or * for an argument of the line break before it.
+    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped

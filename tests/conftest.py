@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ class Tiny(nn.Module):
         return self.head(self.body(self.stem(images)).mean((2, 3)))
 
 
-def tiny() -> Tiny:
+def _five_classes() -> Tiny:
     """The tiny network with fixed weights that make its classes differ."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
@@ -55,7 +56,26 @@ def tiny() -> Tiny:
 
 @pytest.fixture
 def counting() -> Counting:
-    return Counting(tiny())
+    return Counting(_five_classes())
+
+
+@pytest.fixture
+def tiny() -> nn.Module:
+    """conv1, relu1, conv2, relu2, global average pooling, a linear head of 3 classes; takes any size."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        network = nn.Sequential(
+            OrderedDict(
+                conv1=nn.Conv2d(3, 4, 3, padding=1),
+                relu1=nn.ReLU(),
+                conv2=nn.Conv2d(4, 5, 3, stride=2),
+                relu2=nn.ReLU(),
+                pool=nn.AdaptiveAvgPool2d(1),
+                flat=nn.Flatten(),
+                head=nn.Linear(5, 3),
+            )
+        )
+    return network.double().eval()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Small networks in double precision, noise images, and the order of pixels written straight from its definition."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 import pytest
@@ -33,25 +32,6 @@ def noise_maps() -> Callable[..., Tensor]:
         return maps if levels is None else (maps * levels / 4).round()
 
     return draw
-
-
-@pytest.fixture
-def tiny() -> nn.Module:
-    """conv1, relu1, conv2, relu2, global average pooling, a linear head of 3 classes; takes any size."""
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        network = nn.Sequential(
-            OrderedDict(
-                conv1=nn.Conv2d(3, 4, 3, padding=1),
-                relu1=nn.ReLU(),
-                conv2=nn.Conv2d(4, 5, 3, stride=2),
-                relu2=nn.ReLU(),
-                pool=nn.AdaptiveAvgPool2d(1),
-                flat=nn.Flatten(),
-                head=nn.Linear(5, 3),
-            )
-        )
-    return network.double().eval()
 
 
 @pytest.fixture

@@ -100,6 +100,13 @@ def test_latex_escapes_names_and_balances_its_environments_and_braces() -> None:
     assert {len(re.findall(r"(?<!\\)&", line)) for line in rows} == {1}
 
 
+def test_a_row_that_begins_with_a_bracket_is_no_argument_of_the_line_break_before_it() -> None:
+    rows = [Row("gradcam", False, [Cell("0")]), Row("[mine]", False, [Cell("1")])]
+    lines = [line.strip() for line in latex(Table("stem", "t", ["c"], rows, [])).splitlines()]
+    assert any(line.startswith("{}[mine]") for line in lines)
+    assert not any(line.startswith("[mine]") for line in lines)
+
+
 def test_markdown_escapes_what_would_break_a_table_or_become_html() -> None:
     for line in markdown(hostile_table()).splitlines():
         assert not re.search(r"(?<!\\)[<>]", line)
