@@ -208,7 +208,7 @@ class _errors:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, ValueError | OSError) or type(error).__name__ == "RunFolderError":
+        if isinstance(error, ValueError | OSError):
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from None
 

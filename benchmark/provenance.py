@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import nn
 
 from camfaith.benchmark.datasets import Dataset
 from camfaith.benchmark.suite import digest
-from camfaith.benchmark.workbench import Bench
+from camfaith.benchmark.workbench import Bench, Judge
 from camfaith.models import Classifier
 
 _PACKAGES = ("camfaith", "torch", "torchvision", "captum", "numpy", "scipy", "pandas", "pyarrow", "pillow")
@@ -71,6 +72,11 @@ def model_hash(classifier: Classifier) -> str:
     """A hash of the network's make-up, its weights, and how it takes its images."""
     settings = (classifier.mean, classifier.std, classifier.resize, classifier.crop, str(classifier.interpolation))
     return digest([repr(classifier.network), weights_hash(classifier.network), settings, classifier.class_names])
+
+
+def metrics_hash(judges: Sequence[Judge]) -> str:
+    """A hash of the metrics as they were made: a baseline from a file counts by its pixels, not by its path."""
+    return digest([repr(judge.metric) if is_dataclass(judge.metric) else judge.key for judge in judges])
 
 
 def code_hash(benches: Sequence[Bench]) -> str:

@@ -54,8 +54,9 @@ def run(
     Raises before anything is run: `SuiteError`, `UnknownName`, `LayerError`, `RunFolderError` (another suite's folder,
     or one that is being written). What fails later costs its own rows. `OSError` where results cannot be written.
     """
-    given = {m.name: m for m in map(_classifier, models or ()) if m is not None}
-    names = None if models is None else [m if _classifier(m) is None else {"name": _named(m)} for m in models]
+    chosen_models = None if models is None else [Classifier.of(m) if isinstance(m, nn.Module) else m for m in models]
+    given = {m.name: m for m in chosen_models or () if isinstance(m, Classifier)}
+    names = chosen_models and [{"name": m.name} if isinstance(m, Classifier) else m for m in chosen_models]
     chosen = Suite.of(suite, data=data).changed(
         methods=methods,
         metrics=metrics,
@@ -85,14 +86,6 @@ def run(
     return Result(folder.path)
 
 
-def _classifier(model: Any) -> Classifier | None:
-    return Classifier.of(model) if isinstance(model, nn.Module) else None
-
-
-def _named(model: nn.Module) -> str:
-    return model.name if isinstance(model, Classifier) else type(model).__name__
-
-
 def new_folder(name: str) -> Path:
     """A folder below `runs/` that is not there yet."""
     return Path("runs") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
@@ -105,6 +98,7 @@ def _start(folder: RunFolder, suite: Suite, benches: Sequence[Bench], plan: Plan
         "suite": suite.key,
         "models": [m["key"] for m in described["models"]],
         "datasets": [d["ids_hash"] for d in described["datasets"]],
+        "metrics": provenance.metrics_hash(benches[0].judges),
         "code": provenance.code_hash(benches),
     }
     if folder.exists():
@@ -176,10 +170,14 @@ def _judge_all(
 
 
 def _refuse_changed(folder: RunFolder, key: str, ready: Sequence[Ready]) -> None:
-    """`RunFolderError` where the samples of a part are not those that it was made from."""
-    stored = folder.part_table(key, "pictures")
+    """`RunFolderError` where the samples of a part are not those that it was made from.
+
+    A sample that could not be used then has nothing to compare with: its row says so already.
+    """
+    stored, scores = folder.part_table(key, "pictures"), folder.part_table(key, "scores")
+    unused = set(scores.loc[(scores["method"] == "") & (scores["status"] == "error"), "sample"])
     before = dict(zip(stored["sample"], stored["digest"], strict=True))
-    now = {sample.id: sample.digest for sample in ready}
+    now = {sample.id: sample.digest for sample in ready if sample.id not in unused}
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if changed:
         raise RunFolderError(

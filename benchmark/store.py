@@ -55,7 +55,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class RunFolderError(RuntimeError):
+class RunFolderError(ValueError):
     """A run folder that cannot be used as asked; the message says what to do."""
 
 

@@ -92,6 +92,41 @@ def test_results_without_a_run_json_are_nobodys(suite, model, tmp_path):
         run(suite, models=[model], out=tmp_path / "run", metrics=["conservation"])
 
 
+def test_a_changed_baseline_picture_is_refused(suite, model, tmp_path):
+    Image.new("RGB", (32, 32), "grey").save(tmp_path / "baseline.png")
+    suite["suite"]["metrics"] = [
+        {"name": "deletion", "steps": 2, "baseline": {"image": str(tmp_path / "baseline.png")}}
+    ]
+    run(suite, models=[model], out=tmp_path / "run")
+    Image.new("RGB", (32, 32), "white").save(tmp_path / "baseline.png")
+    with pytest.raises(RunFolderError, match="holds a run of other metrics"):
+        run(suite, models=[model], out=tmp_path / "run")
+
+
+class Dazzled(torch.nn.Module):
+    """Gives NaN for pictures that are white all over."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        white = images.amin((1, 2, 3)) > 0.99
+        return self.network(images).masked_fill(white[:, None], torch.nan)
+
+
+def test_a_sample_that_the_model_cannot_take_is_a_row_and_no_obstacle_to_going_on(suite, counting, tmp_path):
+    Image.new("RGB", (32, 32), "white").save(tmp_path / "1.png")
+    model = Classifier(Dazzled(counting.inner), name="dazzled")
+    first = run(suite, models=[model], out=tmp_path / "run")
+    bad = first.scores.query("method == ''")
+    assert bad["sample"].tolist() == ["1.png"]
+    assert "gives NaN or infinite logits" in bad["error"].iloc[0]
+    assert set(first.scores.query("status == 'ok'")["sample"]) == {"0.png", "2.png"}
+    again = run(suite, models=[model], out=tmp_path / "run")
+    assert again.info["cost"]["forwards"] == first.info["cost"]["forwards"]
+
+
 def test_labels_meet_the_models_classes_by_name(small_suite, counting, tmp_path):
     for name in ("bird", "ant"):
         (tmp_path / "pictures" / name).mkdir(parents=True)
