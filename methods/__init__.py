@@ -13,7 +13,16 @@ from camfaith.methods.attribution import (
 )
 from camfaith.methods.base import Calls, Method
 from camfaith.methods.controls import CenterGaussian, Constant, Oracle, Random, Sobel
-from camfaith.methods.gradient import GradCAM, GradCAMPlusPlus, GradientCAM, HiResCAM, LayerCAM, XGradCAM
+from camfaith.methods.decomposition import EigenCAM, EigenGradCAM, SingularMap
+from camfaith.methods.gradient import (
+    ElementWiseCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    GradientCAM,
+    HiResCAM,
+    LayerCAM,
+    XGradCAM,
+)
 from camfaith.methods.linear import CAM
 from camfaith.models.lookup import resolve
 
@@ -24,6 +33,9 @@ _SHIPPED: tuple[type[Method], ...] = (
     XGradCAM,
     HiResCAM,
     LayerCAM,
+    ElementWiseCAM,
+    EigenCAM,
+    EigenGradCAM,
     Saliency,
     InputXGradient,
     IntegratedGradients,
@@ -51,6 +63,9 @@ __all__ = [
     "Calls",
     "CenterGaussian",
     "Constant",
+    "EigenCAM",
+    "EigenGradCAM",
+    "ElementWiseCAM",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientCAM",
@@ -66,6 +81,7 @@ __all__ = [
     "Oracle",
     "Random",
     "Saliency",
+    "SingularMap",
     "Sobel",
     "XGradCAM",
     "find",

@@ -114,3 +114,12 @@ class LayerCAM(GradientCAM):
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:  # noqa: ARG002
         return gradients.clamp(min=0)
+
+
+class ElementWiseCAM(GradientCAM):
+    """w = g where g ⊙ A > 0 and 0 elsewhere: Σ_k ReLU(g^k ⊙ A^k), never negative (pytorch-grad-cam; no paper)."""
+
+    name = "elementwise"
+
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        return torch.where(gradients * activations > 0, gradients, torch.zeros_like(gradients))

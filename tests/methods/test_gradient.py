@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods import GradCAM, GradCAMPlusPlus, GradientCAM, HiResCAM, LayerCAM, XGradCAM
+from camfaith.methods import ElementWiseCAM, GradCAM, GradCAMPlusPlus, GradientCAM, HiResCAM, LayerCAM, XGradCAM
 from camfaith.models import Classifier, Evidence
 
 LAYERS = [
@@ -81,12 +81,17 @@ def slow_layercam(a: Grid, g: Grid) -> Grid:
     return [[a[i][j] * max(g[i][j], 0.0) for j in range(len(a[0]))] for i in range(len(a))]
 
 
+def slow_elementwise(a: Grid, g: Grid) -> Grid:
+    return [[max(a[i][j] * g[i][j], 0.0) for j in range(len(a[0]))] for i in range(len(a))]
+
+
 SLOW = {
     GradCAM: slow_gradcam,
     GradCAMPlusPlus: slow_gradcam_plus_plus,
     XGradCAM: slow_xgradcam,
     HiResCAM: slow_hirescam,
     LayerCAM: slow_layercam,
+    ElementWiseCAM: slow_elementwise,
 }
 
 
@@ -140,6 +145,7 @@ G = [[0.5, -1.0], [0.0, 0.25]]
         (XGradCAM, [[-0.3125, -0.625], [0.0, -0.3125]]),  # w = (0.5 − 2 + 0 + 0.25)/4
         (HiResCAM, [[0.5, -2.0], [0.0, 0.25]]),
         (LayerCAM, [[0.5, 0.0], [0.0, 0.25]]),
+        (ElementWiseCAM, [[0.5, 0.0], [0.0, 0.25]]),
         # α·ReLU(g) = 0.5/(2 + 4·0.5) + 0 + 0 + 0.25/(2 + 4·0.25) = 5/24
         (GradCAMPlusPlus, [[5 / 24, 5 / 12], [0.0, 5 / 24]]),
     ],
@@ -209,6 +215,12 @@ def test_contributions_add_up_to_the_map(reference, images, method):
     cam = method(classifier, "features.10")
     assert cam.contributions(evidence).shape == (2, 64)
     close(cam.contributions(evidence).sum(1), cam.explain(evidence, classifier).sum((1, 2)))
+
+
+def test_elementwise_keeps_a_negative_gradient_on_a_negative_activation(tiny):
+    a, g = [[-1.0, 2.0], [-3.0, 0.0]], [[-0.5, -1.0], [0.25, 4.0]]
+    found = ElementWiseCAM(tiny, "conv1").explain(by_hand(a, g), Classifier.of(tiny))
+    close(found, torch.tensor([[[0.5, 0.0], [0.0, 0.0]]], dtype=torch.float64))
 
 
 def test_evidence_without_gradients_is_refused(tiny, images):
