@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from camfaith.benchmark.planning import Bill, Plan
 
 app = typer.Typer(
     help="Tells whether a class activation map shows what an image classifier really used.",
@@ -19,6 +22,12 @@ Data = Annotated[str | None, typer.Option(help="The folder that ${data} stands f
 Methods = Annotated[str | None, typer.Option(help="Comma-separated methods instead of the suite's.")]
 Metrics = Annotated[str | None, typer.Option(help="Comma-separated metrics instead of the suite's.")]
 Models = Annotated[str | None, typer.Option(help="Comma-separated models instead of the suite's.")]
+Allow = Annotated[
+    str | None, typer.Option(help="Comma-separated: fold, tf32, bf16, compile. Faster; they change numbers.")
+]
+KeepMemory = Annotated[
+    bool, typer.Option(help="Keep freed memory for the next batch (glibc): faster on a CPU, the same numbers.")
+]
 Limit = Annotated[int | None, typer.Option(help="At most so many samples of each data set.", min=1)]
 
 
@@ -34,6 +43,9 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     target: Annotated[str | None, typer.Option(help="predicted, label, second, or a class index or name.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; auto takes a GPU where there is one.")] = None,
+    allow: Allow = None,
+    until: Annotated[str | None, typer.Option(help="all; separated stops a cell when its place is settled.")] = None,
+    keep_memory: KeepMemory = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew, whatever run the folder holds.")] = False,
     report: Annotated[bool, typer.Option(help="Write the report when the run is done.")] = True,
 ) -> None:
@@ -46,6 +58,7 @@ def run(
         from camfaith.benchmark.runner import new_folder
         from camfaith.benchmark.runner import run as run_suite
 
+        _prepare_memory(keep_memory)
         folder = out or new_folder(Path(suite).stem)
         try:
             with Progress(console=console) as bar:
@@ -61,6 +74,8 @@ def run(
                     seed=seed,
                     target=_number(target),
                     device=device,
+                    allow=_listed(allow),
+                    until=until,
                     overwrite=overwrite,
                     progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
                 )
@@ -81,11 +96,14 @@ def plan(
     methods: Methods = None,
     metrics: Metrics = None,
     models: Models = None,
+    allow: Allow = None,
+    keep_memory: KeepMemory = True,
 ) -> None:
-    """Show what a suite would cost, without running it."""
+    """Show what a suite would cost, without running it: calls, time and memory, shared and if nothing were shared."""
     with _errors():
         from camfaith.benchmark.planning import plan as plan_suite
 
+        _prepare_memory(keep_memory)
         planned = plan_suite(
             suite,
             data=data,
@@ -93,27 +111,46 @@ def plan(
             methods=_listed(methods),
             metrics=_listed(metrics),
             models=_listed(models),
+            allow=_listed(allow),
         )
+    _show_plan(suite, planned)
+
+
+def _show_plan(suite: str, planned: Plan) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{suite}: images through the networks")
-    for name in ("model", "data set"):
-        table.add_column(name)
-    for name in ("samples", "forwards", "backwards", "head passes", "MiB a batch"):
-        table.add_column(name, justify="right")
+    table.add_column("")
+    for name in ("forwards", "backwards", "heads", "seconds", "MiB"):
+        table.add_column(name, justify="right", no_wrap=True)
     for cell in planned.cells:
-        counts = (cell.samples, cell.forwards, cell.backwards, cell.heads)
-        table.add_row(cell.model, cell.dataset, *(f"{count:,}" for count in counts), f"{cell.batch_mib:,}")
+        table.add_row(f"{cell.model} on {cell.dataset}, {cell.samples:,} samples")
+        for kind, bill in (("shared", cell.shared), ("each alone", cell.unshared)):
+            counts = (f"{count:,}" for count in (bill.forwards, bill.backwards, bill.heads))
+            table.add_row(f"  {kind}", *counts, f"{bill.seconds or 0:,.1f}", f"{bill.memory_mib:,.0f}")
     console = Console()
     console.print(table)
     of = {name: sum(getattr(c, name) for c in planned.cells) for name in ("capture", "methods", "per_image", "per_map")}
     console.print(
         f"forwards: {planned.forwards:,} = {of['capture']:,} images + {of['methods']:,} by methods + "
-        f"{of['per_image']:,} once an image + {of['per_map']:,} along curves; backwards: {planned.backwards:,}; "
-        f"head passes: {planned.heads:,}"
+        f"{of['per_image']:,} once an image + {of['per_map']:,} once a map, at most: equal maps, curves with a "
+        "tolerance and settled cells will need fewer"
     )
-    console.print(f"without sharing: {planned.unshared:,} forwards; equal orders of pixels will save more")
+    times = [sum(bill.seconds or 0 for bill in bills) for bills in _columns(planned)]
+    console.print(f"in the networks: about {times[0]:,.0f} s on this machine, {times[1]:,.0f} s if nothing were shared")
+
+
+def _columns(planned: Plan) -> tuple[list[Bill], list[Bill]]:
+    return [cell.shared for cell in planned.cells], [cell.unshared for cell in planned.cells]
+
+
+def _prepare_memory(keep: bool) -> None:
+    """This process is the run's own, so it may be told to keep its memory."""
+    if keep:
+        from camfaith.models.memory import keep_memory
+
+        keep_memory()
 
 
 @app.command()

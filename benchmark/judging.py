@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from camfaith.benchmark.planning import arm_cost, forwards_of, probes_of
+from camfaith.benchmark.planning import Settled, arm_cost, forwards_of, probes_of
 from camfaith.benchmark.reading import Ready, planes
 from camfaith.benchmark.records import Cell, Records
 from camfaith.benchmark.workbench import Arm, Bench, Judge
@@ -17,6 +17,7 @@ from camfaith.metrics import Case, Engine, Maps
 from camfaith.metrics.engine import Answers
 from camfaith.metrics.probes import Channels, Probe
 from camfaith.models import Evidence
+from camfaith.models.counting import Tally, counting
 from camfaith.models.errors import NotApplicable
 from camfaith.models.maps import is_constant
 
@@ -30,6 +31,10 @@ class Cost:
     heads: int = 0
     shared: int = 0
     """Planned forwards that equal orders of pixels saved."""
+    spared: int = 0
+    """Planned forwards that curves with a tolerance did not need."""
+    settled: int = 0
+    """Planned forwards that were not made because their cell's place was settled."""
     failed: int = 0
     """Planned forwards that were not made because a method gave no map."""
     model_seconds: float = 0.0
@@ -51,14 +56,19 @@ class _Explained:
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
 
 
-def judge(bench: Bench, engine: Engine, samples: Sequence[Ready], records: Records) -> Cost:
-    """Judge samples of one size; rows, curves, maps and pictures go into `records`."""
+def judge(
+    bench: Bench, engine: Engine, samples: Sequence[Ready], records: Records, settled: Settled = frozenset()
+) -> Cost:
+    """Judge samples of one size; rows, curves, maps and pictures go into `records`.
+
+    A method is not asked about metrics on which its place is `settled`, and not at all where all are.
+    """
     cost = Cost()
     began = time.perf_counter()
-    evidence = _capture(bench, samples)
+    with counting(bench.classifier.network) as tally:
+        evidence = _capture(bench, samples)
     cost.model_seconds += time.perf_counter() - began
-    cost.forwards += len(samples)
-    cost.backwards += len(samples) if bench.gradients and bench.layers else 0
+    _add(cost, tally)
     targets = evidence.targets.tolist()
     cells = [Cell(bench.model, bench.data, s.id, s.cluster, s.label, t) for s, t in zip(samples, targets, strict=True)]
     records.pictures(cells, samples)
@@ -70,24 +80,34 @@ def judge(bench: Bench, engine: Engine, samples: Sequence[Ready], records: Recor
         evidence.masks,
         planes((s.content for s in samples), _size(evidence)),
     )
-    explained = {arm.label: _explain(bench, arm, evidence, cost) for arm in bench.arms}
-    maps = {arm.label: _maps(case, arm, explained[arm.label]) for arm in bench.arms if explained[arm.label].rows}
-    before = (engine.meter.forwards, engine.meter.heads, engine.meter.shared, engine.meter.seconds)
-    wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {
-        arm.label: (maps[arm.label], probes_of(bench, arm, case.pixels)) for arm in bench.arms if arm.label in maps
+    open_judges = {
+        arm.label: [judge for judge in bench.judges if (arm.label, judge.label) not in settled] for arm in bench.arms
     }
+    arms = [arm for arm in bench.arms if open_judges[arm.label]]
+    explained = {arm.label: _explain(bench, arm, evidence, cost) for arm in arms}
+    maps = {arm.label: _maps(case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
+    wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {
+        arm.label: (maps[arm.label], probes_of(bench, arm, case.pixels, settled)) for arm in arms if arm.label in maps
+    }
+    before = replace(engine.meter)
     answers = engine.answer(case, wanted)
-    cost.forwards += engine.meter.forwards - before[0]
-    cost.heads += engine.meter.heads - before[1]
-    cost.shared += engine.meter.shared - before[2]
-    cost.model_seconds += engine.meter.seconds - before[3]
-    cost.failed += _not_made(bench, explained, case, engine.batch_size)
-    for arm in bench.arms:
-        found = explained[arm.label]
-        _record_failures(bench, arm, found, cells, records)
+    cost.forwards += engine.meter.forwards - before.forwards
+    cost.heads += engine.meter.heads - before.heads
+    cost.shared += engine.meter.shared - before.shared
+    cost.spared += engine.meter.spared - before.spared
+    cost.model_seconds += engine.meter.seconds - before.seconds
+    cost.failed += _not_made(bench, arms, explained, case, settled)
+    for arm in arms:
+        found, judges = explained[arm.label], open_judges[arm.label]
+        _record_failures(judges, arm, found, cells, records)
         if found.rows:
-            _record(bench, arm, found, maps[arm.label], answers[arm.label], cells, records)
+            _record(judges, arm, found, maps[arm.label], answers[arm.label], cells, records)
     return cost
+
+
+def _add(cost: Cost, tally: Tally) -> None:
+    cost.forwards += tally.forwards
+    cost.backwards += tally.backwards
 
 
 def _size(evidence: Evidence) -> tuple[int, int]:
@@ -120,25 +140,23 @@ def _explain(bench: Bench, arm: Arm, evidence: Evidence, cost: Cost) -> _Explain
     """The method's maps; where it fails on the batch, it is asked image by image, so that the others keep theirs."""
     found = _Explained()
     began = time.perf_counter()
-    own = arm_cost(arm, *_size(evidence))
-    try:
-        _accept(found, range(len(evidence)), _checked(arm, bench, evidence.copy()))
-        cost.forwards += len(evidence) * own.forwards
-        cost.backwards += len(evidence) * own.backwards
-    except Exception:
-        for row in range(len(evidence)):
-            try:
-                _accept(found, [row], _checked(arm, bench, evidence.select([row])))
-                cost.forwards += own.forwards
-                cost.backwards += own.backwards
-            except NotApplicable as error:
-                found.failures[row] = ("undefined", str(error))
-                cost.failed += own.forwards
-            except Exception as error:
-                found.failures[row] = ("error", f"{type(error).__name__}: {error}")
-                cost.failed += own.forwards
+    with counting(bench.classifier.network) as tally:
+        try:
+            _accept(found, range(len(evidence)), _checked(arm, bench, evidence.copy()))
+        except Exception:
+            for row in range(len(evidence)):
+                try:
+                    _accept(found, [row], _checked(arm, bench, evidence.select([row])))
+                except NotApplicable as error:
+                    found.failures[row] = ("undefined", str(error))
+                except Exception as error:
+                    found.failures[row] = ("error", f"{type(error).__name__}: {error}")
+    if found.failures:
+        planned = len(evidence) * arm_cost(arm, *_size(evidence)).forwards
+        cost.failed += max(0, planned - tally.forwards)
+    _add(cost, tally)
     found.seconds = (time.perf_counter() - began) / len(evidence)
-    if own.forwards:
+    if tally.forwards:
         cost.model_seconds += time.perf_counter() - began
     if found.rows:
         _add_notes(arm, evidence, found)
@@ -190,31 +208,39 @@ def _maps(case: Case, arm: Arm, found: _Explained) -> Maps:
     )
 
 
-def _not_made(bench: Bench, explained: dict[str, _Explained], case: Case, batch_size: int) -> int:
+def _not_made(bench: Bench, arms: Sequence[Arm], explained: dict[str, _Explained], case: Case, settled: Settled) -> int:
     """Planned forwards that were not made: the curves of images without a map, and what no method with one asked."""
     missing = 0
     asked: dict[Probe, set[int]] = {}
-    for arm in bench.arms:
+    for arm in arms:
         rows = explained[arm.label].rows
-        for probe in probes_of(bench, arm, case.pixels):
-            if probe.per_map:
-                missing += (len(case) - len(rows)) * forwards_of(bench, probe, case.pixels, batch_size)
-            else:
+        for probe in probes_of(bench, arm, case.pixels, settled):
+            if probe.reads == "image":
                 asked.setdefault(probe, set()).update(rows)
+            else:
+                missing += (len(case) - len(rows)) * forwards_of(bench, probe, case.pixels)
     for probe, images in asked.items():
         made = len(case) if isinstance(probe, Channels) and images else len(images)
-        missing += (len(case) - made) * forwards_of(bench, probe, case.pixels, batch_size)
+        missing += (len(case) - made) * forwards_of(bench, probe, case.pixels)
     return missing
 
 
-def _record_failures(bench: Bench, arm: Arm, found: _Explained, cells: Sequence[Cell], records: Records) -> None:
+def _record_failures(
+    judges: Sequence[Judge], arm: Arm, found: _Explained, cells: Sequence[Cell], records: Records
+) -> None:
     for row, (status, error) in found.failures.items():
-        for judge_ in bench.judges:
+        for judge_ in judges:
             records.score(cells[row], arm, judge_, judge_.metric.main, float("nan"), status, error, found.seconds, 0)
 
 
 def _record(
-    bench: Bench, arm: Arm, found: _Explained, maps: Maps, answers: Answers, cells: Sequence[Cell], records: Records
+    judges: Sequence[Judge],
+    arm: Arm,
+    found: _Explained,
+    maps: Maps,
+    answers: Answers,
+    cells: Sequence[Cell],
+    records: Records,
 ) -> None:
     kept = [cells[row] for row in found.rows]
     records.maps(kept, arm, maps.raw)
@@ -222,7 +248,7 @@ def _record(
     for column, values in found.diagnostics.items():
         for cell, value in zip(kept, values.tolist(), strict=True):
             records.score(cell, arm, None, column, value, "ok", "", found.seconds, 0)
-    for judge_ in bench.judges:
+    for judge_ in judges:
         asked = judge_.metric.probes(arm.layer, maps.case.pixels)
         forwards = sum(0 if isinstance(p, Channels) else p.count(maps.case.pixels) for p in asked)
         try:

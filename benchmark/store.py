@@ -190,6 +190,25 @@ class Result:
 
         return summarise(self.scores, self.info)
 
+    def separations(self) -> pd.DataFrame:
+        """Which method is ahead of which, and after how many images: `sequential.separations` per model × data set.
+
+        The run's level holds for each model × data set, if its samples came in random order: `until = "separated"`
+        sees to that, other runs keep the order of the data.
+        """
+        from camfaith.benchmark.sequential import SEPARATION_COLUMNS, arrivals, separations
+
+        suite = self.info["suite"]
+        main = {m["label"]: m["main"] for m in self.info["metrics"] if m["main"] in m["better"]}
+        better = {m["label"]: m["better"][m["main"]] for m in self.info["metrics"] if m["label"] in main}
+        tables = [pd.DataFrame(columns=["model", "dataset", *SEPARATION_COLUMNS])]
+        blocks: Any = self.scores.groupby(["model", "dataset"], sort=False)
+        for (model, dataset), found in blocks:
+            table = separations(arrivals(found, main), better, suite["level"], suite["margin"])
+            tables.append(table.assign(model=model, dataset=dataset)[tables[0].columns])
+        kept = [table for table in tables if len(table)]
+        return pd.concat(kept, ignore_index=True) if kept else tables[0]
+
     def __repr__(self) -> str:
         return f"Result({str(self.path)!r}, {len(self.scores)} rows, {self.info.get('status', 'unknown')})"
 

@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from torch import Tensor
 
 from camfaith.metrics.baselines import baseline
 from camfaith.models.lookup import UnknownName
+from camfaith.models.speed import Shortcut
 
 
 class SuiteError(ValueError):
@@ -74,9 +75,18 @@ class Head(BaseModel):
     target: str | int = "predicted"
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
     metrics: tuple[Entry, ...] = Field(min_length=1)
-    batch_size: int = Field(64, ge=1)
+    batch_size: int | None = Field(None, ge=1)
+    """Images in a batch; None has it found by measuring."""
+    allow: tuple[Shortcut, ...] = ()
+    """What may change numbers and is taken where it is faster; the run says by how much it changed them."""
     chunk: int = Field(16, ge=1)
     """Samples that are judged together and stored in one part."""
+    until: Literal["all", "separated"] = "all"
+    """`separated` drops a method from a metric as soon as its place against every other method is settled."""
+    level: float = Field(0.05, gt=0, lt=1)
+    """The probability that any of these decisions is wrong."""
+    margin: float = Field(0.0, ge=0, lt=1)
+    """Methods are equal where one leads on no more than this share of the images; 0: never."""
     device: str = "auto"
 
     @field_validator("methods", "metrics", mode="before")

@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,10 +15,22 @@ from torch import Tensor
 from camfaith import methods, metrics
 from camfaith.benchmark import datasets
 from camfaith.benchmark.datasets import Dataset
-from camfaith.benchmark.suite import DatasetEntry, Entry, MethodEntry, ModelEntry, Suite, SuiteError, digest, labels
+from camfaith.benchmark.machine import setup_of
+from camfaith.benchmark.suite import (
+    DatasetEntry,
+    Entry,
+    Head,
+    MethodEntry,
+    ModelEntry,
+    Suite,
+    SuiteError,
+    digest,
+    labels,
+)
 from camfaith.metrics.base import Metric
 from camfaith.models import Classifier, LayerError, UnknownName, load, survey
 from camfaith.models.layers import Layer, last_spatial_layer
+from camfaith.models.speed import Setup
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,8 @@ class Bench:
     classes: int
     label_classes: Sequence[int] | None
     """The model's class for each of the data set's labels; None where both count alike."""
+    setup: Setup
+    """How images are sent through the model."""
 
     def class_of(self, label: int | None) -> int | None:
         """The model's class for a label of the data set."""
@@ -102,7 +116,7 @@ def open_benches(suite: Suite, given: Mapping[str, Classifier] | None = None) ->
     Raises `SuiteError`, `UnknownName`, `LayerError`, `FileNotFoundError` before anything is run.
     """
     judges = open_judges(suite.suite.metrics)
-    data = {entry.label or entry.name: _open_dataset(entry, suite.suite.seed) for entry in suite.dataset}
+    data = {entry.label or entry.name: _open_dataset(entry, suite.suite) for entry in suite.dataset}
     benches = []
     for entry in suite.model:
         classifier = (given or {}).get(entry.name) or _open_model(entry, suite.suite.device)
@@ -117,14 +131,15 @@ def _open_model(entry: ModelEntry, device: str) -> Classifier:
     return load(entry.name, class_names=entry.class_names, **settings).to(chosen)
 
 
-def _open_dataset(entry: DatasetEntry, seed: int) -> Dataset:
+def _open_dataset(entry: DatasetEntry, head: Head) -> Dataset:
     found = _make(f"data set {entry.name!r}", datasets.find(entry.name), entry.settings)
     if len(found) == 0:
         raise SuiteError(f"data set {entry.name!r} is empty; give one with at least one sample")
     twice = [name for name, count in Counter(found.ids).items() if count > 1]
     if twice:
         raise SuiteError(f"data set {entry.name!r}: the id {twice[0]!r} stands for several samples; make ids unique")
-    return datasets.subset(found, entry.limit, seed)
+    chosen = datasets.subset(found, entry.limit, head.seed)
+    return datasets.shuffled(chosen, head.seed) if head.until == "separated" else chosen
 
 
 def open_judges(entries: Sequence[Entry]) -> list[Judge]:
@@ -162,6 +177,7 @@ def _open_bench(
             image=image,
             classes=classes,
             label_classes=_label_classes(suite.suite.target, classifier, dataset),
+            setup=_setup(suite.suite, classifier, image),
         )
         classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
     except LayerError as error:
@@ -174,6 +190,13 @@ def _open_bench(
             f"model {model!r} fails on an image of {size} px: {error}; give the size it takes as resize and crop"
         ) from error
     return bench
+
+
+def _setup(head: Head, classifier: Classifier, image: Tensor) -> Setup:
+    if head.batch_size is not None and not head.allow:
+        return Setup(head.batch_size)
+    found = setup_of(classifier, image, head.allow)
+    return found if head.batch_size is None else replace(found, batch_size=head.batch_size)
 
 
 def _labelled(entries: Sequence[MethodEntry]) -> list[tuple[str, MethodEntry]]:

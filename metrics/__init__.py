@@ -9,14 +9,25 @@ from camfaith.metrics.baselines import baseline
 from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.curves import Deletion, Insertion
 from camfaith.metrics.engine import Engine, Meter
+from camfaith.metrics.infidelity import Infidelity
 from camfaith.metrics.localisation import EnergyPointingGame
-from camfaith.metrics.subsets import SensitivityN
+from camfaith.metrics.masking import AverageDrop
+from camfaith.metrics.morf import ABPC, AOPC, PixelFlipping
+from camfaith.metrics.road import ROAD
+from camfaith.metrics.subsets import FaithfulnessCorrelation, SensitivityN
 from camfaith.models.lookup import resolve
 
 _SHIPPED: tuple[type[Metric], ...] = (
     Deletion,
     Insertion,
+    AOPC,
+    ABPC,
+    PixelFlipping,
+    ROAD,
+    AverageDrop,
     SensitivityN,
+    FaithfulnessCorrelation,
+    Infidelity,
     Conservation,
     CornerArtifact,
     EnergyPointingGame,
@@ -30,18 +41,25 @@ def find(name: str) -> Any:
 
 
 __all__ = [
+    "ABPC",
+    "AOPC",
+    "ROAD",
     "SHIPPED",
+    "AverageDrop",
     "Case",
     "Conservation",
     "CornerArtifact",
     "Deletion",
     "EnergyPointingGame",
     "Engine",
+    "FaithfulnessCorrelation",
+    "Infidelity",
     "Insertion",
     "Line",
     "Maps",
     "Meter",
     "Metric",
+    "PixelFlipping",
     "SensitivityN",
     "baseline",
     "find",

@@ -13,6 +13,7 @@ from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.engine import Answers, Engine
 from camfaith.metrics.probes import Probe
 from camfaith.models.classifier import Classifier, Targets
+from camfaith.models.speed import Setup
 
 Direction = Literal["higher", "lower"]
 ScoreKind = Literal["probability", "logit"]
@@ -87,7 +88,7 @@ class Metric:
         exact = maps.detach().to(case.images.device, torch.promote_types(maps.dtype, torch.float32))
         given = Maps(exact, case, layer=layer, contributions=contributions)
         wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {"maps": (given, tuple(self.probes(layer, case.pixels)))}
-        return self.judge(case, given, Engine(classifier, batch_size).answer(case, wanted)["maps"])
+        return self.judge(case, given, Engine(classifier, Setup(batch_size)).answer(case, wanted)["maps"])
 
 
 def check_score_kind(score: str) -> None:

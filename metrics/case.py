@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camfaith.metrics.ranks import ranks
+from camfaith.metrics.baselines import Baseline
+from camfaith.metrics.ranks import fingerprints, lottery, ranked
 from camfaith.models import maps as steps
 from camfaith.models.classifier import Classifier, Targets
 
@@ -29,6 +30,7 @@ class Case:
     seeds: Tensor
     masks: Tensor | None = None
     contents: Tensor | None = None
+    _replaced: dict[Baseline, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -82,6 +84,17 @@ class Case:
     def pixels(self) -> int:
         return self.size[0] * self.size[1]
 
+    @cached_property
+    def lottery(self) -> Tensor:
+        """The order in which equal values leave (B×N), the same for all maps."""
+        return lottery(self.seeds, self.pixels).to(self.images.device)
+
+    def replaced(self, baseline: Baseline) -> Tensor:
+        """The images' baselines (B×3×H×W), made once."""
+        if baseline not in self._replaced:
+            self._replaced[baseline] = baseline(self.images, self.seeds)
+        return self._replaced[baseline]
+
     def whole(self, score: str) -> Tensor:
         """The target's score on the images as they are (B, float64)."""
         values = self.logits.to(torch.float64)
@@ -124,7 +137,31 @@ class Maps:
         """The maps as the method means them, after its ReLU where it has one, at the images' size (B×H×W)."""
         return steps.upsample(steps.rectify(self.raw), self.case.size) if self.rectified else self.signed
 
-    @cached_property
+    @property
     def ranks(self) -> Tensor:
         """Each pixel's rank in the saliency map, 0 for the most relevant (B×N)."""
-        return ranks(self.saliency, self.case.seeds)
+        return self._ranked[0]
+
+    @property
+    def ties(self) -> Tensor:
+        """The share of pixels whose value another pixel of the same map has too (B, in [0, 1])."""
+        return self._ranked[1]
+
+    @cached_property
+    def _ranked(self) -> tuple[Tensor, Tensor]:
+        return ranked(self.saliency, self.case.lottery)
+
+    @cached_property
+    def order_prints(self) -> list[Hashable]:
+        """What tells the order of each map's pixels from another's."""
+        return list(fingerprints(self.ranks))
+
+    @cached_property
+    def displayed(self) -> Tensor:
+        """The maps as they are shown: rectified, upsampled to the images' size and stretched to [0, 1] (B×H×W)."""
+        return steps.normalise(steps.upsample(steps.rectify(self.raw), self.case.size))
+
+    @cached_property
+    def display_prints(self) -> list[Hashable]:
+        """What tells each displayed map from another."""
+        return list(fingerprints(self.displayed.flatten(1)))

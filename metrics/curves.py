@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from camfaith.metrics.adaptive import AdaptiveCurve
 from camfaith.metrics.base import Direction, Line, Metric, ScoreKind, check_score_kind
 from camfaith.metrics.baselines import baseline
 from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.engine import Answers
 from camfaith.metrics.probes import Blank, Curve, Probe
-from camfaith.metrics.ranks import removed_at, tie_fraction
+from camfaith.metrics.ranks import removed_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +27,14 @@ class PixelCurve(Metric):
     - `auc`: in [0, 1] for probabilities; not divided by anything
     - `auc_relative`: `auc` divided by the score of the unchanged image
     - `ties`: the share of pixels whose place in the order was drawn by lot, because another has the same value
+    - `points`: how many points the curve was asked at, with a `tolerance`
+
+    With a `tolerance` in place of fixed `steps`, each curve is asked only where it bends, until what is missing of its
+    area is within the tolerance (`AdaptiveCurve` says by what bound).
     """
 
     steps: int = 32
+    tolerance: float | None = None
     baseline: Any = "black"
     score: ScoreKind = "probability"
     main: ClassVar[str] = "auc"
@@ -38,30 +44,60 @@ class PixelCurve(Metric):
         check_score_kind(self.score)
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if self.tolerance is not None and not 0 < self.tolerance < 1:
+            raise ValueError(f"tolerance must lie between 0 and 1, got {self.tolerance}")
         object.__setattr__(self, "baseline", baseline(self.baseline))
 
     @property
-    def _interior(self) -> Curve:
-        return Curve(self.kept, self.steps, self.baseline)
+    def _interior(self) -> Curve | AdaptiveCurve:
+        if self.tolerance is None:
+            return Curve(self.kept, self.steps, self.baseline)
+        return AdaptiveCurve(self.kept, self.tolerance, self.baseline, self.score)
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
         return self._interior, Blank(self.baseline)
 
-    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:  # noqa: ARG002
+    def _points(self, case: Case, answers: Answers) -> tuple[Tensor, Tensor]:
+        """The fractions of pixels changed (n, or B×n where each curve has its own) and the scores there (B×n)."""
         whole = case.whole(self.score).cpu()[:, None]
         blank = answers[Blank(self.baseline)].of(self.score)
-        ends = (whole, blank) if self.kept == "rest" else (blank, whole)
-        y = torch.cat([ends[0], answers[self._interior].of(self.score), ends[1]], 1)
-        x = removed_at(self.steps, case.pixels).to(torch.float64) / case.pixels
+        first, last = (whole, blank) if self.kept == "rest" else (blank, whole)
+        inner = answers[self._interior]
+        if inner.at is None:
+            x = removed_at(self.steps, case.pixels).to(torch.float64) / case.pixels
+            return x, torch.cat([first, inner.of(self.score), last], 1)
+        at, order = inner.at.sort(1)
+        x = torch.cat([torch.zeros_like(first), at, torch.ones_like(first)], 1)
+        return x, torch.cat([first, inner.of(self.score).gather(1, order), last], 1)
+
+    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:  # noqa: ARG002
+        x, y = self._points(case, answers)
         changed = "removed" if self.kept == "rest" else "inserted"
+        if x.ndim == 2:
+            common = torch.linspace(0, 1, _SHOWN + 1, dtype=torch.float64)
+            x, y = common, _between(x, y, common)
         return Line(x, y, f"fraction of pixels {changed}", self.score)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        line = self.line_of(case, maps, answers)
-        auc = torch.trapezoid(line.y, line.x, dim=1)
+        x, y = self._points(case, answers)
+        auc = torch.trapezoid(y, x, dim=1)
         whole = case.whole(self.score).cpu()
         relative = torch.where(whole.abs() > 1e-9, auc / whole, torch.nan)
-        return {"auc": auc, "auc_relative": relative, "ties": tie_fraction(maps.saliency).cpu()}
+        columns = {"auc": auc, "auc_relative": relative, "ties": maps.ties.cpu()}
+        if x.ndim == 2:
+            columns["points"] = 1 + (x[:, 1:] > x[:, :-1]).sum(1).to(torch.float64)
+        return columns
+
+
+_SHOWN = 64  # steps of a drawn curve whose own points differ from image to image
+
+
+def _between(x: Tensor, y: Tensor, wanted: Tensor) -> Tensor:
+    """B piecewise linear curves (B×n) at common places (m): B×m."""
+    at = wanted.expand(len(x), -1).contiguous()
+    right = torch.searchsorted(x.contiguous(), at).clamp(1, x.shape[1] - 1)
+    (x0, x1), (y0, y1) = ((v.gather(1, right - 1), v.gather(1, right)) for v in (x, y))
+    return y0 + (y1 - y0) * ((at - x0) / (x1 - x0).clamp(min=1e-12)).clamp(0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

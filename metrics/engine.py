@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from camfaith.metrics.ablation import ablate_channels, head
-from camfaith.metrics.baselines import Baseline
 from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.probes import Channels, ImageProbe, Keep, Probe
+from camfaith.metrics.probes import Blank, Channels, ImageProbe, Probe, Subject
 from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
+from camfaith.models.speed import Setup, arranged, out_of_memory
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The target's logit and log-probability on every altered image of a probe (B×n, float64)."""
+    """The target's logit and log-probability on every altered image of a probe (B×n, float64).
+
+    `at` (B×n) says where on the x axis they lie, for a probe that chose its points itself; an image with fewer points
+    than others repeats its last.
+    """
 
     logit: Tensor
     log_probability: Tensor
+    at: Tensor | None = None
 
     def of(self, score: str) -> Tensor:
         """The wanted score: `"probability"` or `"logit"`."""
@@ -33,11 +39,14 @@ class Answer:
 
     def select(self, rows: Sequence[int] | None) -> Answer:
         """The same for some of the images; None for all."""
-        return self if rows is None else Answer(self.logit[list(rows)], self.log_probability[list(rows)])
+        if rows is None:
+            return self
+        at = list(rows)
+        return Answer(self.logit[at], self.log_probability[at], None if self.at is None else self.at[at])
 
 
-HEAD_BATCHES = 4
-"""A head alone takes batches so many times as large as the whole network."""
+HEAD_BATCH = 256
+"""Activations that a head alone is given at once."""
 
 Answers = Mapping[Probe, Answer]
 T = TypeVar("T")
@@ -51,33 +60,56 @@ class Meter:
     heads: int = 0
     seconds: float = 0.0
     shared: int = 0
-    """Forwards that equal orders of pixels saved."""
+    """Forwards that equal orders of pixels, or equal maps, saved."""
+    spared: int = 0
+    """Forwards that a probe could have asked for and did not need."""
     halvings: int = 0
     """How often the batch was halved because memory ran out."""
 
 
-@dataclass(frozen=True)
 class _Job:
-    image: Tensor
-    baseline: Tensor
-    target: int
-    keep: Keep
-    out: Tensor  # n×2: logit, log-probability
+    """One probe of one image, and of one map where it reads a map: asked in rounds until it has what it wants."""
+
+    def __init__(self, probe: ImageProbe, subject: Subject) -> None:
+        self.probe = probe
+        self.target = int(subject.case.targets[subject.index])
+        self.scores = torch.empty(0, 2, dtype=torch.float64)
+        self.at: Tensor | None = None
+        self._rounds = probe.rounds(subject)
+        self.count, self.fill = next(self._rounds)
+
+    def goes_on(self, scores: Tensor) -> bool:
+        """Take the scores of the last round; whether there is another."""
+        self.scores = torch.cat([self.scores, scores])
+        try:
+            self.count, self.fill = self._rounds.send(scores)
+        except StopIteration as end:
+            self.at = end.value
+            return False
+        return True
 
 
 @dataclass
 class Engine:
-    """Scores altered images in batches of `batch_size` that are filled across images, methods and steps.
+    """Scores altered images in full batches across images, methods and steps, as `setup` says.
 
-    An image with pixels removed is x where the mask keeps it and b elsewhere. Batches lie in one preallocated
-    channels-last buffer; when memory runs out the batch is halved.
+    Batches lie in one preallocated buffer on the images' device, and nothing comes back from there until all are
+    through. When memory runs out the batch is halved, and the work goes on where it was.
     """
 
     classifier: Classifier
-    batch_size: int = 64
+    setup: Setup = field(default_factory=Setup)
     meter: Meter = field(default_factory=Meter)
     tick: Callable[[], None] | None = None
     """Called after every batch."""
+    batch_size: int = field(init=False)
+    head_batch: int = field(default=HEAD_BATCH, init=False)
+    _forward: Callable[[Tensor], Tensor] = field(init=False, repr=False)
+    _buffer: Tensor = field(default_factory=lambda: torch.empty(0), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.batch_size = self.setup.batch_size
+        self._forward = arranged(self.classifier, self.setup)
 
     def answer(
         self, case: Case, wanted: Mapping[Hashable, tuple[Maps, Sequence[Probe]]]
@@ -86,147 +118,153 @@ class Engine:
 
         Maps of some of the images say which by their `rows`, and get answers for those.
         """
-        jobs: list[_Job] = []
-        tables: dict[Hashable, Tensor] = {}
-        places: dict[tuple[Hashable, Probe], list[Hashable]] = {}
-        answers: dict[Probe, Answer] = {}
-        filled: dict[Baseline, Tensor] = {}
+        jobs: dict[Hashable, _Job] = {}
+        keys: dict[tuple[Hashable, Probe], list[Hashable]] = {}
+
+        def known(index: int, blank: Blank) -> Tensor:
+            return jobs[blank, index, ""].scores
+
         for method, (maps, probes) in wanted.items():
             for probe in dict.fromkeys(probes):
                 if isinstance(probe, Channels):
-                    answers.setdefault(probe, _unanswered)
                     continue
-                count = probe.count(case.pixels)
-                keys: list[Hashable] = []
+                keys[method, probe] = []
                 for place, index in enumerate(maps.rows if maps.rows is not None else range(len(case))):
-                    order = maps.ranks[place] if probe.per_map else None
-                    key: Hashable = (probe, index, "" if order is None else _digest(order))
-                    keys.append(key)
-                    if key in tables:
-                        self.meter.shared += count if probe.per_map else 0
-                        continue
-                    tables[key] = torch.empty(count, 2, dtype=torch.float64)
-                    jobs.append(self._job(case, index, probe, order, filled, tables[key]))
-                places[method, probe] = keys
-        self._sparing(partial(self._stream, jobs, case))
-        for probe in list(answers):
-            if isinstance(probe, Channels):
-                answers[probe] = self._channels(case, probe)
+                    key = (probe, index, _print(maps, place, probe))
+                    keys[method, probe].append(key)
+                    if key not in jobs:
+                        given = None if probe.reads == "image" else maps
+                        jobs[key] = _Job(probe, Subject(case, index, given, place, partial(known, index)))
+                    elif probe.reads != "image":
+                        self.meter.shared += probe.count(case.pixels)
+        with torch.inference_mode(), evaluating(self.classifier.network):
+            self._finish(list(jobs.values()), case)
+        self.meter.spared += sum(job.probe.count(case.pixels) - len(job.scores) for job in jobs.values())
+        layers = dict.fromkeys(p for _, probes in wanted.values() for p in probes if isinstance(p, Channels))
+        channels = {probe: self._channels(case, probe) for probe in layers}
         return {
             method: {
-                probe: answers[probe].select(maps.rows)
+                probe: channels[probe].select(maps.rows)
                 if isinstance(probe, Channels)
-                else _collect([tables[key] for key in places[method, probe]])
+                else _collect([jobs[key] for key in keys[method, probe]])
                 for probe in dict.fromkeys(probes)
             }
             for method, (maps, probes) in wanted.items()
         }
 
-    def _job(
-        self,
-        case: Case,
-        index: int,
-        probe: ImageProbe,
-        order: Tensor | None,
-        filled: dict[Baseline, Tensor],
-        out: Tensor,
-    ) -> _Job:
-        if probe.baseline not in filled:
-            filled[probe.baseline] = probe.baseline(case.images, case.seeds)
-        keep = probe.keep(case, index, order)
-        return _Job(case.images[index], filled[probe.baseline][index], int(case.targets[index]), keep, out)
+    def _finish(self, jobs: Sequence[_Job], case: Case) -> None:
+        """Round by round, until no job asks for more."""
+        while jobs:
+            scores = torch.split(self._stream(jobs, case), [job.count for job in jobs])
+            jobs = [job for job, found in zip(jobs, scores, strict=True) if job.goes_on(found)]
 
-    def _sparing(self, work: Callable[[], T]) -> T:
-        """What `work` gives; done again with half the batch whenever memory runs out."""
-        while True:
+    def _stream(self, jobs: Sequence[_Job], case: Case) -> Tensor:
+        """The scores of all the images that the jobs ask for now (n×2, on the CPU)."""
+        ends = list(accumulate(job.count for job in jobs))
+        device = case.images.device
+        counts = torch.tensor([job.count for job in jobs])
+        targets = torch.tensor([job.target for job in jobs]).repeat_interleave(counts).to(device)
+        table = torch.empty(ends[-1], 2, dtype=torch.float64, device=device)
+        start = 0
+        while start < ends[-1]:
+            stop = min(start + self.batch_size, ends[-1])
             try:
-                with torch.inference_mode(), evaluating(self.classifier.network):
-                    return work()
+                images = self._filled(jobs, ends, start, stop, case)
+                self._score(images, targets[start:stop], table[start:stop])
             except RuntimeError as error:
-                if not _out_of_memory(error) or self.batch_size == 1:
-                    raise
-            self.batch_size //= 2
-            self.meter.halvings += 1
-
-    def _stream(self, jobs: Sequence[_Job], case: Case) -> None:
-        height, width = case.size
-        size = min(self.batch_size, sum(len(job.out) for job in jobs))
-        if size == 0:
-            return
-        buffer = torch.empty(
-            (size, *case.images.shape[1:]),
-            dtype=case.images.dtype,
-            device=case.images.device,
-            memory_format=torch.channels_last,
-        )
-        row, pieces = 0, []
-        for job, start, stop in _pieces(jobs, size):
-            mask = job.keep(start, stop).view(stop - start, 1, height, width)
-            torch.where(mask, job.image, job.baseline, out=buffer[row : row + stop - start])
-            pieces.append((job, start, stop))
-            row += stop - start
-            if row == size:
-                self._forward(buffer, pieces)
-                row, pieces = 0, []
-        if row:
-            self._forward(buffer[:row], pieces)
-
-    def _forward(self, images: Tensor, pieces: Sequence[tuple[_Job, int, int]]) -> None:
+                self.batch_size = self._halved(self.batch_size, error)
+                continue
+            self.meter.forwards += stop - start
+            start = stop
+            if self.tick:
+                self.tick()
         began = time.perf_counter()
-        logits = self.classifier(images).to(torch.float64)
-        targets = torch.cat([torch.full((stop - start,), job.target) for job, start, stop in pieces]).to(logits.device)
-        both = torch.stack([logits, logits.log_softmax(1)], 2)
-        scores = both[torch.arange(len(targets), device=logits.device), targets].cpu()
+        scores = table.cpu()
         self.meter.seconds += time.perf_counter() - began
-        self.meter.forwards += len(images)
-        row = 0
-        for job, start, stop in pieces:
-            job.out[start:stop] = scores[row : row + stop - start]
-            row += stop - start
-        if self.tick:
-            self.tick()
+        return scores
+
+    def _filled(self, jobs: Sequence[_Job], ends: Sequence[int], start: int, stop: int, case: Case) -> Tensor:
+        """Images start to stop of all that are asked for, in the buffer."""
+        images = self._space(stop - start, case)
+        at, row = bisect_right(ends, start), start
+        while row < stop:
+            first = ends[at] - jobs[at].count
+            until = min(stop, ends[at])
+            jobs[at].fill(row - first, until - first, images[row - start : until - start])
+            at, row = at + 1, until
+        return images
+
+    def _space(self, rows: int, case: Case) -> Tensor:
+        shape = (max(rows, min(self.batch_size, len(self._buffer))), *case.images.shape[1:])
+        like, have = case.images, self._buffer
+        if have.shape[1:] != shape[1:] or len(have) < rows or (have.dtype, have.device) != (like.dtype, like.device):
+            self._buffer = torch.empty(0)  # gone before the new one comes
+            self._buffer = torch.empty(
+                shape, dtype=like.dtype, device=like.device, memory_format=self.setup.memory_format
+            )
+        return self._buffer[:rows]
+
+    def _score(self, images: Tensor, targets: Tensor, out: Tensor) -> None:
+        began = time.perf_counter()
+        logits = self._forward(images).to(torch.float64)
+        self.meter.seconds += time.perf_counter() - began
+        out[:, 0] = logits.gather(1, targets[:, None])[:, 0]
+        out[:, 1] = logits.log_softmax(1).gather(1, targets[:, None])[:, 0]
+
+    def _halved(self, batch: int, error: RuntimeError) -> int:
+        """Half the batch, where the error says that memory ran out; the error itself elsewhere."""
+        if not out_of_memory(error) or batch == 1:
+            raise error
+        self._buffer = torch.empty(0)
+        self.meter.halvings += 1
+        return batch // 2
 
     def _channels(self, case: Case, probe: Channels) -> Answer:
         began = time.perf_counter()
         answers = []
         for index in range(len(case)):
-            image = case.images[index : index + 1]
-            logits, forwards, heads = self._sparing(partial(self._ablated, probe.layer, image))
+            logits, forwards, heads = self._ablated(probe.layer, case.images[index : index + 1])
             self.meter.forwards += forwards
             self.meter.heads += heads
             logits = logits.to(torch.float64)
             answers.append(torch.stack([logits, logits.log_softmax(1)], 2)[:, case.targets[index]].cpu())
+            if self.tick:
+                self.tick()
         self.meter.seconds += time.perf_counter() - began
-        return _collect(answers)
+        return _stacked(answers)
 
     def _ablated(self, layer: str, image: Tensor) -> tuple[Tensor, int, int]:
-        alone = head(self.classifier, layer, image).alone
-        return ablate_channels(self.classifier, layer, image, (HEAD_BATCHES if alone else 1) * self.batch_size)
+        while True:
+            try:
+                with torch.inference_mode(), evaluating(self.classifier.network):
+                    alone = head(self.classifier, layer, image).alone
+                    batch = self.head_batch if alone else self.batch_size
+                    return ablate_channels(self.classifier, layer, image, batch)
+            except RuntimeError as error:
+                self.head_batch = self._halved(self.head_batch, error)
+                self.batch_size = min(self.batch_size, self.head_batch)
 
 
-_unanswered = Answer(torch.empty(0), torch.empty(0))
+def _print(maps: Maps, place: int, probe: ImageProbe) -> Hashable:
+    """What tells the part of a map that a probe reads from another's."""
+    if probe.reads == "order":
+        return maps.order_prints[place]
+    return maps.display_prints[place] if probe.reads == "display" else ""
 
 
-def _pieces(jobs: Sequence[_Job], size: int) -> Iterator[tuple[_Job, int, int]]:
-    """The jobs' rows cut so that every `size` consecutive rows are one batch."""
-    free = size
-    for job in jobs:
-        start = 0
-        while start < len(job.out):
-            stop = min(len(job.out), start + free)
-            yield job, start, stop
-            free = (free - (stop - start)) or size
-            start = stop
+def _collect(jobs: Sequence[_Job]) -> Answer:
+    longest = max((len(job.scores) for job in jobs), default=0)
+    answer = _stacked([_padded(job.scores, longest) for job in jobs])
+    placed = [job.at for job in jobs if job.at is not None]
+    if not placed:
+        return answer
+    return Answer(answer.logit, answer.log_probability, torch.stack([_padded(at, longest) for at in placed]))
 
 
-def _collect(tables: Sequence[Tensor]) -> Answer:
+def _padded(rows: Tensor, length: int) -> Tensor:
+    return torch.cat([rows, rows[-1:].expand(length - len(rows), *rows.shape[1:])])
+
+
+def _stacked(tables: Iterable[Tensor]) -> Answer:
     stacked = torch.stack(list(tables))
     return Answer(stacked[..., 0], stacked[..., 1])
-
-
-def _digest(order: Tensor) -> bytes:
-    return hashlib.blake2b(order.cpu().numpy().tobytes(), digest_size=16).digest()
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)

@@ -1,12 +1,13 @@
 """What a metric wants to know of the model, as values: equal probes are asked once.
 
-A probe says which altered images it wants scored. One with `per_map` is asked for every distinct order of the pixels,
-any other once per image, whatever the number of methods.
+A probe says which altered images it wants scored. What it `reads` of a map decides how often: one that reads the image
+alone is asked once per image, whatever the number of methods; one that reads the order of a map's pixels once for every
+distinct order; one that reads the displayed map once for every distinct one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Literal
@@ -15,30 +16,100 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.baselines import Baseline
-from camfaith.metrics.case import Case
+from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.ranks import removed_at
 
-Keep = Callable[[int, int], Tensor]
-"""Rows start to stop of a probe's masks: n×N, True where the image stays."""
+Reads = Literal["image", "order", "display"]
+Fill = Callable[[int, int, Tensor], None]
+"""Writes the altered images start to stop of a probe into the rows of a buffer (n×3×H×W)."""
+Rounds = Generator[tuple[int, Fill], Tensor, Tensor | None]
+"""Yields how many images it wants and their `Fill`, is sent their scores (n×2: logit and log-probability), and returns
+where on the x axis each of all its images lies, if that is not known beforehand."""
 
 
 @dataclass(frozen=True)
-class Blank:
+class Subject:
+    """One image of a case, with the map of it that a probe may read, and what is known of it already."""
+
+    case: Case
+    index: int
+    maps: Maps | None
+    place: int
+    known: Callable[[Blank], Tensor]
+    """The scores (1×2) of the image's baseline, from the second round on, where its probe is asked too."""
+
+    @property
+    def image(self) -> Tensor:
+        return self.case.images[self.index]
+
+    @property
+    def order(self) -> Tensor:
+        """Each pixel's rank, 0 for the most relevant (N)."""
+        return self._maps.ranks[self.place]
+
+    @property
+    def displayed(self) -> Tensor:
+        """The map as it is shown, in [0, 1] at the image's size (H×W)."""
+        return self._maps.displayed[self.place]
+
+    def blank(self, baseline: Baseline) -> Tensor:
+        """The baseline image (3×H×W)."""
+        return self.case.replaced(baseline)[self.index]
+
+    @property
+    def _maps(self) -> Maps:
+        if self.maps is None:
+            raise TypeError("a probe that reads the image alone has no map")
+        return self.maps
+
+    def masked(self, baseline: Baseline, keep: Callable[[int, int], Tensor]) -> Fill:
+        """The image where `keep(start, stop)` (n×N, bool) is True, the baseline elsewhere."""
+        image, blank, size = self.image, self.blank(baseline), self.case.size
+
+        def fill(start: int, stop: int, out: Tensor) -> None:
+            torch.where(keep(start, stop).view(-1, 1, *size), image, blank, out=out)
+
+        return fill
+
+
+class ImageProbe:
+    """Altered images of one image; subclasses are frozen values with a `count` and a `fill`, or with `rounds`."""
+
+    reads: ClassVar[Reads] = "image"
+
+    def count(self, pixels: int) -> int:
+        """How many images it asks for; at most, where that depends on the answers."""
+        raise NotImplementedError
+
+    def fill(self, subject: Subject) -> Fill:
+        raise NotImplementedError
+
+    def rounds(self, subject: Subject) -> Rounds:
+        """All its images at once; a probe that asks on according to the answers overrides this."""
+        yield self.count(subject.case.pixels), self.fill(subject)
+        return None
+
+
+@dataclass(frozen=True)
+class Blank(ImageProbe):
     """The baseline image itself."""
 
     baseline: Baseline
-    per_map: ClassVar[bool] = False
 
     def count(self, pixels: int) -> int:  # noqa: ARG002
         return 1
 
-    def keep(self, case: Case, index: int, order: Tensor | None) -> Keep:  # noqa: ARG002
-        nothing = torch.zeros(1, case.pixels, dtype=torch.bool, device=case.images.device)
-        return lambda start, stop: nothing[start:stop]
+    def fill(self, subject: Subject) -> Fill:
+        blank = subject.blank(self.baseline)
+
+        def fill(_start: int, _stop: int, out: Tensor) -> None:
+            out.copy_(blank)
+
+        return fill
 
 
 @dataclass(frozen=True)
-class Curve:
+class Curve(ImageProbe):
     """The points between the ends of a curve along the order of a map's pixels.
 
     At point i of `steps`, the i·N/steps most relevant pixels (rounded up) are gone (`kept="rest"`: deletion, most
@@ -49,68 +120,53 @@ class Curve:
     kept: Literal["rest", "top"]
     steps: int
     baseline: Baseline
-    per_map: ClassVar[bool] = True
+    reads: ClassVar[Reads] = "order"
 
     def count(self, pixels: int) -> int:
         return len(removed_at(self.steps, pixels)) - 2
 
-    def keep(self, case: Case, index: int, order: Tensor | None) -> Keep:  # noqa: ARG002
-        if order is None:
-            raise TypeError("a curve needs the order of a map's pixels")
-        removed = removed_at(self.steps, case.pixels, order.device)[1:-1, None].to(order.dtype)
-        if self.kept == "rest":
-            return lambda start, stop: order >= removed[start:stop]
-        return lambda start, stop: order < removed[start:stop]
+    def fill(self, subject: Subject) -> Fill:
+        order = subject.order
+        removed = removed_at(self.steps, subject.case.pixels, order.device)[1:-1]
+        return along(subject, self.kept, removed, self.baseline)
+
+
+def along(subject: Subject, kept: Literal["rest", "top"], removed: Tensor, baseline: Baseline) -> Fill:
+    """The images with `removed` (n) of the most relevant pixels gone, or with those alone."""
+    order, counts = subject.order, removed.to(subject.order.dtype)[:, None]
+    if kept == "rest":
+        return subject.masked(baseline, lambda start, stop: order >= counts[start:stop])
+    return subject.masked(baseline, lambda start, stop: order < counts[start:stop])
 
 
 @dataclass(frozen=True)
-class Subsets:
+class Subsets(ImageProbe):
     """`count_each` random subsets of exactly n pixels, removed, for each n of `sizes`; the same for all images."""
 
     sizes: tuple[int, ...]
     count_each: int
     baseline: Baseline
     seed: int = 0
-    per_map: ClassVar[bool] = False
 
     def count(self, pixels: int) -> int:  # noqa: ARG002
         return len(self.sizes) * self.count_each
 
-    def members(self, pixels: int) -> Tensor:
+    def members(self, pixels: int, device: torch.device | str = "cpu") -> Tensor:
         """Which pixels each subset holds: (sizes·count_each)×N, bool."""
-        return _members(self.sizes, self.count_each, self.seed, pixels)
+        return _members(self.sizes, self.count_each, self.seed, pixels, torch.device(device))
 
-    def keep(self, case: Case, index: int, order: Tensor | None) -> Keep:  # noqa: ARG002
-        members = self.members(case.pixels)
-        return lambda start, stop: ~members[start:stop].to(case.images.device)
+    def fill(self, subject: Subject) -> Fill:
+        members = self.members(subject.case.pixels, subject.image.device)
+        return subject.masked(self.baseline, lambda start, stop: ~members[start:stop])
 
 
 @lru_cache(maxsize=4)
-def _members(sizes: tuple[int, ...], count: int, seed: int, pixels: int) -> Tensor:
+def _members(sizes: tuple[int, ...], count: int, seed: int, pixels: int, device: torch.device) -> Tensor:
     source = torch.Generator().manual_seed(seed)
     members = torch.zeros(len(sizes) * count, pixels, dtype=torch.bool)
     for row in range(len(members)):
         members[row, torch.randperm(pixels, generator=source)[: sizes[row // count]]] = True
-    return members
-
-
-@dataclass(frozen=True)
-class Regions:
-    """The image with one region removed at a time; `planes(case, index)` gives them, R×H×W, bool.
-
-    Equal where `planes` and `baseline` are: give a frozen value as `planes`.
-    """
-
-    planes: Planes
-    baseline: Baseline
-    per_map: ClassVar[bool] = False
-
-    def count(self, pixels: int) -> int:  # noqa: ARG002
-        return self.planes.count
-
-    def keep(self, case: Case, index: int, order: Tensor | None) -> Keep:  # noqa: ARG002
-        stays = ~self.planes(case, index).flatten(1)
-        return lambda start, stop: stays[start:stop]
+    return members.to(device)
 
 
 class Planes:
@@ -123,12 +179,29 @@ class Planes:
 
 
 @dataclass(frozen=True)
+class Regions(ImageProbe):
+    """The image with one region removed at a time; `planes(case, index)` gives them, R×H×W, bool.
+
+    Equal where `planes` and `baseline` are: give a frozen value as `planes`.
+    """
+
+    planes: Planes
+    baseline: Baseline
+
+    def count(self, pixels: int) -> int:  # noqa: ARG002
+        return self.planes.count
+
+    def fill(self, subject: Subject) -> Fill:
+        stays = ~self.planes(subject.case, subject.index).flatten(1)
+        return subject.masked(self.baseline, lambda start, stop: stays[start:stop])
+
+
+@dataclass(frozen=True)
 class Channels:
     """The logits with each of a layer's channels set to zero, and, last, with all of them (K + 1 answers)."""
 
     layer: str
-    per_map: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "image"
 
 
-ImageProbe = Blank | Curve | Subsets | Regions
 Probe = ImageProbe | Channels

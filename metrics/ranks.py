@@ -2,33 +2,56 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 
-def ranks(maps: Tensor, seeds: Tensor) -> Tensor:
-    """Rank of every pixel of B maps (B×H×W), 0 for the most relevant: B×N, int32.
+def lottery(seeds: Tensor, pixels: int) -> Tensor:
+    """A random permutation of the pixels for each seed (B×N): the order in which equal values leave."""
+    return torch.stack([torch.randperm(pixels, generator=torch.Generator().manual_seed(s)) for s in seeds.tolist()])
 
-    Sorting is stable over a random permutation drawn from each image's seed, so equal values come in an order that
-    depends on nothing but the seed, and methods that tie on the same pixels tie alike.
+
+def ranked(maps: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+    """Rank of every pixel of B maps (B×H×W), 0 for the most relevant: B×N, int32; and the tied share of pixels (B).
+
+    Sorting is stable over the random permutations `drawn` (B×N), so equal values come in an order that depends on
+    nothing but these, and methods that tie on the same pixels tie alike.
     """
-    flat = maps.detach().flatten(1)
-    result = torch.empty(flat.shape, dtype=torch.int32, device=flat.device)
-    places = torch.arange(flat.shape[1], dtype=torch.int32, device=flat.device)
-    for row, seed in enumerate(seeds.tolist()):
-        shuffled = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(seed)).to(flat.device)
-        order = flat[row, shuffled].argsort(descending=True, stable=True)
-        result[row, shuffled[order]] = places
-    return result
+    shuffled = maps.detach().flatten(1).gather(1, drawn)
+    values, order = shuffled.sort(dim=1, descending=True, stable=True)
+    places = torch.arange(values.shape[1], dtype=torch.int32, device=values.device).expand_as(order)
+    result = torch.empty_like(places, memory_format=torch.contiguous_format)
+    return result.scatter_(1, drawn.gather(1, order), places), _tied(values)
 
 
-def tie_fraction(maps: Tensor) -> Tensor:
-    """The share of pixels whose value another pixel of the same map has too (B, in [0, 1])."""
-    flat = maps.flatten(1).sort(1).values
-    equal = flat[:, 1:] == flat[:, :-1]
-    none = equal.new_zeros(len(flat), 1)
-    tied = torch.cat([equal, none], 1) | torch.cat([none, equal], 1)
-    return tied.to(torch.float64).mean(1)
+def _tied(values: Tensor) -> Tensor:
+    """The share of values, in order, that equal a neighbour (B, in [0, 1])."""
+    equal = values[:, 1:] == values[:, :-1]
+    none = equal.new_zeros(len(values), 1)
+    return (torch.cat([equal, none], 1) | torch.cat([none, equal], 1)).to(torch.float64).mean(1)
+
+
+def fingerprints(rows: Tensor) -> list[tuple[int, int]]:
+    """What tells B rows of numbers (B×N) apart: two sums modulo 2⁶⁴ with fixed random weights.
+
+    Equal rows have equal ones, and rows that differ collide with a probability below 2⁻⁶⁴. Computed where the rows
+    are, so that no order leaves the device.
+    """
+    bits = rows.contiguous()
+    if bits.is_floating_point():
+        bits = bits.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[bits.element_size()])
+    first, second = _weights(bits.shape[1], bits.device)
+    whole = bits.to(torch.int64)
+    sums = torch.stack([(whole * first).sum(1), (whole * second).sum(1)], 1)
+    return [(one, two) for one, two in sums.tolist()]
+
+
+@lru_cache(maxsize=4)
+def _weights(count: int, device: torch.device) -> Tensor:
+    source = torch.Generator().manual_seed(0)
+    return torch.randint(-(2**63), 2**63 - 1, (2, count), generator=source).to(device)
 
 
 def removed_at(steps: int, pixels: int, device: torch.device | str = "cpu") -> Tensor:

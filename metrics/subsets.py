@@ -1,4 +1,4 @@
-"""Sensitivity-n: does the sum of a map over random pixels go with what removing them costs?"""
+"""Sensitivity-n and its siblings: does the sum of a map over random pixels go with what removing them costs?"""
 
 from __future__ import annotations
 
@@ -17,21 +17,19 @@ from camfaith.metrics.probes import Probe, Subsets
 
 
 @dataclass(frozen=True, kw_only=True)
-class SensitivityN(Metric):
+class SubsetCorrelation(Metric):
     """Pearson correlation, within an image, of Σ_{i∈S} M_i with f(x) − f(x with S := b), over random subsets S of
-    exactly n pixels; then the mean over n. Range [−1, 1], higher is better (Ancona et al. 2018).
+    exactly n pixels. M is the raw signed map, upsampled.
 
-    M is the raw signed map, upsampled. `sizes` are numbers of pixels or, below 1, shares of them. The subsets are the
-    same for all images and methods (drawn from `seed`), so they are scored once per image. A size where the map's sums
-    or the drops do not vary beyond rounding has no correlation and is left out of the mean.
+    The subsets are the same for all images and methods (drawn from `seed`), so they are scored once per image, and once
+    for all metrics that want equal ones. Where the map's sums or the drops do not vary beyond rounding there is no
+    correlation.
     """
 
-    sizes: tuple[float, ...] = (0.01, 0.03, 0.1, 0.25, 0.5, 0.8)
-    subsets: int = 64
+    subsets: int
     baseline: Any = "black"
     score: ScoreKind = "logit"
     seed: int = 0
-    name: ClassVar[str] = "sensitivity-n"
     main: ClassVar[str] = "correlation"
     better: ClassVar[Mapping[str, Direction]] = {"correlation": "higher"}
     undefined: ClassVar[str] = "the map's sums over the subsets, or what removing them costs, do not vary"
@@ -39,14 +37,17 @@ class SensitivityN(Metric):
     def __post_init__(self) -> None:
         check_score_kind(self.score)
         object.__setattr__(self, "baseline", baseline(self.baseline))
-        object.__setattr__(self, "sizes", tuple(self.sizes))
-        if not self.sizes or not all(0 < n < 1 or (n >= 1 and float(n).is_integer()) for n in self.sizes):
-            raise ValueError(f"sizes must be whole numbers of pixels, or shares between 0 and 1, got {self.sizes}")
+        if not self._sizes or not all(0 < n < 1 or (n >= 1 and float(n).is_integer()) for n in self._sizes):
+            raise ValueError(f"sizes must be whole numbers of pixels, or shares between 0 and 1, got {self._sizes}")
         if self.subsets < 3:
             raise ValueError(f"a correlation needs at least 3 subsets, got {self.subsets}")
 
+    @property
+    def _sizes(self) -> tuple[float, ...]:
+        raise NotImplementedError
+
     def _subsets(self, pixels: int) -> Subsets:
-        counts = [max(1, round(n * pixels)) if n < 1 else int(n) for n in self.sizes]
+        counts = [max(1, round(n * pixels)) if n < 1 else int(n) for n in self._sizes]
         if max(counts) >= pixels:
             raise ValueError(f"sizes must stay below the image's {pixels} pixels, got {max(counts)}")
         return Subsets(tuple(dict.fromkeys(counts)), self.subsets, self.baseline, self.seed)
@@ -54,20 +55,65 @@ class SensitivityN(Metric):
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
         return (self._subsets(pixels),)
 
-    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
+    def correlations(self, case: Case, maps: Maps, answers: Answers) -> Tensor:
+        """B×sizes, in [−1, 1]; NaN where there is none."""
         probe = self._subsets(case.pixels)
         shape = (len(case), len(probe.sizes), self.subsets)
         drops = case.whole(self.score).cpu()[:, None] - answers[probe].of(self.score)
         sums = _sums(maps.signed.flatten(1), probe.members(case.pixels))
         rounding = _rounding(answers[probe], self.score, case.images.dtype)
-        y = _pearson(sums.view(shape), drops.view(shape), rounding[:, None])
-        x = torch.tensor(probe.sizes, dtype=torch.float64) / case.pixels
-        return Line(x, y, "share of pixels removed", "correlation")
+        return _pearson(sums.view(shape), drops.view(shape), rounding[:, None])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensitivityN(SubsetCorrelation):
+    """The correlation of Σ_{i∈S} M_i with f(x) − f(x with S := b) at several sizes n of S, and its mean over n; see
+    `SubsetCorrelation`. Range [−1, 1], higher is better (Ancona et al. 2018).
+
+    `sizes` are numbers of pixels or, below 1, shares of them. A size without a correlation is left out of the mean.
+    """
+
+    sizes: tuple[float, ...] = (0.01, 0.03, 0.1, 0.25, 0.5, 0.8)
+    subsets: int = 64
+    name: ClassVar[str] = "sensitivity-n"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", tuple(self.sizes))
+        super().__post_init__()
+
+    @property
+    def _sizes(self) -> tuple[float, ...]:
+        return self.sizes
+
+    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
+        x = torch.tensor(self._subsets(case.pixels).sizes, dtype=torch.float64) / case.pixels
+        return Line(x, self.correlations(case, maps, answers), "share of pixels removed", "correlation")
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         unanswered = answers[self._subsets(case.pixels)].of(self.score).isnan().any(1)
         mean = self.line_of(case, maps, answers).y.nanmean(1)
         return {"correlation": torch.where(unanswered, torch.nan, mean)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaithfulnessCorrelation(SubsetCorrelation):
+    """The correlation of Σ_{i∈S} M_i with f(x) − f(x with S := b) at one size of S; see `SubsetCorrelation`. Range
+    [−1, 1], higher is better (Bhatt et al. 2020).
+
+    `size` is a number of pixels or, below 1, a share of them. f is the class's logit unless `score` says otherwise, as
+    in `SensitivityN`, whose point at that size this is: the two ask the model once where their settings are equal.
+    """
+
+    size: float = 0.1
+    subsets: int = 100
+    name: ClassVar[str] = "faithfulness-correlation"
+
+    @property
+    def _sizes(self) -> tuple[float, ...]:
+        return (self.size,)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        return {"correlation": self.correlations(case, maps, answers)[:, 0]}
 
 
 def _sums(maps: Tensor, members: Tensor) -> Tensor:

@@ -12,6 +12,12 @@ from torch import Tensor, nn
 torch.set_num_threads(1)  # the networks are tiny: a second thread costs more than it gives
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """What is measured of the tests' networks stays out of the user's cache."""
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda _name: str(tmp_path / "cache"))
+
+
 class Counting(nn.Module):
     """Wraps a network and counts the images that go forward and the scores that go backward."""
 

@@ -53,6 +53,13 @@ def subset(dataset: Dataset, limit: int | None, seed: int = 0) -> Dataset:
     return Subset(dataset, sorted(chosen))
 
 
+def shuffled(dataset: Dataset, seed: int = 0) -> Dataset:
+    """All samples of `dataset`, in a random order drawn from `seed`: the first so many are a fair draw of all."""
+    positions = list(range(len(dataset)))
+    random.Random(seed).shuffle(positions)  # noqa: S311  no secret
+    return Subset(dataset, positions)
+
+
 def known_labels(dataset: Dataset) -> Sequence[int | None]:
     """One label a sample, where `dataset.labels` gives them without reading; else None for each."""
     labels: Sequence[int | None] | None = getattr(dataset, "labels", None)

@@ -56,7 +56,7 @@ def test_plan_prints_the_forwards_and_backwards(suite_file):
     done = ask("plan", suite_file)
     assert done.exit_code == 0, done.output
     # 4 images; 2 methods × 2 inner points; one black image each, and one pass for the channels of the layer
-    assert "forwards: 28 = 4 images + 0 by methods + 8 once an image + 16 along curves; backwards: 4" in " ".join(
+    assert "forwards: 28 = 4 images + 0 by methods + 8 once an image + 16 once a map, at most" in " ".join(
         done.output.split()
     )
 

@@ -13,10 +13,10 @@ from camfaith.models import Classifier, load
 
 def counted(suite, networks, tmp_path):
     """Plan and run a suite on counting networks; the plan, the costs, and what went through the networks."""
-    planned = plan_benches(open_benches(suite, networks), suite.suite.batch_size)
+    planned = plan_benches(open_benches(suite, networks), suite.suite.chunk)
     for network in networks.values():
         network.network.forwards = network.network.backwards = 0
-    before = plan_benches(open_benches(suite, networks), suite.suite.batch_size)
+    before = plan_benches(open_benches(suite, networks), suite.suite.chunk)
     tries = {name: (n.network.forwards, n.network.backwards) for name, n in networks.items()}
     assert before == planned
     for network in networks.values():
@@ -60,7 +60,7 @@ def test_twelve_gradient_methods_cost_one_pass(small_suite, counting):
 
 @pytest.mark.parametrize("name", sorted(shipped_suites()))
 def test_the_plan_of_every_shipped_suite_holds(name, tmp_path, counting):
-    suite = Suite.of(name).changed(limit=2)
+    suite = Suite.of(name).changed(limit=2, batch_size=64)
     networks = {}
     for entry in suite.model:
         loaded = load(entry.name)

@@ -62,7 +62,7 @@ def test_an_unknown_suite_gives_the_nearest_name():
         ({"methods": ["gradcm"]}, r"unknown method 'gradcm': did you mean 'gradcam'"),
         ({"metrics": ["deletoin"]}, r"unknown metric 'deletoin': did you mean 'deletion'"),
         ({"metrics": [{"name": "deletion", "baseline": "blakc"}]}, r"unknown baseline 'blakc': did you mean 'black'"),
-        ({"metrics": [{"name": "deletion", "step": 4}]}, r"unknown setting 'step'; allowed: steps, baseline, score"),
+        ({"metrics": [{"name": "deletion", "step": 4}]}, r"unknown setting 'step'; allowed: steps, tolerance"),
         ({"metrics": [{"name": "deletion", "steps": 0}]}, r"metric 'deletion': steps must be at least 1, got 0"),
         ({"methods": [{"name": "xgradcam", "epsilon": 1}]}, r"unknown setting 'epsilon'; allowed: eps"),
         ({"methods": [{"name": "gradcam", "layer": "layer9"}]}, r"unknown layer 'layer9': did you mean 'layer"),

@@ -9,6 +9,7 @@ from camfaith.metrics import Conservation, Engine
 from camfaith.metrics.ablation import head
 from camfaith.metrics.case import Case, Maps
 from camfaith.models import Classifier
+from camfaith.models.speed import Setup
 
 
 class Branches(nn.Module):
@@ -144,7 +145,7 @@ def test_a_head_alone_needs_one_forward_per_image_and_any_other_one_per_channel(
     for name, forwards, heads in (("skips", 2, 8), ("branches", 10, 0)):
         classifier = Classifier(build(name))
         case = Case.of(classifier, images(2, 8), 0)
-        engine, metric = Engine(classifier, 3), Conservation()
+        engine, metric = Engine(classifier, Setup(3)), Conservation()
         given = Maps(torch.rand(2, 4, 4), case, layer="side")
         engine.answer(case, {"it": (given, metric.probes("side", 64))})
         assert (engine.meter.forwards, engine.meter.heads) == (forwards, heads)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from camfaith.metrics import Deletion, Engine, Insertion
 from camfaith.metrics.case import Case, Maps
 from camfaith.models import Classifier
+from camfaith.models.speed import Setup
 
 BOTH = [Deletion, Insertion]
 BASELINES = ["black", "mean", {"name": "blur", "kernel": 3, "sigma": 1.0}, "noise", torch.full((3, 6, 7), 0.3)]
@@ -20,7 +21,7 @@ def curve_of(metric, model, images, targets, maps, seeds=None, batch_size=64):
     case = Case.of(classifier, images, targets, seeds=seeds)
     given = Maps(maps, case)
     probes = metric.probes(None, case.pixels)
-    answers = Engine(classifier, batch_size).answer(case, {"it": (given, probes)})["it"]
+    answers = Engine(classifier, Setup(batch_size)).answer(case, {"it": (given, probes)})["it"]
     return metric.line(case, given, answers), metric.judge(case, given, answers)
 
 

@@ -11,6 +11,7 @@ from camfaith.metrics.baselines import baseline
 from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.probes import Blank, Channels, Curve, Subsets
 from camfaith.models import Classifier
+from camfaith.models.speed import Setup
 
 BLACK = baseline("black")
 METRICS = (
@@ -90,7 +91,7 @@ def test_batches_are_full_but_for_the_last(batch_size, classifier, case, noise_m
     seen = watched(classifier.network)
     probes = [p for p in asked_for(METRICS) if not isinstance(p, Channels)]
     arms = {label: (noise_maps(4, 9, 9, seed=label), probes) for label in range(2)}
-    engine = Engine(classifier, batch_size)
+    engine = Engine(classifier, Setup(batch_size))
     ask(engine, case, arms)
     per_map, per_image = 5 + 4, 2 + 14 + 3 * 10
     total = 4 * (2 * per_map + per_image)
@@ -103,7 +104,7 @@ def test_batches_are_full_but_for_the_last(batch_size, classifier, case, noise_m
 def test_answers_do_not_depend_on_the_size_of_the_batch(classifier, case, noise_maps):
     def columns(batch_size):
         maps = Maps(noise_maps(4, 9, 9, levels=6), case, layer="relu1", contributions=torch.ones(4, 4))
-        answers = Engine(classifier, batch_size).answer(case, {"it": (maps, asked_for(METRICS))})["it"]
+        answers = Engine(classifier, Setup(batch_size)).answer(case, {"it": (maps, asked_for(METRICS))})["it"]
         return {(m.name, c): v for m in METRICS for c, v in m.judge(case, maps, answers).items()}
 
     expected = columns(64)
@@ -129,7 +130,7 @@ class Cramped(nn.Module):
 def test_the_batch_is_halved_when_memory_runs_out(error, classifier, case, noise_maps):
     probes = [Curve("rest", 9, BLACK), Subsets((5,), 8, BLACK), Blank(BLACK)]
     arms = {"it": (noise_maps(4, 9, 9), probes)}
-    engine = Engine(Classifier(Cramped(classifier, 5, error)), batch_size=64)
+    engine = Engine(Classifier(Cramped(classifier, 5, error)), Setup(64))
     found, expected = ask(engine, case, arms)["it"], ask(Engine(classifier), case, arms)["it"]
     assert (engine.batch_size, engine.meter.halvings) == (4, 4)
     for probe in probes:
@@ -144,10 +145,10 @@ def test_switching_channels_off_halves_the_batch_too(classifier, case, noise_map
             return x
 
     network = nn.Sequential(classifier.network, CrampedTail())
-    engine = Engine(Classifier(network, mean=classifier.mean, std=classifier.std), batch_size=16)
+    engine = Engine(Classifier(network, mean=classifier.mean, std=classifier.std), Setup(16))
     found = ask(engine, case, {"it": (noise_maps(4, 9, 9), [Channels("0.relu2")])})["it"]
     expected = ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [Channels("relu2")])})["it"]
-    assert engine.meter.halvings == 4  # a head alone is given four times as many
+    assert engine.meter.halvings == 6  # a head alone is given 256 at once
     torch.testing.assert_close(found[Channels("0.relu2")].logit, expected[Channels("relu2")].logit)
 
 
@@ -251,9 +252,11 @@ def test_maps_of_some_of_the_images_get_the_answers_of_those(classifier, case, n
     some = Maps(maps[rows], case.select(rows), rows=rows)
     other = noise_maps(4, 9, 9, seed=3)
     wanted = {"some": (some, probes), "all": (Maps(other, case), probes)}
-    found = Engine(classifier, 5).answer(case, wanted)
-    alone = Engine(classifier, 5).answer(case.select(rows), {"it": (Maps(maps[rows], case.select(rows)), probes)})
-    every = ask(Engine(classifier, 5), case, {"it": (other, probes)})
+    found = Engine(classifier, Setup(5)).answer(case, wanted)
+    alone = Engine(classifier, Setup(5)).answer(
+        case.select(rows), {"it": (Maps(maps[rows], case.select(rows)), probes)}
+    )
+    every = ask(Engine(classifier, Setup(5)), case, {"it": (other, probes)})
     for probe in probes:
         for kind in ("logit", "probability"):
             for one, expected in ((found["some"], alone["it"]), (found["all"], every["it"])):

@@ -8,13 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from camfaith.metrics.case import Case
-from camfaith.metrics.probes import Curve
-from camfaith.metrics.ranks import ranks, removed_at, tie_fraction
+from camfaith.metrics.baselines import baseline
+from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.probes import Curve, Subject
+from camfaith.metrics.ranks import fingerprints, lottery, ranked, removed_at
 
 
 def seeds(*values: int) -> torch.Tensor:
     return torch.tensor(values)
+
+
+def ranks(maps: torch.Tensor, drawn_from: torch.Tensor) -> torch.Tensor:
+    return ranked(maps, lottery(drawn_from, maps[0].numel()))[0]
 
 
 def test_the_most_relevant_pixel_has_rank_zero():
@@ -73,10 +78,12 @@ def test_ten_percent_is_ten_percent_where_forty_percent_of_the_map_is_zero(noise
     maps = (maps - maps.flatten(1).quantile(0.4, dim=1)[:, None, None]).clamp(min=0)
     total = pixels[0] * pixels[1]
     assert float((maps == 0).to(torch.float64).mean()) == pytest.approx(0.4, abs=0.02)
-    found = ranks(maps, seeds(0, 1, 2))
-    case = Case(torch.zeros(3, 3, *pixels), torch.zeros(3), torch.zeros(3, 2), seeds(0, 1, 2))
+    case = Case(torch.ones(3, 3, *pixels), torch.zeros(3), torch.zeros(3, 2), seeds(0, 1, 2))
+    given = Maps(maps.float(), case)
     for row in range(3):
-        gone = ~Curve("rest", 10, None).keep(case, row, found[row])(0, 9)
+        images = torch.empty(9, 3, *pixels)
+        Curve("rest", 10, baseline("black")).fill(Subject(case, row, given, row, None))(0, 9, images)
+        gone = images[:, 0].flatten(1) == 0
         assert gone.sum(1).tolist() == [-(-i * total // 10) for i in range(1, 10)]
         assert (maps[row].flatten()[~gone[8]] == 0).all()  # no positive pixel stays while a zero has left
 
@@ -85,7 +92,7 @@ def test_the_tie_fraction_counts_the_pixels_that_are_not_alone():
     maps = torch.tensor(
         [[[1.0, 1], [2, 3]], [[1, 2], [3, 4]], [[5, 5], [5, 5]], [[1, 2], [2, 1]], [[0.0, -0.0], [1, 2]]]
     )
-    assert tie_fraction(maps).tolist() == [0.5, 0, 1, 1, 0.5]
+    assert ranked(maps, lottery(seeds(0, 1, 2, 3, 4), 4))[1].tolist() == [0.5, 0, 1, 1, 0.5]
 
 
 def test_the_points_of_a_curve_are_rounded_up():
@@ -129,3 +136,12 @@ def test_the_global_generator_and_the_map_are_left_alone(noise_maps):
     ranks(maps, seeds(0, 1))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(maps, kept)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float16, torch.float32, torch.float64])
+def test_fingerprints_tell_rows_apart_that_differ_in_one_place(dtype):
+    rows = torch.arange(1000).expand(4, -1).to(dtype).clone()
+    rows[1, 500] += 1
+    rows[2, [3, 4]] = rows[2, [4, 3]]
+    first, *others = fingerprints(rows)
+    assert [other == first for other in others] == [False, False, True]

@@ -1,4 +1,4 @@
-"""Sensitivity-n against scipy, subset by subset, and where its value is known."""
+"""Sensitivity-n and faithfulness correlation against scipy, subset by subset, and where their values are known."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from scipy.stats import pearsonr
 from torch import nn
 from torch.nn import functional as F
 
-from camfaith.metrics import Engine, SensitivityN
+from camfaith.metrics import Engine, FaithfulnessCorrelation, SensitivityN
 from camfaith.metrics.baselines import baseline
 from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.probes import Subsets
@@ -208,3 +208,61 @@ def test_a_subset_never_holds_the_whole_image(size, classifier, images):
 def test_two_subsets_are_no_sample():
     with pytest.raises(ValueError, match="at least 3 subsets, got 2"):
         SensitivityN(subsets=2)
+
+
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_faithfulness_correlation_is_that_of_scipy_at_one_size(score, classifier, images, noise_maps, slow_correlation):
+    metric = FaithfulnessCorrelation(size=0.25, subsets=12, baseline="mean", score=score, seed=4)
+    pictures, maps, targets = images(3, 6), noise_maps(3, 6, 6), [0, 1, 2]
+    blanks = baseline("mean")(pictures, torch.zeros(3))
+    (probe,) = metric.probes(None, 36)
+    members = probe.members(36)
+    assert members.sum(1).tolist() == [9] * 12
+    found = metric(classifier, pictures, targets, maps)["correlation"]
+    for i in range(3):
+        expected = slow_correlation(classifier, pictures[i], targets[i], maps[i], blanks[i], members, score)
+        assert float(found[i]) == pytest.approx(expected, abs=1e-8)
+
+
+def test_faithfulness_correlation_of_the_contributions_of_a_linear_model_is_one(linear, images):
+    model, contributions = linear
+    pictures = images(3, 8)
+    found = FaithfulnessCorrelation()(model, pictures, 1, contributions(pictures))["correlation"]
+    torch.testing.assert_close(found, torch.ones_like(found))
+    opposite = FaithfulnessCorrelation()(model, pictures, 1, -contributions(pictures))["correlation"]
+    torch.testing.assert_close(opposite, -torch.ones_like(opposite))
+
+
+def test_faithfulness_correlation_and_sensitivity_n_ask_once_where_their_settings_are_equal(
+    classifier, images, noise_maps, watched
+):
+    case, seen = Case.of(classifier, images(3, 8), 0), watched(classifier.network)
+    single, several = FaithfulnessCorrelation(seed=5), SensitivityN(sizes=(0.1,), subsets=100, seed=5)
+    maps = Maps(noise_maps(3, 8, 8), case)
+    probes = (*single.probes(None, 64), *several.probes(None, 64))
+    answers = Engine(classifier).answer(case, {"it": (maps, probes)})["it"]
+    assert sum(map(len, seen)) == 3 * 100
+    one, other = (metric.judge(case, maps, answers)["correlation"] for metric in (single, several))
+    assert torch.equal(one, other)
+    different = [FaithfulnessCorrelation(**changed) for changed in ({"size": 0.2}, {"subsets": 99}, {"seed": 1})]
+    assert len({metric.probes(None, 64) for metric in (FaithfulnessCorrelation(), *different)}) == 4
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_faithfulness_correlation_of_a_constant_map_is_undefined(value, classifier, images):
+    found = FaithfulnessCorrelation()(classifier, images(2, 8), 0, torch.full((2, 8, 8), value))
+    assert found["correlation"].isnan().all()
+
+
+def test_faithfulness_correlation_of_a_batch_is_that_of_its_images_one_by_one(classifier, images, noise_maps):
+    pictures, maps = images(4, 8), noise_maps(4, 3, 3)
+    together = FaithfulnessCorrelation(size=7)(classifier, pictures, 1, maps, batch_size=7)["correlation"]
+    for i in range(4):
+        alone = FaithfulnessCorrelation(size=7)(classifier, pictures[i : i + 1], 1, maps[i : i + 1])["correlation"]
+        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, float("nan")])
+def test_a_size_that_is_no_number_of_pixels_is_refused(size):
+    with pytest.raises(ValueError, match="sizes must be whole numbers of pixels, or shares"):
+        FaithfulnessCorrelation(size=size)

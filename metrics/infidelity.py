@@ -1,0 +1,110 @@
+"""Infidelity: does the map say how the score moves when the whole image is perturbed a little?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.base import Direction, Metric, ScoreKind, check_score_kind
+from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.engine import Answers
+from camfaith.metrics.probes import Fill, ImageProbe, Probe, Subject
+
+
+@dataclass(frozen=True)
+class Perturbed(ImageProbe):
+    """x − I for `samples` perturbations I ~ N(0, σ²) of each pixel, the same in its colours and for all images.
+
+    x − I is not clipped to [0, 1]: a clipped perturbation would not be the I that the map is multiplied with.
+    """
+
+    samples: int
+    sigma: float
+    seed: int = 0
+
+    def count(self, pixels: int) -> int:  # noqa: ARG002
+        return self.samples
+
+    def perturbations(self, pixels: int, like: Tensor) -> Tensor:
+        """I (samples×N), in the precision and on the device of the images."""
+        return _perturbations(self.samples, self.sigma, self.seed, pixels, like.dtype, like.device)
+
+    def fill(self, subject: Subject) -> Fill:
+        image = subject.image
+        perturbations = self.perturbations(subject.case.pixels, image).view(-1, 1, *subject.case.size)
+
+        def fill(start: int, stop: int, out: Tensor) -> None:
+            torch.sub(image, perturbations[start:stop], out=out)
+
+        return fill
+
+
+@lru_cache(maxsize=4)
+def _perturbations(
+    samples: int, sigma: float, seed: int, pixels: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    source = torch.Generator().manual_seed(seed)
+    return (sigma * torch.randn(samples, pixels, generator=source)).to(device, dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Infidelity(Metric):
+    """The mean squared error of what the map foretells of perturbations, against what they do (Yeh et al. 2019).
+
+    With I ~ N(0, σ²) per pixel, M the raw signed map, upsampled, and Δ = f(x) − f(x − I); all in [0, ∞) but `scale`:
+
+    - `infidelity_scaled`: E_I[(β IᵀM − Δ)²], lower is better, at most E[Δ²]. It is what the authors' code computes
+    - `scale`: β = E[IᵀM·Δ]/E[(IᵀM)²], the one that fits best. It may be negative: a map and its opposite have the same
+      `infidelity_scaled`, and this tells them apart
+    - `infidelity`: E_I[(IᵀM − Δ)²], lower is better. It measures the map's scale more than anything else: compare it
+      only between maps in the units of the score's gradient
+
+    σ is in units of the image, whose range is [0, 1]; x − I is not clipped. The authors perturb towards a noisy black
+    baseline instead (I = x − ε), with the σ that is the default here. The perturbations are the same for all images and
+    methods (drawn from `seed`), so they are scored once per image. A zero map has no scale.
+    """
+
+    samples: int = 100
+    sigma: float = 0.2
+    score: ScoreKind = "logit"
+    seed: int = 0
+    name: ClassVar[str] = "infidelity"
+    main: ClassVar[str] = "infidelity_scaled"
+    better: ClassVar[Mapping[str, Direction]] = {"infidelity_scaled": "lower", "infidelity": "lower"}
+    undefined: ClassVar[str] = "the map is zero: no scale fits it"
+
+    def __post_init__(self) -> None:
+        check_score_kind(self.score)
+        if self.samples < 2:
+            raise ValueError(f"a scale needs at least 2 samples to fit, got {self.samples}")
+        if not 0 < self.sigma < float("inf"):
+            raise ValueError(f"sigma must be positive, got {self.sigma}")
+
+    @property
+    def _perturbed(self) -> Perturbed:
+        return Perturbed(self.samples, self.sigma, self.seed)
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+        return (self._perturbed,)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        delta = case.whole(self.score).cpu()[:, None] - answers[self._perturbed].of(self.score)
+        told = _products(self._perturbed.perturbations(case.pixels, case.images), maps.signed.flatten(1))
+        power = told.square().mean(1)
+        scale = torch.where(power > 0, (told * delta).mean(1) / power, torch.nan)
+        return {
+            "infidelity_scaled": (scale[:, None] * told - delta).square().mean(1),
+            "scale": scale,
+            "infidelity": (told - delta).square().mean(1),
+        }
+
+
+def _products(perturbations: Tensor, maps: Tensor) -> Tensor:
+    """IᵀM, B×samples, in float64 a few samples at a time."""
+    exact = maps.to(torch.float64).T
+    return torch.cat([part.to(exact) @ exact for part in torch.split(perturbations, 64)]).T.cpu()

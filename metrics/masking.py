@@ -1,0 +1,78 @@
+"""Masked once: what the class's probability does when only what the map shows is left of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.engine import Answers
+from camfaith.metrics.probes import Fill, ImageProbe, Probe, Reads, Subject
+
+
+@dataclass(frozen=True)
+class Masked(ImageProbe):
+    """The image times its heat map, x ⊙ M̂. Methods with equal heat maps share it."""
+
+    reads: ClassVar[Reads] = "display"
+
+    def count(self, pixels: int) -> int:  # noqa: ARG002
+        return 1
+
+    def fill(self, subject: Subject) -> Fill:
+        image, shown = subject.image, subject.displayed.to(subject.image)
+
+        def fill(_start: int, _stop: int, out: Tensor) -> None:
+            torch.mul(image, shown, out=out[0])
+
+        return fill
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageDrop(Metric):
+    """What is lost of the class's probability when the image is multiplied by its heat map.
+
+    With Y = f(x), O = f(x ⊙ M̂), f the probability of the class and M̂ the display map in [0, 1]; columns, one value
+    per image, of which the papers give the mean over images:
+
+    - `drop`: relu(Y − O)/Y, in [0, 1], lower is better (Chattopadhay et al. 2018)
+    - `increase`: 1 where O > Y by more than the network's rounding, else 0; higher is better (Chattopadhay et al. 2018)
+    - `gain`: relu(O − Y)/(1 − Y), in [0, 1], higher is better (Zhang et al. 2024)
+    - `shown`: the mean of M̂, how much of the image is left
+
+    A map that shows everything loses nothing: read the drop beside `shown`. So a constant positive map has the drop 0
+    by definition, and one that is nowhere positive has that of a black image.
+
+    M̂ is rectified whatever the method, like every heat map, since a negative factor would turn an image inside out. A
+    signed map is rectified on its own grid, before it is upsampled.
+    """
+
+    name: ClassVar[str] = "average-drop"
+    main: ClassVar[str] = "drop"
+    better: ClassVar[Mapping[str, Direction]] = {"drop": "lower", "increase": "higher", "gain": "higher"}
+    undefined: ClassVar[str] = "there is no probability to lose (Y = 0) or, for the gain, none to win (Y = 1)"
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+        return (Masked(),)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        answer = answers[Masked()]
+        Y, O = case.whole("probability").cpu(), answer.of("probability")[:, 0]  # noqa: E741
+        logits = torch.maximum(case.whole("logit").cpu().abs(), answer.logit[:, 0].abs()).clamp(min=1)
+        rounding = 16 * torch.finfo(case.images.dtype).eps * logits * Y * (1 - Y)
+        rise = O - Y
+        return {
+            "drop": _share((-rise).clamp(min=0), Y),
+            "increase": torch.where(rise.isnan(), torch.nan, (rise > rounding).to(rise.dtype)),
+            "gain": _share(rise.clamp(min=0), 1 - Y),
+            "shown": maps.displayed.to(torch.float64).mean((1, 2)).cpu(),
+        }
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    return torch.where(whole > 1e-9, part / whole, torch.nan)

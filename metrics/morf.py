@@ -1,0 +1,117 @@
+"""AOPC, ABPC and pixel-flipping: other readings of the curves that deletion and insertion ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.base import Direction, Line, Metric, ScoreKind
+from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.curves import Deletion, Insertion
+from camfaith.metrics.engine import Answers
+from camfaith.metrics.probes import Probe
+
+
+@dataclass(frozen=True, kw_only=True)
+class MostRelevantFirst(Metric):
+    """A reading of f(xᵏ), k = 0 … L: the score with k·N/L of the pixels (rounded up) at the baseline, the most relevant
+    first (MoRF). L is `steps`; x⁰ is the image, x^L the baseline.
+
+    It asks for the points of `Deletion` with equal steps and baseline, and they are asked once for both.
+    """
+
+    steps: int = 32
+    baseline: Any = "black"
+    score: ScoreKind = "probability"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "baseline", self._morf.baseline)
+
+    @property
+    def _morf(self) -> Deletion:
+        return Deletion(steps=self.steps, baseline=self.baseline, score=self.score)
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return self._morf.probes(layer, pixels)
+
+    def line(self, case: Case, maps: Maps, answers: Answers) -> Line | None:
+        return self._morf.line_of(case, maps, answers)  # type: ignore[no-any-return]
+
+    def points(self, case: Case, maps: Maps, answers: Answers) -> Tensor:
+        """f(xᵏ), B×(L + 1)."""
+        line: Line = self._morf.line_of(case, maps, answers)
+        return line.y
+
+
+@dataclass(frozen=True, kw_only=True)
+class AOPC(MostRelevantFirst):
+    """Area over the perturbation curve: 1/(L + 1) Σ_{k=0…L} [f(x⁰) − f(xᵏ)], MoRF; at most f(x⁰), higher is better
+    (Samek et al. 2017).
+
+    The authors take 9×9 patches to uniform noise, the first 100 of them; here the steps are equal numbers of pixels,
+    and go on to the end. See `MostRelevantFirst` for xᵏ.
+    """
+
+    name: ClassVar[str] = "aopc"
+    main: ClassVar[str] = "aopc"
+    better: ClassVar[Mapping[str, Direction]] = {"aopc": "higher"}
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        y = self.points(case, maps, answers)
+        return {"aopc": (y[:, :1] - y).mean(1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelFlipping(MostRelevantFirst):
+    """The mean score along the flips, 1/L Σ_{k=1…L} f(xᵏ), MoRF; in [0, 1] for probabilities, lower is better (Bach et
+    al. 2015).
+
+    The authors draw the curve f(xᵏ) and flip the pixels of binary digits; here they go to the baseline, and the curve
+    becomes its mean. The image itself is no flip and does not count (nor does it in quantus' curve). On one image it
+    orders maps as `AOPC` does, since AOPC = L/(L + 1)·(f(x⁰) − this). See `MostRelevantFirst` for xᵏ.
+    """
+
+    name: ClassVar[str] = "pixel-flipping"
+    main: ClassVar[str] = "mean"
+    better: ClassVar[Mapping[str, Direction]] = {"mean": "lower"}
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        return {"mean": self.points(case, maps, answers)[:, 1:].mean(1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ABPC(MostRelevantFirst):
+    """Area between the perturbation curves: AUC(LeRF) − AUC(MoRF), towards one baseline; in [−1, 1] for probabilities,
+    higher is better (Samek et al. 2017; as symmetric relevance gain, Blücher et al. 2024).
+
+    LeRF is the curve with the least relevant pixels gone first. It is the insertion curve with that baseline read
+    backwards, over the true shares N − ⌈iN/L⌉ of pixels removed, so its points are those of `Insertion`. What the
+    baseline does by itself is in both areas and cancels: a random order has 0 on average.
+
+    Columns: `abpc`, and the areas `lerf` and `morf`, by trapezoids.
+    """
+
+    name: ClassVar[str] = "abpc"
+    main: ClassVar[str] = "abpc"
+    better: ClassVar[Mapping[str, Direction]] = {"abpc": "higher", "lerf": "higher", "morf": "lower"}
+
+    @property
+    def _lerf(self) -> Insertion:
+        return Insertion(steps=self.steps, baseline=self.baseline, score=self.score)
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return tuple(dict.fromkeys((*self._morf.probes(layer, pixels), *self._lerf.probes(layer, pixels))))
+
+    def line(self, case: Case, maps: Maps, answers: Answers) -> None:
+        """None: deletion and insertion draw the two curves."""
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        morf: Line = self._morf.line_of(case, maps, answers)
+        inserted: Line = self._lerf.line_of(case, maps, answers)
+        lerf_area = torch.trapezoid(inserted.y.flip(1), 1 - inserted.x.flip(0), dim=1)
+        morf_area = torch.trapezoid(morf.y, morf.x, dim=1)
+        return {"abpc": lerf_area - morf_area, "lerf": lerf_area, "morf": morf_area}

@@ -1,0 +1,126 @@
+"""ROAD: pixels leave by being filled in from their neighbours, so that the hole itself says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.base import Direction, Line, Metric, ScoreKind, check_score_kind
+from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.engine import Answers
+from camfaith.metrics.imputation import impute
+from camfaith.metrics.probes import Fill, ImageProbe, Probe, Reads, Subject
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """N(0, σ²) for each pixel and colour, drawn from each image's own seed and this one; made once for each image."""
+
+    sigma: float
+    seed: int = 0
+
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
+        drawn = []
+        for seed in seeds.tolist():
+            source = torch.Generator().manual_seed((seed * 1_000_003 + self.seed) % 2**63)
+            drawn.append(self.sigma * torch.randn(images.shape[1:], generator=source, dtype=torch.float64))
+        return torch.stack(drawn).to(images)
+
+
+@dataclass(frozen=True)
+class Imputed(ImageProbe):
+    """The image with p % of its pixels (rounded up) filled in from the others, for each p of `percentiles`: the most
+    relevant ones (`kept="rest"`, MoRF) or the least relevant ones (`kept="top"`, LeRF).
+
+    To what is filled in comes `noise`, one image of it whatever the map and p. It is not clipped to [0, 1].
+    """
+
+    kept: Literal["rest", "top"]
+    percentiles: tuple[float, ...]
+    noise: GaussianNoise
+    reads: ClassVar[Reads] = "order"
+
+    def count(self, pixels: int) -> int:  # noqa: ARG002
+        return len(self.percentiles)
+
+    def removed(self, pixels: int) -> tuple[int, ...]:
+        """How many pixels are gone at each percentile, exactly: ⌈pN/100⌉."""
+        counts = tuple(ceil(Fraction(str(p)) * pixels / 100) for p in self.percentiles)
+        if max(counts) >= pixels:
+            raise ValueError(f"percentile {self.percentiles[-1]:g} leaves none of {pixels} pixels to fill in from")
+        return counts
+
+    def fill(self, subject: Subject) -> Fill:
+        image, order, pixels = subject.image, subject.order, subject.case.pixels
+        noise = subject.case.replaced(self.noise)[subject.index]
+        exact = image.to(torch.promote_types(image.dtype, torch.float32))  # no system is solved in half precision
+        counts = torch.tensor(self.removed(pixels), dtype=order.dtype, device=order.device)[:, None]
+
+        def fill(start: int, stop: int, out: Tensor) -> None:
+            most = counts[start:stop]
+            removed = order < most if self.kept == "rest" else order >= pixels - most
+            removed = removed.view(-1, *subject.case.size)
+            filled = impute(exact.expand(stop - start, *image.shape), removed) + noise
+            torch.where(removed[:, None], filled.to(image), image, out=out)
+
+        return fill
+
+
+@dataclass(frozen=True, kw_only=True)
+class ROAD(Metric):
+    """Remove and debias (Rong et al. 2022): the score with the least relevant pixels filled in from their neighbours,
+    against that with the most relevant ones filled in.
+
+    Exactly ⌈pN/100⌉ pixels are removed for each p of `percentiles`: they become the weighted mean of their neighbours
+    (see `imputation`) plus N(0, σ²) for each colour, σ = `noise`, in units of the image (whose range is [0, 1], before
+    the network normalises it). The noise is drawn once for each image, from its seed and `seed`, and is the same for
+    all methods and percentiles. Columns, means over the percentiles, in [0, 1] for probabilities but the first:
+
+    - `road`: (f(LeRF) − f(MoRF))/2, in [−1/2, 1/2] for probabilities, higher is better. This is
+      pytorch-grad-cam's ROADCombined (whose percentiles are the shares kept), but for pixels that tie
+    - `lerf`: f with the least relevant p % removed, higher is better
+    - `morf`: f with the most relevant p % removed, lower is better
+
+    The paper gives the accuracy at each p, over a data set; here f is the target's `score`, one image at a time.
+    """
+
+    percentiles: tuple[float, ...] = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+    noise: float = 0.01
+    score: ScoreKind = "probability"
+    seed: int = 0
+    name: ClassVar[str] = "road"
+    main: ClassVar[str] = "road"
+    better: ClassVar[Mapping[str, Direction]] = {"road": "higher", "lerf": "higher", "morf": "lower"}
+
+    def __post_init__(self) -> None:
+        check_score_kind(self.score)
+        object.__setattr__(self, "percentiles", tuple(sorted(set(self.percentiles))))
+        if not self.percentiles or not all(0 < p < 100 for p in self.percentiles):
+            raise ValueError(f"percentiles must lie between 0 and 100, both excluded, got {self.percentiles}")
+        if not 0 <= self.noise < float("inf"):
+            raise ValueError(f"noise is a standard deviation, 0 or more, got {self.noise}")
+
+    def _imputed(self, kept: Literal["rest", "top"]) -> Imputed:
+        return Imputed(kept, self.percentiles, GaussianNoise(self.noise, self.seed))
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+        asked = self._imputed("rest"), self._imputed("top")
+        asked[0].removed(pixels)  # refuses images that are too small, before anything is asked
+        return asked
+
+    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:  # noqa: ARG002
+        """The MoRF curve, from the image itself on."""
+        morf = self._imputed("rest")
+        x = torch.tensor((0, *morf.removed(case.pixels)), dtype=torch.float64) / case.pixels
+        y = torch.cat([case.whole(self.score).cpu()[:, None], answers[morf].of(self.score)], 1)
+        return Line(x, y, "fraction of pixels removed and filled in", self.score)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:  # noqa: ARG002
+        morf, lerf = (answers[self._imputed(kept)].of(self.score).mean(1) for kept in ("rest", "top"))
+        return {"road": (lerf - morf) / 2, "lerf": lerf, "morf": morf}

@@ -1,0 +1,170 @@
+"""How a network runs fastest on this machine, found by measuring: layout and batch, and what a user allows besides."""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from camfaith.models.capture import evaluating
+from camfaith.models.classifier import Classifier
+
+Shortcut = Literal["fold", "tf32", "bf16", "compile"]
+"""What may change numbers: batch norms folded into the convolutions before them, less precise arithmetic, and code
+that a compiler fused."""
+SHORTCUTS: tuple[Shortcut, ...] = get_args(Shortcut)
+BATCHES = (8, 16, 32, 64, 128, 256, 512)
+_WORTH = 1.03  # a choice must be so much faster to be taken: anything less is noise
+_LONG = 0.5  # seconds; a batch that takes longer gains nothing by growing
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the engine sends images through a network; `rate` in images per second as measured, 0 where it was not.
+
+    `refused` says why a shortcut that was allowed is not taken.
+    """
+
+    batch_size: int = 64
+    channels_last: bool = True
+    shortcuts: tuple[Shortcut, ...] = ()
+    rate: float = 0.0
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+def arranged(classifier: Classifier, setup: Setup) -> Callable[[Tensor], Tensor]:
+    """The classifier's forward with the shortcuts of a setup; the classifier itself stays as it is."""
+    if not setup.shortcuts:
+        return classifier
+    twin = copy.copy(classifier)
+    twin._modules = dict(classifier._modules)
+    with evaluating(classifier.network):
+        if "fold" in setup.shortcuts:
+            from torch.fx.experimental.optimization import fuse  # heavy, and seldom asked for
+
+            twin.network = fuse(classifier.network)  # of a copy
+        if "compile" in setup.shortcuts:
+            setattr(twin, "network", torch.compile(twin.network))  # noqa: B010
+
+    def forward(images: Tensor) -> Tensor:
+        rows = len(images)
+        if "compile" in setup.shortcuts and rows < setup.batch_size:  # one shape, compiled once
+            images = torch.cat([images, images[:1].expand(setup.batch_size - rows, -1, -1, -1)])
+        with _precision(setup.shortcuts, images.device):
+            logits: Tensor = twin(images)
+        return logits[:rows]
+
+    return forward
+
+
+@contextmanager
+def _precision(shortcuts: Sequence[Shortcut], device: torch.device) -> Iterator[None]:
+    matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    cast: Any = torch.autocast(device.type, torch.bfloat16) if "bf16" in shortcuts else nullcontext()
+    try:
+        if device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = "tf32" in shortcuts
+        with cast:
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
+
+
+def tune(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) -> Setup:
+    """The fastest setup for images like this one (1×3×H×W), by a few seconds of measuring at most.
+
+    The layout first, then the smallest batch within 3 % of the fastest, then each allowed shortcut that gains as much.
+    """
+    first = Setup(BATCHES[0], True)
+    best = replace(first, rate=rate(classifier, image, first))
+    best = _better(best, classifier, image, replace(first, channels_last=False))
+    best = _best_batch(best, classifier, image)
+    for shortcut in (s for s in SHORTCUTS if s in allow):
+        best = _with(shortcut, best, classifier, image)
+    return best
+
+
+def _with(shortcut: Shortcut, best: Setup, classifier: Classifier, image: Tensor) -> Setup:
+    why = _refusal(shortcut, classifier)
+    if not why:
+        try:
+            found = _better(best, classifier, image, replace(best, shortcuts=(*best.shortcuts, shortcut)))
+        except Exception as error:  # tracing and compiling raise whatever they like
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+        else:
+            if found is not best:
+                return found
+            why = "not faster here"
+    return replace(best, refused=best.refused | {shortcut: why})
+
+
+def _refusal(shortcut: Shortcut, classifier: Classifier) -> str:
+    if shortcut == "tf32" and classifier.device.type != "cuda":
+        return "only on a CUDA device"
+    if shortcut == "fold" and not any(isinstance(m, nn.BatchNorm2d) for m in classifier.network.modules()):
+        return "the network has no batch norm"
+    return ""
+
+
+def _best_batch(best: Setup, classifier: Classifier, image: Tensor) -> Setup:
+    found = [best]
+    for size in BATCHES[1:]:
+        if size / max(setup.rate for setup in found) > _LONG:
+            break
+        tried = replace(best, batch_size=size)
+        try:
+            found.append(replace(tried, rate=rate(classifier, image, tried)))
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            break
+    top = max(setup.rate for setup in found)
+    return next(setup for setup in found if setup.rate * _WORTH >= top)
+
+
+def _better(best: Setup, classifier: Classifier, image: Tensor, other: Setup) -> Setup:
+    found = rate(classifier, image, other)
+    return replace(other, rate=found) if found > _WORTH * best.rate else best
+
+
+def rate(classifier: Classifier, image: Tensor, setup: Setup, seconds: float = 0.15) -> float:
+    """Images per second through the network, the best of several warm batches."""
+    images = image.expand(setup.batch_size, -1, -1, -1).contiguous(memory_format=setup.memory_format)
+    with torch.inference_mode(), evaluating(classifier.network), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        forward = arranged(classifier, setup)
+        return setup.batch_size / fastest(lambda: forward(images), images.device, seconds)
+
+
+def fastest(work: Callable[[], object], device: torch.device, seconds: float = 0.15) -> float:
+    """The shortest of several runs after one that warms up, in seconds."""
+    work()
+    times: list[float] = []
+    while len(times) < 2 or sum(times) < seconds:
+        _wait(device)
+        began = time.perf_counter()
+        work()
+        _wait(device)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
