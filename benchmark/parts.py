@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -40,7 +41,7 @@ def judge_bench(
             tell(each * (cell.samples - indices.start), title)
             return
         told = _ticking(engine, tell, title)
-        ready, complaints = reading.result()
+        ready, complaints = reading()
         key = part_key(bench, indices.start)
         if folder.has_part(key):
             _refuse_changed(folder, key, ready)
@@ -61,17 +62,24 @@ def judge_bench(
         tell(each * len(indices) - told(), title)
 
 
-def _read_ahead(bench: Bench, head: Head) -> Iterator[tuple[range, Future[Reading]]]:
-    """The parts' samples, each being read by a thread while the part before it is judged."""
+def _read_ahead(bench: Bench, head: Head) -> Iterator[tuple[range, Callable[[], Reading]]]:
+    """The parts' samples; beside an accelerator a thread reads each while the part before it is judged.
+
+    A network on the CPU wants every processor: a second thread that computes makes its threads wait for each other
+    through the kernel, which costs ten times what reading takes.
+    """
     samples = len(bench.dataset)
     parts = [range(start, min(start + head.chunk, samples)) for start in range(0, samples, head.chunk)]
+    if bench.classifier.device.type == "cpu":
+        for indices in parts:
+            yield indices, partial(read, bench, indices, head.seed, bench.classes)
+        return
     with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(read, bench, parts[0], head.seed, bench.classes)
+        waiting = [reader.submit(read, bench, indices, head.seed, bench.classes) for indices in parts[:2]]
         for place, indices in enumerate(parts):
-            current = following
-            if place + 1 < len(parts):
-                following = reader.submit(read, bench, parts[place + 1], head.seed, bench.classes)
-            yield indices, current
+            yield indices, waiting.pop(0).result
+            if place + 2 < len(parts):
+                waiting.append(reader.submit(read, bench, parts[place + 2], head.seed, bench.classes))
 
 
 def _ticking(engine: Engine, tell: Tell, title: str) -> Callable[[], int]:

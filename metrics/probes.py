@@ -67,7 +67,9 @@ class Subject:
         image, blank, size = self.image, self.blank(baseline), self.case.size
 
         def fill(start: int, stop: int, out: Tensor) -> None:
-            torch.where(keep(start, stop).view(-1, 1, *size), image, blank, out=out)
+            # x·1 + b·0 and x·0 + b·1 are exact, and twice as fast as a choice between the two
+            kept = keep(start, stop).view(-1, 1, *size).to(out.dtype)
+            torch.mul(image, kept, out=out).addcmul_(blank, 1 - kept)
 
         return fill
 

@@ -20,7 +20,7 @@ Shortcut = Literal["fold", "tf32", "bf16", "compile"]
 """What may change numbers: batch norms folded into the convolutions before them, less precise arithmetic, and code
 that a compiler fused."""
 SHORTCUTS: tuple[Shortcut, ...] = get_args(Shortcut)
-BATCHES = (8, 16, 32, 64, 128, 256, 512)
+BATCHES = (16, 32, 64, 128, 256, 512)
 _WORTH = 1.03  # a choice must be so much faster to be taken: anything less is noise
 _LONG = 0.5  # seconds; a batch that takes longer gains nothing by growing
 

@@ -25,7 +25,9 @@ _COST = {
     "forwards": "images sent forward",
     "backwards": "images sent backward",
     "heads": "passes through the network behind a layer",
-    "shared": "forwards spared because maps had equal orders",
+    "shared": "forwards spared because maps were equal, or their orders",
+    "spared": "forwards that curves with a tolerance did not need",
+    "settled": "forwards not made because a method's place was settled",
     "failed": "planned forwards not made: no map, or no image",
 }
 
@@ -75,6 +77,11 @@ def warnings(view: View) -> list[str]:
         found.append("This run holds no results.")
     elif not view.summary["n"].sum():
         found.append("This run holds no value at all: everything in it failed or was undefined; see “Not ok”.")
+    if view.suite.get("until") == "separated":
+        found.append(
+            "Methods left a metric as soon as their place in it was settled, so its means are over different images; "
+            "separations.csv says who leads on more images than not, and after how many that was sure."
+        )
     judged = view.scores[view.scores["method"] != ""]
     seen = judged.groupby(["model", "dataset"])["sample"].nunique().to_dict() if len(judged) else {}
     for model in view.info.get("models", ()):
@@ -126,7 +133,22 @@ def _facts(view: View) -> Facts:
     found = [("suite", str(view.suite.get("name", "unnamed"))), ("explained class", view.target)]
     found.append(("seed", str(view.suite.get("seed", "–"))))
     found += [(shown, _told(info[key])) for key, shown in names.items() if info.get(key)]
+    found += [(f"how {e['model']} ran on {e['dataset']}", _engine(e)) for e in info.get("engine", ())]
+    if info.get("memory_kept"):
+        found.append(("memory", "freed memory was kept for the next batch"))
     return [*found, ("versions", _told(info.get("versions", {})))]
+
+
+def _engine(entry: Mapping[str, Any]) -> str:
+    """How images were sent through a model, and by how much shortcuts moved the scores."""
+    setup = entry["setup"]
+    told = [f"batches of {setup['batch_size']}", "channels last" if setup["channels_last"] else "channels first"]
+    if setup["rate"]:
+        told.append(f"{number(float(setup['rate']))} images/s measured")
+    if setup["shortcuts"]:
+        moved = ", ".join(f"{metric} {number(value)}" for metric, value in entry.get("largest_change", {}).items())
+        told.append(f"with {' and '.join(setup['shortcuts'])}; largest change of a score in a few samples: {moved}")
+    return "; ".join([*told, *(f"no {name}: {why}" for name, why in setup["refused"].items())])
 
 
 def _told(value: Any) -> str:

@@ -62,6 +62,8 @@ def write(view: View, folder: Path) -> list[Table]:
     view.summary.to_csv(folder / "summary.csv", index=False)
     view.ranks.to_csv(folder / "ranks.csv", index=False)
     view.scale.to_csv(folder / "conservation_scale.csv", index=False)
+    if view.suite.get("until") == "separated":
+        view.result.separations().to_csv(folder / "separations.csv", index=False)
     tables = [block_table(view, block) for block in view.blocks]
     if view.blocks:
         tables.append(overall_table(view))

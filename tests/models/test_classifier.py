@@ -222,3 +222,16 @@ def test_scores_carry_no_graph_and_follow_the_precision_of_the_network():
     found = Classifier(network).scores(torch.rand(2, 3, 4, 4))
     assert found.dtype == torch.float64
     assert not found.requires_grad
+
+
+def test_scores_and_gradients_take_turns(tiny):
+    model = Classifier(tiny, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    images = torch.rand(2, 3, 9, 9, dtype=torch.float64)
+    scores = model.scores(images)
+    asked = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(model(asked)[:, 0].sum(), asked)
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (model.mean, model.std))
+    plain = images.clone().requires_grad_()
+    expected = tiny((plain - mean) / std)
+    assert torch.equal(scores, expected.detach())
+    assert torch.equal(gradient, torch.autograd.grad(expected[:, 0].sum(), plain)[0])
