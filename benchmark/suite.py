@@ -138,6 +138,7 @@ class Suite(BaseModel):
     ) -> Suite:
         """The suite with some of it replaced; None leaves a thing as it is."""
         content = self.model_dump(exclude_unset=True)
+        content["suite"] |= {"methods": self.suite.methods, "metrics": self.suite.metrics}  # settings may be no JSON
         content["suite"] |= {key: value for key, value in head.items() if value is not None}
         for key, value in (("methods", methods), ("metrics", metrics)):
             if value is not None:

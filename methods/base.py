@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from typing import ClassVar, overload
 
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -112,4 +113,5 @@ class Method:
 
     def _images(self, image: Tensor | Image.Image) -> Tensor:
         images = self.classifier.prepare(image) if isinstance(image, Image.Image) else image
-        return self.classifier.place(images)
+        # Convolutions run up to twice as fast on this layout, and never much slower.
+        return self.classifier.place(images).contiguous(memory_format=torch.channels_last)

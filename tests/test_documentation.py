@@ -15,6 +15,7 @@ from PIL import Image
 from camfaith.benchmark import load as load_run
 from camfaith.benchmark import run
 from camfaith.benchmark.suite import Suite
+from camfaith.benchmark.workbench import open_judges
 from camfaith.models import Classifier
 
 ROOT = Path(__file__).parents[1]
@@ -81,10 +82,13 @@ def test_the_python_of_the_readme_runs(monkeypatch, tmp_path, counting):
     assert set(load_run(names["result"].path).scores["method"]) == {"gradcam", "mypackage.cams:MyCAM", "random"}
 
 
-def test_the_suite_of_the_readme_is_valid():
-    (content,) = blocks("README.md", "toml")
-    suite = Suite.of(tomllib.loads(content), data="pictures")
+def test_the_suites_of_the_readme_are_valid():
+    content, more = (tomllib.loads(block) for block in blocks("README.md", "toml"))
+    suite = Suite.of(content, data="pictures")
     assert [entry.name for entry in suite.suite.methods[:2]] == ["gradcam", "gradcam++"]
+    faster = Suite.of(content | {"suite": content["suite"] | more["suite"]}, data="pictures")
+    assert (faster.suite.until, faster.suite.allow) == ("separated", ("bf16",))
+    assert open_judges(faster.suite.metrics)[0].metric.tolerance == 0.005
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.stem)

@@ -180,3 +180,16 @@ def test_weights_with_nan_are_refused_by_name(tmp_path):
     content["model"][0]["weights"] = str(tmp_path / "broken.pth")
     with pytest.raises(ValueError, match=r"hold 144 NaN or infinite values in 'layer2\.0\.conv1\.weight'"):
         open_benches(Suite.of(content))
+
+
+def test_a_baseline_in_memory_outlives_a_change_of_the_suite():
+    image = torch.rand(3, 8, 8)
+    suite = Suite.of(
+        {
+            "suite": {"name": "it", "methods": ["gradcam"], "metrics": [{"name": "deletion", "baseline": image}]},
+            "model": [{"name": "fundus-vgg"}],
+            "dataset": [{"name": "fundus"}],
+        }
+    )
+    (metric,) = suite.changed(limit=2).changed(seed=1).suite.metrics
+    assert torch.equal(metric.settings["baseline"].image, image)
