@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from camfaith import methods, metrics
 from camfaith.benchmark import datasets
 from camfaith.benchmark.datasets import Dataset
 from camfaith.benchmark.machine import setup_of
+from camfaith.benchmark.settings import key_of, make, parameters_of
 from camfaith.benchmark.suite import (
     DatasetEntry,
     Entry,
@@ -24,7 +24,6 @@ from camfaith.benchmark.suite import (
     ModelEntry,
     Suite,
     SuiteError,
-    digest,
     labels,
 )
 from camfaith.metrics.base import Metric
@@ -132,7 +131,7 @@ def _open_model(entry: ModelEntry, device: str) -> Classifier:
 
 
 def _open_dataset(entry: DatasetEntry, head: Head) -> Dataset:
-    found = _make(f"data set {entry.name!r}", datasets.find(entry.name), entry.settings)
+    found = make(f"data set {entry.name!r}", datasets.find(entry.name), entry.settings)
     if len(found) == 0:
         raise SuiteError(f"data set {entry.name!r} is empty; give one with at least one sample")
     twice = [name for name, count in Counter(found.ids).items() if count > 1]
@@ -147,11 +146,11 @@ def open_judges(entries: Sequence[Entry]) -> list[Judge]:
     judges = []
     for label, entry in zip(labels(entries), entries, strict=True):
         kind = metrics.find(entry.name)
-        metric = _make(f"metric {entry.name!r}", kind, entry.settings)
+        metric = make(f"metric {entry.name!r}", kind, entry.settings)
         if not callable(getattr(metric, "judge", None)) or not callable(getattr(metric, "probes", None)):
             raise SuiteError(f"metric {entry.name!r} has no probes(layer, pixels) and judge(case, maps, answers)")
-        parameters = _parameters(kind, entry.settings)
-        judges.append(Judge(label, entry.name, _key(entry.name, kind, parameters), parameters, metric))
+        parameters = parameters_of(kind, entry.settings)
+        judges.append(Judge(label, entry.name, key_of(entry.name, kind, parameters), parameters, metric))
     return judges
 
 
@@ -224,16 +223,16 @@ def _open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Se
     layer = entry.layer or classifier.layer
     if layer is None and needs_layer:
         layer = last_spatial_layer(list(layers))
-    explainer = _make(f"method {entry.name!r}", lambda **k: kind(classifier, layer, **k), entry.settings, kind)
+    explainer = make(f"method {entry.name!r}", lambda **k: kind(classifier, layer, **k), entry.settings, kind)
     if not callable(getattr(explainer, "explain", None)):
         raise SuiteError(f"method {entry.name!r} has no explain(evidence, classifier); see CONTRIBUTING.md for one")
     if not hasattr(explainer, "layer"):
         explainer.layer = layer
-    parameters = _parameters(kind, entry.settings) | ({"layer": layer} if needs_layer else {})
+    parameters = parameters_of(kind, entry.settings) | ({"layer": layer} if needs_layer else {})
     return Arm(
         label=label,
         name=entry.name,
-        key=_key(entry.name, kind, parameters),
+        key=key_of(entry.name, kind, parameters),
         parameters=parameters,
         explainer=explainer,
         needs_layer=needs_layer,
@@ -264,42 +263,3 @@ def _label_classes(target: str | int, classifier: Classifier, dataset: Dataset) 
         raise SuiteError(f"{text}: rename it, give classes in the model's order, or explain another target")
     warnings.warn(f"{text}: labels are shown as numbers of the data set's own", stacklevel=2)
     return None
-
-
-def _make(what: str, make: Callable[..., Any], settings: Mapping[str, Any], kind: Any = None) -> Any:
-    """`make(**settings)`, with an error that names the settings there are."""
-    allowed = _settings_of(kind or make)
-    unknown = set(settings) - set(allowed) if allowed is not None else set()
-    if unknown:
-        raise SuiteError(
-            f"{what}: unknown setting {sorted(unknown)[0]!r}; allowed: {', '.join(allowed or ()) or 'none'}"
-        )
-    try:
-        return make(**settings)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, UnknownName):
-            raise
-        raise SuiteError(f"{what}: {error}") from error
-
-
-_BOUND = ("self", "model", "classifier", "target_layer", "layer")
-
-
-def _settings_of(kind: Any) -> dict[str, Any] | None:
-    """The settings that `kind` takes and their defaults; None where it takes any."""
-    found = inspect.signature(kind).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values()):
-        return None
-    return {
-        name: None if p.default is inspect.Parameter.empty else p.default
-        for name, p in found.items()
-        if name not in _BOUND
-    }
-
-
-def _parameters(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {**(_settings_of(kind) or {}), **settings}
-
-
-def _key(name: str, kind: Any, parameters: Mapping[str, Any]) -> str:
-    return digest({"name": name, "version": getattr(kind, "version", 1), "parameters": parameters})

@@ -90,3 +90,19 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
     assert "Commands" in done.stdout
     assert done.stderr.strip() == "[]"
+
+
+def test_run_takes_what_makes_it_cheaper(suite_file, tmp_path):
+    words = ("run", suite_file, "--out", tmp_path / "r", "--no-report", "--no-keep-memory")
+    done = ask(*words, "--until", "separated", "--allow", "fold")
+    assert done.exit_code == 0, done.output
+    info = load(tmp_path / "r").info
+    assert (info["suite"]["until"], info["suite"]["allow"]) == ("separated", ["fold"])
+    assert info["engine"][0]["setup"]["refused"] == {"fold": "the network has no batch norm"}
+
+
+def test_a_shortcut_that_is_not_there_is_an_error_in_one_line(suite_file):
+    done = ask("run", suite_file, "--allow", "fp4")
+    assert done.exit_code == 2
+    assert "suite.allow" in done.output
+    assert "'bf16'" in done.output
