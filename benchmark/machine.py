@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 from camfaith.benchmark.suite import digest
 from camfaith.models import Classifier
 from camfaith.models.memory import memory_is_kept
-from camfaith.models.speed import Setup, Shortcut, tune
+from camfaith.models.speed import BATCHES, Setup, Shortcut, tune
 
 
 def setup_of(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) -> Setup:
@@ -30,7 +31,7 @@ def setup_of(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = 
         [
             repr(classifier.network),
             [list(image.shape[1:]), str(image.dtype), sorted(allow)],
-            [_device(classifier), torch.get_num_threads(), torch.__version__, memory_is_kept()],
+            [_device(classifier), torch.get_num_threads(), torch.__version__, memory_is_kept(), BATCHES],
         ]
     )
     known = _read(path)
@@ -68,4 +69,5 @@ def _write(path: Path, content: dict[str, Any]) -> None:
         draft.write_text(json.dumps(content, indent=1), "utf-8")
         os.replace(draft, path)
     except OSError:  # a home that cannot be written to
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)

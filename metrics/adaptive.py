@@ -42,7 +42,7 @@ class AdaptiveCurve(ImageProbe):
         values = torch.full((finest + 1,), torch.nan, dtype=torch.float64)
         asked = torch.arange(stride, finest, stride)
         everything: list[Tensor] = []
-        while len(asked):
+        while len(asked) or not everything:
             everything.append(asked)
             scores = yield len(asked), self._fill(subject, asked, pixels, finest)
             values[asked] = _value(scores, self.score)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
 from typing import TypeVar
@@ -79,8 +79,7 @@ class _Job:
         self.count, self.fill = next(self._rounds)
 
     def goes_on(self, scores: Tensor) -> bool:
-        """Take the scores of the last round; whether there is another."""
-        self.scores = torch.cat([self.scores, scores])
+        """Tell the probe the scores of the last round; whether it asks for another."""
         try:
             self.count, self.fill = self._rounds.send(scores)
         except StopIteration as end:
@@ -156,6 +155,8 @@ class Engine:
         """Round by round, until no job asks for more."""
         while jobs:
             scores = torch.split(self._stream(jobs, case), [job.count for job in jobs])
+            for job, found in zip(jobs, scores, strict=True):  # all of them, before a probe looks at what is known
+                job.scores = torch.cat([job.scores, found])
             jobs = [job for job, found in zip(jobs, scores, strict=True) if job.goes_on(found)]
 
     def _stream(self, jobs: Sequence[_Job], case: Case) -> Tensor:
@@ -173,6 +174,7 @@ class Engine:
                 self._score(images, targets[start:stop], table[start:stop])
             except RuntimeError as error:
                 self.batch_size = self._halved(self.batch_size, error)
+                self._forward = arranged(self.classifier, replace(self.setup, batch_size=self.batch_size))
                 continue
             self.meter.forwards += stop - start
             start = stop

@@ -26,12 +26,12 @@ def counting(network: nn.Module) -> Iterator[Tally]:
     def count_back(gradient: Tensor) -> None:
         tally.backwards += len(gradient)
 
-    def count(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        tally.forwards += len(inputs[0]) if inputs else 0
+    def count(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        tally.forwards += len(next(iter((*inputs, *named.values()))))
         if isinstance(output, Tensor) and output.requires_grad:
             output.register_hook(count_back)  # type: ignore[no-untyped-call]
 
-    handle = network.register_forward_hook(count)
+    handle = network.register_forward_hook(count, with_kwargs=True)
     try:
         yield tally
     finally:

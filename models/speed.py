@@ -73,8 +73,8 @@ def _precision(shortcuts: Sequence[Shortcut], device: torch.device) -> Iterator[
     matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     cast: Any = torch.autocast(device.type, torch.bfloat16) if "bf16" in shortcuts else nullcontext()
     try:
-        if device.type == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = "tf32" in shortcuts
+        if "tf32" in shortcuts:
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         with cast:
             yield
     finally:
@@ -86,13 +86,24 @@ def tune(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) 
 
     The layout first, then the smallest batch within 3 % of the fastest, then each allowed shortcut that gains as much.
     """
-    first = Setup(BATCHES[0], True)
-    best = replace(first, rate=rate(classifier, image, first))
-    best = _better(best, classifier, image, replace(first, channels_last=False))
+    best = _first(classifier, image)
+    best = _better(best, classifier, image, replace(best, channels_last=False, rate=0.0))
     best = _best_batch(best, classifier, image)
     for shortcut in (s for s in SHORTCUTS if s in allow):
         best = _with(shortcut, best, classifier, image)
     return best
+
+
+def _first(classifier: Classifier, image: Tensor) -> Setup:
+    """The smallest batch of `BATCHES`, or as much of it as the memory holds."""
+    size = BATCHES[0]
+    while True:
+        try:
+            return Setup(size, rate=rate(classifier, image, Setup(size)))
+        except RuntimeError as error:
+            if not out_of_memory(error) or size == 1:
+                raise
+        size //= 2
 
 
 def _with(shortcut: Shortcut, best: Setup, classifier: Classifier, image: Tensor) -> Setup:
@@ -120,7 +131,7 @@ def _refusal(shortcut: Shortcut, classifier: Classifier) -> str:
 def _best_batch(best: Setup, classifier: Classifier, image: Tensor) -> Setup:
     found = [best]
     for size in BATCHES[1:]:
-        if size / max(setup.rate for setup in found) > _LONG:
+        if best.batch_size < BATCHES[0] or size / max(setup.rate for setup in found) > _LONG:
             break
         tried = replace(best, batch_size=size)
         try:
@@ -134,7 +145,12 @@ def _best_batch(best: Setup, classifier: Classifier, image: Tensor) -> Setup:
 
 
 def _better(best: Setup, classifier: Classifier, image: Tensor, other: Setup) -> Setup:
-    found = rate(classifier, image, other)
+    try:
+        found = rate(classifier, image, other)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        return best
     return replace(other, rate=found) if found > _WORTH * best.rate else best
 
 

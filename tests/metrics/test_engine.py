@@ -1,6 +1,8 @@
 """Model calls: none twice, full batches, and answers that depend on nothing but image, map and seed."""
 
 import math
+from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import nn
 from camfaith.metrics import Conservation, CornerArtifact, Deletion, Engine, Insertion, SensitivityN
 from camfaith.metrics.baselines import baseline
 from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.probes import Blank, Channels, Curve, Subsets
+from camfaith.metrics.probes import Blank, Channels, Curve, ImageProbe, Subsets
 from camfaith.models import Classifier
 from camfaith.models.speed import Setup
 
@@ -268,3 +270,126 @@ def test_nothing_wanted_is_nothing_asked(classifier, case, noise_maps, watched):
     assert ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [])}) == {"it": {}}
     assert ask(Engine(classifier), case, {}) == {}
     assert seen == []
+
+
+class FailsOnce(nn.Module):
+    """Has no memory for its k-th batch, and enough ever after; keeps the images that it scored."""
+
+    def __init__(self, network, k):
+        super().__init__()
+        self.network, self.k, self.batches, self.scored = network, k, 0, []
+
+    def forward(self, x):
+        self.batches += 1
+        if self.batches == self.k:
+            raise torch.OutOfMemoryError("just now")
+        self.scored.append(x.clone())
+        return self.network(x)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_after_memory_ran_out_the_work_goes_on_where_it_was(k, tiny, images, noise_maps):
+    network = FailsOnce(tiny, k)
+    engine, case = Engine(Classifier(network), Setup(8)), Case.of(Classifier(tiny), images(4, 9), 1)
+    probes = [Curve("rest", 9, BLACK), Subsets((5,), 8, BLACK), Blank(BLACK)]
+    found = ask(engine, case, {"it": (noise_maps(4, 9, 9), probes)})["it"]
+    sizes = [len(batch) for batch in network.scored]
+    assert sizes == [8] * (k - 1) + [4] * ((68 - 8 * (k - 1)) // 4)
+    distinct = torch.cat(network.scored).flatten(1).unique(dim=0)
+    assert len(distinct) == sum(sizes) - 3, "nothing but the four black images is equal"
+    assert engine.meter.forwards == sum(sizes) == 4 * (8 + 8 + 1)
+    expected = ask(Engine(Classifier(tiny)), case, {"it": (noise_maps(4, 9, 9), probes)})["it"]
+    for probe in probes:
+        torch.testing.assert_close(found[probe].logit, expected[probe].logit, atol=1e-12, rtol=0)
+
+
+def test_a_compiled_network_gets_smaller_batches_too_when_memory_runs_out(tiny, images, noise_maps, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda network: network)
+    case, probes = Case.of(Classifier(tiny), images(4, 9), 1), [Curve("rest", 9, BLACK), Blank(BLACK)]
+    engine = Engine(Classifier(Cramped(tiny, 5)), Setup(16, shortcuts=("compile",)))
+    found = ask(engine, case, {"it": (noise_maps(4, 9, 9), probes)})["it"]
+    expected = ask(Engine(Classifier(tiny)), case, {"it": (noise_maps(4, 9, 9), probes)})["it"]
+    torch.testing.assert_close(found[probes[0]].logit, expected[probes[0]].logit, atol=1e-12, rtol=0)
+    assert engine.batch_size == 4
+
+
+@dataclass(frozen=True)
+class Darkening(ImageProbe):
+    """Darkens an image by halves until its score is below `level`, and says how bright each image was."""
+
+    level: float
+
+    def count(self, pixels):
+        return 10
+
+    def rounds(self, subject):
+        bright, tried = 1.0, []
+        while len(tried) < 10:
+            bright /= 2
+            tried.append(bright)
+            scores = yield 1, partial(self._fill, subject.image, bright)
+            if scores[0, 0] < self.level:
+                break
+        return torch.tensor(tried, dtype=torch.float64)
+
+    @staticmethod
+    def _fill(image, bright, _start, _stop, out):
+        out.copy_(image * bright)
+
+
+def test_a_probe_of_ones_own_is_asked_in_rounds(pixel_sum, noise_maps):
+    classifier = Classifier(pixel_sum(torch.ones(3, 3), bias=1.0))
+    brightness = torch.tensor([1.0, 0.25], dtype=torch.float64).view(2, 1, 1, 1)
+    case = Case.of(classifier, brightness.expand(2, 3, 3, 3), 1)  # scores 27·b + 1
+    engine = Engine(classifier)
+    answer = ask(engine, case, {"it": (noise_maps(2, 3, 3), [Darkening(5.0), Blank(BLACK)])})["it"][Darkening(5.0)]
+    assert answer.at.tolist() == [[1 / 2, 1 / 4, 1 / 8], [1 / 2, 1 / 2, 1 / 2]]
+    assert answer.logit.tolist() == [[14.5, 7.75, 4.375], [4.375, 4.375, 4.375]], "padded with its last"
+    assert engine.meter.forwards == 3 + 1 + 2
+    assert engine.meter.spared == 2 * 10 - (3 + 1)
+
+
+def test_a_probe_knows_the_blank_image_from_its_second_round_on(pixel_sum, noise_maps):
+    @dataclass(frozen=True)
+    class Curious(ImageProbe):
+        def count(self, pixels):
+            return 1
+
+        def rounds(self, subject):
+            yield 1, Blank(BLACK).fill(subject)
+            return subject.known(Blank(BLACK))[:, 0]
+
+    classifier = Classifier(pixel_sum(torch.ones(3, 3), bias=3.0))
+    case = Case.of(classifier, torch.rand(2, 3, 3, 3, dtype=torch.float64), 1)
+    for probes in ([Curious(), Blank(BLACK)], [Blank(BLACK), Curious()]):
+        answers = ask(Engine(classifier), case, {"it": (noise_maps(2, 3, 3), probes)})["it"]
+        assert answers[Curious()].at.tolist() == [[3.0], [3.0]]
+
+
+def test_the_buffer_is_made_once_for_many_answers(tiny, images, noise_maps, monkeypatch):
+    made, empty = [], torch.empty
+
+    def noted(*size, **kwargs):
+        if size and isinstance(size[0], tuple) and len(size[0]) == 4:
+            made.append(size[0])
+        return empty(*size, **kwargs)
+
+    classifier = Classifier(tiny)
+    engine, case = Engine(classifier, Setup(4)), Case.of(classifier, images(3, 9), 1)
+    monkeypatch.setattr(torch, "empty", noted)
+    for seed in range(4):
+        ask(engine, case, {"it": (noise_maps(3, 9, 9, seed=seed), [Curve("rest", 6, BLACK), Blank(BLACK)])})
+    assert made == [(4, 3, 9, 9)]
+    bigger = Case.of(classifier, images(3, 12), 1)
+    ask(engine, bigger, {"it": (noise_maps(3, 12, 12), [Curve("rest", 6, BLACK)])})
+    assert made == [(4, 3, 9, 9), (4, 3, 12, 12)]
+
+
+def test_answers_are_on_the_cpu_in_double_precision(tiny, images, noise_maps):
+    network = tiny.float()
+    case = Case.of(Classifier(network), images(2, 9), [1, 2])
+    answer = ask(Engine(Classifier(network)), case, {"it": (noise_maps(2, 9, 9), [Blank(BLACK)])})["it"][Blank(BLACK)]
+    assert (answer.logit.dtype, answer.logit.device.type) == (torch.float64, "cpu")
+    logits = Classifier(network).scores(torch.zeros(2, 3, 9, 9)).double()
+    expected = logits.log_softmax(1)[[0, 1], [1, 2]]
+    torch.testing.assert_close(answer.log_probability[:, 0], expected, atol=1e-12, rtol=0)
