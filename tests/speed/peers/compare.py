@@ -1,6 +1,6 @@
 """camfaith against its peers: the same work, each side in a process of its own, in turn, several times.
 
-    python tests/speed/peers/compare.py [--data FOLDER] [--images 4] [--repeats 3] [--metrics road ...]
+    python tests/speed/peers/compare.py [--data FOLDER] [--images 8] [--repeats 3] [--metrics road ...]
 
 FOLDER holds imagenet/images, imagenet/labels.csv and imagenet/squeezenet1_0.safetensors; without it the network is
 untrained and the photographs are synthetic. A metric counts against the fastest peer that offers it, and the peers'
@@ -169,7 +169,7 @@ def machine() -> str:
 def main() -> None:
     parser = ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, help="photographs and trained weights; see above")
-    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--metrics", nargs="+", default=list(METRICS), choices=METRICS)
     parser.add_argument("--out", type=Path, default=Path("runs/perf"))

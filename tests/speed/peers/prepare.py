@@ -81,7 +81,7 @@ if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, help="holds imagenet/images, imagenet/labels.csv and the weights")
-    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--images", type=int, default=8)
     given = parser.parse_args()
     (given.folder / "pictures").mkdir(parents=True)
     if given.data is None:
