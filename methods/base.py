@@ -113,5 +113,5 @@ class Method:
 
     def _images(self, image: Tensor | Image.Image) -> Tensor:
         images = self.classifier.prepare(image) if isinstance(image, Image.Image) else image
-        # Convolutions run up to twice as fast on this layout, and never much slower.
+        # Most convolutions run up to twice as fast on this layout.
         return self.classifier.place(images).contiguous(memory_format=torch.channels_last)
