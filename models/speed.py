@@ -23,6 +23,7 @@ SHORTCUTS: tuple[Shortcut, ...] = get_args(Shortcut)
 BATCHES = (16, 32, 64, 128, 256, 512)
 _WORTH = 1.03  # a choice must be so much faster to be taken: anything less is noise
 _LONG = 0.5  # seconds; a batch that takes longer gains nothing by growing
+_SPREAD = 150  # weights a pixel; on a CPU, from 6 (SqueezeNet, 1.9 times as fast) to 225 (ResNet-50, 0.8 to 1.0)
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,20 @@ def _precision(shortcuts: Sequence[Shortcut], device: torch.device) -> Iterator[
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
+
+
+def laid_out(network: nn.Module, images: Tensor) -> Tensor:
+    """`images` in the layout that suits one call of a network, without measuring: the same for the same shapes.
+
+    Channels last makes convolutions on a CPU up to twice as fast, but wants the weights of every kernel larger than
+    1×1 laid out anew in each call. It is taken where these are few beside the pixels of the batch; else, and on other
+    devices, the images stay as they are.
+    """
+    kernels = (m.weight for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1))
+    spread = sum(weight.numel() for weight in kernels)
+    if images.device.type != "cpu" or spread > _SPREAD * images[:, 0].numel():
+        return images
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def tune(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) -> Setup:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from camfaith.models import Classifier, speed
-from camfaith.models.speed import Setup, arranged, rate, tune
+from camfaith.models.speed import Setup, arranged, laid_out, rate, tune
 
 IMAGE = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(2))
 
@@ -321,3 +321,24 @@ def test_a_compiled_network_is_only_given_full_batches(classifier, monkeypatch):
         for rows in (4, 3, 1):
             torch.testing.assert_close(forward(images[:rows]), classifier(images[:rows]))
     assert Recorded.last.batches == [4, 4, 4]
+
+
+def is_last(images):
+    return images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
+
+
+def test_one_call_puts_channels_last_where_the_kernels_are_small_beside_the_batch():
+    heavy = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 64, 3), nn.Conv2d(64, 4096, 1))  # 36,864 weights in 3×3
+    for images in (torch.rand(3, 3, 8, 8), torch.rand(4, 3, 8, 8)):  # up to 28,800 and 38,400
+        found = laid_out(heavy, images)
+        assert torch.equal(found, images)
+        assert is_last(found) is (len(images) == 4)
+
+
+def test_one_call_keeps_a_layout_that_it_does_not_change():
+    given = torch.rand(1, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    assert laid_out(nn.Conv2d(64, 64, 3), given) is given
+
+
+def test_kernels_of_one_pixel_do_not_count():
+    assert is_last(laid_out(nn.Conv2d(4096, 4096, 1), torch.rand(1, 3, 8, 8)))
