@@ -101,7 +101,7 @@ def _settled(history: Sequence[pd.DataFrame], bench: Bench, head: Head) -> Settl
         return frozenset()
     judges = [judge for judge in bench.judges if judge.metric.main in judge.metric.better]
     main = {judge.label: judge.metric.main for judge in judges}
-    return settle(arrivals(pd.concat(history), main), list(main), head.level, head.margin)
+    return settle(arrivals(pd.concat(history), main), list(main), head.level, head.margin, len(bench.dataset))
 
 
 def note_changes(folder: RunFolder, info: dict[str, Any], place: int, bench: Bench, head: Head) -> None:

@@ -1,16 +1,23 @@
-"""Which method is better than which on more images than not, tested after every image and right at the declared level.
+"""Which method is better than which on more images than not, tested after every image; wrong leads are few.
 
 A pair of methods is compared on one metric by signs d_t: 1 where the first is better on image t, −1 where the second
-is, 0 where they tie. A gambler who bets on d > 0, at odds that are fair if both are equally likely, ever multiplies the
-capital by 1/α with probability at most α, however often anyone looks (Ville 1939). The bets are spread as in Cover &
+is, 0 where they tie. A gambler who bets on d > 0, at odds that are fair if both are equally likely, holds on average
+no more than at the start, whenever anyone looks: the capital K is an e-value. The bets are spread as in Cover &
 Ordentlich's universal portfolio ("Universal portfolios with side information", IEEE Trans. Inf. Theory 42(2), 1996) on
 a grid (the "hgKelly" of Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", JRSS-B 86(1),
 2024): up to 63 images, the mean of both sides' capital is Krichevsky & Trofimov's for coins ("The performance of
-universal encoding", IEEE Trans. Inf. Theory 27(2), 1981). At least log(1/α)/log 2 images are needed, 15 for α = 5e-5.
+universal encoding", IEEE Trans. Inf. Theory 27(2), 1981).
+
+Of all pairs and metrics together those are declared that the e-BH procedure rejects (Wang & Ramdas, "False discovery
+rate control with e-values", JRSS-B 84(3), 2022; while data come in, Xu, Wang & Ramdas, "A unified framework for bandit
+multiple testing", NeurIPS 2021): whatever the dependence, on average at most a share `level` of what is declared is
+wrong. A pair that the images still to come will hardly settle is given up (stochastic curtailment: Lan, Simon &
+Halperin, "Stochastically curtailed tests in long-term clinical trials", Comm. Statist. C 1(3), 1982): that makes no
+lead wrong, it only leaves some open.
 
 The target is the population that the images are drawn from, independently and in random order, not the data set at
 hand. Nothing is said of the size of the difference: no test of means in [−1, 1] that is valid for all distributions can
-settle a mean difference d before log(1/α)/log(1 + d) images (104 for d = 0.1 and that α), so means are not tested.
+settle a mean difference d before log(1/α)/log(1 + d) images (104 for d = 0.1 and α = 5e-5), so means are not tested.
 """
 
 from __future__ import annotations
@@ -27,6 +34,7 @@ Counts = NDArray[np.int64]
 
 BETS: Floats = np.cos(np.pi * (np.arange(16) + 0.5) / 32)
 """The shares λ_j of the capital that are bet: the 16 positive of 32 Chebyshev nodes, denser near 1 (all is bet)."""
+_LUCK = 0.84  # standard deviations: a fifth of a normal distribution lies above
 SEPARATION_COLUMNS = ("metric", "first", "second", "ahead", "images", "low", "high")
 
 
@@ -41,24 +49,28 @@ def arrivals(scores: pd.DataFrame, main: Mapping[str, str]) -> pd.DataFrame:
     return rows[rows["cluster"].isna() | (rows["sample"] == first)]
 
 
-def settled(scores: pd.DataFrame, metrics: Sequence[str], level: float, margin: float = 0.0) -> set[tuple[str, str]]:
+def settled(
+    scores: pd.DataFrame, metrics: Sequence[str], level: float, margin: float = 0.0, images: int = 0
+) -> set[tuple[str, str]]:
     """The (method, metric) cells that are settled: judge them no more.
 
     `scores`: the `arrivals`; every method has a row from the first round on, as their number sets the level (NaN is
-    undefined). `level`: the probability of any wrong decision, over all pairs, metrics and looks, either direction
-    (Bonferroni over pairs × metrics). `margin`: two methods are also settled, as equal, once neither is ahead on more
-    than that share of the images beyond the other; at 0 none are equal.
+    undefined). `level`: the share of wrong decisions among all, on average at most. `margin`: two methods are also
+    settled, as equal, once neither is ahead on more than that share of the images beyond the other; at 0 none are
+    equal. `images`: how many there will be at most; 0 for no end, and nothing is given up.
 
-    A cell is settled once every pair of it with common images is. One without such a pair is let go when nobody is left
-    to compare it with: with the last other cell of its metric; where its metric has none, with the last cell of all.
-    A decision stays: pairs of dropped cells get no more images, and the same scores give the same set. Methods of equal
-    scores are open at margin 0 and hold up each other, nobody else.
+    A cell is settled once every pair of it with common images is decided or given up. One without such a pair is let go
+    when nobody is left to compare it with: with the last other cell of its metric; where its metric has none, with the
+    last cell of all. Pairs of dropped cells get no more images, so that the same scores give the same set.
     """
     methods, pairs, signs = _pairs(scores, metrics)
-    ahead, _ = decide(signs, level / max(1, signs.shape[1]), margin)
-    common = np.isfinite(signs).any(0).reshape(len(metrics), pairs.shape[1])
+    ahead, _ = decide(signs, level, margin)
+    shape = (len(metrics), pairs.shape[1])
+    common, held = np.isfinite(signs).any(0).reshape(shape), (ahead == "").reshape(shape)
+    if images:
+        held &= ~hopeless(signs, level, margin, images).reshape(shape)
     member = np.eye(len(methods), dtype=np.bool_)[pairs].any(0)
-    compared, held = common @ member, (common & (ahead == "").reshape(common.shape)) @ member
+    compared, held = common @ member, (common & held) @ member
     asked = compared.any(1)
     over = asked & ~held.any(1)
     over |= over.any() and over[asked].all()
@@ -69,56 +81,100 @@ def separations(scores: pd.DataFrame, better: Mapping[str, str], level: float, m
     """One row per metric of `better` ("higher" or "lower") and pair of methods; other arguments as for `settled`.
 
     `ahead`: "first" or "second", the one that is better on more images, "equal" or "open". `images`: the common images
-    that it took to settle, or that there are. `low`, `high`: the interval, simultaneous over all rows and looks, of the
-    share of images on which the first is better less the share on which the second is.
+    that it took to settle, or that there are. `low`, `high`: the interval, from those images, of the share of images on
+    which the first is better less the share on which the second is: of the intervals of decided pairs, on average at
+    most a share `level` misses its value (e-BY: Xu, Wang & Ramdas, "Post-selection inference for e-value based
+    confidence intervals", Electron. J. Stat. 18(1), 2024).
     """
     methods, pairs, signs = _pairs(scores, list(better))
     signs *= np.repeat([-1.0 if way == "lower" else 1.0 for way in better.values()], pairs.shape[1])
-    alpha = level / max(1, signs.shape[1])
-    ahead, images = decide(signs, alpha, margin)
-    low, high = intervals(signs, alpha)
+    ahead, images = decide(signs, level, margin)
+    used = np.isfinite(signs).cumsum(0) <= images
+    low, high = intervals(
+        _tally(np.where(used, signs, np.nan)), level * max(1, (ahead != "").sum()) / max(1, len(ahead))
+    )
     rows = [(metric, methods[i], methods[j]) for metric in better for i, j in pairs.T]
     table = pd.DataFrame(rows, columns=list(SEPARATION_COLUMNS[:3]))
     return table.assign(ahead=np.where(ahead == "", "open", ahead), images=images, low=low, high=high)
 
 
-def decide(signs: Floats, alpha: float, margin: float = 0.0) -> tuple[NDArray[np.str_], Counts]:
-    """Who is ahead in each column of signs (images × columns, NaN is none), and the images that it took or there are.
+def decide(signs: Floats, level: float, margin: float = 0.0) -> tuple[NDArray[np.str_], Counts]:
+    """Who is ahead in each of N columns of signs (images × N, NaN is none), and the images that it took or there are.
 
-    "first" or "second" at the first t with K_t(0) ≥ 2/α on its side; "equal" once both sides have had K(−margin) ≥ 2/α;
-    else "". With probability at most `alpha` that is ever wrong.
+    After each image the k columns with the most capital are declared, k being the greatest for which each of them has
+    K ≥ 2N/(level·k); what is declared stays so. "first" or "second" by K(0) of that side; "equal" by the smaller
+    K(−margin) of both sides; else "". Per column at most two of these three are wrong, so that of all that is declared,
+    on average at most a share `level` is.
     """
-    count = np.isfinite(np.pad(signs, ((0, 1), (0, 0)), constant_values=np.nan)).cumsum(0)
-    above, below = (_reached(capital(side * signs), alpha) for side in (1, -1))
-    inside = np.full_like(above, len(signs))
+    count = np.isfinite(signs).cumsum(0)
+    images = count[-1].copy() if len(count) else np.zeros(signs.shape[1], np.int64)
+    ahead = np.full(signs.shape[1], "", "<U6")
+    sides = [capital(signs), capital(-signs)]
     if margin > 0:
-        inside = np.maximum(*(_reached(capital(side * signs, -margin), alpha) for side in (1, -1)))
-    when = np.minimum(np.minimum(above, below), inside)
-    ahead = np.select([when == len(signs), above == when, below == when], ["", "first", "second"], "equal")
-    return ahead, np.take_along_axis(count, when[None], 0)[0]
+        sides.append(np.minimum(capital(signs, -margin), capital(-signs, -margin)))
+    place = np.arange(1, signs.shape[1] + 1)
+    for t, worth in enumerate(np.stack(sides, 1)):
+        most = np.where(ahead == "", worth.max(0), np.inf)
+        needed = 2 * len(place) / (level * place)
+        enough = np.flatnonzero(np.sort(most)[::-1] >= needed)
+        if len(enough):
+            new = (ahead == "") & (most >= needed[enough[-1]])
+            ahead[new] = np.array(["first", "second", "equal"])[worth.argmax(0)][new]
+            images[new] = count[t][new]
+    return ahead, images
 
 
-def intervals(signs: Floats, alpha: float) -> tuple[Floats, Floats]:
-    """The confidence sequence {m : K_t(m) < 2/α on both sides, for all t so far} of each column's mean, in [−1, 1].
+def hopeless(signs: Floats, level: float, margin: float, images: int) -> NDArray[np.bool_]:
+    """Which columns of signs the rest of `images` will hardly settle: with a chance of about one in five at most.
 
-    K_t(m) falls with m for every t, so the lower limit is where the largest of them crosses 2/α: found by bisection.
+    The rest is taken to be like what was seen (with one image more of either sign and one tie, as Laplace's rule has
+    it), but for a lead that is 0.84 of its standard deviations more favourable, and the capital to be asked for is the
+    least that it can be, 2/level.
     """
-    both = np.concatenate([signs, -signs], 1)
+    tally = _tally(signs)
+    seen = tally.sum(0)
+    left = np.maximum(
+        0, images - np.where(np.isfinite(signs), np.arange(1, len(signs) + 1)[:, None], 0).max(0, initial=0)
+    )
+    rates = (tally + 1) / (seen + 3)
+    trend = rates[0] - rates[2]
+    spread = rates[0] + rates[2] - trend**2
+    end = tally + left * rates
+    lead, luck = end[0] - end[2], _LUCK * np.sqrt(left * (1 + left / (seen + 3)) * spread)
+    decided = end[0] + end[2]
+
+    def ending(lead: Floats) -> Floats:
+        lead = np.clip(lead, -decided, decided)
+        return np.stack([(decided + lead) / 2, end[1], (decided - lead) / 2])
+
+    chances = [worth(ending(lead + luck)), worth(ending(lead - luck)[::-1])]
+    if margin > 0:
+        even = ending(np.clip(0, lead - luck, lead + luck))
+        chances.append(np.minimum(worth(even, -margin), worth(even[::-1], -margin)))
+    return np.max(chances, 0) < 2 / level
+
+
+def intervals(tally: Floats, alpha: float) -> tuple[Floats, Floats]:
+    """The interval {m : K(m) < 2/α on both sides} of each column's mean, in [−1, 1], from its `tally`.
+
+    K(m) falls with m, so the lower limit is where it crosses 2/α: found by bisection.
+    """
+    both = np.concatenate([tally, tally[::-1]], 1)
     out, kept = np.repeat([[-1.0], [1.0]], both.shape[1], axis=1)
     for _ in range(24):
         middle = (out + kept) / 2
-        excluded = capital(both, middle).max(0, initial=0) >= 2 / alpha
+        excluded = worth(both, middle) >= 2 / alpha
         out, kept = np.where(excluded, middle, out), np.where(excluded, kept, middle)
     return out[: len(out) // 2], -out[len(out) // 2 :]
 
 
-def capital(signs: Floats, mean: float | Floats = 0.0) -> Floats:
+def capital(signs: Floats, mean: float = 0.0) -> Floats:
     """K_t(m) = 1/J Σ_j Π_{s≤t} (1 + λ_j (d_s − m)/(1 + m)), images × columns: large where the mean exceeds m.
 
-    m in (−1, 1]; no bet is made on NaN. If the mean is at most m, K is a nonnegative supermartingale that starts at 1,
-    so it ever reaches 1/α with probability at most α.
+    m in (−1, 1]; no bet is made on NaN. If the mean is at most m, K is a nonnegative supermartingale that starts at 1:
+    an e-value after every image.
     """
-    gains: Floats = np.nan_to_num((signs - mean) / (1 + np.asarray(mean)), nan=0.0)
+    gains: Floats = np.nan_to_num((signs - mean) / (1 + mean), nan=0.0)
     wealth, path = np.ones((len(BETS), gains.shape[1])), np.empty_like(gains)
     with np.errstate(over="ignore"):
         for t, gain in enumerate(gains):
@@ -127,9 +183,20 @@ def capital(signs: Floats, mean: float | Floats = 0.0) -> Floats:
     return path
 
 
-def _reached(path: Floats, alpha: float) -> Counts:
-    """The first row in which each column has 2/α, half of α being spent on either side; the number of rows if none."""
-    return np.asarray((np.maximum.accumulate(path, 0) < 2 / alpha).sum(0), np.int64)
+def worth(tally: Floats, mean: float | Floats = 0.0) -> Floats:
+    """K(m) after images of which `tally` (3 × columns) had d = 1, 0 and −1, in whatever order."""
+    logs = sum(
+        images * np.log1p(BETS[:, None] * (d - np.asarray(mean)) / (1 + np.asarray(mean)))
+        for d, images in zip((1, 0, -1), tally, strict=True)
+    )
+    with np.errstate(over="ignore"):
+        result: Floats = np.exp(logs).mean(0)
+    return result
+
+
+def _tally(signs: Floats) -> Floats:
+    """How many images of each column have d = 1, 0 and −1 (3 × columns)."""
+    return np.stack([(signs == d).sum(0) for d in (1, 0, -1)]).astype(np.float64)
 
 
 def _pairs(scores: pd.DataFrame, metrics: Sequence[str]) -> tuple[list[str], Counts, Floats]:

@@ -193,8 +193,8 @@ class Result:
     def separations(self) -> pd.DataFrame:
         """Which method is ahead of which, and after how many images: `sequential.separations` per model × data set.
 
-        The run's level holds for each model × data set, if its samples came in random order: `until = "separated"`
-        sees to that, other runs keep the order of the data.
+        The run's level, the share of wrong leads among all, holds for each model × data set, if its samples came in
+        random order: `until = "separated"` sees to that, other runs keep the order of the data.
         """
         from camfaith.benchmark.sequential import SEPARATION_COLUMNS, arrivals, separations
 

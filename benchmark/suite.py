@@ -82,9 +82,9 @@ class Head(BaseModel):
     chunk: int = Field(16, ge=1)
     """Samples that are judged together and stored in one part."""
     until: Literal["all", "separated"] = "all"
-    """`separated` drops a method from a metric as soon as its place against every other method is settled."""
+    """`separated` drops a method from a metric once its place against every other is settled or will hardly be."""
     level: float = Field(0.05, gt=0, lt=1)
-    """The probability that any of these decisions is wrong."""
+    """The share of these decisions that is wrong, on average at most."""
     margin: float = Field(0.0, ge=0, lt=1)
     """Methods are equal where one leads on no more than this share of the images; 0: never."""
     device: str = "auto"

@@ -78,9 +78,12 @@ def warnings(view: View) -> list[str]:
     elif not view.summary["n"].sum():
         found.append("This run holds no value at all: everything in it failed or was undefined; see “Not ok”.")
     if view.suite.get("until") == "separated":
+        ahead, level = view.result.separations()["ahead"], view.suite["level"]
         found.append(
-            "Methods left a metric as soon as their place in it was settled, so its means are over different images; "
-            "separations.csv says who leads on more images than not, and after how many that was sure."
+            "Methods left a metric as soon as their place in it was settled, so its means are over different images. "
+            f"Of {len(ahead)} comparisons {(ahead != 'open').sum()} are settled, on average at most {level:.0%} of "
+            "them wrongly; the others the images could not settle, or hardly would have. separations.csv says who "
+            "leads on more images than not, and after how many that was known."
         )
     judged = view.scores[view.scores["method"] != ""]
     seen = judged.groupby(["model", "dataset"])["sample"].nunique().to_dict() if len(judged) else {}

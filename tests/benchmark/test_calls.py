@@ -70,8 +70,9 @@ def distinct(classifier: Classifier, images: int) -> tuple[int, int]:
     drawn = [torch.randperm(32 * 32, generator=torch.Generator().manual_seed(sample.seed)) for sample in samples]
     orders: list[set[Any]] = [set() for _ in samples]
     shown: list[set[Any]] = [set() for _ in samples]
+    evidence = classifier.evidence(pictures, None, bench.layers)  # in the run's layout: another rounds otherwise
     for arm in bench.arms:
-        raw = arm.explainer.raw(pictures)
+        raw = arm.explainer.explain(evidence, classifier)
         saliency = upsample(rectify(raw) if arm.rectified else raw, (32, 32)).flatten(1)
         heat = normalise(upsample(rectify(raw), (32, 32))).flatten(1)
         for image, lots in enumerate(drawn):

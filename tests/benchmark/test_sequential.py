@@ -18,9 +18,11 @@ from camfaith.benchmark.sequential import (
     arrivals,
     capital,
     decide,
+    hopeless,
     intervals,
     separations,
     settled,
+    worth,
 )
 
 Floats = NDArray[np.float64]
@@ -67,6 +69,16 @@ def field(images: int = 240, seed: int = 1) -> pd.DataFrame:
     return table(auc={m: middle + ease + 0.03 * random.standard_normal(images) for m, middle in middles.items()})
 
 
+def one_by_one(signs: Floats, level: float, margin: float = 0.0) -> tuple[list[str], list[int]]:
+    """Each column decided as the only one of its family."""
+    found = [decide(signs[:, [k]], level, margin) for k in range(signs.shape[1])]
+    return [ahead[0] for ahead, _ in found], [int(images[0]) for _, images in found]
+
+
+def tally(signs: Floats) -> Floats:
+    return np.stack([(signs == d).sum(0) for d in (1, 0, -1)]).astype(float)
+
+
 def ahead_of(scores: pd.DataFrame, metrics: Sequence[str], level: float) -> Any:
     return separations(scores, dict.fromkeys(metrics, "higher"), level)["ahead"]
 
@@ -102,10 +114,11 @@ def test_the_capital_neither_grows_nor_shrinks_on_average_where_both_are_equally
 
 
 @pytest.mark.parametrize("name", NULLS)
-def test_a_lead_where_there_is_none_is_ever_declared_no_more_often_than_said(name: str) -> None:
-    ahead, _ = decide(NULLS[name](np.random.default_rng(0), (200, RUNS)), 0.1)
-    assert 0.02 < (ahead != "").mean() <= most(0.1, RUNS)
-    assert max((ahead == "first").mean(), (ahead == "second").mean()) <= most(0.05, RUNS)
+def test_the_capital_of_either_side_ever_reaches_twice_one_over_alpha_no_more_often_than_alpha(name: str) -> None:
+    drawn = NULLS[name](np.random.default_rng(0), (200, RUNS))
+    reached = [(capital(side * drawn) >= 2 / 0.1).any(0) for side in (1, -1)]
+    assert 0.02 < np.logical_or(*reached).mean() <= most(0.1, RUNS)
+    assert max(each.mean() for each in reached) <= most(0.05, RUNS)
 
 
 def test_repeated_sign_tests_break_the_level_on_the_same_draws() -> None:
@@ -117,13 +130,13 @@ def test_repeated_sign_tests_break_the_level_on_the_same_draws() -> None:
 
 
 def test_equality_is_declared_at_the_edge_of_the_margin_no_more_often_than_said() -> None:
-    ahead, _ = decide(leaning(0.3, (200, RUNS)), 0.2, margin=0.3)
-    assert 0 < (ahead == "equal").mean() <= most(0.1, RUNS)
+    ahead, _ = one_by_one(leaning(0.3, (200, 400)), 0.2, margin=0.3)
+    assert 0 < ahead.count("equal") / 400 <= most(0.1, 400)
 
 
 @pytest.mark.parametrize("lead", [0.0, 0.3])
-def test_intervals_ever_miss_the_mean_no_more_often_than_said(lead: float) -> None:
-    low, high = intervals(leaning(lead, (60, 1000)), 0.1)
+def test_intervals_miss_the_mean_no_more_often_than_said(lead: float) -> None:
+    low, high = intervals(tally(leaning(lead, (60, 1000))), 0.1)
     assert ((low > lead) | (high < lead)).mean() <= most(0.1, 1000)
 
 
@@ -138,14 +151,106 @@ def test_any_lead_among_six_equal_methods_on_two_metrics_is_no_more_frequent_tha
     assert false / runs <= most(level, runs)
 
 
+def mixture(random: np.random.Generator, images: int) -> tuple[Floats, NDArray[np.bool_]]:
+    """Signs of thirty pairs that depend on each other through the image, and which of them lead: a third."""
+    leads = np.arange(30) % 3 == 0
+    together = random.random((images, 1))  # one image is easy or hard for all
+    mixed = np.where(random.random((images, 30)) < 0.5, together, random.random((images, 30)))
+    return np.where(mixed < np.where(leads, 0.75, 0.5), 1.0, -1.0), leads
+
+
+def test_of_the_leads_that_are_declared_the_share_that_is_wrong_is_no_more_than_said() -> None:
+    """Also where what is hopeless is dropped; and more is declared than if no wrong one were allowed."""
+    random, level, runs = np.random.default_rng(0), 0.5, 200
+    shares, found, strict = [], 0, 0
+    for _ in range(runs):
+        signs, leads = mixture(random, 60)
+        for look in (20, 40):
+            signs[look:, hopeless(signs[:look], level, 0.0, 60)] = np.nan
+        ahead, _ = decide(signs, level)
+        right = leads & (ahead == "first")
+        shares.append(((ahead != "").sum() - right.sum()) / max(1, (ahead != "").sum()))
+        found += int(right.sum())
+        strict += int((leads & (capital(signs) >= 2 * 30 / level).any(0)).sum())
+    assert 0 < np.mean(shares) <= level / 2 + 3 * np.std(shares) / runs**0.5, "half: a coin has one wrong side of two"
+    assert found > 1.15 * strict
+
+
 def test_pairs_and_metrics_share_the_level() -> None:
-    """An unbroken row of wins settles with the image with which the capital reaches 2 × pairs × metrics / level."""
+    """Three unbroken rows of wins settle with the image with which the capital reaches 2 × family / (level × 3)."""
     scores = table(hit={"a": np.ones(40), "b": np.zeros(40), "c": np.full(40, 2.0)}, other={"a": [0.0]})
     ones = capital(np.ones((40, 1)))[:, 0]
     for metrics, family in ((["hit"], 3), (["hit", "other"], 6)):
         found = separations(scores, dict.fromkeys(metrics, "higher"), 0.01)
-        expected = int(np.argmax(ones >= 2 * family / 0.01)) + 1
+        expected = int(np.argmax(ones >= 2 * family / (0.01 * 3))) + 1
         assert set(found.loc[found["metric"] == "hit", "images"]) == {expected}
+
+
+def test_the_most_columns_are_declared_whose_capital_is_enough_for_as_many() -> None:
+    """Checked against every number of columns, tried one after the other, from the definition."""
+    random, level = np.random.default_rng(4), 0.3
+    signs = np.concatenate([leaning(lead, (50, 6), seed) for seed, lead in enumerate((0.0, 0.2, 0.4))], 1)
+    signs[random.random(signs.shape) < 0.1] = np.nan
+    declared: dict[int, str] = {}
+    for t in range(1, 51):
+        sides = {way: capital(side * signs[:t])[-1] for way, side in (("first", 1), ("second", -1))}
+        best = [np.inf if k in declared else max(side[k] for side in sides.values()) for k in range(18)]
+        for count in range(18, 0, -1):
+            chosen = [k for k in range(18) if best[k] >= 2 * 18 / (level * count)]
+            if len(chosen) >= count:
+                for k in set(chosen) - set(declared):
+                    declared[k] = max(sides, key=lambda way: sides[way][k])
+                break
+        ahead, _ = decide(signs[:t], level)
+        assert {k: way for k, way in enumerate(ahead) if way} == declared
+    assert 3 < len(declared) < 18
+
+
+# What is given up
+
+
+def test_methods_of_equal_scores_are_given_up_and_no_unbroken_lead_is() -> None:
+    alike, won = np.zeros((200, 1)), np.ones((200, 1))
+    given_up = [t for t in range(1, 201) if hopeless(alike[:t], 0.05, 0.0, 500)[0]]
+    assert given_up[0] < 100
+    assert given_up == list(range(given_up[0], 201)), "and stay so"
+    assert not any(hopeless(won[:t], 0.05, 0.0, 500)[0] for t in range(1, 201))
+    assert not hopeless(np.empty((0, 1)), 0.05, 0.0, 500)[0]
+
+
+def test_at_the_end_all_is_given_up_that_is_not_settled() -> None:
+    drawn = leaning(0.2, (100, 50))
+    lone = np.array(one_by_one(drawn, 0.05)[0]) != ""
+    ever = np.maximum(capital(drawn), capital(-drawn))[-1] >= 2 / 0.05
+    assert (hopeless(drawn, 0.05, 0.0, 100) == ~ever).all()
+    assert 0 < (ever & lone).sum() < 50
+
+
+def test_few_are_given_up_that_would_have_settled() -> None:
+    drawn = leaning(0.25, (300, 1000))
+    settles = np.maximum(capital(drawn), capital(-drawn)).max(0) >= 2 / 0.05
+    lost = hopeless(drawn[:60], 0.05, 0.0, 300) & settles
+    assert 0.5 < settles.mean() < 1
+    assert 0 < lost.mean() < 0.2
+
+
+def test_within_a_margin_equal_methods_are_not_given_up() -> None:
+    ties = np.zeros((150, 1))
+    assert hopeless(ties, 0.05, 0.0, 400)[0]
+    assert not hopeless(ties, 0.05, 0.1, 400)[0]
+
+
+def test_a_small_lead_that_may_be_luck_does_not_speak_against_equality() -> None:
+    seen = np.repeat([1.0, -1.0, 0.0], [5, 2, 30])[:, None]
+    assert hopeless(seen, 0.05, 0.0, 100)[0], "far from a lead"
+    assert not hopeless(seen, 0.05, 0.2, 100)[0]
+
+
+def test_a_pair_without_more_images_stays_given_up_whatever_happens_to_others() -> None:
+    d = leaning(0.1, (80, 40))
+    more = np.concatenate([d, np.full((60, 40), np.nan)])
+    assert (hopeless(d, 0.05, 0.0, 300) == hopeless(more, 0.05, 0.0, 300)).all()
+    assert 0 < hopeless(d, 0.05, 0.0, 300).sum() < 40
 
 
 # Power
@@ -160,8 +265,8 @@ def test_an_unbroken_row_of_wins_settles_a_few_images_after_any_test_could() -> 
 
 
 def test_clear_leads_settle_sooner_than_others() -> None:
-    settling = [decide(leaning(lead, (400, 200)), 0.05 / 36) for lead in (0.7, 0.5, 0.3)]
-    assert all((ahead == "first").mean() > 0.95 for ahead, _ in settling)
+    settling = [one_by_one(leaning(lead, (400, 60)), 0.05 / 36) for lead in (0.7, 0.5, 0.3)]
+    assert all(ahead.count("first") / 60 > 0.95 for ahead, _ in settling)
     medians = [np.median(images) for _, images in settling]
     assert medians[0] < medians[1] < medians[2]
     assert medians[0] <= 40
@@ -178,7 +283,7 @@ def test_methods_that_share_the_lead_are_found_equal_within_a_margin_and_only_th
     ties = np.zeros((300, 1))
     assert decide(ties, 0.05)[0] == [""]
     assert decide(ties, 0.05, margin=0.1)[0] == ["equal"]
-    low, high = intervals(ties, 0.05)
+    low, high = intervals(tally(ties), 0.05)
     assert -0.1 <= low[0] < 0 < high[0] <= 0.1
     assert decide(leaning(0.6, (300, 1)), 0.05, margin=0.1)[0] == ["first"]
 
@@ -186,23 +291,29 @@ def test_methods_that_share_the_lead_are_found_equal_within_a_margin_and_only_th
 # Decisions
 
 
-def test_the_interval_holds_the_means_whose_capital_never_reached_its_end() -> None:
+def test_the_interval_holds_the_means_whose_capital_is_short_of_its_end() -> None:
     d, alpha = leaning(0.2, (80, 1)), 0.05
     grid = np.linspace(-0.9995, 0.9995, 2000)
-    columns = np.repeat(d, len(grid), 1)
-    kept = (capital(columns, grid) < 2 / alpha).all(0) & (capital(-columns, -grid) < 2 / alpha).all(0)
-    (low,), (high,) = intervals(d, alpha)
+    kept = [all(capital(side * d, side * m)[-1, 0] < 2 / alpha for side in (1, -1)) for m in grid]
+    (low,), (high,) = intervals(tally(d), alpha)
     assert low == pytest.approx(grid[kept].min(), abs=0.0011)
     assert high == pytest.approx(grid[kept].max(), abs=0.0011)
 
 
+@pytest.mark.parametrize("mean", [-0.3, 0.0, 0.4])
+def test_what_is_held_at_the_end_depends_on_the_images_and_not_on_their_order(mean: float) -> None:
+    d = leaning(0.2, (60, 7))
+    np.testing.assert_allclose(worth(tally(d), mean), capital(d, mean)[-1], rtol=1e-9)
+
+
 @pytest.mark.parametrize("lead", [0.0, 0.3, -0.4])
-def test_a_lead_is_settled_exactly_when_the_interval_leaves_zero_out(lead: float) -> None:
-    drawn = leaning(lead, (100, 100))
-    ahead, _ = decide(drawn, 0.01)
-    low, high = intervals(drawn, 0.01)
-    assert ((ahead == "first") == (low > 1e-6)).all()
-    assert ((ahead == "second") == (high < -1e-6)).all()
+def test_of_a_pair_alone_a_lead_is_settled_exactly_when_its_interval_leaves_zero_out(lead: float) -> None:
+    drawn = leaning(lead, (60, 30))
+    scores = [table(auc={"a": drawn[:, k], "b": np.zeros(60)}) for k in range(30)]
+    rows = pd.concat([separations(each, {"auc": "higher"}, 0.01) for each in scores])
+    assert ((rows["ahead"] == "first") == (rows["low"] > 1e-6)).all()
+    assert ((rows["ahead"] == "second") == (rows["high"] < -1e-6)).all()
+    assert (rows["ahead"] == "open").any()
 
 
 def test_decisions_and_intervals_change_sides_with_the_methods() -> None:
@@ -211,7 +322,7 @@ def test_decisions_and_intervals_change_sides_with_the_methods() -> None:
     assert set(there) == {"first", ""}
     assert (there == "first").tolist() == (back == "second").tolist()
     assert (images == as_many).all()
-    np.testing.assert_array_equal(intervals(drawn, 0.01)[0], -intervals(-drawn, 0.01)[1])
+    np.testing.assert_array_equal(intervals(tally(drawn), 0.01)[0], -intervals(tally(-drawn), 0.01)[1])
 
 
 def test_a_lead_once_settled_is_kept_when_luck_turns() -> None:
@@ -223,13 +334,12 @@ def test_an_image_without_a_sign_counts_for_nothing() -> None:
     d = leaning(0.4, (60, 1))
     gaps = np.insert(d, [0, 5, 60], np.nan, axis=0)
     assert decide(gaps, 0.01) == decide(d, 0.01)
-    assert intervals(gaps, 0.01) == intervals(d, 0.01)
 
 
 @pytest.mark.parametrize("nothing", [np.empty((0, 1)), np.full((9, 1), np.nan)])
 def test_no_images_say_nothing(nothing: Floats) -> None:
     assert decide(nothing, 0.05, margin=0.1) == ([""], [0])
-    assert intervals(nothing, 0.05) == ([-1], [1])
+    assert intervals(tally(nothing), 0.05) == ([-1], [1])
 
 
 # What is tested
@@ -344,6 +454,17 @@ def test_the_table_names_the_better_method_and_bounds_how_much_more_often_it_is(
         assert (row["metric"], row["first"], row["second"], row["ahead"]) == ("gap", "a", "b", ahead)
         low, high = sorted((sign * row["low"], sign * row["high"]))
         assert 0 < low < 0.4 < high < 1
+
+
+def test_intervals_have_the_level_times_the_share_of_pairs_that_are_decided() -> None:
+    scores = field(64)
+    found = separations(scores, {"auc": "higher"}, 0.05)
+    decided = int((found["ahead"] != "open").sum())
+    assert decided == 5, "all but the two that are alike"
+    for row in found.to_dict("records"):
+        one, other = (scores.loc[scores["method"] == row[side], "value"].to_numpy() for side in ("first", "second"))
+        signs = np.sign(one - other)[: row["images"], None]
+        assert (row["low"], row["high"]) == intervals(tally(signs), 0.05 * decided / 6)
 
 
 def test_the_table_and_the_settled_cells_agree() -> None:

@@ -229,3 +229,11 @@ def test_a_report_of_many_methods_is_written_in_seconds(fabricate: Fabricate) ->
     began = time.process_time()
     report(result)
     assert time.process_time() - began < 10
+
+
+def test_a_run_until_separated_says_how_many_comparisons_are_settled_and_how_surely(fabricate: Fabricate) -> None:
+    suite = {"name": "made-up", "target": "predicted", "until": "separated", "level": 0.2, "margin": 0.0}
+    result = fabricate(models=["vgg"], methods=["gradcam", "xgradcam", "random"], samples=30, info={"suite": suite})
+    settled = int((result.separations()["ahead"] != "open").sum())
+    assert 0 < settled < 15
+    assert f"Of 15 comparisons {settled} are settled, on average at most 20% of them wrongly" in words(report(result))
