@@ -31,7 +31,7 @@ class AdaptiveCurve(ImageProbe):
     tolerance: float
     baseline: Baseline
     score: str
-    reads: ClassVar[Reads] = "order"
+    reads: ClassVar[Reads] = "ranks"
 
     def count(self, pixels: int) -> int:
         return _finest(pixels) - 1

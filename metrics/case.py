@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from camfaith.metrics.baselines import Baseline
 from camfaith.metrics.ranks import fingerprints, lottery, ranked
 from camfaith.models import maps as steps
 from camfaith.models.classifier import Classifier, Targets
+
+Part = Literal["raw", "signed", "saliency", "ranks", "displayed"]
+"""What may be read of `Maps`."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class Maps:
     contributions: Tensor | None = None
     rows: Sequence[int] | None = None
     lines: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _prints: dict[Part, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.raw.ndim != 3 or len(self.raw) != len(self.case):
@@ -152,16 +156,12 @@ class Maps:
         return ranked(self.saliency, self.case.lottery)
 
     @cached_property
-    def order_prints(self) -> list[Hashable]:
-        """What tells the order of each map's pixels from another's."""
-        return list(fingerprints(self.ranks))
-
-    @cached_property
     def displayed(self) -> Tensor:
         """The maps as they are shown: rectified, upsampled to the images' size and stretched to [0, 1] (B×H×W)."""
         return steps.normalise(steps.upsample(steps.rectify(self.raw), self.case.size))
 
-    @cached_property
-    def display_prints(self) -> list[Hashable]:
-        """What tells each displayed map from another."""
-        return list(fingerprints(self.displayed.flatten(1)))
+    def prints(self, part: Part) -> list[Hashable]:
+        """What tells that part of each map from another's."""
+        if part not in self._prints:
+            self._prints[part] = list(fingerprints(getattr(self, part).flatten(1)))
+        return self._prints[part]

@@ -129,7 +129,7 @@ class Engine:
                     continue
                 keys[method, probe] = []
                 for place, index in enumerate(maps.rows if maps.rows is not None else range(len(case))):
-                    key = (probe, index, _print(maps, place, probe))
+                    key = (probe, index, "" if probe.reads == "image" else maps.prints(probe.reads)[place])
                     keys[method, probe].append(key)
                     if key not in jobs:
                         given = None if probe.reads == "image" else maps
@@ -245,13 +245,6 @@ class Engine:
             except RuntimeError as error:
                 self.head_batch = self._halved(self.head_batch, error)
                 self.batch_size = min(self.batch_size, self.head_batch)
-
-
-def _print(maps: Maps, place: int, probe: ImageProbe) -> Hashable:
-    """What tells the part of a map that a probe reads from another's."""
-    if probe.reads == "order":
-        return maps.order_prints[place]
-    return maps.display_prints[place] if probe.reads == "display" else ""
 
 
 def _collect(jobs: Sequence[_Job]) -> Answer:

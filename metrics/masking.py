@@ -19,13 +19,13 @@ from camfaith.metrics.probes import Fill, ImageProbe, Probe, Reads, Subject
 class Masked(ImageProbe):
     """The image times its heat map, x ⊙ M̂. Methods with equal heat maps share it."""
 
-    reads: ClassVar[Reads] = "display"
+    reads: ClassVar[Reads] = "displayed"
 
     def count(self, pixels: int) -> int:  # noqa: ARG002
         return 1
 
     def fill(self, subject: Subject) -> Fill:
-        image, shown = subject.image, subject.displayed.to(subject.image)
+        image, shown = subject.image, subject.read("displayed").to(subject.image)
 
         def fill(_start: int, _stop: int, out: Tensor) -> None:
             torch.mul(image, shown, out=out[0])

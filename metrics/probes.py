@@ -1,8 +1,8 @@
 """What a metric wants to know of the model, as values: equal probes are asked once.
 
-A probe says which altered images it wants scored. What it `reads` of a map decides how often: one that reads the image
-alone is asked once per image, whatever the number of methods; one that reads the order of a map's pixels once for every
-distinct order; one that reads the displayed map once for every distinct one.
+A probe says which altered images it wants scored. What it `reads` decides how often: one that reads the image alone is
+asked once per image, whatever the number of methods; one that reads a part of a map (the ranks of its pixels, say, or
+the map as it is displayed) once for every distinct one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.baselines import Baseline
-from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.case import Case, Maps, Part
 from camfaith.metrics.ranks import removed_at
 
-Reads = Literal["image", "order", "display"]
+Reads = Literal["image"] | Part
 Fill = Callable[[int, int, Tensor], None]
 """Writes the altered images start to stop of a probe into the rows of a buffer (n×3×H×W)."""
 Rounds = Generator[tuple[int, Fill], Tensor, Tensor | None]
@@ -42,25 +42,16 @@ class Subject:
     def image(self) -> Tensor:
         return self.case.images[self.index]
 
-    @property
-    def order(self) -> Tensor:
-        """Each pixel's rank, 0 for the most relevant (N)."""
-        return self._maps.ranks[self.place]
-
-    @property
-    def displayed(self) -> Tensor:
-        """The map as it is shown, in [0, 1] at the image's size (H×W)."""
-        return self._maps.displayed[self.place]
+    def read(self, part: Part) -> Tensor:
+        """That part of the map: `ranks` (N, 0 for the most relevant pixel), `displayed` (H×W, in [0, 1]), ..."""
+        if self.maps is None:
+            raise TypeError("a probe that reads the image alone has no map")
+        part_of_all: Tensor = getattr(self.maps, part)
+        return part_of_all[self.place]
 
     def blank(self, baseline: Baseline) -> Tensor:
         """The baseline image (3×H×W)."""
         return self.case.replaced(baseline)[self.index]
-
-    @property
-    def _maps(self) -> Maps:
-        if self.maps is None:
-            raise TypeError("a probe that reads the image alone has no map")
-        return self.maps
 
     def masked(self, baseline: Baseline, keep: Callable[[int, int], Tensor]) -> Fill:
         """The image where `keep(start, stop)` (n×N, bool) is True, the baseline elsewhere."""
@@ -122,20 +113,20 @@ class Curve(ImageProbe):
     kept: Literal["rest", "top"]
     steps: int
     baseline: Baseline
-    reads: ClassVar[Reads] = "order"
+    reads: ClassVar[Reads] = "ranks"
 
     def count(self, pixels: int) -> int:
         return len(removed_at(self.steps, pixels)) - 2
 
     def fill(self, subject: Subject) -> Fill:
-        order = subject.order
-        removed = removed_at(self.steps, subject.case.pixels, order.device)[1:-1]
+        removed = removed_at(self.steps, subject.case.pixels, subject.image.device)[1:-1]
         return along(subject, self.kept, removed, self.baseline)
 
 
 def along(subject: Subject, kept: Literal["rest", "top"], removed: Tensor, baseline: Baseline) -> Fill:
     """The images with `removed` (n) of the most relevant pixels gone, or with those alone."""
-    order, counts = subject.order, removed.to(subject.order.dtype)[:, None]
+    order = subject.read("ranks")
+    counts = removed.to(order.dtype)[:, None]
     if kept == "rest":
         return subject.masked(baseline, lambda start, stop: order >= counts[start:stop])
     return subject.masked(baseline, lambda start, stop: order < counts[start:stop])

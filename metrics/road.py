@@ -44,7 +44,7 @@ class Imputed(ImageProbe):
     kept: Literal["rest", "top"]
     percentiles: tuple[float, ...]
     noise: GaussianNoise
-    reads: ClassVar[Reads] = "order"
+    reads: ClassVar[Reads] = "ranks"
 
     def count(self, pixels: int) -> int:  # noqa: ARG002
         return len(self.percentiles)
@@ -57,7 +57,7 @@ class Imputed(ImageProbe):
         return counts
 
     def fill(self, subject: Subject) -> Fill:
-        image, order, pixels = subject.image, subject.order, subject.case.pixels
+        image, order, pixels = subject.image, subject.read("ranks"), subject.case.pixels
         noise = subject.case.replaced(self.noise)[subject.index]
         exact = image.to(torch.promote_types(image.dtype, torch.float32))  # no system is solved in half precision
         counts = torch.tensor(self.removed(pixels), dtype=order.dtype, device=order.device)[:, None]

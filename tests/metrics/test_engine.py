@@ -80,6 +80,34 @@ def test_orders_that_are_equal_share_their_curve(classifier, case, noise_maps, w
     assert differs.tolist() == [False, False, True, False]
 
 
+@dataclass(frozen=True)
+class Kept(ImageProbe):
+    """The image times a map's sign, as a probe of one's own might read a map."""
+
+    def count(self, pixels):
+        return 1
+
+    def fill(self, subject):
+        return lambda start, stop, out: torch.mul(subject.image, subject.read("signed") > 0, out=out[0])
+
+
+@pytest.mark.parametrize(
+    ("part", "asked"), [("raw", 3), ("signed", 3), ("saliency", 2), ("displayed", 1), ("ranks", 1)]
+)
+def test_a_part_of_a_map_is_read_once_for_every_distinct_one(part, asked, classifier, case, watched):
+    """Three maps that a ReLU, stretching and ranking make alike one after the other."""
+    source = torch.Generator().manual_seed(3)
+    first = torch.rand(4, 9, 9, generator=source, dtype=torch.float64) - 0.5
+    maps = {"it": first, "rectified": first.clamp(min=0), "doubled": 2 * first}
+    probe = type("Reading", (Kept,), {"reads": part})()
+    wanted = {label: (Maps(raw, case, rectified=True), [probe]) for label, raw in maps.items()}
+    seen, engine = watched(classifier.network), Engine(classifier)
+    found = engine.answer(case, wanted)
+    assert count(seen) == 4 * asked
+    assert engine.meter.shared == 4 * (3 - asked)
+    torch.testing.assert_close(found["it"][probe].logit, found["doubled"][probe].logit)
+
+
 def test_a_probe_that_is_asked_twice_is_answered_once(classifier, case, noise_maps, watched):
     seen = watched(classifier.network)
     ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [Blank(BLACK), Blank(BLACK), Channels("relu1")])})

@@ -178,6 +178,6 @@ def test_the_probe_cannot_do_without_a_map(classifier, images):
     case = Case.of(classifier, images(1, 6), 0)
     maps = Maps(torch.rand(1, 6, 6), case)
     assert Masked().count(36) == 1
-    assert Masked().reads == "display"
+    assert Masked().reads == "displayed"
     answers = Engine(classifier).answer(case, {"it": (maps, [Masked()])})["it"]
     assert answers[Masked()].logit.shape == (1, 1)
