@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from camfaith.benchmark.planning import Settled, arm_cost, forwards_of, probes_of
+from camfaith.benchmark.planning import Settled, again_cost, arm_cost, forwards_of, probes_of
 from camfaith.benchmark.reading import Ready, planes
 from camfaith.benchmark.records import Cell, Records
 from camfaith.benchmark.workbench import Arm, Bench, Judge
 from camfaith.metrics import Case, Engine, Maps
-from camfaith.metrics.engine import Answers
+from camfaith.metrics.answers import Answers
+from camfaith.metrics.case import Explainer
 from camfaith.metrics.probes import Channels, Probe
 from camfaith.models import Evidence
 from camfaith.models.counting import Tally, counting
@@ -85,13 +87,14 @@ def judge(
     }
     arms = [arm for arm in bench.arms if open_judges[arm.label]]
     explained = {arm.label: _explain(bench, arm, evidence, cost) for arm in arms}
-    maps = {arm.label: _maps(case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
+    maps = {arm.label: _maps(bench, case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
     wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {
         arm.label: (maps[arm.label], probes_of(bench, arm, case.pixels, settled)) for arm in arms if arm.label in maps
     }
     before = replace(engine.meter)
     answers = engine.answer(case, wanted)
     cost.forwards += engine.meter.forwards - before.forwards
+    cost.backwards += engine.meter.backwards - before.backwards
     cost.heads += engine.meter.heads - before.heads
     cost.shared += engine.meter.shared - before.shared
     cost.spared += engine.meter.spared - before.spared
@@ -196,7 +199,7 @@ def _accept(found: _Explained, rows: Sequence[int], raw: Tensor) -> None:
             found.failures[row] = ("error", text)
 
 
-def _maps(case: Case, arm: Arm, found: _Explained) -> Maps:
+def _maps(bench: Bench, case: Case, arm: Arm, found: _Explained) -> Maps:
     every = len(found.rows) == len(case)
     return Maps(
         torch.stack(found.raw),
@@ -205,6 +208,7 @@ def _maps(case: Case, arm: Arm, found: _Explained) -> Maps:
         layer=arm.layer,
         contributions=found.contributions,
         rows=None if every else found.rows,
+        explainer=Explainer(partial(_checked, arm, bench), arm.needed_layers, arm.needs_gradients),
     )
 
 
@@ -214,7 +218,9 @@ def _not_made(bench: Bench, arms: Sequence[Arm], explained: dict[str, _Explained
     asked: dict[Probe, set[int]] = {}
     for arm in arms:
         rows = explained[arm.label].rows
-        for probe in probes_of(bench, arm, case.pixels, settled):
+        probes = probes_of(bench, arm, case.pixels, settled)
+        missing += (len(case) - len(rows)) * again_cost(bench, arm, probes).forwards
+        for probe in probes:
             if probe.reads == "image":
                 asked.setdefault(probe, set()).update(rows)
             else:

@@ -13,6 +13,7 @@ from camfaith.benchmark.workbench import Arm, Bench, open_benches
 from camfaith.methods import Calls
 from camfaith.metrics.ablation import ablate_channels, head
 from camfaith.metrics.engine import HEAD_BATCH
+from camfaith.metrics.explanations import Explained
 from camfaith.metrics.probes import Channels, Probe
 from camfaith.models.speed import fastest, rate
 
@@ -45,7 +46,7 @@ class CellPlan:
     capture: int
     """Forwards of the images themselves, shared by all gradient methods and all curves."""
     methods: int
-    """Forwards that methods make on their own."""
+    """Forwards that methods make on their own, for the images and for altered ones that they explain anew."""
     per_image: int
     """Forwards asked once per image, whatever the number of methods: subsets, regions, baselines, channels."""
     per_map: int
@@ -115,6 +116,13 @@ def arm_cost(arm: Arm, height: int, width: int) -> Calls:
     return cost(height, width) if callable(cost) else Calls()
 
 
+def again_cost(bench: Bench, arm: Arm, probes: Sequence[Probe]) -> Calls:
+    """The calls a method makes on its own for the altered images of one image that it is to explain anew."""
+    size = bench.image.shape[-2], bench.image.shape[-1]
+    times = sum(probe.count(size[0] * size[1]) for probe in probes if isinstance(probe, Explained))
+    return arm_cost(arm, *size) * times
+
+
 def forwards_of(bench: Bench, probe: Probe, pixels: int) -> int:
     """Images that go through the network to answer a probe once, at most."""
     if isinstance(probe, Channels):
@@ -126,12 +134,13 @@ def forwards_of(bench: Bench, probe: Probe, pixels: int) -> int:
 def _plan_bench(bench: Bench, chunk: int) -> CellPlan:
     samples, (height, width) = len(bench.dataset), bench.image.shape[-2:]
     pixels = height * width
-    own = sum((arm_cost(arm, height, width) for arm in bench.arms), Calls())
     asked = {arm.label: probes_of(bench, arm, pixels) for arm in bench.arms}
+    own = sum((arm_cost(a, height, width) + again_cost(bench, a, asked[a.label]) for a in bench.arms), Calls())
     once = list(dict.fromkeys(p for probes in asked.values() for p in probes if p.reads == "image"))
     per_image = sum(forwards_of(bench, p, pixels) for p in once)
     per_map = sum(forwards_of(bench, p, pixels) for ps in asked.values() for p in ps if p.reads != "image")
-    backward = 1 if bench.gradients and bench.layers else 0
+    back = {p for arm in bench.arms if _goes_back(arm) for p in asked[arm.label] if isinstance(p, Explained)}
+    backward = int(bench.gradients and bool(bench.layers)) + sum(probe.count(pixels) for probe in back)
     shared = Bill(
         samples * (1 + own.forwards + per_image + per_map),
         samples * (backward + own.backwards),
@@ -154,15 +163,22 @@ def _plan_bench(bench: Bench, chunk: int) -> CellPlan:
     )
 
 
+def _goes_back(arm: Arm) -> bool:
+    """Whether the method wants the score's gradient at a layer."""
+    return arm.needs_gradients and bool(arm.needed_layers)
+
+
 def _alone(bench: Bench, arm: Arm, pixels: int) -> tuple[int, int, int]:
     """Forwards, backwards and head passes for one image of a method that shares nothing, nor do its metrics."""
-    own = arm_cost(arm, *bench.image.shape[-2:])
     wanted = [judge.metric.probes(arm.layer, pixels) for judge in bench.judges]
+    every = [probe for probes in wanted for probe in probes]
+    own = arm_cost(arm, *bench.image.shape[-2:]) + again_cost(bench, arm, every)
+    explained = 1 + sum(probe.count(pixels) for probe in every if isinstance(probe, Explained))
     forwards = own.forwards + arm.needs_layer + sum(1 for probes in wanted if probes)
     return (
-        forwards + sum(forwards_of(bench, p, pixels) for probes in wanted for p in probes),
-        own.backwards + (arm.needs_layer and arm.needs_gradients),
-        sum(_heads(bench, p) for probes in wanted for p in probes),
+        forwards + sum(forwards_of(bench, probe, pixels) for probe in every),
+        own.backwards + _goes_back(arm) * explained,
+        sum(_heads(bench, probe) for probe in every),
     )
 
 

@@ -66,11 +66,12 @@ def settled(
     methods, pairs, signs = _pairs(scores, metrics)
     ahead, _ = decide(signs, level, margin)
     shape = (len(metrics), pairs.shape[1])
-    common, held = np.isfinite(signs).any(0).reshape(shape), (ahead == "").reshape(shape)
+    common: NDArray[np.bool_] = np.isfinite(signs).any(0).reshape(shape)
+    waiting: NDArray[np.bool_] = common & (ahead == "").reshape(shape)
     if images:
-        held &= ~hopeless(signs, level, margin, images).reshape(shape)
-    member = np.eye(len(methods), dtype=np.bool_)[pairs].any(0)
-    compared, held = common @ member, (common & held) @ member
+        waiting &= ~hopeless(signs, level, margin, images).reshape(shape)
+    member: NDArray[np.bool_] = np.eye(len(methods), dtype=np.bool_)[pairs].any(0)
+    compared, held = common @ member, waiting @ member
     asked = compared.any(1)
     over = asked & ~held.any(1)
     over |= over.any() and over[asked].all()
@@ -151,7 +152,8 @@ def hopeless(signs: Floats, level: float, margin: float, images: int) -> NDArray
     if margin > 0:
         even = ending(np.clip(0, lead - luck, lead + luck))
         chances.append(np.minimum(worth(even, -margin), worth(even[::-1], -margin)))
-    return np.max(chances, 0) < 2 / level
+    result: NDArray[np.bool_] = np.max(chances, 0) < 2 / level
+    return result
 
 
 def intervals(tally: Floats, alpha: float) -> tuple[Floats, Floats]:

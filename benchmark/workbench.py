@@ -47,6 +47,11 @@ class Arm:
     """The layer that its maps account for; None for maps of the input."""
 
     @property
+    def needed_layers(self) -> tuple[str, ...]:
+        """The layers at which it needs evidence."""
+        return (self.explainer.layer,) if self.needs_layer and self.explainer.layer else ()
+
+    @property
     def control(self) -> bool:
         return bool(getattr(self.explainer, "control", False))
 
@@ -96,8 +101,7 @@ class Bench:
     @property
     def layers(self) -> list[str]:
         """The union of the layers that the methods need, none of them twice."""
-        wanted = (arm.explainer.layer for arm in self.arms if arm.needs_layer)
-        return list(dict.fromkeys(layer for layer in wanted if layer))
+        return list(dict.fromkeys(layer for arm in self.arms for layer in arm.needed_layers))
 
     @property
     def target_class(self) -> int | None:

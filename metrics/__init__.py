@@ -14,6 +14,7 @@ from camfaith.metrics.localisation import EnergyPointingGame
 from camfaith.metrics.masking import AverageDrop
 from camfaith.metrics.morf import ABPC, AOPC, PixelFlipping
 from camfaith.metrics.road import ROAD
+from camfaith.metrics.stability import MaxSensitivity
 from camfaith.metrics.subsets import FaithfulnessCorrelation, SensitivityN
 from camfaith.models.lookup import resolve
 
@@ -31,6 +32,7 @@ _SHIPPED: tuple[type[Metric], ...] = (
     Conservation,
     CornerArtifact,
     EnergyPointingGame,
+    MaxSensitivity,
 )
 SHIPPED = {metric.name: f"{metric.__module__}:{metric.__name__}" for metric in _SHIPPED}
 
@@ -57,6 +59,7 @@ __all__ = [
     "Insertion",
     "Line",
     "Maps",
+    "MaxSensitivity",
     "Meter",
     "Metric",
     "PixelFlipping",

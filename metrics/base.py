@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.engine import Answers, Engine
+from camfaith.metrics.answers import Answers
+from camfaith.metrics.case import Case, Explainer, Maps
+from camfaith.metrics.engine import Engine
 from camfaith.metrics.probes import Probe
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.speed import Setup
@@ -74,21 +75,34 @@ class Metric:
         layer: str | None = None,
         contributions: Tensor | None = None,
         seeds: Tensor | None = None,
+        method: Any = None,
         batch_size: int = 64,
     ) -> dict[str, Tensor]:
         """Judge maps from anywhere (B×h×w, higher = more relevant, ranked as they are): column → B values.
 
         `model` is a Classifier or a plain module. `masks` and `contents` are B×H×W, bool. `layer` and `contributions`
         (B×K) say of which layer the maps are made, for the axioms. Ties and noise are drawn from `seeds`, one integer
-        per image. Raises `ValueError` for maps of another shape, or with NaN.
+        per image. `method` made the maps, and is asked for those of altered images by metrics that want some: anything
+        with `explain(evidence, classifier)`. Raises `ValueError` for maps of another shape, or with NaN.
         """
         classifier = Classifier.of(model)
         case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)
         # Half precision would tie pixels that the maps tell apart.
         exact = maps.detach().to(case.images.device, torch.promote_types(maps.dtype, torch.float32))
-        given = Maps(exact, case, layer=layer, contributions=contributions)
+        made_by = None if method is None else explainer_of(method, classifier)
+        given = Maps(exact, case, layer=layer, contributions=contributions, explainer=made_by)
         wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {"maps": (given, tuple(self.probes(layer, case.pixels)))}
         return self.judge(case, given, Engine(classifier, Setup(batch_size)).answer(case, wanted)["maps"])
+
+
+def explainer_of(method: Any, classifier: Classifier) -> Explainer:
+    """A method bound to its classifier, as metrics ask it."""
+    layer = method.layer if getattr(method, "needs_layer", True) else None
+    return Explainer(
+        lambda evidence: method.explain(evidence, classifier),
+        (layer,) if layer else (),
+        getattr(method, "needs_gradients", True),
+    )
 
 
 def check_score_kind(score: str) -> None:

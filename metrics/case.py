@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from torch import Tensor
 from camfaith.metrics.baselines import Baseline
 from camfaith.metrics.ranks import fingerprints, lottery, ranked
 from camfaith.models import maps as steps
+from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier, Targets
 
 Part = Literal["raw", "signed", "saliency", "ranks", "displayed"]
@@ -106,13 +107,23 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Explainer:
+    """Who made the maps: `explain(evidence)` gives raw ones (B×h×w) from evidence at `layers`, for metrics that ask for
+    maps of other images."""
+
+    explain: Callable[[Evidence], Tensor]
+    layers: tuple[str, ...] = ()
+    gradients: bool = True
+
+
+@dataclass(frozen=True)
 class Maps:
     """The maps of one method for a case: raw (B×h×w, signed, before any display step), and how to read them.
 
     `rectified` says that the method's definition ends in a ReLU, `layer` which layer it explains (None: the input),
     `contributions` (B×K) what each of the layer's channels adds to the map's sum. `rows` are the places of these maps'
-    images in a larger case, where a method explained some of its images alone; `lines` keeps a metric's curve for its
-    second use.
+    images in a larger case, where a method explained some of its images alone; `explainer` is who made them, where that
+    is known; `lines` keeps a metric's curve for its second use.
     """
 
     raw: Tensor
@@ -121,6 +132,7 @@ class Maps:
     layer: str | None = None
     contributions: Tensor | None = None
     rows: Sequence[int] | None = None
+    explainer: Explainer | None = None
     lines: dict[Any, Any] = field(default_factory=dict, repr=False)
     _prints: dict[Part, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
 

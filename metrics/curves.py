@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.adaptive import AdaptiveCurve
+from camfaith.metrics.answers import Answers
 from camfaith.metrics.base import Direction, Line, Metric, ScoreKind, check_score_kind
 from camfaith.metrics.baselines import baseline
 from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.engine import Answers
 from camfaith.metrics.probes import Blank, Curve, Probe
 from camfaith.metrics.ranks import removed_at
 

@@ -4,59 +4,35 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from camfaith.metrics.ablation import ablate_channels, head
+from camfaith.metrics.answers import Answer, stacked
 from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.explanations import Explained, Redrawn
 from camfaith.metrics.probes import Blank, Channels, ImageProbe, Probe, Subject
 from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
+from camfaith.models.counting import counting
 from camfaith.models.speed import Setup, arranged, out_of_memory
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The target's logit and log-probability on every altered image of a probe (B×n, float64).
-
-    `at` (B×n) says where on the x axis they lie, for a probe that chose its points itself; an image with fewer points
-    than others repeats its last.
-    """
-
-    logit: Tensor
-    log_probability: Tensor
-    at: Tensor | None = None
-
-    def of(self, score: str) -> Tensor:
-        """The wanted score: `"probability"` or `"logit"`."""
-        return self.log_probability.exp() if score == "probability" else self.logit
-
-    def select(self, rows: Sequence[int] | None) -> Answer:
-        """The same for some of the images; None for all."""
-        if rows is None:
-            return self
-        at = list(rows)
-        return Answer(self.logit[at], self.log_probability[at], None if self.at is None else self.at[at])
-
 
 HEAD_BATCH = 256
 """Activations that a head alone is given at once."""
 
-Answers = Mapping[Probe, Answer]
-T = TypeVar("T")
-
 
 @dataclass
 class Meter:
-    """What the engine did: images through the network, passes through a head alone, and the time inside the model."""
+    """What the engine did: images through the network and back, passes through a head alone, and the time inside the
+    model (with that of the methods, where it has them explain)."""
 
     forwards: int = 0
+    backwards: int = 0
     heads: int = 0
     seconds: float = 0.0
     shared: int = 0
@@ -125,7 +101,7 @@ class Engine:
 
         for method, (maps, probes) in wanted.items():
             for probe in dict.fromkeys(probes):
-                if isinstance(probe, Channels):
+                if isinstance(probe, Channels | Explained):
                     continue
                 keys[method, probe] = []
                 for place, index in enumerate(maps.rows if maps.rows is not None else range(len(case))):
@@ -139,15 +115,24 @@ class Engine:
         with torch.inference_mode(), evaluating(self.classifier.network):
             self._finish(list(jobs.values()), case)
         self.meter.spared += sum(job.probe.count(case.pixels) - len(job.scores) for job in jobs.values())
-        layers = dict.fromkeys(p for _, probes in wanted.values() for p in probes if isinstance(p, Channels))
-        channels = {probe: self._channels(case, probe) for probe in layers}
+        asked = dict.fromkeys(probe for _, probes in wanted.values() for probe in probes)
+        channels = {probe: self._channels(case, probe) for probe in asked if isinstance(probe, Channels)}
+        redrawn = {
+            probe: self._redrawn(case, probe, {key: maps for key, (maps, probes) in wanted.items() if probe in probes})
+            for probe in asked
+            if isinstance(probe, Explained)
+        }
+
+        def answered(method: Hashable, maps: Maps, probe: Probe) -> Answer:
+            if isinstance(probe, Channels):
+                return channels[probe].select(maps.rows)
+            if isinstance(probe, Explained):
+                return redrawn[probe][method]
+            found = [jobs[key] for key in keys[method, probe]]
+            return stacked((job.scores for job in found), [job.at for job in found if job.at is not None])
+
         return {
-            method: {
-                probe: channels[probe].select(maps.rows)
-                if isinstance(probe, Channels)
-                else _collect([jobs[key] for key in keys[method, probe]])
-                for probe in dict.fromkeys(probes)
-            }
+            method: {probe: answered(method, maps, probe) for probe in dict.fromkeys(probes)}
             for method, (maps, probes) in wanted.items()
         }
 
@@ -161,29 +146,50 @@ class Engine:
 
     def _stream(self, jobs: Sequence[_Job], case: Case) -> Tensor:
         """The scores of all the images that the jobs ask for now (n×2, on the CPU)."""
-        ends = list(accumulate(job.count for job in jobs))
-        device = case.images.device
+        device, total = case.images.device, sum(job.count for job in jobs)
         counts = torch.tensor([job.count for job in jobs])
         targets = torch.tensor([job.target for job in jobs]).repeat_interleave(counts).to(device)
-        table = torch.empty(ends[-1], 2, dtype=torch.float64, device=device)
-        start = 0
-        while start < ends[-1]:
-            stop = min(start + self.batch_size, ends[-1])
-            try:
-                images = self._filled(jobs, ends, start, stop, case)
-                self._score(images, targets[start:stop], table[start:stop])
-            except RuntimeError as error:
-                self.batch_size = self._halved(self.batch_size, error)
-                self._forward = arranged(self.classifier, replace(self.setup, batch_size=self.batch_size))
-                continue
+        table = torch.empty(total, 2, dtype=torch.float64, device=device)
+
+        def score(images: Tensor, start: int, stop: int) -> None:
+            self._score(images, targets[start:stop], table[start:stop])
             self.meter.forwards += stop - start
-            start = stop
-            if self.tick:
-                self.tick()
+
+        self._batch(jobs, case, score)
         began = time.perf_counter()
         scores = table.cpu()
         self.meter.seconds += time.perf_counter() - began
         return scores
+
+    def _batch(self, jobs: Sequence[_Job], case: Case, work: Callable[[Tensor, int, int], None]) -> None:
+        """`work(images, start, stop)` on all the images that the jobs ask for now, in full batches."""
+        ends = list(accumulate(job.count for job in jobs))
+        start = 0
+        while start < ends[-1]:
+            stop = min(start + self.batch_size, ends[-1])
+            try:
+                with torch.inference_mode():
+                    images = self._filled(jobs, ends, start, stop, case)
+                work(images, start, stop)
+            except RuntimeError as error:
+                self.batch_size = self._halved(self.batch_size, error)
+                self._forward = arranged(self.classifier, replace(self.setup, batch_size=self.batch_size))
+                continue
+            start = stop
+            if self.tick:
+                self.tick()
+
+    def _redrawn(self, case: Case, probe: Explained, asking: Mapping[Hashable, Maps]) -> dict[Hashable, Answer]:
+        """A probe's images explained anew by every method that asks, each those of its own images."""
+        redrawn, began = Redrawn(self.classifier, case, asking), time.perf_counter()
+        jobs = [_Job(probe, Subject(case, row, None, 0, _unknown)) for row in redrawn.rows]
+        of = torch.tensor([row for row, job in zip(redrawn.rows, jobs, strict=True) for _ in range(job.count)])
+        with counting(self.classifier.network) as tally, probe.within(self.classifier):
+            self._batch(jobs, case, lambda images, start, stop: redrawn.add(images, of[start:stop]))
+        self.meter.forwards += tally.forwards
+        self.meter.backwards += tally.backwards
+        self.meter.seconds += time.perf_counter() - began
+        return {method: redrawn.answer(method) for method in asking}
 
     def _filled(self, jobs: Sequence[_Job], ends: Sequence[int], start: int, stop: int, case: Case) -> Tensor:
         """Images start to stop of all that are asked for, in the buffer."""
@@ -233,7 +239,7 @@ class Engine:
             if self.tick:
                 self.tick()
         self.meter.seconds += time.perf_counter() - began
-        return _stacked(answers)
+        return stacked(answers)
 
     def _ablated(self, layer: str, image: Tensor) -> tuple[Tensor, int, int]:
         while True:
@@ -247,19 +253,5 @@ class Engine:
                 self.batch_size = min(self.batch_size, self.head_batch)
 
 
-def _collect(jobs: Sequence[_Job]) -> Answer:
-    longest = max((len(job.scores) for job in jobs), default=0)
-    answer = _stacked([_padded(job.scores, longest) for job in jobs])
-    placed = [job.at for job in jobs if job.at is not None]
-    if not placed:
-        return answer
-    return Answer(answer.logit, answer.log_probability, torch.stack([_padded(at, longest) for at in placed]))
-
-
-def _padded(rows: Tensor, length: int) -> Tensor:
-    return torch.cat([rows, rows[-1:].expand(length - len(rows), *rows.shape[1:])])
-
-
-def _stacked(tables: Iterable[Tensor]) -> Answer:
-    stacked = torch.stack(list(tables))
-    return Answer(stacked[..., 0], stacked[..., 1])
+def _unknown(_blank: Blank) -> Tensor:
+    raise TypeError("a probe that asks for maps is asked once, and knows no scores")

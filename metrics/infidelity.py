@@ -10,9 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from camfaith.metrics.answers import Answers
 from camfaith.metrics.base import Direction, Metric, ScoreKind, check_score_kind
 from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.engine import Answers
 from camfaith.metrics.probes import Fill, ImageProbe, Probe, Subject
 
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from camfaith.metrics.answers import Answers
 from camfaith.metrics.base import Direction, Line, Metric, ScoreKind
 from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.curves import Deletion, Insertion
-from camfaith.metrics.engine import Answers
 from camfaith.metrics.probes import Probe
 
 

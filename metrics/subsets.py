@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from camfaith.metrics.answers import Answer, Answers
 from camfaith.metrics.base import Direction, Line, Metric, ScoreKind, check_score_kind
 from camfaith.metrics.baselines import baseline
 from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.engine import Answer, Answers
 from camfaith.metrics.probes import Probe, Subsets
 
 

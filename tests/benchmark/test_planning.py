@@ -42,6 +42,41 @@ def test_the_run_makes_the_planned_calls(small_suite, counting, tmp_path):
     assert cost["heads"] == planned.heads == 6 * (8 + 1)
 
 
+def test_new_explanations_are_planned_once_for_all_that_share_a_pass(small_suite, counting, tmp_path):
+    small_suite["suite"] |= {
+        "methods": [
+            "gradcam",
+            "layercam",
+            "cam",
+            {"name": "integrated-gradients", "n_steps": 3},
+            "occlusion",
+            "oracle",
+        ],
+        "metrics": [{"name": "max-sensitivity", "samples": 5}],
+    }
+    networks = {"tiny": Classifier(counting, name="tiny")}
+    planned, result, forwards, backwards = counted(Suite.of(small_suite), networks, tmp_path)
+    own = planned.cells[0].methods // (6 * (1 + 5))
+    assert own > 3, "the path's images, and Occlusion's windows"
+    assert planned.forwards == 6 * (1 + 5) * (1 + own)
+    assert planned.backwards == 6 * (1 + 5) * (1 + 3), "CAMs share one pass, and the path has three images"
+    assert (forwards, backwards) == (planned.forwards, planned.backwards)
+    cost = result.info["cost"]
+    assert (cost["forwards"], cost["backwards"], cost["failed"]) == (forwards, backwards, 0)
+    alone = planned.cells[0].unshared
+    assert alone.backwards == 6 * (1 + 5) * (2 + 3)
+
+
+def test_what_a_method_without_a_map_would_have_made_anew_is_counted_as_failed(small_suite, counting, tmp_path):
+    small_suite["suite"] |= {"methods": ["oracle"], "metrics": [{"name": "max-sensitivity", "samples": 5}]}
+    networks = {"tiny": Classifier(counting, name="tiny")}
+    planned, result, forwards, _ = counted(Suite.of(small_suite), networks, tmp_path)
+    healthy = int(result.pictures["label"].eq(0).sum())
+    assert healthy > 0
+    assert result.info["cost"]["failed"] == 5 * healthy
+    assert forwards == planned.forwards - 5 * healthy
+
+
 def test_subsets_and_ends_cost_the_same_for_any_number_of_methods(small_suite, counting):
     def per_image(methods):
         small_suite["suite"]["methods"] = methods

@@ -292,3 +292,28 @@ def test_modes_flags_and_random_state_are_left_as_they_were(small_suite, model, 
     assert not any(m._forward_hooks for m in model.network.modules())
     assert torch.equal(torch.random.get_rng_state(), state)
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
+
+
+class Unsteady(Raising):
+    """A method that explains photographs, and nothing with a pixel outside [0, 1]."""
+
+    def explain(self, evidence, classifier):
+        if float(evidence.images.min()) < 0:
+            raise RuntimeError("this is no photograph")
+        return evidence.activations[self.layer].sum(1)
+
+
+def test_a_method_that_cannot_explain_altered_images_loses_the_metric_that_asks_for_them(model, small_suite, tmp_path):
+    """Fundus photographs are black in the corners, so noise leaves [0, 1] on every one of them."""
+    small_suite["suite"] |= {
+        "methods": ["gradcam", {"name": f"{__file__}:Unsteady", "label": "unsteady"}],
+        "metrics": ["max-sensitivity", "energy-pointing-game"],
+    }
+    scores = run(small_suite, models=[model], out=tmp_path / "run").scores
+    lost = scores[scores["status"] == "error"]
+    assert set(zip(lost["method"], lost["metric"], strict=True)) == {("unsteady", "max-sensitivity")}
+    assert lost["error"].str.contains("on an altered image, RuntimeError: this is no photograph").all()
+    assert lost["sample"].nunique() == 6
+    steady = scores[(scores["method"] == "gradcam") & (scores["metric"] == "max-sensitivity")]
+    assert steady["status"].eq("ok").all()
+    assert steady["sample"].nunique() == 6

@@ -19,6 +19,7 @@ from camfaith.metrics import (
     FaithfulnessCorrelation,
     Infidelity,
     Insertion,
+    MaxSensitivity,
     Metric,
     PixelFlipping,
     SensitivityN,
@@ -41,6 +42,7 @@ MAIN = {
     "faithfulness-correlation": "correlation",
     "infidelity": "infidelity_scaled",
     "road": "road",
+    "max-sensitivity": "max",
 }
 ALTERING = {
     Deletion: {"steps": 6},
@@ -56,7 +58,20 @@ ALTERING = {
     FaithfulnessCorrelation: {"size": 9, "subsets": 6},
     Infidelity: {"samples": 5},
     ROAD: {"percentiles": (25, 75), "noise": 0},
+    MaxSensitivity: {"samples": 3},
 }
+
+
+class Squares:
+    """A method whose map is the sum of the squared colours."""
+
+    needs_layer = needs_gradients = False
+
+    def explain(self, evidence, classifier):
+        return evidence.images.square().sum(1)
+
+
+WHO = Squares()
 
 
 @pytest.fixture(params=["plain module", "classifier"])
@@ -189,6 +204,12 @@ def road(model, image, target, saliency, _mask):
     return (sides[1] - sides[0]) / 2
 
 
+def max_sensitivity(_model, image, _target, saliency, _mask):
+    draws = torch.rand(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).double()
+    near = [image + 0.02 * (2 * draw - 1) for draw in draws]
+    return max(float((each.square().sum(0) - saliency).norm() / saliency.norm()) for each in near)
+
+
 BY_HAND = dict(
     zip(
         ALTERING,
@@ -206,6 +227,7 @@ BY_HAND = dict(
             faithfulness_correlation,
             infidelity,
             road,
+            max_sensitivity,
         ),
         strict=True,
     )
@@ -224,7 +246,7 @@ def test_these_are_all_the_shipped_metrics():
 @pytest.mark.parametrize("metric", ALTERING, ids=lambda metric: metric.name)
 def test_the_main_column_is_the_number_worked_out_by_hand(metric, model, given):
     pictures, targets, maps, masks = given
-    columns = metric(**ALTERING[metric])(model, pictures, targets, maps, masks=masks)
+    columns = metric(**ALTERING[metric])(model, pictures, targets, maps, masks=masks, method=WHO)
     found = columns[MAIN[metric.name]]
     expected = [BY_HAND[metric](model, pictures[i], targets[i], maps[i], masks[i]) for i in range(COUNT)]
     assert len(set(expected)) > 1
@@ -234,7 +256,7 @@ def test_the_main_column_is_the_number_worked_out_by_hand(metric, model, given):
 @pytest.mark.parametrize("metric", ALTERING, ids=lambda metric: metric.name)
 def test_every_column_is_one_double_per_image(metric, model, given):
     pictures, targets, maps, masks = given
-    columns = metric(**ALTERING[metric])(model, pictures, targets, maps, masks=masks, contents=masks)
+    columns = metric(**ALTERING[metric])(model, pictures, targets, maps, masks=masks, contents=masks, method=WHO)
     assert set(metric.better) <= set(columns)
     assert metric.main in metric.better
     for value in columns.values():
@@ -265,9 +287,9 @@ def test_metrics_of_another_kind_are_never_equal():
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_a_metric_works_where_gradients_are_switched_off(metric, mode, model, given):
     pictures, targets, maps, masks = given
-    expected = metric(**ALTERING[metric])(model, pictures, targets, maps, masks=masks)
+    expected = metric(**ALTERING[metric])(model, pictures, targets, maps, masks=masks, method=WHO)
     with mode():
-        found = metric(**ALTERING[metric])(model, pictures, targets, maps, masks=masks)
+        found = metric(**ALTERING[metric])(model, pictures, targets, maps, masks=masks, method=WHO)
     for column, value in expected.items():
         torch.testing.assert_close(found[column], value, equal_nan=True)
 
@@ -279,7 +301,7 @@ def test_what_the_caller_gave_is_left_as_it_was(metric, tiny, given):
     kept, state = [tensor.detach().clone() for tensor in tensors], torch.random.get_rng_state()
     pictures, targets, maps, masks = tensors
     seeds = torch.tensor([5, 6, 7])
-    metric(**ALTERING[metric])(tiny, pictures, targets, maps, masks=masks, contents=masks, seeds=seeds)
+    metric(**ALTERING[metric])(tiny, pictures, targets, maps, masks=masks, contents=masks, seeds=seeds, method=WHO)
     assert all(torch.equal(one.detach(), other) for one, other in zip(tensors, kept, strict=True))
     assert seeds.tolist() == [5, 6, 7]
     assert torch.equal(torch.random.get_rng_state(), state)

@@ -1,0 +1,100 @@
+"""Stability: how much a map changes with noise in the image that nobody sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.answers import Answers
+from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.explanations import Explained
+from camfaith.metrics.probes import Fill, Probe, Subject
+from camfaith.models.maps import rectify
+
+
+@dataclass(frozen=True)
+class Neighbours(Explained):
+    """`samples` images y = x + δ to be explained anew, δ uniform in [−r, r] for every pixel and colour.
+
+    The same δ for all images and methods; y is not clipped to [0, 1].
+    """
+
+    samples: int
+    radius: float
+    seed: int = 0
+
+    def count(self, pixels: int) -> int:  # noqa: ARG002
+        return self.samples
+
+    def fill(self, subject: Subject) -> Fill:
+        image = subject.image
+        moves = _moves(self.samples, self.radius, self.seed, tuple(image.shape), image.dtype, image.device)
+
+        def fill(start: int, stop: int, out: Tensor) -> None:
+            torch.add(image, moves[start:stop], out=out)
+
+        return fill
+
+
+@lru_cache(maxsize=4)
+def _moves(
+    samples: int, radius: float, seed: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    source = torch.Generator().manual_seed(seed)
+    return (radius * (2 * torch.rand(samples, *shape, generator=source) - 1)).to(device, dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxSensitivity(Metric):
+    """How far the map moves at most when the image moves a little (Yeh et al. 2019).
+
+    With Φ the raw map on its own grid (after the method's ReLU, where it has one), ‖·‖ the root of the sum of squares,
+    and `samples` images y, each pixel and colour of them within `radius` of x, in units of the image in [0, 1]; in
+    [0, ∞), lower is better:
+
+    - `max`: max_y ‖Φ(y) − Φ(x)‖/‖Φ(x)‖, as Yeh et al.'s code and captum's `sensitivity_max` have it
+    - `avg`: the mean over y
+
+    The maximum over a sample is no more than a lower bound of that over the ball, and rises with `samples`. The class
+    stays the one that is explained, whatever the network says of y. Random choices of a method keep their seed. A map
+    that does not look at the image is perfectly stable: read it beside a metric of faithfulness, and the controls.
+    """
+
+    radius: float = 0.02
+    samples: int = 10
+    seed: int = 0
+    name: ClassVar[str] = "max-sensitivity"
+    main: ClassVar[str] = "max"
+    better: ClassVar[Mapping[str, Direction]] = {"max": "lower", "avg": "lower"}
+    undefined: ClassVar[str] = "the map is zero: no change can be measured by its size"
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise ValueError(f"samples must be at least 1, got {self.samples}")
+        if not 0 < self.radius < float("inf"):
+            raise ValueError(f"radius must be positive, got {self.radius}")
+
+    @property
+    def _neighbours(self) -> Neighbours:
+        return Neighbours(self.samples, self.radius, self.seed)
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+        return (self._neighbours,)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:  # noqa: ARG002
+        before, after = maps.raw, answers[self._neighbours].explanations
+        if before.shape[1:] != after.shape[2:]:
+            got, made = ("×".join(map(str, each.shape[-2:])) for each in (before, after))
+            raise ValueError(f"maps of {got} cannot be compared with the method's of {made}: give its raw maps")
+        if maps.rectified:
+            before, after = rectify(before), rectify(after)
+        before, after = before.flatten(1).to(torch.float64), after.flatten(2).to(torch.float64)
+        size = before.norm(dim=1)
+        moved = (after - before[:, None]).norm(dim=2) / torch.where(size > 0, size, torch.nan)[:, None]
+        return {"max": moved.amax(1).cpu(), "avg": moved.mean(1).cpu()}

@@ -1,0 +1,192 @@
+"""New explanations: one pass of each altered image for all methods, each method's failures its own."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from camfaith.methods import GradCAM, HiResCAM, LayerCAM, Occlusion
+from camfaith.metrics import Engine
+from camfaith.metrics.base import explainer_of
+from camfaith.metrics.case import Case, Explainer, Maps
+from camfaith.metrics.explanations import Explained
+from camfaith.metrics.probes import Subject
+from camfaith.metrics.stability import Neighbours
+from camfaith.models import Classifier
+from camfaith.models.counting import counting
+from camfaith.models.speed import Setup
+
+PROBE = Neighbours(samples=3, radius=0.1)
+
+
+@pytest.fixture
+def case(classifier, images):
+    return Case.of(classifier, images(4, 12), [0, 1, 2, 1])
+
+
+def maps_of(case, method, classifier, rows=None):
+    chosen = case if rows is None else case.select(rows)
+    raw = method.raw(chosen.images, chosen.targets)
+    return Maps(raw, chosen, rows=rows, explainer=explainer_of(method, classifier))
+
+
+def one_by_one(case, method, row):
+    """The maps of a row's neighbours, each explained alone."""
+    near = torch.empty(3, *case.images.shape[1:], dtype=case.images.dtype)
+    PROBE.fill(Subject(case, row, None, 0, lambda _: torch.empty(0)))(0, 3, near)
+    return torch.cat([method.raw(image[None], int(case.targets[row])) for image in near])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 64])
+def test_every_method_gets_its_maps_of_its_own_images(batch_size, case, classifier):
+    methods = {"cam": GradCAM(classifier, "relu1"), "late": HiResCAM(classifier, "relu2")}
+    rows = {"cam": None, "late": [3, 1]}
+    wanted = {name: (maps_of(case, m, classifier, rows[name]), [PROBE]) for name, m in methods.items()}
+    found = Engine(classifier, Setup(batch_size)).answer(case, wanted)
+    for name, method in methods.items():
+        expected = torch.stack([one_by_one(case, method, row) for row in rows[name] or range(4)])
+        torch.testing.assert_close(found[name][PROBE].explanations, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_scores_of_the_altered_images_come_with_the_maps(case, classifier, slow_score):
+    method = GradCAM(classifier, "relu1")
+    found = Engine(classifier).answer(case, {"it": (maps_of(case, method, classifier), [PROBE])})["it"][PROBE]
+    near = case.images[2] + (2 * torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0)) - 1) * 0.1
+    for place, image in enumerate(near):
+        for kind in ("logit", "probability"):
+            assert found.of(kind)[2, place].item() == pytest.approx(slow_score(classifier, image, 2, kind), rel=1e-6)
+
+
+def test_all_gradient_methods_share_one_pass_and_others_pay_for_their_own(case, classifier):
+    cams = [kind(classifier, layer) for kind in (GradCAM, HiResCAM, LayerCAM) for layer in ("relu1", "relu2")]
+    for more, own in (([], 0), ([Occlusion(classifier)], Occlusion(classifier).cost(12, 12).forwards)):
+        wanted = {str(i): (maps_of(case, m, classifier), [PROBE]) for i, m in enumerate([*cams, *more])}
+        engine = Engine(classifier)
+        with counting(classifier.network) as tally:
+            engine.answer(case, wanted)
+        assert engine.meter.forwards == tally.forwards == 4 * 3 * (1 + own)
+        assert engine.meter.backwards == tally.backwards == 4 * 3
+
+
+class Failing:
+    """Explains the images it was made with, and none that is altered."""
+
+    needs_layer = needs_gradients = False
+
+    def __init__(self, how):
+        self.how = how
+
+    def raw(self, images, _targets):
+        return images.sum(1)
+
+    def explain(self, evidence, _classifier):
+        if self.how == "raises":
+            raise ArithmeticError("cannot do this one")
+        return evidence.images.sum(1) * (1 if self.how == "fine" else float(self.how))
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [("raises", "on an altered image, ArithmeticError: cannot do this one"), ("nan", "holds NaN"), ("inf", "infinite")],
+)
+def test_a_method_that_fails_on_an_altered_image_says_so_and_costs_nobody_else(how, why, case, classifier):
+    methods = {"it": GradCAM(classifier, "relu1"), "failing": Failing(how)}
+    wanted = {name: (maps_of(case, m, classifier), [PROBE]) for name, m in methods.items()}
+    found = Engine(classifier, Setup(5)).answer(case, wanted)
+    with pytest.raises(ValueError, match=why):
+        _ = found["failing"][PROBE].explanations
+    alone = Engine(classifier, Setup(5)).answer(case, {"it": wanted["it"]})["it"][PROBE]
+    assert torch.equal(found["it"][PROBE].explanations, alone.explanations)
+    assert torch.equal(found["failing"][PROBE].logit, alone.logit)
+
+
+def test_a_method_cannot_change_what_the_next_one_gets(case, classifier):
+    class Vandal(Failing):
+        def explain(self, evidence, _classifier):
+            evidence.images.zero_()
+            for tensor in (*evidence.activations.values(), *evidence.gradients.values()):
+                tensor.zero_()
+            return evidence.images.sum(1)
+
+    it = GradCAM(classifier, "relu1")
+    both = {
+        "vandal": (maps_of(case, Vandal("fine"), classifier), [PROBE]),
+        "it": (maps_of(case, it, classifier), [PROBE]),
+    }
+    found = Engine(classifier).answer(case, both)["it"][PROBE].explanations
+    alone = Engine(classifier).answer(case, {"it": both["it"]})["it"][PROBE].explanations
+    assert torch.equal(found, alone)
+    assert bool((found != 0).any())
+
+
+class Cramped(nn.Module):
+    """Has memory for so many images at once."""
+
+    def __init__(self, network, room):
+        super().__init__()
+        self.network, self.room = network, room
+
+    def forward(self, x):
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("not enough memory")
+        return self.network(x)
+
+
+def test_the_batch_is_halved_when_memory_runs_out(case, classifier):
+    method = GradCAM(Classifier(Cramped(classifier, 3)), "network.network.relu1")
+    wanted = {"it": (maps_of(case.select([0]), method, method.classifier), [PROBE])}
+    engine = Engine(method.classifier, Setup(64))
+    found = engine.answer(case.select([0]), wanted)["it"][PROBE]
+    assert engine.batch_size == 64, "three fit"
+    whole = {"it": (Maps(torch.ones(4, 12, 12), case, explainer=wanted["it"][0].explainer), [PROBE])}
+    engine = Engine(method.classifier, Setup(64))
+    more = engine.answer(case, whole)["it"][PROBE]
+    assert engine.batch_size == 2
+    torch.testing.assert_close(more.explanations[:1], found.explanations, rtol=1e-9, atol=1e-12)
+
+
+@dataclass(frozen=True)
+class WithoutHead(Explained):
+    """The image itself, explained while the network's last layer is zero."""
+
+    layer: str = "head"
+
+    def count(self, pixels):
+        return 1
+
+    def fill(self, subject):
+        return lambda start, stop, out: out.copy_(subject.image)
+
+    @contextmanager
+    def within(self, classifier):
+        weight = classifier.network.get_submodule(self.layer).weight
+        kept = weight.detach().clone()
+        try:
+            weight.data.zero_()
+            yield
+        finally:
+            weight.data.copy_(kept)
+
+
+def test_a_probe_may_alter_the_network_for_its_own_maps_alone(case, classifier):
+    method = GradCAM(classifier, "relu1")
+    kept = classifier.network.head.weight.detach().clone()
+    given = maps_of(case, method, classifier)
+    found = Engine(classifier).answer(case, {"it": (given, [WithoutHead(), PROBE])})["it"]
+    assert not bool(found[WithoutHead()].explanations.any())
+    assert bool(found[PROBE].explanations.any())
+    assert torch.equal(classifier.network.head.weight, kept)
+
+
+def test_the_network_comes_back_after_an_error_too(case, classifier):
+    kept = classifier.network.head.weight.detach().clone()
+    handle = classifier.network.head.register_forward_hook(lambda *_: 1 / 0)
+    given = Maps(torch.ones(4, 12, 12), case, explainer=Explainer(lambda evidence: evidence.images.sum(1)))
+    with pytest.raises(ZeroDivisionError):
+        Engine(classifier).answer(case, {"it": (given, [WithoutHead()])})
+    handle.remove()
+    assert torch.equal(classifier.network.head.weight, kept)

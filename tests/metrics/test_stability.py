@@ -1,0 +1,136 @@
+"""Max-sensitivity against what it must be on a linear network, and against captum's on the same neighbours."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from captum.metrics import sensitivity_max
+
+from camfaith.methods import GradCAM, HiResCAM
+from camfaith.metrics import Case, Engine, Maps, MaxSensitivity
+from camfaith.metrics.base import explainer_of
+from camfaith.metrics.stability import Neighbours
+from camfaith.models import Classifier
+from camfaith.models.maps import rectify
+
+
+class InputTimesWeight:
+    """Σ_colours w ⊙ x on a network that is a weighted sum of the pixels."""
+
+    needs_layer = needs_gradients = False
+
+    def explain(self, evidence, classifier):
+        return evidence.images.sum(1) * classifier.network.weight
+
+
+def moves(metric, like):
+    """The δ of a metric, from its definition."""
+    source = torch.Generator().manual_seed(metric.seed)
+    return metric.radius * (2 * torch.rand(metric.samples, *like.shape, generator=source).to(like) - 1)
+
+
+def test_on_a_linear_network_it_is_the_moves_worth_against_the_images(pixel_sum, images):
+    pictures, weight = images(3, 6), torch.linspace(-1, 2, 36).view(6, 6).double()
+    metric = MaxSensitivity(samples=7, radius=0.3, seed=5)
+    maps = pictures.sum(1) * weight
+    found = metric(pixel_sum(weight), pictures, 1, maps, method=InputTimesWeight())
+    for place, picture in enumerate(pictures):
+        moved = [float((weight * d.sum(0)).norm() / maps[place].norm()) for d in moves(metric, picture)]
+        assert found["max"][place].item() == pytest.approx(max(moved), rel=1e-6)
+        assert found["avg"][place].item() == pytest.approx(sum(moved) / 7, rel=1e-6)
+
+
+def test_the_neighbours_fill_the_ball_and_do_not_leave_it(images):
+    pictures = images(1, 8)
+    metric = MaxSensitivity(samples=200, radius=0.1)
+    seen = []
+
+    class Watching(InputTimesWeight):
+        def explain(self, evidence, classifier):
+            seen.append(evidence.images - pictures)
+            return evidence.images.sum(1)
+
+    metric(torch.nn.Sequential(torch.nn.Flatten()), pictures, 0, pictures.sum(1), method=Watching())
+    apart = torch.cat(seen)
+    assert len(apart) == 200
+    assert 0.0999 < float(apart.max()) <= 0.1 + 1e-7
+    assert -0.1 - 1e-7 <= float(apart.min()) < -0.0999
+    assert float(apart.mean()) == pytest.approx(0, abs=5 * 0.1 / 3**0.5 / apart.numel() ** 0.5)
+
+
+@pytest.mark.parametrize("kind", [GradCAM, HiResCAM])
+def test_it_is_captums_on_the_same_neighbours(kind, tiny, images):
+    pictures, targets = images(3, 12), torch.tensor([0, 2, 1])
+    method, metric = kind(tiny, "relu1"), MaxSensitivity(samples=4, radius=0.05)
+
+    def perturb(inputs):
+        return inputs + moves(metric, pictures[0]).repeat(len(inputs) // 4, 1, 1, 1)
+
+    def explain(inputs, target):
+        return (method.raw(inputs[0] if isinstance(inputs, tuple) else inputs, target),)
+
+    expected = sensitivity_max(explain, pictures, perturb, n_perturb_samples=4, target=targets)
+    found = metric(tiny, pictures, targets, method.raw(pictures, targets), method=method)
+    torch.testing.assert_close(found["max"], expected.double(), rtol=1e-6, atol=0)
+    assert float(found["max"].min()) > 0
+
+
+def test_the_class_that_is_explained_stays_the_same(tiny, images):
+    pictures = images(2, 12)
+    method, metric = GradCAM(tiny, "relu1"), MaxSensitivity(samples=3, radius=0.4)
+    for target in (0, 1, 2):
+        (before,) = method.raw(pictures[:1], target)
+        after = method.raw(pictures[0] + moves(metric, pictures[0]), target)
+        expected = max(float((each - before).norm() / before.norm()) for each in after)
+        found = metric(tiny, pictures[:1], target, before[None], method=method)
+        assert found["max"].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_method_that_does_not_look_is_perfectly_stable_and_a_zero_map_has_no_value(tiny, images):
+    class Fixed(InputTimesWeight):
+        def explain(self, evidence, classifier):
+            return torch.ones(len(evidence), 3, 3)
+
+    maps = torch.stack([torch.ones(3, 3), torch.zeros(3, 3)])
+    found = MaxSensitivity(samples=2)(tiny, images(2, 9), 0, maps, method=Fixed())
+    assert found["max"][0] == found["avg"][0] == 0
+    assert found["max"][1].isnan()
+
+
+def test_maps_after_the_methods_relu_are_compared_where_it_has_one(tiny, images):
+    classifier, pictures = Classifier(tiny), images(2, 12)
+    method, metric = GradCAM(classifier, "relu1"), MaxSensitivity(samples=5, radius=0.3)
+    case, raw = Case.of(classifier, pictures, [0, 1]), method.raw(pictures, [0, 1])
+    maps = Maps(raw, case, rectified=True, explainer=explainer_of(method, classifier))
+    answers = Engine(classifier).answer(case, {"it": (maps, metric.probes(None, 144))})["it"]
+    found = metric.judge(case, maps, answers)["max"]
+    for place, picture in enumerate(pictures):
+        before = rectify(raw[place])
+        after = rectify(method.raw(picture + moves(metric, picture), [0, 1][place]))
+        expected = max(float((each - before).norm() / before.norm()) for each in after)
+        assert found[place].item() == pytest.approx(expected, rel=1e-6)
+    assert bool((raw < 0).any()), "else the ReLU would do nothing"
+
+
+def test_maps_of_another_grid_than_the_methods_are_refused(tiny, images):
+    with pytest.raises(ValueError, match="maps of 9×9 cannot be compared with the method's of 4×4: give its raw maps"):
+        MaxSensitivity()(tiny, images(1, 9), 0, torch.rand(1, 9, 9), method=GradCAM(tiny, "relu2"))
+
+
+def test_without_a_method_it_says_what_is_missing(tiny, images):
+    with pytest.raises(ValueError, match="wants maps of altered images: give the method"):
+        MaxSensitivity()(tiny, images(1, 9), 0, torch.rand(1, 9, 9))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"samples": 0}, "samples must be at least 1, got 0"), ({"radius": 0.0}, "radius must be positive, got 0.0")],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        MaxSensitivity(**settings)
+
+
+def test_neighbours_that_are_equal_are_one_probe():
+    assert Neighbours(3, 0.1) == MaxSensitivity(samples=3, radius=0.1).probes("any", 5)[0]
+    assert Neighbours(3, 0.1) != Neighbours(3, 0.1, seed=1)
