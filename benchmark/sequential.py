@@ -23,6 +23,7 @@ settle a mean difference d before log(1/α)/log(1 + d) images (104 for d = 0.1 a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,12 +67,12 @@ def settled(
     methods, pairs, signs = _pairs(scores, metrics)
     ahead, _ = decide(signs, level, margin)
     shape = (len(metrics), pairs.shape[1])
-    common: NDArray[np.bool_] = np.isfinite(signs).any(0).reshape(shape)
-    waiting: NDArray[np.bool_] = common & (ahead == "").reshape(shape)
+    common: Any = np.isfinite(signs).any(0)
+    waiting = common & (ahead == "")
     if images:
-        waiting &= ~hopeless(signs, level, margin, images).reshape(shape)
-    member: NDArray[np.bool_] = np.eye(len(methods), dtype=np.bool_)[pairs].any(0)
-    compared, held = common @ member, waiting @ member
+        waiting &= ~hopeless(signs, level, margin, images)
+    member: Any = np.eye(len(methods), dtype=np.bool_)[pairs].any(0)
+    compared, held = common.reshape(shape) @ member, waiting.reshape(shape) @ member
     asked = compared.any(1)
     over = asked & ~held.any(1)
     over |= over.any() and over[asked].all()
