@@ -139,8 +139,8 @@ def _plan_bench(bench: Bench, chunk: int) -> CellPlan:
     once = list(dict.fromkeys(p for probes in asked.values() for p in probes if p.reads == "image"))
     per_image = sum(forwards_of(bench, p, pixels) for p in once)
     per_map = sum(forwards_of(bench, p, pixels) for ps in asked.values() for p in ps if p.reads != "image")
-    back = {p for arm in bench.arms if _goes_back(arm) for p in asked[arm.label] if isinstance(p, Explained)}
-    backward = int(bench.gradients and bool(bench.layers)) + sum(probe.count(pixels) for probe in back)
+    back = {p for arm in bench.arms if arm.goes_back for p in asked[arm.label] if isinstance(p, Explained)}
+    backward = int(bench.gradients) + sum(probe.count(pixels) for probe in back)
     shared = Bill(
         samples * (1 + own.forwards + per_image + per_map),
         samples * (backward + own.backwards),
@@ -163,11 +163,6 @@ def _plan_bench(bench: Bench, chunk: int) -> CellPlan:
     )
 
 
-def _goes_back(arm: Arm) -> bool:
-    """Whether the method wants the score's gradient at a layer."""
-    return arm.needs_gradients and bool(arm.needed_layers)
-
-
 def _alone(bench: Bench, arm: Arm, pixels: int) -> tuple[int, int, int]:
     """Forwards, backwards and head passes for one image of a method that shares nothing, nor do its metrics."""
     wanted = [judge.metric.probes(arm.layer, pixels) for judge in bench.judges]
@@ -177,7 +172,7 @@ def _alone(bench: Bench, arm: Arm, pixels: int) -> tuple[int, int, int]:
     forwards = own.forwards + arm.needs_layer + sum(1 for probes in wanted if probes)
     return (
         forwards + sum(forwards_of(bench, probe, pixels) for probe in every),
-        own.backwards + _goes_back(arm) * explained,
+        own.backwards + arm.goes_back * explained,
         sum(_heads(bench, probe) for probe in every),
     )
 

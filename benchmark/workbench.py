@@ -52,6 +52,11 @@ class Arm:
         return (self.explainer.layer,) if self.needs_layer and self.explainer.layer else ()
 
     @property
+    def goes_back(self) -> bool:
+        """Whether it wants the score's gradient at a layer."""
+        return self.needs_gradients and bool(self.needed_layers)
+
+    @property
     def control(self) -> bool:
         return bool(getattr(self.explainer, "control", False))
 
@@ -110,7 +115,7 @@ class Bench:
 
     @property
     def gradients(self) -> bool:
-        return any(arm.needs_gradients for arm in self.arms)
+        return any(arm.goes_back for arm in self.arms)
 
 
 def open_benches(suite: Suite, given: Mapping[str, Classifier] | None = None) -> list[Bench]:

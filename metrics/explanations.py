@@ -50,13 +50,13 @@ class Redrawn:
     def add(self, images: Tensor, rows: Tensor) -> None:
         """Explain some more images; `rows` says of which of the case's images they are."""
         asked = {method: one for method, one in self._explainers.items() if method not in self._failures}
-        masks, seeds = self.case.masks, self.case.seeds[rows]
+        masks = self.case.masks
         evidence = self.classifier.evidence(
             images,
             self.case.targets[rows],
             [layer for one in asked.values() for layer in one.layers],
-            gradients=any(one.gradients for one in asked.values()),
-            seeds=seeds,
+            gradients=any(one.gradients and one.layers for one in asked.values()),
+            seeds=self.case.seeds[rows],
             masks=None if masks is None else masks[rows],
         )
         made: dict[Hashable, tuple[Tensor, Tensor]] = {}

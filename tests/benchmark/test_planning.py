@@ -67,6 +67,14 @@ def test_new_explanations_are_planned_once_for_all_that_share_a_pass(small_suite
     assert alone.backwards == 6 * (1 + 5) * (2 + 3)
 
 
+def test_no_one_pays_for_a_backward_to_a_layer_that_wants_no_gradient(small_suite, counting, tmp_path):
+    small_suite["suite"] |= {"methods": ["cam", "saliency"], "metrics": [{"name": "max-sensitivity", "samples": 2}]}
+    networks = {"tiny": Classifier(counting, name="tiny")}
+    planned, _, forwards, backwards = counted(Suite.of(small_suite), networks, tmp_path)
+    assert forwards == planned.forwards
+    assert backwards == planned.backwards == 6 * (1 + 2), "Saliency's own"
+
+
 def test_what_a_method_without_a_map_would_have_made_anew_is_counted_as_failed(small_suite, counting, tmp_path):
     small_suite["suite"] |= {"methods": ["oracle"], "metrics": [{"name": "max-sensitivity", "samples": 5}]}
     networks = {"tiny": Classifier(counting, name="tiny")}
