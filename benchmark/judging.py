@@ -208,7 +208,7 @@ def _maps(bench: Bench, case: Case, arm: Arm, found: _Explained) -> Maps:
         layer=arm.layer,
         contributions=found.contributions,
         rows=None if every else found.rows,
-        explainer=Explainer(partial(_checked, arm, bench), arm.needed_layers, arm.needs_gradients),
+        explainer=Explainer(partial(_checked, arm, bench), arm.needed_layers, arm.needs_gradients, arm.rectified),
     )
 
 
@@ -219,7 +219,7 @@ def _not_made(bench: Bench, arms: Sequence[Arm], explained: dict[str, _Explained
     for arm in arms:
         rows = explained[arm.label].rows
         probes = probes_of(bench, arm, case.pixels, settled)
-        missing += (len(case) - len(rows)) * again_cost(bench, arm, probes).forwards
+        missing += (len(case) - len(rows)) * again_cost(arm, probes, *case.size).forwards
         for probe in probes:
             if probe.reads == "image":
                 asked.setdefault(probe, set()).update(rows)
@@ -266,7 +266,7 @@ def _record(
             for cell in kept:
                 records.score(cell, arm, judge_, main, float("nan"), "error", text, found.seconds, forwards)
             continue
-        broken = _non_finite(answers, asked, len(kept))
+        broken = _failures(answers, asked, len(kept))
         for column, values in columns.items():
             for place, (cell, value) in enumerate(zip(kept, values.tolist(), strict=True)):
                 status, text = _status(judge_, value, flat[place], broken[place])
@@ -284,16 +284,20 @@ def _checked_columns(judge_: Judge, columns: dict[str, Tensor], count: int) -> d
     return columns
 
 
-def _non_finite(answers: Answers, asked: Sequence[object], count: int) -> list[bool]:
-    broken = torch.zeros(count, dtype=torch.bool)
+def _failures(answers: Answers, asked: Sequence[Probe], count: int) -> list[str]:
+    """What went wrong on each image's altered images; nothing: ""."""
+    found = [""] * count
     for probe in asked:
-        broken |= ~torch.isfinite(answers[probe].logit).all(1)  # type: ignore[index]
-    return broken.tolist()
+        for place in (~torch.isfinite(answers[probe].logit).all(1)).nonzero().flatten().tolist():
+            found[place] = "the model gave NaN or infinite logits on an altered image"
+        for place, why in answers[probe].failures.items():
+            found[place] = why
+    return found
 
 
-def _status(judge_: Judge, value: float, flat: bool, broken: bool) -> tuple[str, str]:
+def _status(judge_: Judge, value: float, flat: bool, broken: str) -> tuple[str, str]:
     if broken:
-        return "error", "the model gave NaN or infinite logits on an altered image"
+        return "error", broken
     if value != value:
         return "undefined", judge_.metric.undefined
     return ("constant", "the map is constant: ties were drawn by lot") if flat else ("ok", "")

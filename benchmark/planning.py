@@ -116,11 +116,14 @@ def arm_cost(arm: Arm, height: int, width: int) -> Calls:
     return cost(height, width) if callable(cost) else Calls()
 
 
-def again_cost(bench: Bench, arm: Arm, probes: Sequence[Probe]) -> Calls:
+def again_cost(arm: Arm, probes: Sequence[Probe], height: int, width: int) -> Calls:
     """The calls a method makes on its own for the altered images of one image that it is to explain anew."""
-    size = bench.image.shape[-2], bench.image.shape[-1]
-    times = sum(probe.count(size[0] * size[1]) for probe in probes if isinstance(probe, Explained))
-    return arm_cost(arm, *size) * times
+    return arm_cost(arm, height, width) * redrawn(probes, height * width)
+
+
+def redrawn(probes: Sequence[Probe], pixels: int) -> int:
+    """The altered images of one image that are to be explained anew."""
+    return sum(probe.count(pixels) for probe in probes if isinstance(probe, Explained))
 
 
 def forwards_of(bench: Bench, probe: Probe, pixels: int) -> int:
@@ -135,21 +138,22 @@ def _plan_bench(bench: Bench, chunk: int) -> CellPlan:
     samples, (height, width) = len(bench.dataset), bench.image.shape[-2:]
     pixels = height * width
     asked = {arm.label: probes_of(bench, arm, pixels) for arm in bench.arms}
-    own = sum((arm_cost(a, height, width) + again_cost(bench, a, asked[a.label]) for a in bench.arms), Calls())
+    own = sum((arm_cost(a, height, width) + again_cost(a, asked[a.label], height, width) for a in bench.arms), Calls())
     once = list(dict.fromkeys(p for probes in asked.values() for p in probes if p.reads == "image"))
     per_image = sum(forwards_of(bench, p, pixels) for p in once)
     per_map = sum(forwards_of(bench, p, pixels) for ps in asked.values() for p in ps if p.reads != "image")
     back = {p for arm in bench.arms if arm.goes_back for p in asked[arm.label] if isinstance(p, Explained)}
     backward = int(bench.gradients) + sum(probe.count(pixels) for probe in back)
+    again = [redrawn(asked[arm.label], pixels) * _cells(bench, arm) for arm in bench.arms]
     shared = Bill(
         samples * (1 + own.forwards + per_image + per_map),
         samples * (backward + own.backwards),
         samples * sum(_heads(bench, p) for p in once),
-        _memory(bench, min(chunk, samples), len(bench.arms), bench.layers),
+        _memory(bench, min(chunk, samples), len(bench.arms), bench.layers, sum(again)),
     )
     alone = [_alone(bench, arm, pixels) for arm in bench.arms]
     forwards, backwards, heads = (samples * sum(bill[i] for bill in alone) for i in range(3))
-    unshared = Bill(forwards, backwards, heads, _memory(bench, min(chunk, samples), 1, bench.layers[:1]))
+    unshared = Bill(forwards, backwards, heads, _memory(bench, min(chunk, samples), 1, bench.layers[:1], max(again)))
     return CellPlan(
         model=bench.model,
         dataset=bench.data,
@@ -167,8 +171,9 @@ def _alone(bench: Bench, arm: Arm, pixels: int) -> tuple[int, int, int]:
     """Forwards, backwards and head passes for one image of a method that shares nothing, nor do its metrics."""
     wanted = [judge.metric.probes(arm.layer, pixels) for judge in bench.judges]
     every = [probe for probes in wanted for probe in probes]
-    own = arm_cost(arm, *bench.image.shape[-2:]) + again_cost(bench, arm, every)
-    explained = 1 + sum(probe.count(pixels) for probe in every if isinstance(probe, Explained))
+    size = bench.image.shape[-2], bench.image.shape[-1]
+    own = arm_cost(arm, *size) + again_cost(arm, every, *size)
+    explained = 1 + redrawn(every, pixels)
     forwards = own.forwards + arm.needs_layer + sum(1 for probes in wanted if probes)
     return (
         forwards + sum(forwards_of(bench, probe, pixels) for probe in every),
@@ -184,14 +189,20 @@ def _heads(bench: Bench, probe: Probe) -> int:
     return known.channels + 1 if known.alone else 0
 
 
-def _memory(bench: Bench, chunk: int, maps: int, layers: Sequence[str]) -> float:
+def _cells(bench: Bench, arm: Arm) -> int:
+    """The cells of a method's map: its layer's, or all pixels."""
+    shapes = {layer.name: layer.shape for layer in bench.survey}
+    return prod(shapes.get(arm.needed_layers[0], (0,))[1:]) if arm.needed_layers else bench.image[0, 0].numel()
+
+
+def _memory(bench: Bench, chunk: int, maps: int, layers: Sequence[str], again: int) -> float:
     shapes = {layer.name: prod(layer.shape) for layer in bench.survey}
     image = bench.image[0].numel()
     batch = bench.setup.batch_size * (image + sum(sorted(shapes.values(), reverse=True)[:2]))
     kept = chunk * (image + sum(2 * shapes.get(layer, 0) for layer in layers))
     pixels = bench.image[0, 0].numel()
-    values = batch + kept + chunk * maps * 3 * pixels  # a map at the image's size, its ranks, and once more to sort
-    return round(values * bench.image.element_size() / 2**20, 1)
+    shown = maps * 3 * pixels  # a map at the image's size, its ranks, and once more to sort
+    return round((batch + kept + chunk * (shown + again)) * bench.image.element_size() / 2**20, 1)
 
 
 def _timed(bench: Bench, cell: CellPlan, chunk: int) -> CellPlan:

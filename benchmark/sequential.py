@@ -35,7 +35,7 @@ Counts = NDArray[np.int64]
 
 BETS: Floats = np.cos(np.pi * (np.arange(16) + 0.5) / 32)
 """The shares λ_j of the capital that are bet: the 16 positive of 32 Chebyshev nodes, denser near 1 (all is bet)."""
-_LUCK = 0.84  # standard deviations: a fifth of a normal distribution lies above
+_LUCK = 1.28  # standard deviations: a tenth of a normal distribution lies above
 SEPARATION_COLUMNS = ("metric", "first", "second", "ahead", "images", "low", "high")
 
 
@@ -62,7 +62,7 @@ def settled(
 
     A cell is settled once every pair of it with common images is decided or given up. One without such a pair is let go
     when nobody is left to compare it with: with the last other cell of its metric; where its metric has none, with the
-    last cell of all. Pairs of dropped cells get no more images, so that the same scores give the same set.
+    last cell of all. Pairs of dropped cells get no more images, so that what is settled stays so.
     """
     methods, pairs, signs = _pairs(scores, metrics)
     ahead, _ = decide(signs, level, margin)
@@ -127,23 +127,24 @@ def decide(signs: Floats, level: float, margin: float = 0.0) -> tuple[NDArray[np
 
 
 def hopeless(signs: Floats, level: float, margin: float, images: int) -> NDArray[np.bool_]:
-    """Which columns of signs the rest of `images` will hardly settle: with a chance of about one in five at most.
+    """Which columns of signs the rest of `images` will hardly settle.
 
     The rest is taken to be like what was seen (with one image more of either sign and one tie, as Laplace's rule has
-    it), but for a lead that is 0.84 of its standard deviations more favourable, and the capital to be asked for is the
-    least that it can be, 2/level.
+    it), but for a lead that is 1.28 of its standard deviations more favourable; the capital to be had in the end is the
+    least that may be asked for, 2/level. One look misjudges a lead that the last images would have settled one time in
+    ten or so; simulated, with a look after every 16 of 300 images, one in six where 60 % of the images are for the
+    first, and next to none where 70 % are. Of equal methods it needs about a quarter of the images.
     """
     tally = _tally(signs)
-    seen = tally.sum(0)
-    left = np.maximum(
-        0, images - np.where(np.isfinite(signs), np.arange(1, len(signs) + 1)[:, None], 0).max(0, initial=0)
-    )
+    seen, place = tally.sum(0), np.arange(1, len(signs) + 1)[:, None]
+    last = np.where(np.isfinite(signs), place, 0).max(0, initial=0)
+    left = np.maximum(0, images - last) * np.where(last > 0, seen / np.maximum(last, 1), 1)
     rates = (tally + 1) / (seen + 3)
     trend = rates[0] - rates[2]
     spread = rates[0] + rates[2] - trend**2
     end = tally + left * rates
-    lead, luck = end[0] - end[2], _LUCK * np.sqrt(left * (1 + left / (seen + 3)) * spread)
-    decided = end[0] + end[2]
+    decided, lead = end[0] + end[2], end[0] - end[2]
+    luck = _LUCK * np.sqrt(left * (1 + left / (seen + 3)) * spread)
 
     def ending(lead: Floats) -> Floats:
         lead = np.clip(lead, -decided, decided)

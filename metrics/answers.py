@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,21 +16,21 @@ class Answer:
     """The target's logit and log-probability on every altered image of a probe (B×n, float64).
 
     `at` (B×n) says where on the x axis they lie, for a probe that chose its points itself; an image with fewer points
-    than others repeats its last. `maps` (B×n×h×w) are the method's own of them, for a probe that asks for these, and
-    `failure` says why there are none.
+    than others repeats its last. `maps` (B×n×h×w) are the method's own of them, for a probe that asks for these: NaN
+    for an image on which it failed. `failures` says of such an image (by its place) why.
     """
 
     logit: Tensor
     log_probability: Tensor
     at: Tensor | None = None
     maps: Tensor | None = None
-    failure: str = "this probe asks for no maps"
+    failures: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def explanations(self) -> Tensor:
-        """The maps (B×n×h×w); `ValueError` where the method failed to make them."""
+        """The maps (B×n×h×w); `ValueError` where there is none at all."""
         if self.maps is None:
-            raise ValueError(self.failure)
+            raise ValueError(next(iter(self.failures.values()), "this probe asks for no maps"))
         return self.maps
 
     def of(self, score: str) -> Tensor:
@@ -38,11 +38,8 @@ class Answer:
         return self.log_probability.exp() if score == "probability" else self.logit
 
     def select(self, rows: Sequence[int] | None) -> Answer:
-        """The same for some of the images; None for all."""
-        if rows is None:
-            return self
-        at = list(rows)
-        return Answer(self.logit[at], self.log_probability[at])
+        """The same scores for some of the images; None for all."""
+        return self if rows is None else Answer(self.logit[list(rows)], self.log_probability[list(rows)])
 
 
 Answers = Mapping[Probe, Answer]

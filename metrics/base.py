@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -89,19 +90,24 @@ class Metric:
         case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)
         # Half precision would tie pixels that the maps tell apart.
         exact = maps.detach().to(case.images.device, torch.promote_types(maps.dtype, torch.float32))
-        made_by = None if method is None else explainer_of(method, classifier)
+        made_by = None if method is None else explainer_of(method, classifier, layer)
         given = Maps(exact, case, layer=layer, contributions=contributions, explainer=made_by)
         wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {"maps": (given, tuple(self.probes(layer, case.pixels)))}
-        return self.judge(case, given, Engine(classifier, Setup(batch_size)).answer(case, wanted)["maps"])
+        answers = Engine(classifier, Setup(batch_size)).answer(case, wanted)["maps"]
+        for answer in answers.values():
+            for place, why in answer.failures.items():
+                warnings.warn(f"{self.name} has no value for image {place}: {why}", stacklevel=2)
+        return self.judge(case, given, answers)
 
 
-def explainer_of(method: Any, classifier: Classifier) -> Explainer:
-    """A method bound to its classifier, as metrics ask it."""
-    layer = method.layer if getattr(method, "needs_layer", True) else None
+def explainer_of(method: Any, classifier: Classifier, layer: str | None = None) -> Explainer:
+    """A method bound to its classifier, as metrics ask it; `layer` is for one that has none of its own."""
+    needed = (getattr(method, "layer", None) or layer) if getattr(method, "needs_layer", True) else None
     return Explainer(
-        lambda evidence: method.explain(evidence, classifier),
-        (layer,) if layer else (),
+        lambda evidence: method.explain(evidence, classifier).to(evidence.images.device),
+        (needed,) if needed else (),
         getattr(method, "needs_gradients", True),
+        getattr(method, "rectified", False),
     )
 
 

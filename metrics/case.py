@@ -109,11 +109,12 @@ class Case:
 @dataclass(frozen=True)
 class Explainer:
     """Who made the maps: `explain(evidence)` gives raw ones (B×h×w) from evidence at `layers`, for metrics that ask for
-    maps of other images."""
+    maps of other images. `rectified` says that the method's definition ends in a ReLU."""
 
     explain: Callable[[Evidence], Tensor]
     layers: tuple[str, ...] = ()
     gradients: bool = True
+    rectified: bool = False
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class _Job:
 class Engine:
     """Scores altered images in full batches across images, methods and steps, as `setup` says.
 
-    Batches lie in one preallocated buffer on the images' device, and nothing comes back from there until all are
+    Batches lie in one preallocated buffer on the images' device, and no score comes back from there until all are
     through. When memory runs out the batch is halved, and the work goes on where it was.
     """
 
@@ -180,15 +180,27 @@ class Engine:
                 self.tick()
 
     def _redrawn(self, case: Case, probe: Explained, asking: Mapping[Hashable, Maps]) -> dict[Hashable, Answer]:
-        """A probe's images explained anew by every method that asks, each those of its own images."""
-        redrawn, began = Redrawn(self.classifier, case, asking), time.perf_counter()
+        """A probe's images explained anew by every method that asks, each those of its own images.
+
+        No more of them at once than the case has images, as gradients and maps are kept of all; and by an engine of its
+        own, whose batch may be halved while the network is not what it was.
+        """
+        setup = replace(self.setup, batch_size=min(self.batch_size, len(case)), shortcuts=())
+        engine, redrawn = Engine(self.classifier, setup, tick=self.tick), Redrawn(self.classifier, case, asking)
         jobs = [_Job(probe, Subject(case, row, None, 0, _unknown)) for row in redrawn.rows]
-        of = torch.tensor([row for row, job in zip(redrawn.rows, jobs, strict=True) for _ in range(job.count)])
-        with counting(self.classifier.network) as tally, probe.within(self.classifier):
-            self._batch(jobs, case, lambda images, start, stop: redrawn.add(images, of[start:stop]))
-        self.meter.forwards += tally.forwards
-        self.meter.backwards += tally.backwards
-        self.meter.seconds += time.perf_counter() - began
+        of = [row for row, job in zip(redrawn.rows, jobs, strict=True) for _ in range(job.count)]
+
+        def explain(images: Tensor, start: int, stop: int) -> None:
+            began = time.perf_counter()
+            with counting(self.classifier.network) as tally:
+                redrawn.add(images, of[start:stop])
+            self.meter.forwards += tally.forwards
+            self.meter.backwards += tally.backwards
+            self.meter.seconds += time.perf_counter() - began
+
+        with probe.within(self.classifier):
+            engine._batch(jobs, case, explain)
+        self.meter.halvings += engine.meter.halvings
         return {method: redrawn.answer(method) for method in asking}
 
     def _filled(self, jobs: Sequence[_Job], ends: Sequence[int], start: int, stop: int, case: Case) -> Tensor:

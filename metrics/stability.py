@@ -92,7 +92,7 @@ class MaxSensitivity(Metric):
         if before.shape[1:] != after.shape[2:]:
             got, made = ("×".join(map(str, each.shape[-2:])) for each in (before, after))
             raise ValueError(f"maps of {got} cannot be compared with the method's of {made}: give its raw maps")
-        if maps.rectified:
+        if maps.explainer is not None and maps.explainer.rectified:
             before, after = rectify(before), rectify(after)
         before, after = before.flatten(1).to(torch.float64), after.flatten(2).to(torch.float64)
         size = before.norm(dim=1)

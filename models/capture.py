@@ -83,10 +83,15 @@ def find_module(network: nn.Module, layer: str) -> nn.Module:
 
 
 @contextmanager
-def hooked(network: nn.Module, hooks: dict[str, Callable[[Any], Any]]) -> Iterator[None]:
-    """Pass the output of each named layer through a function for the time of the block."""
+def hooked(
+    network: nn.Module, hooks: dict[str, Callable[[Any], Any]], begin: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Pass the output of each named layer through a function for the time of the block; `begin` is called before each
+    forward of the whole network."""
     handles = []
     try:
+        if begin is not None:
+            handles.append(network.register_forward_pre_hook(lambda _module, _inputs: begin()))
         for layer, change in hooks.items():
             module = find_module(network, layer)
             handles.append(module.register_forward_hook(lambda _m, _i, output, change=change: change(output)))
@@ -122,6 +127,10 @@ class Recorder:
         self.outputs: dict[str, Tensor] = {}
         self._gradients = gradients
         self.hooks = {layer: self._keeper(layer) for layer in layers}
+
+    def begin(self) -> None:
+        """Forget what was kept: a forward that broke off is begun anew."""
+        self.outputs.clear()
 
     def require_all(self) -> None:
         """`LayerError` for a layer that the forward left out."""

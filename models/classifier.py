@@ -47,6 +47,7 @@ class Classifier(nn.Module):
         self.class_names = None if class_names is None else tuple(class_names)
         self.resize, self.crop, self.layer, self.interpolation = resize, crop, layer, interpolation
         self._outputs_checked = False
+        self._flattens_by_view = False
         self._planes: dict[Hashable, Tensor] = {}
 
     @classmethod
@@ -70,7 +71,15 @@ class Classifier(nn.Module):
         if self.mean is not None and self.std is not None:
             mean, std = (self._plane(v, images) for v in (self.mean, self.std))
             images = (images - mean) / std
-        result: Tensor = self.network(images)
+        if self._flattens_by_view:
+            images = images.contiguous()
+        try:
+            result: Tensor = self.network(images)
+        except RuntimeError as error:
+            if images.is_contiguous() or "view size is not compatible" not in str(error):
+                raise
+            self._flattens_by_view = True  # which no other layout allows
+            result = self.network(images.contiguous())
         return result
 
     def _plane(self, colour: tuple[float, ...], images: Tensor) -> Tensor:
@@ -157,7 +166,7 @@ class Classifier(nn.Module):
         with torch.inference_mode(False), torch.enable_grad(), evaluating(self.network):
             images = self.place(images).clone()
             record = Recorder(list(dict.fromkeys(layers)), gradients=gradients)
-            with hooked(self.network, record.hooks):
+            with hooked(self.network, record.hooks, record.begin):
                 logits = self.logits(images)
             record.require_all()
             chosen = self.targets(targets, logits.detach()).clone()

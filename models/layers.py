@@ -44,7 +44,7 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
                         seen.append(Layer(name, kind, shape, isinstance(module, _PASSIVE)))
 
                 handles.append(module.register_forward_hook(note))
-            classifier.logits(classifier.place(images)[:1])
+            classifier.logits(classifier.place(images)[:1].contiguous())
         finally:
             for handle in handles:
                 handle.remove()

@@ -22,8 +22,8 @@ that a compiler fused."""
 SHORTCUTS: tuple[Shortcut, ...] = get_args(Shortcut)
 BATCHES = (16, 32, 64, 128, 256, 512)
 _WORTH = 1.03  # a choice must be so much faster to be taken: anything less is noise
-_LONG = 0.5  # seconds; a batch that takes longer gains nothing by growing
-_SPREAD = 150  # weights a pixel; on a CPU, from 6 (SqueezeNet, 1.9 times as fast) to 225 (ResNet-50, 0.8 to 1.0)
+_LONG = 0.25  # seconds; a batch that takes longer gains nothing by growing
+_SPREAD = 150  # weights a pixel; one image of 224 px: 11 (SqueezeNet, 1.9 times as fast) to 225 (ResNet-50, 0.8 to 1)
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,9 @@ def warnings(view: View) -> list[str]:
         ahead, level = view.result.separations()["ahead"], view.suite["level"]
         found.append(
             "Methods left a metric as soon as their place in it was settled, so its means are over different images. "
-            f"Of {len(ahead)} comparisons {(ahead != 'open').sum()} are settled, on average at most {level:.0%} of "
-            "them wrongly; the others the images could not settle, or hardly would have. separations.csv says who "
-            "leads on more images than not, and after how many that was known."
+            f"Of {len(ahead)} comparisons {(ahead != 'open').sum()} are settled, for each model and data set at most "
+            f"{100 * level:g}% of them wrongly, on average; the others the images could not settle, or hardly would "
+            "have. separations.csv says who leads on more images than not, and after how many that was known."
         )
     judged = view.scores[view.scores["method"] != ""]
     seen = judged.groupby(["model", "dataset"])["sample"].nunique().to_dict() if len(judged) else {}

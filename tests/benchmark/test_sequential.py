@@ -212,7 +212,7 @@ def test_the_most_columns_are_declared_whose_capital_is_enough_for_as_many() -> 
 def test_methods_of_equal_scores_are_given_up_and_no_unbroken_lead_is() -> None:
     alike, won = np.zeros((200, 1)), np.ones((200, 1))
     given_up = [t for t in range(1, 201) if hopeless(alike[:t], 0.05, 0.0, 500)[0]]
-    assert given_up[0] < 100
+    assert given_up[0] < 130
     assert given_up == list(range(given_up[0], 201)), "and stay so"
     assert not any(hopeless(won[:t], 0.05, 0.0, 500)[0] for t in range(1, 201))
     assert not hopeless(np.empty((0, 1)), 0.05, 0.0, 500)[0]
@@ -226,12 +226,23 @@ def test_at_the_end_all_is_given_up_that_is_not_settled() -> None:
     assert 0 < (ever & lone).sum() < 50
 
 
-def test_few_are_given_up_that_would_have_settled() -> None:
-    drawn = leaning(0.25, (300, 1000))
-    settles = np.maximum(capital(drawn), capital(-drawn)).max(0) >= 2 / 0.05
-    lost = hopeless(drawn[:60], 0.05, 0.0, 300) & settles
-    assert 0.5 < settles.mean() < 1
-    assert 0 < lost.mean() < 0.2
+@pytest.mark.parametrize(("lead", "most_lost"), [(0.2, 0.25), (0.4, 0.02)])
+def test_few_are_given_up_at_any_look_that_would_have_settled(lead: float, most_lost: float) -> None:
+    drawn = np.random.default_rng(0).choice([1.0, -1.0], (300, 1000), p=[0.5 + lead / 2, 0.5 - lead / 2])
+    reached = np.maximum(capital(drawn), capital(-drawn)) >= 2 / 0.05
+    when = np.where(reached.any(0), reached.argmax(0), 300)
+    dropped = np.array([t * hopeless(drawn[:t], 0.05, 0.0, 300) for t in range(16, 300, 16)])
+    first = np.where(dropped > 0, dropped, 300).min(0)
+    lost = (when < 300) & (first <= when)
+    assert (when < 300).mean() > 0.5
+    assert lost.sum() <= most_lost * (when < 300).sum()
+    assert lead > 0.2 or lost.any()
+
+
+def test_of_equal_methods_a_pair_is_given_up_after_a_part_of_the_images() -> None:
+    drawn = np.random.default_rng(0).choice([1.0, -1.0], (300, 500))
+    dropped = np.array([t * hopeless(drawn[:t], 0.05, 0.0, 300) for t in range(16, 300, 16)])
+    assert np.median(np.where(dropped > 0, dropped, 300).min(0)) < 100
 
 
 def test_within_a_margin_equal_methods_are_not_given_up() -> None:
@@ -241,9 +252,9 @@ def test_within_a_margin_equal_methods_are_not_given_up() -> None:
 
 
 def test_a_small_lead_that_may_be_luck_does_not_speak_against_equality() -> None:
-    seen = np.repeat([1.0, -1.0, 0.0], [5, 2, 30])[:, None]
-    assert hopeless(seen, 0.05, 0.0, 100)[0], "far from a lead"
-    assert not hopeless(seen, 0.05, 0.2, 100)[0]
+    seen = np.repeat([1.0, -1.0, 0.0], [4, 2, 30])[:, None]
+    assert hopeless(seen, 0.05, 0.0, 60)[0], "far from a lead"
+    assert not hopeless(seen, 0.05, 0.2, 60)[0]
 
 
 def test_a_pair_without_more_images_stays_given_up_whatever_happens_to_others() -> None:

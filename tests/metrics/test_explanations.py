@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -73,35 +73,75 @@ def test_all_gradient_methods_share_one_pass_and_others_pay_for_their_own(case, 
 
 
 class Failing:
-    """Explains the images it was made with, and none that is altered."""
+    """A method whose map is the sum of the colours, but for images with a certain seed."""
 
     needs_layer = needs_gradients = False
 
-    def __init__(self, how):
-        self.how = how
+    def __init__(self, how, seeds=(0, 1, 2, 3)):
+        self.how, self.seeds = how, torch.tensor(seeds)
 
     def raw(self, images, _targets):
         return images.sum(1)
 
     def explain(self, evidence, _classifier):
-        if self.how == "raises":
+        maps, bad = evidence.images.sum(1), torch.isin(evidence.seeds, self.seeds)
+        if self.how == "raises" and bool(bad.any()):
             raise ArithmeticError("cannot do this one")
-        return evidence.images.sum(1) * (1 if self.how == "fine" else float(self.how))
+        maps[bad] *= float("nan" if self.how == "raises" else self.how)
+        return maps
 
 
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
 @pytest.mark.parametrize(
-    ("how", "why"),
-    [("raises", "on an altered image, ArithmeticError: cannot do this one"), ("nan", "holds NaN"), ("inf", "infinite")],
+    ("how", "why"), [("raises", "ArithmeticError: cannot do"), ("nan", "NaN"), ("inf", "infinite")]
 )
-def test_a_method_that_fails_on_an_altered_image_says_so_and_costs_nobody_else(how, why, case, classifier):
-    methods = {"it": GradCAM(classifier, "relu1"), "failing": Failing(how)}
+def test_a_failure_costs_the_image_that_it_is_about_and_the_method_that_it_is_of(
+    how, why, batch_size, case, classifier
+):
+    case = replace(case, seeds=torch.arange(4))
+    methods = {"it": GradCAM(classifier, "relu1"), "failing": Failing(how, [1, 2]), "fine": Failing("1")}
     wanted = {name: (maps_of(case, m, classifier), [PROBE]) for name, m in methods.items()}
-    found = Engine(classifier, Setup(5)).answer(case, wanted)
-    with pytest.raises(ValueError, match=why):
-        _ = found["failing"][PROBE].explanations
-    alone = Engine(classifier, Setup(5)).answer(case, {"it": wanted["it"]})["it"][PROBE]
+    found = Engine(classifier, Setup(batch_size)).answer(case, wanted)
+    failing, fine = (found[name][PROBE] for name in ("failing", "fine"))
+    assert set(failing.failures) == {1, 2}
+    assert all(text.startswith("on an altered image, ") and why in text for text in failing.failures.values())
+    assert failing.explanations[[1, 2]].isnan().all()
+    assert torch.equal(failing.explanations[[0, 3]], fine.explanations[[0, 3]])
+    assert torch.equal(failing.logit, fine.logit)
+    assert not fine.failures
+    alone = Engine(classifier, Setup(batch_size)).answer(case, {"it": wanted["it"]})["it"][PROBE]
     assert torch.equal(found["it"][PROBE].explanations, alone.explanations)
-    assert torch.equal(found["failing"][PROBE].logit, alone.logit)
+
+
+def test_a_method_without_any_map_says_why(case, classifier):
+    wanted = {"it": (maps_of(case, Failing("raises", [0]), classifier), [PROBE])}
+    found = Engine(classifier).answer(case, wanted)["it"][PROBE]
+    with pytest.raises(ValueError, match="on an altered image, ArithmeticError: cannot do this one"):
+        _ = found.explanations
+
+
+class Sour(nn.Module):
+    """Gives NaN for an image that is dark anywhere."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x) + x.amin((1, 2, 3)).sqrt()[:, None] * 0
+
+
+def test_a_network_that_gives_nan_on_an_altered_image_costs_that_image_alone(tiny, images):
+    pictures = images(4, 12) / 2 + 0.5
+    pictures[2, :, 0, 0] = 0
+    classifier = Classifier(Sour(tiny))
+    case = Case.of(classifier, pictures, [0, 1, 2, 1])
+    method = GradCAM(classifier, "network.relu1")
+    found = Engine(classifier).answer(case, {"it": (maps_of(case, method, classifier), [PROBE])})["it"][PROBE]
+    assert set(found.failures) == {2}
+    assert "NaN or infinite logits" in found.failures[2]
+    assert found.logit.isnan().any(1).tolist() == found.explanations.isnan().flatten(1).any(1).tolist()
+    assert found.logit.isnan().any(1).tolist() == [False, False, True, False]
 
 
 def test_a_method_cannot_change_what_the_next_one_gets(case, classifier):
@@ -136,17 +176,26 @@ class Cramped(nn.Module):
         return self.network(x)
 
 
-def test_the_batch_is_halved_when_memory_runs_out(case, classifier):
+def test_its_own_batch_is_halved_when_memory_runs_out(case, classifier):
     method = GradCAM(Classifier(Cramped(classifier, 3)), "network.network.relu1")
-    wanted = {"it": (maps_of(case.select([0]), method, method.classifier), [PROBE])}
-    engine = Engine(method.classifier, Setup(64))
-    found = engine.answer(case.select([0]), wanted)["it"][PROBE]
-    assert engine.batch_size == 64, "three fit"
-    whole = {"it": (Maps(torch.ones(4, 12, 12), case, explainer=wanted["it"][0].explainer), [PROBE])}
+    some = case.select([0])
+    alone = {"it": (maps_of(some, method, method.classifier), [PROBE])}
+    found = Engine(method.classifier, Setup(64)).answer(some, alone)["it"][PROBE]
+    whole = {"it": (Maps(torch.ones(4, 12, 12), case, explainer=alone["it"][0].explainer), [PROBE])}
     engine = Engine(method.classifier, Setup(64))
     more = engine.answer(case, whole)["it"][PROBE]
-    assert engine.batch_size == 2
+    assert (engine.meter.halvings, engine.batch_size) == (1, 64), "4, as many as images, then 2"
     torch.testing.assert_close(more.explanations[:1], found.explanations, rtol=1e-9, atol=1e-12)
+
+
+def test_memory_that_is_too_small_for_one_image_is_a_failure_like_others(case, classifier):
+    cramped = Classifier(Cramped(classifier, 0))
+    method = GradCAM(cramped, "network.network.relu1")
+    given = Maps(torch.ones(4, 12, 12), case, explainer=explainer_of(method, cramped))
+    found = Engine(cramped).answer(case, {"it": (given, [PROBE])})["it"][PROBE]
+    assert set(found.failures) == {0, 1, 2, 3}
+    with pytest.raises(ValueError, match="not enough memory"):
+        _ = found.explanations
 
 
 @dataclass(frozen=True)
@@ -186,7 +235,7 @@ def test_the_network_comes_back_after_an_error_too(case, classifier):
     kept = classifier.network.head.weight.detach().clone()
     handle = classifier.network.head.register_forward_hook(lambda *_: 1 / 0)
     given = Maps(torch.ones(4, 12, 12), case, explainer=Explainer(lambda evidence: evidence.images.sum(1)))
-    with pytest.raises(ZeroDivisionError):
-        Engine(classifier).answer(case, {"it": (given, [WithoutHead()])})
+    found = Engine(classifier).answer(case, {"it": (given, [WithoutHead()])})["it"][WithoutHead()]
     handle.remove()
+    assert "ZeroDivisionError" in found.failures[0]
     assert torch.equal(classifier.network.head.weight, kept)

@@ -7,10 +7,8 @@ import torch
 from captum.metrics import sensitivity_max
 
 from camfaith.methods import GradCAM, HiResCAM
-from camfaith.metrics import Case, Engine, Maps, MaxSensitivity
-from camfaith.metrics.base import explainer_of
+from camfaith.metrics import MaxSensitivity
 from camfaith.metrics.stability import Neighbours
-from camfaith.models import Classifier
 from camfaith.models.maps import rectify
 
 
@@ -61,13 +59,15 @@ def test_the_neighbours_fill_the_ball_and_do_not_leave_it(images):
 @pytest.mark.parametrize("kind", [GradCAM, HiResCAM])
 def test_it_is_captums_on_the_same_neighbours(kind, tiny, images):
     pictures, targets = images(3, 12), torch.tensor([0, 2, 1])
+    """Captum's has no ReLU unless its function has: here it is the method's own."""
     method, metric = kind(tiny, "relu1"), MaxSensitivity(samples=4, radius=0.05)
 
     def perturb(inputs):
         return inputs + moves(metric, pictures[0]).repeat(len(inputs) // 4, 1, 1, 1)
 
     def explain(inputs, target):
-        return (method.raw(inputs[0] if isinstance(inputs, tuple) else inputs, target),)
+        raw = method.raw(inputs[0] if isinstance(inputs, tuple) else inputs, target)
+        return (rectify(raw) if method.rectified else raw,)
 
     expected = sensitivity_max(explain, pictures, perturb, n_perturb_samples=4, target=targets)
     found = metric(tiny, pictures, targets, method.raw(pictures, targets), method=method)
@@ -81,6 +81,7 @@ def test_the_class_that_is_explained_stays_the_same(tiny, images):
     for target in (0, 1, 2):
         (before,) = method.raw(pictures[:1], target)
         after = method.raw(pictures[0] + moves(metric, pictures[0]), target)
+        before, after = rectify(before), rectify(after)
         expected = max(float((each - before).norm() / before.norm()) for each in after)
         found = metric(tiny, pictures[:1], target, before[None], method=method)
         assert found["max"].item() == pytest.approx(expected, rel=1e-6)
@@ -97,19 +98,41 @@ def test_a_method_that_does_not_look_is_perfectly_stable_and_a_zero_map_has_no_v
     assert found["max"][1].isnan()
 
 
-def test_maps_after_the_methods_relu_are_compared_where_it_has_one(tiny, images):
-    classifier, pictures = Classifier(tiny), images(2, 12)
-    method, metric = GradCAM(classifier, "relu1"), MaxSensitivity(samples=5, radius=0.3)
-    case, raw = Case.of(classifier, pictures, [0, 1]), method.raw(pictures, [0, 1])
-    maps = Maps(raw, case, rectified=True, explainer=explainer_of(method, classifier))
-    answers = Engine(classifier).answer(case, {"it": (maps, metric.probes(None, 144))})["it"]
-    found = metric.judge(case, maps, answers)["max"]
+def test_maps_are_compared_after_the_methods_relu_where_it_has_one(tiny, images):
+    pictures = images(2, 12)
+    method, metric = GradCAM(tiny, "relu1"), MaxSensitivity(samples=5, radius=0.3)
+    raw = method.raw(pictures, [0, 1])
+    assert bool((raw < 0).any()), "else the ReLU would do nothing"
+    found = metric(tiny, pictures, [0, 1], raw, method=method)["max"]
     for place, picture in enumerate(pictures):
         before = rectify(raw[place])
         after = rectify(method.raw(picture + moves(metric, picture), [0, 1][place]))
         expected = max(float((each - before).norm() / before.norm()) for each in after)
         assert found[place].item() == pytest.approx(expected, rel=1e-6)
-    assert bool((raw < 0).any()), "else the ReLU would do nothing"
+    assert torch.equal(found, metric(tiny, pictures, [0, 1], rectify(raw), method=method)["max"])
+
+
+def test_an_image_on_which_the_method_fails_has_no_value_and_a_warning(tiny, images):
+    class Picky(InputTimesWeight):
+        def explain(self, evidence, classifier):
+            if bool((evidence.seeds == 1).any()):
+                raise ArithmeticError("cannot do this one")
+            return evidence.images.sum(1)
+
+    pictures = images(3, 9)
+    with pytest.warns(UserWarning, match="no value for image 1: on an altered image, ArithmeticError: cannot do this"):
+        found = MaxSensitivity(samples=2)(tiny, pictures, 0, pictures.sum(1), method=Picky(), seeds=torch.arange(3))
+    assert found["max"].isnan().tolist() == [False, True, False]
+
+
+def test_a_method_may_leave_the_layer_to_the_call(tiny, images):
+    class Plain:
+        def explain(self, evidence, classifier):
+            return evidence.activations["relu1"].sum(1)
+
+    pictures = images(1, 9)
+    found = MaxSensitivity()(tiny, pictures, 0, torch.ones(1, 9, 9), layer="relu1", method=Plain())
+    assert bool(found["max"].isfinite().all())
 
 
 def test_maps_of_another_grid_than_the_methods_are_refused(tiny, images):

@@ -235,3 +235,47 @@ def test_scores_and_gradients_take_turns(tiny):
     expected = tiny((plain - mean) / std)
     assert torch.equal(scores, expected.detach())
     assert torch.equal(gradient, torch.autograd.grad(expected[:, 0].sum(), plain)[0])
+
+
+class Viewing(nn.Module):
+    """Flattens with `view`, as many networks do, which takes no activations with channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(4 * 6 * 6, 3)
+        self.tried = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.tried += 1
+        found = self.features(images)
+        return self.head(found.view(len(found), -1))
+
+
+def test_a_network_that_flattens_by_view_gets_its_images_as_it_can_take_them():
+    network, images = Viewing(), torch.rand(2, 3, 6, 6)
+    last = images.contiguous(memory_format=torch.channels_last)
+    with pytest.raises(RuntimeError, match="view size is not compatible"):
+        network(last)
+    classifier, network.tried = Classifier(network), 0
+    for _ in range(3):
+        torch.testing.assert_close(classifier.scores(last), network(images))
+    assert network.tried == 3 + 3 + 1, "one try too many, and never again"
+
+
+@pytest.mark.filterwarnings("error")
+def test_evidence_of_such_a_network_is_of_one_forward():
+    images = torch.rand(2, 3, 6, 6)
+    found = Classifier(network := Viewing()).evidence(
+        images.contiguous(memory_format=torch.channels_last), 1, ["features.0"]
+    )
+    expected = Classifier(network).evidence(images, 1, ["features.0"])
+    torch.testing.assert_close(found.activations["features.0"], expected.activations["features.0"])
+    torch.testing.assert_close(found.gradients["features.0"], expected.gradients["features.0"])
+
+
+def test_other_errors_of_a_network_are_its_own():
+    with pytest.raises(RuntimeError, match="expected input"):
+        Classifier(Viewing()).scores(torch.rand(2, 4, 6, 6).contiguous(memory_format=torch.channels_last))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        Classifier(Viewing()).scores(torch.rand(2, 3, 9, 6).contiguous(memory_format=torch.channels_last))
