@@ -4,58 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from camfaith.benchmark.planning import Settled, again_cost, arm_cost, forwards_of, probes_of
+from camfaith.benchmark.cost import Cost
+from camfaith.benchmark.explaining import Explained, explain, maps_of
+from camfaith.benchmark.planning import Settled, again_cost, forwards_of, probes_of
 from camfaith.benchmark.reading import Ready, planes
 from camfaith.benchmark.records import Cell, Records
 from camfaith.benchmark.workbench import Arm, Bench, Judge
 from camfaith.metrics import Case, Engine, Maps
 from camfaith.metrics.answers import Answers
-from camfaith.metrics.case import Explainer
 from camfaith.metrics.probes import Channels, Probe
 from camfaith.models import Evidence
-from camfaith.models.counting import Tally, counting
-from camfaith.models.errors import NotApplicable
+from camfaith.models.counting import counting
 from camfaith.models.maps import is_constant
-
-
-@dataclass
-class Cost:
-    """What a batch cost, and what it did not after all."""
-
-    forwards: int = 0
-    backwards: int = 0
-    heads: int = 0
-    shared: int = 0
-    """Planned forwards that equal orders of pixels saved."""
-    spared: int = 0
-    """Planned forwards that curves with a tolerance did not need."""
-    settled: int = 0
-    """Planned forwards that were not made because their cell's place was settled."""
-    failed: int = 0
-    """Planned forwards that were not made because a method gave no map."""
-    model_seconds: float = 0.0
-
-    def add(self, other: Cost) -> None:
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-
-
-@dataclass
-class _Explained:
-    """One method's maps for the images it could explain, and what is to be said of the others."""
-
-    rows: list[int] = field(default_factory=list)
-    raw: list[Tensor] = field(default_factory=list)
-    seconds: float = 0.0
-    failures: dict[int, tuple[str, str]] = field(default_factory=dict)
-    contributions: Tensor | None = None
-    diagnostics: dict[str, Tensor] = field(default_factory=dict)
 
 
 def judge(
@@ -70,7 +35,7 @@ def judge(
     with counting(bench.classifier.network) as tally:
         evidence = _capture(bench, samples)
     cost.model_seconds += time.perf_counter() - began
-    _add(cost, tally)
+    cost.count(tally)
     targets = evidence.targets.tolist()
     cells = [Cell(bench.model, bench.data, s.id, s.cluster, s.label, t) for s, t in zip(samples, targets, strict=True)]
     records.pictures(cells, samples)
@@ -80,14 +45,14 @@ def judge(
         evidence.logits,
         evidence.seeds,
         evidence.masks,
-        planes((s.content for s in samples), _size(evidence)),
+        planes((s.content for s in samples), (evidence.images.shape[-2], evidence.images.shape[-1])),
     )
     open_judges = {
         arm.label: [judge for judge in bench.judges if (arm.label, judge.label) not in settled] for arm in bench.arms
     }
     arms = [arm for arm in bench.arms if open_judges[arm.label]]
-    explained = {arm.label: _explain(bench, arm, evidence, cost) for arm in arms}
-    maps = {arm.label: _maps(bench, case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
+    explained = {arm.label: explain(bench, arm, evidence, cost) for arm in arms}
+    maps = {arm.label: maps_of(bench, case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
     wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {
         arm.label: (maps[arm.label], probes_of(bench, arm, case.pixels, settled)) for arm in arms if arm.label in maps
     }
@@ -106,15 +71,6 @@ def judge(
         if found.rows:
             _record(judges, arm, found, maps[arm.label], answers[arm.label], cells, records)
     return cost
-
-
-def _add(cost: Cost, tally: Tally) -> None:
-    cost.forwards += tally.forwards
-    cost.backwards += tally.backwards
-
-
-def _size(evidence: Evidence) -> tuple[int, int]:
-    return evidence.images.shape[-2], evidence.images.shape[-1]
 
 
 def _capture(bench: Bench, samples: Sequence[Ready]) -> Evidence:
@@ -139,80 +95,7 @@ def _capture(bench: Bench, samples: Sequence[Ready]) -> Evidence:
     )
 
 
-def _explain(bench: Bench, arm: Arm, evidence: Evidence, cost: Cost) -> _Explained:
-    """The method's maps; where it fails on the batch, it is asked image by image, so that the others keep theirs."""
-    found = _Explained()
-    began = time.perf_counter()
-    with counting(bench.classifier.network) as tally:
-        try:
-            _accept(found, range(len(evidence)), _checked(arm, bench, evidence.copy()))
-        except Exception:
-            for row in range(len(evidence)):
-                try:
-                    _accept(found, [row], _checked(arm, bench, evidence.select([row])))
-                except NotApplicable as error:
-                    found.failures[row] = ("undefined", str(error))
-                except Exception as error:
-                    found.failures[row] = ("error", f"{type(error).__name__}: {error}")
-    if found.failures:
-        planned = len(evidence) * arm_cost(arm, *_size(evidence)).forwards
-        cost.failed += max(0, planned - tally.forwards)
-    _add(cost, tally)
-    found.seconds = (time.perf_counter() - began) / len(evidence)
-    if tally.forwards:
-        cost.model_seconds += time.perf_counter() - began
-    if found.rows:
-        _add_notes(arm, evidence, found)
-    return found
-
-
-def _add_notes(arm: Arm, evidence: Evidence, found: _Explained) -> None:
-    """What the method has to say beside its maps; where it fails at that, its maps are not judged."""
-    try:
-        for name in ("contributions", "diagnostics"):
-            if callable(getattr(arm.explainer, name, None)):
-                setattr(found, name, getattr(arm.explainer, name)(evidence.select(found.rows)))
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        found.failures.update(dict.fromkeys(found.rows, ("error", text)))
-        found.rows, found.raw, found.diagnostics = [], [], {}
-
-
-def _checked(arm: Arm, bench: Bench, evidence: Evidence) -> Tensor:
-    raw = arm.explainer.explain(evidence, bench.classifier)
-    if not isinstance(raw, Tensor) or raw.ndim != 3 or len(raw) != len(evidence):
-        got = "×".join(map(str, raw.shape)) if isinstance(raw, Tensor) else type(raw).__name__
-        raise ValueError(f"{arm.label} must give maps of shape {len(evidence)}×h×w, got {got}")
-    if not raw.is_floating_point():
-        raise ValueError(f"{arm.label} must give floating-point maps, got {raw.dtype}")
-    return raw.detach().to(evidence.images.device)
-
-
-def _accept(found: _Explained, rows: Sequence[int], raw: Tensor) -> None:
-    for row, image_map in zip(rows, raw, strict=True):
-        if torch.isfinite(image_map).all():
-            found.rows.append(row)
-            found.raw.append(image_map)
-        else:
-            bad = int((~torch.isfinite(image_map)).sum())
-            text = f"the map holds NaN or infinite values in {bad} of {image_map.numel()} cells"
-            found.failures[row] = ("error", text)
-
-
-def _maps(bench: Bench, case: Case, arm: Arm, found: _Explained) -> Maps:
-    every = len(found.rows) == len(case)
-    return Maps(
-        torch.stack(found.raw),
-        case if every else case.select(found.rows),
-        rectified=arm.rectified,
-        layer=arm.layer,
-        contributions=found.contributions,
-        rows=None if every else found.rows,
-        explainer=Explainer(partial(_checked, arm, bench), arm.needed_layers, arm.needs_gradients, arm.rectified),
-    )
-
-
-def _not_made(bench: Bench, arms: Sequence[Arm], explained: dict[str, _Explained], case: Case, settled: Settled) -> int:
+def _not_made(bench: Bench, arms: Sequence[Arm], explained: dict[str, Explained], case: Case, settled: Settled) -> int:
     """Planned forwards that were not made: the curves of images without a map, and what no method with one asked."""
     missing = 0
     asked: dict[Probe, set[int]] = {}
@@ -232,7 +115,7 @@ def _not_made(bench: Bench, arms: Sequence[Arm], explained: dict[str, _Explained
 
 
 def _record_failures(
-    judges: Sequence[Judge], arm: Arm, found: _Explained, cells: Sequence[Cell], records: Records
+    judges: Sequence[Judge], arm: Arm, found: Explained, cells: Sequence[Cell], records: Records
 ) -> None:
     for row, (status, error) in found.failures.items():
         for judge_ in judges:
@@ -242,7 +125,7 @@ def _record_failures(
 def _record(
     judges: Sequence[Judge],
     arm: Arm,
-    found: _Explained,
+    found: Explained,
     maps: Maps,
     answers: Answers,
     cells: Sequence[Cell],

@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from camfaith.benchmark.judging import Cost, judge
+from camfaith.benchmark.cost import Cost
+from camfaith.benchmark.judging import judge
 from camfaith.benchmark.planning import CellPlan, Settled
 from camfaith.benchmark.reading import Complaint, Ready, read, same_size
 from camfaith.benchmark.records import Records

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from camfaith.benchmark import provenance
-from camfaith.benchmark.judging import Cost
+from camfaith.benchmark.cost import Cost
 from camfaith.benchmark.machine import from_json
 from camfaith.benchmark.parts import judge_bench, note_changes
 from camfaith.benchmark.planning import Plan, plan_benches
