@@ -6,9 +6,8 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import captum.attr
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +15,13 @@ from camfaith.methods.base import Calls, Method
 from camfaith.models.capture import Evidence, evaluating, find_module
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+
+
+def _captum() -> Any:
+    """Imported by whoever asks for one of its attributions: it takes half a second."""
+    import captum.attr
+
+    return captum.attr
 
 
 @contextmanager
@@ -83,7 +89,7 @@ class Saliency(CaptumAttribution):
     name = "saliency"
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
-        found: Tensor = captum.attr.Saliency(classifier).attribute(images, evidence.targets, abs=True)
+        found: Tensor = _captum().Saliency(classifier).attribute(images, evidence.targets, abs=True)
         return found
 
     def combine(self, attributions: Tensor) -> Tensor:
@@ -96,7 +102,7 @@ class InputXGradient(CaptumAttribution):
     name = "input-x-gradient"
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
-        found: Tensor = captum.attr.InputXGradient(classifier).attribute(images, evidence.targets)
+        found: Tensor = _captum().InputXGradient(classifier).attribute(images, evidence.targets)
         return found
 
 
@@ -111,7 +117,7 @@ class IntegratedGradients(CaptumAttribution):
         self.n_steps = n_steps
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
-        explainer = captum.attr.IntegratedGradients(classifier)
+        explainer = _captum().IntegratedGradients(classifier)
         together = max(1, 64 // self.n_steps)  # captum sends all points of all images forward at once
         parts = zip(torch.split(images, together), torch.split(evidence.targets, together), strict=True)
         return torch.cat([explainer.attribute(x, target=c, n_steps=self.n_steps) for x, c in parts])
@@ -127,7 +133,7 @@ class GuidedBackprop(CaptumAttribution):
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         with _copied_to_relus(classifier.network):
-            found: Tensor = captum.attr.GuidedBackprop(classifier).attribute(images, evidence.targets)
+            found: Tensor = _captum().GuidedBackprop(classifier).attribute(images, evidence.targets)
         return found
 
 
@@ -141,8 +147,10 @@ class GuidedGradCam(CaptumAttribution):
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         layer = find_module(classifier.network, str(self.layer))
         with _copied_to_relus(classifier.network):
-            found: Tensor = captum.attr.GuidedGradCam(classifier, layer).attribute(
-                images, evidence.targets, interpolate_mode="bilinear"
+            found: Tensor = (
+                _captum()
+                .GuidedGradCam(classifier, layer)
+                .attribute(images, evidence.targets, interpolate_mode="bilinear")
             )
         return found
 
@@ -159,8 +167,8 @@ class LayerGradCam(CaptumAttribution):
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         layer = find_module(classifier.network, str(self.layer))
-        found: Tensor = captum.attr.LayerGradCam(classifier, layer).attribute(
-            images, evidence.targets, relu_attributions=False
+        found: Tensor = (
+            _captum().LayerGradCam(classifier, layer).attribute(images, evidence.targets, relu_attributions=False)
         )
         return found
 
@@ -186,12 +194,16 @@ class Occlusion(CaptumAttribution):
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         window, stride = self._sizes(*images.shape[-2:])
         with torch.no_grad():
-            found: Tensor = captum.attr.Occlusion(classifier).attribute(
-                images.detach(),
-                sliding_window_shapes=(images.shape[1], window, window),
-                strides=(images.shape[1], stride, stride),
-                target=evidence.targets,
-                perturbations_per_eval=max(1, 64 // len(images)),
+            found: Tensor = (
+                _captum()
+                .Occlusion(classifier)
+                .attribute(
+                    images.detach(),
+                    sliding_window_shapes=(images.shape[1], window, window),
+                    strides=(images.shape[1], stride, stride),
+                    target=evidence.targets,
+                    perturbations_per_eval=max(1, 64 // len(images)),
+                )
             )
         return found
 
