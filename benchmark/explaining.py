@@ -21,7 +21,7 @@ from camfaith.models.errors import NotApplicable
 
 
 @dataclass
-class Explained:
+class Explanations:
     """One method's maps for the images it could explain, and what is to be said of the others."""
 
     rows: list[int] = field(default_factory=list)
@@ -32,9 +32,9 @@ class Explained:
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
 
 
-def explain(bench: Bench, arm: Arm, evidence: Evidence, cost: Cost) -> Explained:
+def explain(bench: Bench, arm: Arm, evidence: Evidence, cost: Cost) -> Explanations:
     """The method's maps; where it fails on the batch, it is asked image by image, so that the others keep theirs."""
-    found = Explained()
+    found = Explanations()
     began = time.perf_counter()
     with counting(bench.classifier.network) as tally:
         try:
@@ -50,7 +50,7 @@ def explain(bench: Bench, arm: Arm, evidence: Evidence, cost: Cost) -> Explained
     if found.failures:
         planned = len(evidence) * arm_cost(arm, *evidence.images.shape[-2:]).forwards
         cost.failed += max(0, planned - tally.forwards)
-    cost.count(tally)
+    cost.add(tally)
     found.seconds = (time.perf_counter() - began) / len(evidence)
     if tally.forwards:
         cost.model_seconds += time.perf_counter() - began
@@ -59,7 +59,7 @@ def explain(bench: Bench, arm: Arm, evidence: Evidence, cost: Cost) -> Explained
     return found
 
 
-def _add_notes(arm: Arm, evidence: Evidence, found: Explained) -> None:
+def _add_notes(arm: Arm, evidence: Evidence, found: Explanations) -> None:
     """What the method has to say beside its maps; where it fails at that, its maps are not judged."""
     try:
         for name in ("contributions", "diagnostics"):
@@ -81,7 +81,7 @@ def _checked(arm: Arm, bench: Bench, evidence: Evidence) -> Tensor:
     return raw.detach().to(evidence.images.device)
 
 
-def _accept(found: Explained, rows: Sequence[int], raw: Tensor) -> None:
+def _accept(found: Explanations, rows: Sequence[int], raw: Tensor) -> None:
     for row, image_map in zip(rows, raw, strict=True):
         if torch.isfinite(image_map).all():
             found.rows.append(row)
@@ -92,7 +92,7 @@ def _accept(found: Explained, rows: Sequence[int], raw: Tensor) -> None:
             found.failures[row] = ("error", text)
 
 
-def maps_of(bench: Bench, case: Case, arm: Arm, found: Explained) -> Maps:
+def maps_of(bench: Bench, case: Case, arm: Arm, found: Explanations) -> Maps:
     every = len(found.rows) == len(case)
     return Maps(
         torch.stack(found.raw),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from camfaith.benchmark.cost import Cost
-from camfaith.benchmark.explaining import Explained, explain, maps_of
+from camfaith.benchmark.explaining import Explanations, explain, maps_of
 from camfaith.benchmark.planning import Settled, again_cost, forwards_of, probes_of
 from camfaith.benchmark.reading import Ready, planes
 from camfaith.benchmark.records import Cell, Records
@@ -35,7 +35,7 @@ def judge(
     with counting(bench.classifier.network) as tally:
         evidence = _capture(bench, samples)
     cost.model_seconds += time.perf_counter() - began
-    cost.count(tally)
+    cost.add(tally)
     targets = evidence.targets.tolist()
     cells = [Cell(bench.model, bench.data, s.id, s.cluster, s.label, t) for s, t in zip(samples, targets, strict=True)]
     records.pictures(cells, samples)
@@ -58,12 +58,7 @@ def judge(
     }
     before = replace(engine.meter)
     answers = engine.answer(case, wanted)
-    cost.forwards += engine.meter.forwards - before.forwards
-    cost.backwards += engine.meter.backwards - before.backwards
-    cost.heads += engine.meter.heads - before.heads
-    cost.shared += engine.meter.shared - before.shared
-    cost.spared += engine.meter.spared - before.spared
-    cost.model_seconds += engine.meter.seconds - before.seconds
+    cost.add(engine.meter.since(before))
     cost.failed += _not_made(bench, arms, explained, case, settled)
     for arm in arms:
         found, judges = explained[arm.label], open_judges[arm.label]
@@ -95,7 +90,9 @@ def _capture(bench: Bench, samples: Sequence[Ready]) -> Evidence:
     )
 
 
-def _not_made(bench: Bench, arms: Sequence[Arm], explained: dict[str, Explained], case: Case, settled: Settled) -> int:
+def _not_made(
+    bench: Bench, arms: Sequence[Arm], explained: dict[str, Explanations], case: Case, settled: Settled
+) -> int:
     """Planned forwards that were not made: the curves of images without a map, and what no method with one asked."""
     missing = 0
     asked: dict[Probe, set[int]] = {}
@@ -115,7 +112,7 @@ def _not_made(bench: Bench, arms: Sequence[Arm], explained: dict[str, Explained]
 
 
 def _record_failures(
-    judges: Sequence[Judge], arm: Arm, found: Explained, cells: Sequence[Cell], records: Records
+    judges: Sequence[Judge], arm: Arm, found: Explanations, cells: Sequence[Cell], records: Records
 ) -> None:
     for row, (status, error) in found.failures.items():
         for judge_ in judges:
@@ -125,7 +122,7 @@ def _record_failures(
 def _record(
     judges: Sequence[Judge],
     arm: Arm,
-    found: Explained,
+    found: Explanations,
     maps: Maps,
     answers: Answers,
     cells: Sequence[Cell],

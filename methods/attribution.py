@@ -147,11 +147,8 @@ class GuidedGradCam(CaptumAttribution):
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         layer = find_module(classifier.network, str(self.layer))
         with _copied_to_relus(classifier.network):
-            found: Tensor = (
-                _captum()
-                .GuidedGradCam(classifier, layer)
-                .attribute(images, evidence.targets, interpolate_mode="bilinear")
-            )
+            explainer = _captum().GuidedGradCam(classifier, layer)
+            found: Tensor = explainer.attribute(images, evidence.targets, interpolate_mode="bilinear")
         return found
 
     def cost(self, height: int, width: int) -> Calls:  # noqa: ARG002
@@ -167,9 +164,8 @@ class LayerGradCam(CaptumAttribution):
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         layer = find_module(classifier.network, str(self.layer))
-        found: Tensor = (
-            _captum().LayerGradCam(classifier, layer).attribute(images, evidence.targets, relu_attributions=False)
-        )
+        explainer = _captum().LayerGradCam(classifier, layer)
+        found: Tensor = explainer.attribute(images, evidence.targets, relu_attributions=False)
         return found
 
 
@@ -193,17 +189,14 @@ class Occlusion(CaptumAttribution):
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         window, stride = self._sizes(*images.shape[-2:])
+        explainer = _captum().Occlusion(classifier)
         with torch.no_grad():
-            found: Tensor = (
-                _captum()
-                .Occlusion(classifier)
-                .attribute(
-                    images.detach(),
-                    sliding_window_shapes=(images.shape[1], window, window),
-                    strides=(images.shape[1], stride, stride),
-                    target=evidence.targets,
-                    perturbations_per_eval=max(1, 64 // len(images)),
-                )
+            found: Tensor = explainer.attribute(
+                images.detach(),
+                sliding_window_shapes=(images.shape[1], window, window),
+                strides=(images.shape[1], stride, stride),
+                target=evidence.targets,
+                perturbations_per_eval=max(1, 64 // len(images)),
             )
         return found
 

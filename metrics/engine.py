@@ -19,7 +19,7 @@ from camfaith.metrics.explanations import Explained, Redrawn
 from camfaith.metrics.probes import Blank, Channels, ImageProbe, Probe, Subject
 from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
-from camfaith.models.counting import counting
+from camfaith.models.counting import Tally, counting
 from camfaith.models.speed import Setup, arranged, out_of_memory
 
 HEAD_BATCH = 256
@@ -27,20 +27,22 @@ HEAD_BATCH = 256
 
 
 @dataclass
-class Meter:
+class Meter(Tally):
     """What the engine did: images through the network and back, passes through a head alone, and the time inside the
     model (with that of the methods, where it has them explain)."""
 
-    forwards: int = 0
-    backwards: int = 0
     heads: int = 0
-    seconds: float = 0.0
+    model_seconds: float = 0.0
     shared: int = 0
     """Forwards that equal orders of pixels, or equal maps, saved."""
     spared: int = 0
     """Forwards that a probe could have asked for and did not need."""
     halvings: int = 0
     """How often the batch was halved because memory ran out."""
+
+    def since(self, before: Meter) -> Meter:
+        """What was done after it stood at `before`."""
+        return Meter(**{name: value - getattr(before, name) for name, value in vars(self).items()})
 
 
 class _Job:
@@ -158,7 +160,7 @@ class Engine:
         self._batch(jobs, case, score)
         began = time.perf_counter()
         scores = table.cpu()
-        self.meter.seconds += time.perf_counter() - began
+        self.meter.model_seconds += time.perf_counter() - began
         return scores
 
     def _batch(self, jobs: Sequence[_Job], case: Case, work: Callable[[Tensor, int, int], None]) -> None:
@@ -194,9 +196,8 @@ class Engine:
             began = time.perf_counter()
             with counting(self.classifier.network) as tally:
                 redrawn.add(images, of[start:stop])
-            self.meter.forwards += tally.forwards
-            self.meter.backwards += tally.backwards
-            self.meter.seconds += time.perf_counter() - began
+            self.meter.add(tally)
+            self.meter.model_seconds += time.perf_counter() - began
 
         with probe.within(self.classifier):
             engine._batch(jobs, case, explain)
@@ -227,7 +228,7 @@ class Engine:
     def _score(self, images: Tensor, targets: Tensor, out: Tensor) -> None:
         began = time.perf_counter()
         logits = self._forward(images).to(torch.float64)
-        self.meter.seconds += time.perf_counter() - began
+        self.meter.model_seconds += time.perf_counter() - began
         out[:, 0] = logits.gather(1, targets[:, None])[:, 0]
         out[:, 1] = logits.log_softmax(1).gather(1, targets[:, None])[:, 0]
 
@@ -250,7 +251,7 @@ class Engine:
             answers.append(torch.stack([logits, logits.log_softmax(1)], 2)[:, case.targets[index]].cpu())
             if self.tick:
                 self.tick()
-        self.meter.seconds += time.perf_counter() - began
+        self.meter.model_seconds += time.perf_counter() - began
         return stacked(answers)
 
     def _ablated(self, layer: str, image: Tensor) -> tuple[Tensor, int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -93,8 +95,8 @@ class _Grid:
     """
 
     def __init__(self, like: Tensor) -> None:
-        batch, colours, *sides = like.shape
-        height, width = (side + 2 - side % 2 for side in sides)
+        batch, colours, *self._sides = like.shape
+        height, width = (side + 2 - side % 2 for side in self._sides)
         self.shape = (batch, colours, height, width)
         self.f, self.w, self.scale = like.new_zeros(3, batch, 1, height, width).unbind()
         self.r = like.new_zeros(self.shape)
@@ -104,8 +106,6 @@ class _Grid:
         sums = ping[: n - width], pong[: n - 2 * width], ping[: n - 2 * width - 1], pong[: n - 2 * width - 2]
         self._first, self._sum = sums[0], sums[3].view(self.shape)
         self._sums = [(a[by:], a[:-by], b) for a, b, by in zip(sums[:3], sums[1:], (width, 1, 1), strict=True)]
-        self.total = like.new_zeros(1, 1, height, width)  # S·1: 16 inside, less at the border
-        self.total[..., : sides[0], : sides[1]] = _blurred(like.new_ones(1, 1, *sides))
         self.coarse: _Grid | None = None
         if height * width <= _SMALL:
             unit = torch.eye(height * width, dtype=like.dtype, device=like.device)
@@ -123,6 +123,12 @@ class _Grid:
         self._even_columns, self._odd_columns = even[..., ::2], even[..., 1:-1:2]
         self._rows, self._odd_rows = (even[..., :-1, :], even[..., 1:, :]), odd[..., :-1, :]
         self._added = [(self.z[..., i::2, :], new, self.f[..., i::2, :]) for i, new in enumerate((even, odd))]
+
+    @cached_property
+    def total(self) -> Tensor:
+        """S·1: 16 inside, less at the border, 0 outside; of the finest grid alone."""
+        inner = _blurred(self.f.new_ones(1, 1, *self._sides))
+        return F.pad(inner, (0, self.shape[3] - self._sides[1], 0, self.shape[2] - self._sides[0]))
 
     def empty(self) -> tuple[Tensor, Tensor]:
         """Zero planes, and the flat memory that they lie in, with a row and a pixel more at either end."""

@@ -17,6 +17,11 @@ class Tally:
     forwards: int = 0
     backwards: int = 0
 
+    def add(self, other: Tally) -> None:
+        """Add what another has counted, all of it."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
 
 @contextmanager
 def counting(network: nn.Module) -> Iterator[Tally]:

@@ -29,6 +29,7 @@ _COST = {
     "spared": "forwards that curves with a tolerance did not need",
     "settled": "forwards not made because a method's place was settled",
     "failed": "planned forwards not made: no map, or no image",
+    "halvings": "times that memory ran out and the batch was halved",
 }
 
 Facts = list[tuple[str, str]]

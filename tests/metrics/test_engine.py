@@ -128,7 +128,7 @@ def test_batches_are_full_but_for_the_last(batch_size, classifier, case, noise_m
     sizes = [len(batch) for batch in seen]
     assert sizes[:-1] == [batch_size] * (math.ceil(total / batch_size) - 1)
     assert sum(sizes) == total == engine.meter.forwards
-    assert engine.meter.seconds > 0
+    assert engine.meter.model_seconds > 0
 
 
 def test_answers_do_not_depend_on_the_size_of_the_batch(classifier, case, noise_maps):

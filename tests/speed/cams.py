@@ -27,6 +27,7 @@ from torchcam import methods as torchcam
 
 from camfaith import methods as own
 from camfaith.models import Classifier, maps
+from camfaith.models.speed import laid_out
 
 NETWORKS = {"resnet50": "layer4", "squeezenet1_0": "features.12"}
 GRADIENT = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam", "elementwise")
@@ -86,7 +87,7 @@ def six_of_camfaith(classifier: Classifier, images: Tensor, target: int) -> Call
     cams = [own.find(name)(classifier) for name in GRADIENT]
 
     def call() -> object:
-        evidence = classifier.evidence(images, target, [str(classifier.layer)])
+        evidence = classifier.evidence(laid_out(classifier.network, images), target, [str(classifier.layer)])
         raw = [maps.rectify(cam.explain(evidence, classifier)) for cam in cams]
         return [maps.normalise(maps.upsample(each, (images.shape[-2], images.shape[-1]))) for each in raw]
 
