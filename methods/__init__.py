@@ -13,7 +13,7 @@ from camfaith.methods.attribution import (
 )
 from camfaith.methods.base import Calls, Method
 from camfaith.methods.controls import CenterGaussian, Constant, Oracle, Random, Sobel
-from camfaith.methods.decomposition import EigenCAM, EigenGradCAM, SingularMap
+from camfaith.methods.decomposition import KPCACAM, EigenCAM, EigenGradCAM, SingularMap
 from camfaith.methods.gradient import (
     ElementWiseCAM,
     GradCAM,
@@ -36,6 +36,7 @@ _SHIPPED: tuple[type[Method], ...] = (
     ElementWiseCAM,
     EigenCAM,
     EigenGradCAM,
+    KPCACAM,
     Saliency,
     InputXGradient,
     IntegratedGradients,
@@ -59,6 +60,7 @@ def find(name: str) -> Any:
 
 __all__ = [
     "CAM",
+    "KPCACAM",
     "SHIPPED",
     "Calls",
     "CenterGaussian",

@@ -1,15 +1,15 @@
-"""Class activation maps from the singular vectors of what a layer shows, without weights for its channels.
+"""Class activation maps from the components of what a layer shows, without weights for its channels.
 
-M is the hw×K matrix of a layer's features, one row a cell, and M = U Σ Vᵀ. Every map is M v₁ on the grid: M makes the
-method.
+M is the hw×K matrix of a layer's features, one row a cell. Every map is where the cells lie along the first component
+of M's rows, laid out on the grid: M and the kind of component make the method.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camfaith.methods.base import Method
 from camfaith.models.capture import Evidence
@@ -22,15 +22,29 @@ class SingularMap(Method):
     A singular vector has no sign. Here Σ_k v_k ≥ 0, so that ⟨M v₁, Σ_k M_k⟩ ≥ 0: the map points where the channels' sum
     does, and is nowhere negative where M is not. Zero features give a zero map. Where the two largest singular values
     are equal v₁ is any vector of a plane, and so is the map.
+
+    `variant="pgc"` takes every column's mean from it first, as pytorch-grad-cam 1.5 does (whose maps have either sign).
     """
 
     needs_layer: ClassVar[bool] = True
     needs_gradients: ClassVar[bool] = False
     rectified: ClassVar[bool] = False
 
+    def __init__(
+        self, model: nn.Module, target_layer: str | None = None, *, variant: Literal["paper", "pgc"] = "paper"
+    ) -> None:
+        super().__init__(model, target_layer)
+        if variant not in ("paper", "pgc"):
+            raise ValueError(f"variant must be paper or pgc, got {variant!r}")
+        self.variant = variant
+
     def features(self, evidence: Evidence, layer: str) -> Tensor:
         """M with its rows on the grid, B×K×h×w."""
         raise NotImplementedError(f"{type(self).__name__} must define features(evidence, layer)")
+
+    def project(self, cells: Tensor) -> Tensor:
+        """Where each of the cells (B×hw×K) lies along the first component, B×hw."""
+        return first_projection(_centred(cells) if self.variant == "pgc" else cells)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
         if self.layer is None:
@@ -38,7 +52,7 @@ class SingularMap(Method):
         if self.needs_gradients and self.layer not in evidence.gradients:
             raise ValueError(f"{type(self).__name__} needs evidence with gradients at {self.layer!r}")
         features = self.features(evidence, self.layer)
-        return first_projection(features.flatten(2).mT).view(len(features), *features.shape[2:])
+        return self.project(features.flatten(2).mT).view(len(features), *features.shape[2:])
 
 
 class EigenCAM(SingularMap):
@@ -65,6 +79,37 @@ class EigenGradCAM(SingularMap):
 
     def features(self, evidence: Evidence, layer: str) -> Tensor:
         return evidence.gradients[layer] * evidence.activations[layer]
+
+
+class KPCACAM(EigenCAM):
+    """√λ₁ v₁ of the centred kernel matrix between cells, for every class the same (Karmani et al. 2024).
+
+    With x_i the activations of cell i, each channel's mean taken off, K_ij = tanh(γ x_i·x_j + 1) and J = I − 1/hw,
+    λ₁ and v₁ are the greatest eigenvalue of J K J and its vector. γ = `gamma`; None is one over the number of channels.
+    The sign is EigenCAM's: ⟨v₁, Σ_k A_k⟩ ≥ 0. The kernel is not positive definite: where λ₁ ≤ 0, and where all cells
+    are alike, the map is zero. The matrix has (hw)² entries: for deep layers.
+    """
+
+    name = "kpca-cam"
+
+    def __init__(self, model: nn.Module, target_layer: str | None = None, *, gamma: float | None = None) -> None:
+        super().__init__(model, target_layer)
+        self.gamma = gamma
+
+    def project(self, cells: Tensor) -> Tensor:
+        x = _centred(cells.double())  # tanh flattens what lies near 1
+        kernel = (x @ x.mT * (self.gamma or 1 / cells.shape[2]) + 1).tanh()
+        values, vectors = torch.linalg.eigh(_centred(_centred(kernel).mT))  # eigenvalues rise
+        first = values[:, -1:]
+        first = torch.where(first > cells.shape[1] * torch.finfo(first.dtype).eps, first, 0)  # K's entries are below 1
+        projected = vectors[..., -1] * first.sqrt()
+        towards = (projected * cells.sum(2)).sum(1, keepdim=True)
+        return torch.where(towards < 0, -projected, projected).to(cells.dtype)
+
+
+def _centred(rows: Tensor) -> Tensor:
+    """Every column's mean taken off (B×n×K)."""
+    return rows - rows.mean(1, keepdim=True)
 
 
 def first_projection(matrices: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ A^k are the target layer's activations (K channels, h×w), g = ∂S_c/∂A. Ever
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from camfaith.methods.base import Method
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
+
+Variant = Literal["paper", "pgc", "torchcam"]
+"""Whose formula: the paper's, or what pytorch-grad-cam 1.5 or torchcam 0.5 compute, so that a number published with
+them can be attributed."""
 
 
 class GradientCAM(Method):
@@ -57,15 +61,29 @@ class GradCAMPlusPlus(GradientCAM):
     g² and g³ stand for the second and third derivatives because the paper explains Y = exp(S_c). The quotient is
     computed as α = 1/(2 + ΣA^k·g): the same number, without an absolute ε that would rule where g is small. Where
     2 + ΣA^k·g = 0 (possible for signed activations alone), α is 0, as where g = 0.
+
+    `variant="pgc"`: α = g²/(2g² + ΣA^k·g³ + 1e-6), which depends on the logits' scale. `variant="torchcam"`: α = g²,
+    so w_k = Σ_ij ReLU(g)³, since its division changes a copy.
     """
 
     name = "gradcam++"
 
+    def __init__(self, model: nn.Module, target_layer: str | None = None, *, variant: Variant = "paper") -> None:
+        super().__init__(model, target_layer)
+        self.variant = _checked(variant)
+
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        below = 2 + activations.sum((2, 3), keepdim=True) * gradients
-        defined = (gradients != 0) & (below != 0)
-        alpha = torch.where(defined, 1 / torch.where(defined, below, torch.ones_like(below)), torch.zeros_like(below))
+        alpha = self._alpha(activations.sum((2, 3), keepdim=True), gradients)
         return (alpha * gradients.clamp(min=0)).sum((2, 3), keepdim=True)
+
+    def _alpha(self, total: Tensor, g: Tensor) -> Tensor:
+        if self.variant == "torchcam":
+            return g**2
+        if self.variant == "pgc":
+            return torch.where(g != 0, g**2 / (2 * g**2 + total * g**3 + 1e-6), torch.zeros_like(g))
+        below = 2 + total * g
+        defined = (g != 0) & (below != 0)
+        return torch.where(defined, 1 / torch.where(defined, below, torch.ones_like(below)), torch.zeros_like(below))
 
 
 class XGradCAM(GradientCAM):
@@ -73,20 +91,26 @@ class XGradCAM(GradientCAM):
 
     Where activations are signed ΣA can come near 0, and the weight would grow without bound or change its sign: |ΣA|
     is held at `eps`·Σ|A| at least, with its sign kept. `diagnostics` counts the channels that this touches.
+
+    `variant="pgc"` and `"torchcam"` add an absolute 1e-7 and 1e-8 to ΣA instead, whatever its sign and size.
     """
 
     name = "xgradcam"
 
-    def __init__(self, model: nn.Module, target_layer: str | None = None, *, eps: float = 1e-3) -> None:
+    def __init__(
+        self, model: nn.Module, target_layer: str | None = None, *, eps: float = 1e-3, variant: Variant = "paper"
+    ) -> None:
         super().__init__(model, target_layer)
-        self.eps = eps
+        self.eps, self.variant = eps, _checked(variant)
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
         total = activations.sum((2, 3), keepdim=True)
+        top = (gradients * activations).sum((2, 3), keepdim=True)
+        if self.variant != "paper":
+            return top / (total + {"pgc": 1e-7, "torchcam": 1e-8}[self.variant])
         floor = self.eps * activations.abs().sum((2, 3), keepdim=True)
         held = torch.where(total < 0, -1.0, 1.0).to(total) * total.abs().maximum(floor)
         silent = held == 0
-        top = (gradients * activations).sum((2, 3), keepdim=True)
         return torch.where(silent, torch.zeros_like(top), top / torch.where(silent, torch.ones_like(held), held))
 
     def diagnostics(self, evidence: Evidence) -> dict[str, Tensor]:
@@ -123,3 +147,9 @@ class ElementWiseCAM(GradientCAM):
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
         return torch.where(gradients * activations > 0, gradients, torch.zeros_like(gradients))
+
+
+def _checked(variant: Variant) -> Variant:
+    if variant not in get_args(Variant):
+        raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}; got {variant!r}")
+    return variant
