@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,7 +79,8 @@ def values(result: Result) -> dict[str, dict[str, dict[str, list[float]]]]:
 
 
 if __name__ == "__main__":
-    keep_memory()  # as `camfaith run` does
+    keep_memory()  # as `camfaith run` does,
+    atexit.register(gc.freeze)  # and so it ends
     side = Side.of_command_line()
     side.started()
     chosen = [metric for metric in METRICS if metric in side.metrics]
