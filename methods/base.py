@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, overload
 
@@ -114,3 +115,9 @@ class Method:
     def _images(self, image: Tensor | Image.Image) -> Tensor:
         images = self.classifier.prepare(image) if isinstance(image, Image.Image) else image
         return laid_out(self.classifier.network, self.classifier.place(images))
+
+
+def check_variant(variant: str, known: Sequence[str]) -> None:
+    """`ValueError` for a variant of a formula that there is not."""
+    if variant not in known:
+        raise ValueError(f"variant must be one of {', '.join(known)}; got {variant!r}")

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Method
+from camfaith.methods.base import Method, check_variant
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 
@@ -34,8 +34,7 @@ class SingularMap(Method):
         self, model: nn.Module, target_layer: str | None = None, *, variant: Literal["paper", "pgc"] = "paper"
     ) -> None:
         super().__init__(model, target_layer)
-        if variant not in ("paper", "pgc"):
-            raise ValueError(f"variant must be paper or pgc, got {variant!r}")
+        check_variant(variant, ("paper", "pgc"))
         self.variant = variant
 
     def features(self, evidence: Evidence, layer: str) -> Tensor:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Method
+from camfaith.methods.base import Method, check_variant
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 
@@ -70,7 +70,8 @@ class GradCAMPlusPlus(GradientCAM):
 
     def __init__(self, model: nn.Module, target_layer: str | None = None, *, variant: Variant = "paper") -> None:
         super().__init__(model, target_layer)
-        self.variant = _checked(variant)
+        check_variant(variant, get_args(Variant))
+        self.variant = variant
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
         alpha = self._alpha(activations.sum((2, 3), keepdim=True), gradients)
@@ -92,7 +93,8 @@ class XGradCAM(GradientCAM):
     Where activations are signed ΣA can come near 0, and the weight would grow without bound or change its sign: |ΣA|
     is held at `eps`·Σ|A| at least, with its sign kept. `diagnostics` counts the channels that this touches.
 
-    `variant="pgc"` and `"torchcam"` add an absolute 1e-7 and 1e-8 to ΣA instead, whatever its sign and size.
+    `variant="pgc"` and `"torchcam"` add an absolute 1e-7 and 1e-8 to ΣA instead, whatever its sign and size; `eps` then
+    says no more than which channels are counted.
     """
 
     name = "xgradcam"
@@ -101,7 +103,8 @@ class XGradCAM(GradientCAM):
         self, model: nn.Module, target_layer: str | None = None, *, eps: float = 1e-3, variant: Variant = "paper"
     ) -> None:
         super().__init__(model, target_layer)
-        self.eps, self.variant = eps, _checked(variant)
+        check_variant(variant, get_args(Variant))
+        self.eps, self.variant = eps, variant
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
         total = activations.sum((2, 3), keepdim=True)
@@ -147,9 +150,3 @@ class ElementWiseCAM(GradientCAM):
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
         return torch.where(gradients * activations > 0, gradients, torch.zeros_like(gradients))
-
-
-def _checked(variant: Variant) -> Variant:
-    if variant not in get_args(Variant):
-        raise ValueError(f"variant must be one of {', '.join(get_args(Variant))}; got {variant!r}")
-    return variant

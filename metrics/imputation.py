@@ -34,8 +34,8 @@ def impute(images: Tensor, removed: Tensor) -> Tensor:
             f"got {removed.dtype} of shape {tuple(removed.shape)}"
         )
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
-    rounds = ceil(len(images) / _CHUNK) if images.device.type == "cpu" else 1
-    chunk = ceil(len(images) / max(1, rounds)) or 1
+    rounds = max(1, ceil(len(images) / _CHUNK)) if images.device.type == "cpu" else 1
+    chunk = max(1, ceil(len(images) / rounds))  # of equal size: one grid serves them all, or all but the last
     grid: _Grid | None = None
     chunks = (torch.split(each, chunk) for each in (result, images, removed[:, None]))
     for out, some, gone in zip(*chunks, strict=True):
@@ -228,5 +228,5 @@ def _halved(squares: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    product = [torch.dot(u, v) for u, v in zip(a.flatten(1), b.flatten(1), strict=True)]
-    return torch.stack(product).view(-1, 1, 1, 1)
+    product: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
+    return product.view(-1, 1, 1, 1)
