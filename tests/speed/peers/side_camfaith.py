@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
+
+if __name__ == "__main__":
+    gc.set_threshold(100_000, 20, 20)  # as the command does before torch is imported
+
+import atexit
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
