@@ -48,7 +48,7 @@ def explain(bench: Bench, arm: Arm, evidence: Evidence, cost: Cost) -> Explanati
                 except Exception as error:
                     found.failures[row] = ("error", f"{type(error).__name__}: {error}")
     if found.failures:
-        planned = len(evidence) * arm_cost(arm, *evidence.images.shape[-2:]).forwards
+        planned = len(evidence) * arm_cost(arm, evidence.images[:1]).forwards
         cost.failed += max(0, planned - tally.forwards)
     cost.add(tally)
     found.seconds = (time.perf_counter() - began) / len(evidence)

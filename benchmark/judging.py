@@ -99,7 +99,7 @@ def _not_made(
     for arm in arms:
         rows = explained[arm.label].rows
         probes = probes_of(bench, arm, case.pixels, settled)
-        missing += (len(case) - len(rows)) * again_cost(arm, probes, *case.size).forwards
+        missing += (len(case) - len(rows)) * again_cost(arm, probes, case.images[:1]).forwards
         for probe in probes:
             if probe.reads == "image":
                 asked.setdefault(probe, set()).update(rows)

@@ -8,13 +8,15 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from camfaith.benchmark.suite import Suite
 from camfaith.benchmark.workbench import Arm, Bench, open_benches
 from camfaith.methods import Calls
-from camfaith.metrics.ablation import ablate_channels, head
 from camfaith.metrics.engine import HEAD_BATCH
 from camfaith.metrics.explanations import Explained
 from camfaith.metrics.probes import Channels, Probe
+from camfaith.models.ablation import ablate_channels, head
 from camfaith.models.speed import fastest, rate
 
 Settled = Collection[tuple[str, str]]
@@ -110,15 +112,15 @@ def probes_of(bench: Bench, arm: Arm, pixels: int, settled: Settled = ()) -> lis
     return list(dict.fromkeys(p for judge in judges for p in judge.metric.probes(arm.layer, pixels)))
 
 
-def arm_cost(arm: Arm, height: int, width: int) -> Calls:
-    """The calls a method says it makes on its own for one image; none for a method that does not say."""
+def arm_cost(arm: Arm, image: Tensor) -> Calls:
+    """The calls a method says it makes on its own for one image like this; none for a method that does not say."""
     cost = getattr(arm.explainer, "cost", None)
-    return cost(height, width) if callable(cost) else Calls()
+    return cost(image) if callable(cost) else Calls()
 
 
-def again_cost(arm: Arm, probes: Sequence[Probe], height: int, width: int) -> Calls:
+def again_cost(arm: Arm, probes: Sequence[Probe], image: Tensor) -> Calls:
     """The calls a method makes on its own for the altered images of one image that it is to explain anew."""
-    return arm_cost(arm, height, width) * redrawn(probes, height * width)
+    return arm_cost(arm, image) * redrawn(probes, image[0, 0].numel())
 
 
 def redrawn(probes: Sequence[Probe], pixels: int) -> int:
@@ -135,10 +137,9 @@ def forwards_of(bench: Bench, probe: Probe, pixels: int) -> int:
 
 
 def _plan_bench(bench: Bench, chunk: int) -> CellPlan:
-    samples, (height, width) = len(bench.dataset), bench.image.shape[-2:]
-    pixels = height * width
+    samples, pixels = len(bench.dataset), bench.image[0, 0].numel()
     asked = {arm.label: probes_of(bench, arm, pixels) for arm in bench.arms}
-    own = sum((arm_cost(a, height, width) + again_cost(a, asked[a.label], height, width) for a in bench.arms), Calls())
+    own = sum((arm_cost(a, bench.image) + again_cost(a, asked[a.label], bench.image) for a in bench.arms), Calls())
     once = list(dict.fromkeys(p for probes in asked.values() for p in probes if p.reads == "image"))
     per_image = sum(forwards_of(bench, p, pixels) for p in once)
     per_map = sum(forwards_of(bench, p, pixels) for ps in asked.values() for p in ps if p.reads != "image")
@@ -171,8 +172,7 @@ def _alone(bench: Bench, arm: Arm, pixels: int) -> tuple[int, int, int]:
     """Forwards, backwards and head passes for one image of a method that shares nothing, nor do its metrics."""
     wanted = [judge.metric.probes(arm.layer, pixels) for judge in bench.judges]
     every = [probe for probes in wanted for probe in probes]
-    size = bench.image.shape[-2], bench.image.shape[-1]
-    own = arm_cost(arm, *size) + again_cost(arm, every, *size)
+    own = arm_cost(arm, bench.image) + again_cost(arm, every, bench.image)
     explained = 1 + redrawn(every, pixels)
     forwards = own.forwards + arm.needs_layer + sum(1 for probes in wanted if probes)
     return (

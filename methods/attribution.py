@@ -62,7 +62,7 @@ class CaptumAttribution(Method):
         """Captum's result for `images` (which asks for gradients), B×K×h×w."""
         raise NotImplementedError
 
-    def cost(self, height: int, width: int) -> Calls:  # noqa: ARG002
+    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
         return Calls(forwards=1, backwards=1)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
@@ -122,7 +122,7 @@ class IntegratedGradients(CaptumAttribution):
         parts = zip(torch.split(images, together), torch.split(evidence.targets, together), strict=True)
         return torch.cat([explainer.attribute(x, target=c, n_steps=self.n_steps) for x, c in parts])
 
-    def cost(self, height: int, width: int) -> Calls:  # noqa: ARG002
+    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
         return Calls(forwards=self.n_steps, backwards=self.n_steps)
 
 
@@ -151,7 +151,7 @@ class GuidedGradCam(CaptumAttribution):
             found: Tensor = explainer.attribute(images, evidence.targets, interpolate_mode="bilinear")
         return found
 
-    def cost(self, height: int, width: int) -> Calls:  # noqa: ARG002
+    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
         return Calls(forwards=2, backwards=2)
 
 
@@ -204,7 +204,7 @@ class Occlusion(CaptumAttribution):
         """The window covers all colours, and each of them carries its whole difference."""
         return attributions.mean(1)
 
-    def cost(self, height: int, width: int) -> Calls:
-        window, stride = self._sizes(height, width)
-        steps = [math.ceil((side - window) / stride) + 1 for side in (height, width)]
+    def cost(self, image: Tensor) -> Calls:
+        window, stride = self._sizes(*image.shape[-2:])
+        steps = [math.ceil((side - window) / stride) + 1 for side in image.shape[-2:]]
         return Calls(forwards=1 + steps[0] * steps[1])

@@ -12,11 +12,11 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from camfaith.metrics.ablation import ablate_channels, head
 from camfaith.metrics.answers import Answer, stacked
 from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.explanations import Explained, Redrawn
 from camfaith.metrics.probes import Blank, Channels, ImageProbe, Probe, Subject
+from camfaith.models.ablation import ablate_channels, head
 from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
 from camfaith.models.counting import Tally, counting

@@ -170,7 +170,7 @@ def test_the_declared_cost_is_what_is_called(tiny, images, name, size):
     evidence = classifier.evidence(images(2, *size), None, ["relu2"], seeds=torch.arange(2), masks=masks)
     counter = Counter(tiny)
     method.explain(evidence, classifier)
-    assert Calls(counter.forwards, counter.backwards) == method.cost(*size) * 2
+    assert Calls(counter.forwards, counter.backwards) == method.cost(evidence.images[:1]) * 2
 
 
 @pytest.mark.parametrize("options", [{"window": 5, "stride": 3}, {"window": 7}])
@@ -180,7 +180,7 @@ def test_the_cost_of_occlusion_follows_its_window(tiny, images, options):
     evidence = classifier.evidence(images(1, 23, 30))
     counter = Counter(tiny)
     method.explain(evidence, classifier)
-    assert Calls(counter.forwards, counter.backwards) == method.cost(23, 30)
+    assert Calls(counter.forwards, counter.backwards) == method.cost(evidence.images)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_0"])

@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from camfaith.metrics import Conservation, Engine
-from camfaith.metrics.ablation import head
 from camfaith.metrics.case import Case, Maps
 from camfaith.models import Classifier
+from camfaith.models.ablation import head
 from camfaith.models.speed import Setup
 
 

@@ -63,7 +63,7 @@ def test_the_scores_of_the_altered_images_come_with_the_maps(case, classifier, s
 
 def test_all_gradient_methods_share_one_pass_and_others_pay_for_their_own(case, classifier):
     cams = [kind(classifier, layer) for kind in (GradCAM, HiResCAM, LayerCAM) for layer in ("relu1", "relu2")]
-    for more, own in (([], 0), ([Occlusion(classifier)], Occlusion(classifier).cost(12, 12).forwards)):
+    for more, own in (([], 0), ([Occlusion(classifier)], Occlusion(classifier).cost(case.images[:1]).forwards)):
         wanted = {str(i): (maps_of(case, m, classifier), [PROBE]) for i, m in enumerate([*cams, *more])}
         engine = Engine(classifier)
         with counting(classifier.network) as tally:
