@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
+from camfaith.models.folding import folded
 
 Shortcut = Literal["fold", "tf32", "bf16", "compile"]
-"""What may change numbers: batch norms folded into the convolutions before them, less precise arithmetic, and code
-that a compiler fused."""
+"""What may change numbers: batch norms and ReLUs folded into the convolutions before them, less precise arithmetic, and
+code that a compiler fused."""
 SHORTCUTS: tuple[Shortcut, ...] = get_args(Shortcut)
 BATCHES = (16, 32, 64, 128, 256, 512)
 _WORTH = 1.03  # a choice must be so much faster to be taken: anything less is noise
@@ -52,9 +53,7 @@ def arranged(classifier: Classifier, setup: Setup) -> Callable[[Tensor], Tensor]
     twin._modules = dict(classifier._modules)
     with evaluating(classifier.network):
         if "fold" in setup.shortcuts:
-            from torch.fx.experimental.optimization import fuse  # heavy, and seldom asked for
-
-            twin.network = fuse(classifier.network)  # of a copy
+            twin.network = folded(classifier.network)
         if "compile" in setup.shortcuts:
             setattr(twin, "network", torch.compile(twin.network))  # noqa: B010
 
@@ -138,8 +137,8 @@ def _with(shortcut: Shortcut, best: Setup, classifier: Classifier, image: Tensor
 def _refusal(shortcut: Shortcut, classifier: Classifier) -> str:
     if shortcut == "tf32" and classifier.device.type != "cuda":
         return "only on a CUDA device"
-    if shortcut == "fold" and not any(isinstance(m, nn.BatchNorm2d) for m in classifier.network.modules()):
-        return "the network has no batch norm"
+    if shortcut == "fold" and not any(isinstance(m, nn.Conv2d) for m in classifier.network.modules()):
+        return "the network has no convolution"
     return ""
 
 

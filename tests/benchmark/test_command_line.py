@@ -98,7 +98,7 @@ def test_run_takes_what_makes_it_cheaper(suite_file, tmp_path):
     assert done.exit_code == 0, done.output
     info = load(tmp_path / "r").info
     assert (info["suite"]["until"], info["suite"]["allow"]) == ("separated", ["fold"])
-    assert info["engine"][0]["setup"]["refused"] == {"fold": "the network has no batch norm"}
+    assert "control flow" in info["engine"][0]["setup"]["refused"]["fold"]
 
 
 def test_a_shortcut_that_is_not_there_is_an_error_in_one_line(suite_file):

@@ -153,7 +153,7 @@ def test_shortcuts_that_cannot_help_are_refused_unmeasured(measured):
     tried = measured(growing)
     plain = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)))
     found = tune(plain, IMAGE, ["fold", "tf32"])
-    assert found.refused == {"fold": "the network has no batch norm", "tf32": "only on a CUDA device"}
+    assert found.refused == {"fold": "the network has no convolution", "tf32": "only on a CUDA device"}
     assert {setup.shortcuts for setup in tried} == {()}
 
 

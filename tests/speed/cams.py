@@ -94,8 +94,10 @@ def six_of_camfaith(classifier: Classifier, images: Tensor, target: int) -> Call
     return call
 
 
-def calls(network: nn.Module, layer: str, images: Tensor, target: int = 1) -> dict[str, dict[str, Call]]:
+def calls(network: nn.Module, layer: str, images: Tensor) -> dict[str, dict[str, Call]]:
     """What → who → a call; the six together are the peers' six calls one after the other."""
+    with torch.inference_mode():
+        target = int(network(images[:1]).argmax())  # a logit behind a ReLU may be 0 for others, and their gradients
     classifier = Classifier(network, layer=layer)
     found: dict[str, dict[str, Call]] = {
         name: {
