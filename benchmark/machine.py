@@ -24,14 +24,16 @@ def setup_of(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = 
     """The fastest setup for images of this size (1×3×H×W), from the cache where this network was measured before.
 
     What counts as the same: the network's make-up, precision and size of image, the device, threads and torch version,
-    what is allowed, and whether memory is kept. A cache that cannot be read or written means measuring again.
+    what is allowed, whether memory is kept, and what is tried. A cache that cannot be read or written means measuring
+    again.
     """
     path = Path(platformdirs.user_cache_dir("camfaith")) / "speed.json"
     key = digest(
         [
             repr(classifier.network),
             [list(image.shape[1:]), str(image.dtype), sorted(allow)],
-            [_device(classifier), torch.get_num_threads(), torch.__version__, memory_is_kept(), BATCHES],
+            [_device(classifier), torch.get_num_threads(), torch.__version__, memory_is_kept()],
+            [*BATCHES, *asdict(Setup())],
         ]
     )
     known = _read(path)

@@ -11,13 +11,17 @@ from torch.nn import functional as F
 
 def folded(network: nn.Module) -> nn.Module:
     """A traced copy of a network in evaluation mode whose batch norms lie in the weights of the convolutions before
-    them, and whose ReLUs, on a CPU in single precision, are applied as each convolution writes its output.
-
-    Numbers change by rounding at most. Raises what tracing raises.
-    """
+    them, and its ReLUs as in `with_relus_folded`. Numbers change by rounding; raises what tracing raises."""
     from torch.fx.experimental.optimization import fuse  # heavy, and seldom asked for
 
-    found: fx.GraphModule = fuse(network)
+    return with_relus_folded(fuse(network))
+
+
+def with_relus_folded(network: nn.Module) -> nn.Module:
+    """The network traced, with the same weights in memory, each ReLU applied as the convolution before it writes its
+    output; on a CPU in single precision. Raises what tracing raises, as for a network whose path depends on its input.
+    """
+    found = fx.symbolic_trace(network)
     modules = dict(found.named_modules())
     for relu in [node for node in found.graph.nodes if _is_relu(node, modules)]:
         before = relu.args[0]
@@ -57,6 +61,8 @@ class _ConvolutionReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         c: Any = self.convolution
+        if x.dtype != c.weight.dtype or torch.is_autocast_enabled("cpu"):
+            return F.relu(c(x))
         done: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, c.weight, c.bias, c.padding, c.stride, c.dilation, c.groups, "relu", [], ""
         )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
-from camfaith.models.folding import folded
+from camfaith.models.folding import folded, with_relus_folded
 
 Shortcut = Literal["fold", "tf32", "bf16", "compile"]
 """What may change numbers: batch norms and ReLUs folded into the convolutions before them, less precise arithmetic, and
@@ -31,7 +31,8 @@ _SPREAD = 150  # weights a pixel; one image of 224 px: 11 (SqueezeNet, 1.9 times
 class Setup:
     """How the engine sends images through a network; `rate` in images per second as measured, 0 where it was not.
 
-    `refused` says why a shortcut that was allowed is not taken.
+    `fused`: convolutions and the ReLUs behind them run in one step. `refused` says why a shortcut that was allowed is
+    not taken.
     """
 
     batch_size: int = 64
@@ -39,6 +40,7 @@ class Setup:
     shortcuts: tuple[Shortcut, ...] = ()
     rate: float = 0.0
     refused: dict[str, str] = field(default_factory=dict)
+    fused: bool = False
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -46,14 +48,16 @@ class Setup:
 
 
 def arranged(classifier: Classifier, setup: Setup) -> Callable[[Tensor], Tensor]:
-    """The classifier's forward with the shortcuts of a setup; the classifier itself stays as it is."""
-    if not setup.shortcuts:
+    """The classifier's forward as a setup has it; the classifier itself stays as it is."""
+    if not setup.fused and not setup.shortcuts:
         return classifier
     twin = copy.copy(classifier)
     twin._modules = dict(classifier._modules)
     with evaluating(classifier.network):
         if "fold" in setup.shortcuts:
             twin.network = folded(classifier.network)
+        elif setup.fused and "compile" not in setup.shortcuts:  # which fuses by itself
+            twin.network = with_relus_folded(classifier.network)
         if "compile" in setup.shortcuts:
             setattr(twin, "network", torch.compile(twin.network))  # noqa: B010
 
@@ -98,11 +102,14 @@ def laid_out(network: nn.Module, images: Tensor) -> Tensor:
 def tune(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) -> Setup:
     """The fastest setup for images like this one (1×3×H×W), by a few seconds of measuring at most.
 
-    The layout first, then the smallest batch within 3 % of the fastest, then each allowed shortcut that gains as much.
+    The layout first, then the smallest batch within 3 % of the fastest, then fusing and each allowed shortcut that gain
+    as much.
     """
     best = _first(classifier, image)
     best = _better(best, classifier, image, replace(best, channels_last=False, rate=0.0))
     best = _best_batch(best, classifier, image)
+    if _same_when_fused(best, classifier, image):
+        best = _better(best, classifier, image, replace(best, fused=True))
     for shortcut in (s for s in SHORTCUTS if s in allow):
         best = _with(shortcut, best, classifier, image)
     return best
@@ -118,6 +125,16 @@ def _first(classifier: Classifier, image: Tensor) -> Setup:
             if not out_of_memory(error) or size == 1:
                 raise
         size //= 2
+
+
+def _same_when_fused(best: Setup, classifier: Classifier, image: Tensor) -> bool:
+    """Whether the network can be fused, and then gives the same logits to the last bit."""
+    images = _batch(image, best)
+    try:
+        with torch.inference_mode(), evaluating(classifier.network):
+            return torch.equal(arranged(classifier, replace(best, fused=True))(images), classifier(images))
+    except Exception:  # tracing raises whatever it likes
+        return False
 
 
 def _with(shortcut: Shortcut, best: Setup, classifier: Classifier, image: Tensor) -> Setup:
@@ -170,11 +187,15 @@ def _better(best: Setup, classifier: Classifier, image: Tensor, other: Setup) ->
 
 def rate(classifier: Classifier, image: Tensor, setup: Setup, seconds: float = 0.15) -> float:
     """Images per second through the network, the best of several warm batches."""
-    images = image.expand(setup.batch_size, -1, -1, -1).contiguous(memory_format=setup.memory_format)
+    images = _batch(image, setup)
     with torch.inference_mode(), evaluating(classifier.network), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         forward = arranged(classifier, setup)
         return setup.batch_size / fastest(lambda: forward(images), images.device, seconds)
+
+
+def _batch(image: Tensor, setup: Setup) -> Tensor:
+    return image.expand(setup.batch_size, -1, -1, -1).contiguous(memory_format=setup.memory_format)
 
 
 def fastest(work: Callable[[], object], device: torch.device, seconds: float = 0.15) -> float:

@@ -149,6 +149,8 @@ def _engine(entry: Mapping[str, Any]) -> str:
     told = [f"batches of {setup['batch_size']}", "channels last" if setup["channels_last"] else "channels first"]
     if setup["rate"]:
         told.append(f"{number(float(setup['rate']))} images/s measured")
+    if setup.get("fused"):
+        told.append("convolutions and their ReLUs in one step")
     if setup["shortcuts"]:
         moved = ", ".join(f"{metric} {number(value)}" for metric, value in entry.get("largest_change", {}).items())
         told.append(f"with {' and '.join(setup['shortcuts'])}; largest change of a score in a few samples: {moved}")

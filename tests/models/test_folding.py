@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from camfaith.models.folding import folded
+from camfaith.models.folding import folded, with_relus_folded
 
 IMAGES = torch.rand(3, 4, 9, 9, generator=torch.Generator().manual_seed(1))
 
@@ -95,6 +95,18 @@ def test_what_others_need_without_the_relu_stays_without_it():
 )
 def test_what_the_operator_does_not_take_is_left_alone(network, images):
     assert agree(network, images) == ["Conv2d", "ReLU"]
+
+
+def test_under_autocast_the_two_steps_run_as_they_would():
+    network = nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU()).eval()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(with_relus_folded(network)(IMAGES), network(IMAGES))
+
+
+def test_only_batch_norms_need_weights_of_their_own():
+    network = nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU()).eval()
+    found = with_relus_folded(network)
+    assert {p.data_ptr() for p in found.parameters()} == {p.data_ptr() for p in network.parameters()}
 
 
 def test_the_network_itself_stays_as_it_was():

@@ -117,6 +117,49 @@ def test_other_errors_of_the_network_are_raised(at, measured, classifier):
         tune(classifier, IMAGE, ["bf16"])
 
 
+class Plain(nn.Sequential):
+    """A convolution, a ReLU, and a head: on a CPU the first two can be one step."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+
+
+class Shifted(nn.Module):
+    def forward(self, x):
+        return x * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(("gain", "taken"), [(1.02, False), (1.04, True)])
+def test_convolution_and_relu_run_in_one_step_where_that_gains_three_percent(gain, taken, measured):
+    measured(lambda setup: growing(setup) * (gain if setup.fused else 1))
+    assert tune(Classifier(Plain().eval()), IMAGE).fused is taken
+
+
+def test_one_step_is_not_taken_where_it_changes_a_bit(measured, monkeypatch):
+    measured(lambda setup: growing(setup) * (2 if setup.fused else 1))
+    plain = Classifier(Plain().eval())
+    traced = speed.with_relus_folded
+    monkeypatch.setattr(speed, "with_relus_folded", lambda network: nn.Sequential(traced(network), Shifted()))
+    assert not tune(plain, IMAGE).fused
+
+
+def test_a_network_that_cannot_be_traced_runs_as_it_is(measured):
+    measured(lambda setup: growing(setup) * (2 if setup.fused else 1))
+    assert not tune(Classifier(Choosy().eval()), IMAGE).fused
+
+
+def test_one_step_gives_the_same_logits_and_leaves_the_network_alone():
+    plain = Classifier(Plain().eval(), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    seen = []
+    plain.network[1].register_forward_hook(lambda *_: seen.append(1))
+    images = torch.rand(4, 3, 8, 8)
+    with torch.inference_mode():
+        found = arranged(plain, Setup(fused=True))(images)
+        assert seen == []
+        assert torch.equal(found, plain(images))
+    assert seen == [1]
+
+
 def test_shortcuts_that_nobody_allowed_are_not_even_measured(measured, classifier):
     tried = measured(growing)
     found = tune(classifier, IMAGE)
