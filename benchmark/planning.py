@@ -13,10 +13,9 @@ from torch import Tensor
 from camfaith.benchmark.suite import Suite
 from camfaith.benchmark.workbench import Arm, Bench, open_benches
 from camfaith.methods import Calls
-from camfaith.metrics.engine import HEAD_BATCH
 from camfaith.metrics.explanations import Explained
 from camfaith.metrics.probes import Channels, Probe
-from camfaith.models.ablation import ablate_channels, head
+from camfaith.models.ablation import HEAD_BATCH, ablate_channels, head
 from camfaith.models.speed import fastest, rate
 
 Settled = Collection[tuple[str, str]]

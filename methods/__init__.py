@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from camfaith.methods.ablation import AblationCAM
 from camfaith.methods.attribution import (
     GuidedBackprop,
     GuidedGradCam,
@@ -24,6 +25,7 @@ from camfaith.methods.gradient import (
     XGradCAM,
 )
 from camfaith.methods.linear import CAM
+from camfaith.methods.masking import ISCAM, RISE, SSCAM, ScoreCAM
 from camfaith.models.lookup import resolve
 
 _SHIPPED: tuple[type[Method], ...] = (
@@ -37,6 +39,11 @@ _SHIPPED: tuple[type[Method], ...] = (
     EigenCAM,
     EigenGradCAM,
     KPCACAM,
+    ScoreCAM,
+    SSCAM,
+    ISCAM,
+    AblationCAM,
+    RISE,
     Saliency,
     InputXGradient,
     IntegratedGradients,
@@ -60,8 +67,12 @@ def find(name: str) -> Any:
 
 __all__ = [
     "CAM",
+    "ISCAM",
     "KPCACAM",
+    "RISE",
     "SHIPPED",
+    "SSCAM",
+    "AblationCAM",
     "Calls",
     "CenterGaussian",
     "Constant",
@@ -83,6 +94,7 @@ __all__ = [
     "Oracle",
     "Random",
     "Saliency",
+    "ScoreCAM",
     "SingularMap",
     "Sobel",
     "XGradCAM",

@@ -61,6 +61,13 @@ class Method:
         """The layer whose activations the raw map's sum accounts for; None for a map of the input."""
         return self.layer if self.needs_layer else None
 
+    @property
+    def named_layer(self) -> str:
+        """Its target layer; `ValueError` while it has none."""
+        if self.layer is None:
+            raise ValueError(f"{type(self).__name__} needs a target layer: give target_layer, or call it on an image")
+        return self.layer
+
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         """Raw maps, B×h×w on the method's own grid, signed where the method is signed."""
         raise NotImplementedError(f"{type(self).__name__} must define explain(evidence, classifier)")

@@ -16,14 +16,11 @@ from camfaith.metrics.answers import Answer, stacked
 from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.explanations import Explained, Redrawn
 from camfaith.metrics.probes import Blank, Channels, ImageProbe, Probe, Subject
-from camfaith.models.ablation import ablate_channels, head
+from camfaith.models.ablation import HEAD_BATCH, ablate_channels, head
 from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
 from camfaith.models.counting import Tally, counting
 from camfaith.models.speed import Setup, arranged, out_of_memory
-
-HEAD_BATCH = 256
-"""Activations that a head alone is given at once."""
 
 
 @dataclass

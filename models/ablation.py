@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from camfaith.models.capture import evaluating, hooked, spatial
 from camfaith.models.classifier import Classifier
 
+HEAD_BATCH = 256
+"""Activations that a head alone is given at once."""
+
 
 @dataclass(frozen=True)
 class Head:
@@ -27,8 +30,12 @@ class Head:
 _known: WeakKeyDictionary[nn.Module, dict[tuple[str, tuple[int, ...]], Head]] = WeakKeyDictionary()
 
 
-def ablate_channels(classifier: Classifier, layer: str, image: Tensor, batch: int) -> tuple[Tensor, int, int]:
+def ablate_channels(
+    classifier: Classifier, layer: str, image: Tensor, batch: int, values: Tensor | None = None
+) -> tuple[Tensor, int, int]:
     """The logits of one image (1×3×H×W) with each channel of `layer` at zero, and last with all: (K+1)×C.
+
+    With `values` (K) each channel is at its own of them instead.
 
     Also the images sent through the whole network, and those sent through the head alone. Where the rest of the
     network lets one image meet many activations, the layers up to `layer` run once for a whole batch of channels.
@@ -42,7 +49,8 @@ def ablate_channels(classifier: Classifier, layer: str, image: Tensor, batch: in
         forwards = heads = 0
         for start in range(0, channels + 1, batch):
             part = gates[start : start + batch]
-            rows.append(_gated(classifier, layer, image if known.alone else image.expand(len(part), -1, -1, -1), part))
+            images = image if known.alone else image.expand(len(part), -1, -1, -1)
+            rows.append(_gated(classifier, layer, images, part, values))
             forwards += 1 if known.alone else len(part)
             heads += len(part) if known.alone else 0
     return torch.cat(rows), forwards, heads
@@ -80,9 +88,10 @@ def _try(classifier: Classifier, layer: str, image: Tensor) -> Head:
     return Head(seen[-1], close)
 
 
-def _gated(classifier: Classifier, layer: str, images: Tensor, gates: Tensor) -> Tensor:
+def _gated(classifier: Classifier, layer: str, images: Tensor, gates: Tensor, values: Tensor | None = None) -> Tensor:
     def gate(output: Tensor) -> Tensor:
-        return spatial(layer, output) * gates[:, :, None, None]
+        kept = spatial(layer, output) * gates[:, :, None, None]
+        return kept if values is None else kept + ((1 - gates) * values)[:, :, None, None]
 
     with hooked(classifier.network, {layer: gate}):
         result: Tensor = classifier(images)

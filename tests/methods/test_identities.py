@@ -134,7 +134,13 @@ def test_gradcam_plus_plus_changes_its_shape_with_the_scale_of_the_logits(refere
     assert (plain - scaled).abs().max() > 1e-3
 
 
-OPTIONS = {"occlusion": {"window": 16, "stride": 16}, "integrated-gradients": {"n_steps": 6}}
+OPTIONS = {
+    "occlusion": {"window": 16, "stride": 16},
+    "integrated-gradients": {"n_steps": 6},
+    "ss-cam": {"n_samples": 1},
+    "is-cam": {"n_steps": 1},
+    "rise": {"n_masks": 10},
+}
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1,11 +1,12 @@
 """camfaith's CAMs against pytorch-grad-cam's, torchcam's and captum's: seconds for one image and for a batch.
 
-    python tests/speed/cams.py [--images 1 16] [--rounds 15]
+    python tests/speed/cams.py [--images 1 16] [--rounds 15] [--cams scorecam ablationcam]
 
 All in one process on one network, each called as its documentation says, in turn and warm; the median of the rounds.
 Only the second of two calls in a row counts: the first finds the memory as another library left it. Each gives heat
 maps of the images' size; torchcam's, which come on the layer's grid, are upsampled as its metrics do, and captum's by
 its own `interpolate`.
+Those that ask the network of every channel take minutes, and are measured when they are named.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import time
 from argparse import ArgumentParser
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import pytorch_grad_cam as pgc
@@ -40,13 +41,20 @@ PGC = {
     "elementwise": pgc.GradCAMElementWise,
     "eigencam": pgc.EigenCAM,
     "eigengradcam": pgc.EigenGradCAM,
+    "scorecam": pgc.ScoreCAM,
+    "ablationcam": pgc.AblationCAM,
 }
 TORCHCAM = {
     "gradcam": torchcam.GradCAM,
     "gradcam++": torchcam.GradCAMpp,
     "xgradcam": torchcam.XGradCAM,
     "layercam": torchcam.LayerCAM,
+    "scorecam": torchcam.ScoreCAM,
+    "ss-cam": torchcam.SSCAM,
+    "is-cam": torchcam.ISCAM,
 }
+KNOWN = tuple(dict.fromkeys([*PGC, *TORCHCAM]))
+LONG = ("scorecam", "ss-cam", "is-cam", "ablationcam")
 OWN = "camfaith"
 SIX = "six together"
 Call = Callable[[], object]
@@ -94,22 +102,21 @@ def six_of_camfaith(classifier: Classifier, images: Tensor, target: int) -> Call
     return call
 
 
-def calls(network: nn.Module, layer: str, images: Tensor) -> dict[str, dict[str, Call]]:
+def calls(network: nn.Module, layer: str, images: Tensor, cams: Sequence[str]) -> dict[str, dict[str, Call]]:
     """What → who → a call; the six together are the peers' six calls one after the other."""
     with torch.inference_mode():
         target = int(network(images[:1]).argmax())  # a logit behind a ReLU may be 0 for others, and their gradients
     classifier = Classifier(network, layer=layer)
-    found: dict[str, dict[str, Call]] = {
-        name: {
-            OWN: with_camfaith(name, classifier, images, target),
-            "grad-cam": with_pgc(kind, network, layer, images, target),
-        }
-        for name, kind in PGC.items()
-    }
-    for name, kind in TORCHCAM.items():
-        found[name]["torchcam"] = with_torchcam(kind, network, layer, images, target)
-    found["gradcam"]["captum"] = with_captum(network, layer, images, target)
-    found[SIX] = {OWN: six_of_camfaith(classifier, images, target)}
+    found = {name: {OWN: with_camfaith(name, classifier, images, target)} for name in cams}
+    for name in cams:
+        if name in PGC:
+            found[name]["grad-cam"] = with_pgc(PGC[name], network, layer, images, target)
+        if name in TORCHCAM:
+            found[name]["torchcam"] = with_torchcam(TORCHCAM[name], network, layer, images, target)
+    if "gradcam" in cams:
+        found["gradcam"]["captum"] = with_captum(network, layer, images, target)
+    if set(GRADIENT) <= set(cams):
+        found[SIX] = {OWN: six_of_camfaith(classifier, images, target)}
     return found
 
 
@@ -131,7 +138,7 @@ def measure(asked: dict[str, dict[str, Call]], rounds: int) -> dict[str, dict[st
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for (what, who), taken in seconds.items():
         found[what][who] = median(taken)
-    for name in GRADIENT:
+    for name in GRADIENT if SIX in found else ():
         peers = {who: taken for who, taken in found[name].items() if who != OWN}
         found[SIX]["fastest of each"] = found[SIX].get("fastest of each", 0.0) + min(peers.values())
     return found
@@ -152,6 +159,7 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--images", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--cams", nargs="+", default=[name for name in KNOWN if name not in LONG], choices=KNOWN)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     given = parser.parse_args()
     print("| network | images | CAM | camfaith ms | fastest peer ms | peer / camfaith | others ms |")
@@ -161,7 +169,7 @@ def main() -> None:
         network = torchvision.models.get_model(name, weights=None).eval()
         for count in given.images:
             images = torch.rand(count, 3, 224, 224)
-            found = measure(calls(network, NETWORKS[name], images), given.rounds)
+            found = measure(calls(network, NETWORKS[name], images, given.cams), given.rounds)
             print("\n".join(rows(found, name, count)), flush=True)
 
 

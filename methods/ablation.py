@@ -1,0 +1,67 @@
+"""Maps from what the class loses as a layer's channels are switched off."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from camfaith.methods.base import Calls, Method, check_variant
+from camfaith.methods.masking import BATCH
+from camfaith.models.ablation import HEAD_BATCH, ablate_channels, head
+from camfaith.models.capture import Evidence
+from camfaith.models.classifier import Classifier
+from camfaith.models.speed import out_of_memory
+
+Variant = Literal["paper", "pgc"]
+
+
+class AblationCAM(Method):
+    """Σ_k w_k A^k, w_k = (y − y_k)/|y|, y the class's logit and y_k that with channel k at zero (Desai and Ramaswamy
+    2020).
+
+    The paper divides by y, and means classes that the network sees: where y < 0 that would turn every sign, hence |y|.
+    Where y = 0 nothing is divided. No more than the network behind the layer runs for every channel, where that can
+    run alone (`camfaith.models.ablation`).
+
+    `variant="pgc"` divides by y, and where the smallest activation m of the image is not 0, as after a SiLU, it does as
+    pytorch-grad-cam 1.5: channel k is set to m − 1e7·(k mod 32 + 1), not to zero, since it takes m anew from each
+    batch of 32 that it writes into.
+    """
+
+    name = "ablationcam"
+    needs_layer: ClassVar[bool] = True
+    rectified: ClassVar[bool] = True
+
+    def __init__(self, model: nn.Module, target_layer: str | None = None, *, variant: Variant = "paper") -> None:
+        super().__init__(model, target_layer)
+        check_variant(variant, get_args(Variant))
+        self.variant = variant
+
+    def cost(self, image: Tensor) -> Calls:
+        return Calls(forwards=head(self.classifier, self.named_layer, image).forwards(HEAD_BATCH))
+
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
+        activations = evidence.activations[self.named_layer]
+        y = evidence.logits.gather(1, evidence.targets[:, None])
+        rows = zip(torch.split(evidence.images, 1), activations, evidence.targets.tolist(), strict=True)
+        ablated = torch.stack([self._logits(classifier, image, a)[:-1, target] for image, a, target in rows])
+        size = y if self.variant == "pgc" else torch.where(y == 0, 1, y.abs())
+        return torch.einsum("bk,bkhw->bhw", (y - ablated) / size, activations)
+
+    def _logits(self, classifier: Classifier, image: Tensor, activations: Tensor) -> Tensor:
+        alone = head(classifier, self.named_layer, image).alone
+        values: Tensor | None = None
+        if self.variant == "pgc" and bool((lowest := activations.min()) != 0):
+            values = lowest - 1e7 * (torch.arange(len(activations)).to(activations) % 32 + 1)
+        return self._switched_off(classifier, image, HEAD_BATCH if alone else BATCH, values)
+
+    def _switched_off(self, classifier: Classifier, image: Tensor, batch: int, values: Tensor | None) -> Tensor:
+        """The logits (K+1)×C; of half as many channels at once where memory runs out."""
+        try:
+            return ablate_channels(classifier, self.named_layer, image, batch, values)[0]
+        except RuntimeError as error:
+            if not out_of_memory(error) or batch == 1:
+                raise
+        return self._switched_off(classifier, image, batch // 2, values)
