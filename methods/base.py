@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, overload
 
@@ -103,21 +103,28 @@ class Method:
         return maps.normalise(shown)
 
     @overload
-    def visualize(self, picture: Image.Image, heatmap: Tensor) -> Image.Image: ...
+    def visualize(self, picture: Image.Image, heatmap: Tensor, *, signed: bool = ...) -> Image.Image: ...
     @overload
-    def visualize(self, picture: Tensor, heatmap: Tensor) -> Image.Image | list[Image.Image]: ...
-    def visualize(self, picture: Image.Image | Tensor, heatmap: Tensor) -> Image.Image | list[Image.Image]:
-        """The heat map in colour over the picture (PIL, or a tensor in [0, 1]); a list for a batch of several."""
+    def visualize(self, picture: Tensor, heatmap: Tensor, *, signed: bool = ...) -> Image.Image | list[Image.Image]: ...
+    def visualize(
+        self, picture: Image.Image | Tensor, heatmap: Tensor, *, signed: bool = False
+    ) -> Image.Image | list[Image.Image]:
+        """The heat map in colour over the picture (PIL, or a tensor in [0, 1]); a list for a batch of several.
+
+        `signed` takes a raw map and draws both of its signs (`maps.overlay_signed`): red for the class, blue against.
+        """
+        overlay: Callable[[Image.Image | Tensor, Tensor], Image.Image]
+        overlay = maps.overlay_signed if signed else maps.overlay
         if isinstance(picture, Tensor) and picture.ndim == 4:
             if len(picture) != len(heatmap):
                 raise ValueError(f"expected one heat map per picture, got {len(heatmap)} for {len(picture)}")
-            drawn = [maps.overlay(p, h) for p, h in zip(picture, heatmap, strict=True)]
+            drawn = [overlay(p, h) for p, h in zip(picture, heatmap, strict=True)]
             return drawn[0] if len(drawn) == 1 else drawn
         if heatmap.ndim == 3:
             if len(heatmap) != 1:
                 raise ValueError(f"expected one heat map for one picture, got {len(heatmap)}")
             heatmap = heatmap[0]
-        return maps.overlay(picture, heatmap)
+        return overlay(picture, heatmap)
 
     def _images(self, image: Tensor | Image.Image) -> Tensor:
         images = self.classifier.prepare(image) if isinstance(image, Image.Image) else image

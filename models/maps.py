@@ -1,4 +1,5 @@
-"""The steps between a raw map and what is shown, each on its own: rectify → upsample → normalise → overlay."""
+"""The steps between a raw map and what is shown, each on its own: rectify → upsample → normalise → overlay, or with its
+sign: balance → upsample → overlay_signed."""
 
 from __future__ import annotations
 
@@ -6,6 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+AGAINST, FOR = (59, 76, 192), (180, 4, 38)
+"""Blue and red of one lightness: the ends of the diverging colour map of Moreland (2009), in 8-bit sRGB."""
 
 
 def rectify(maps: Tensor) -> Tensor:
@@ -31,6 +35,12 @@ def normalise(maps: Tensor) -> Tensor:
     return torch.where(flat, (maps > 0).to(maps.dtype), stretched)
 
 
+def balance(maps: Tensor) -> Tensor:
+    """M / max|M| per map, in [−1, 1]: zero stays zero, and both signs keep one scale. A map of zeros stays as it is."""
+    top = maps.abs().amax((-2, -1), keepdim=True)
+    return maps / torch.where(top > 0, top, torch.ones_like(top))
+
+
 def is_constant(maps: Tensor) -> Tensor:
     """Which of B maps hold one value everywhere (bool, B)."""
     return maps.amax((-2, -1)) <= maps.amin((-2, -1))
@@ -48,7 +58,31 @@ def overlay(
     """The heat map (H×W or h×w in [0, 1]) in colour over the picture, at the picture's size."""
     from matplotlib import colormaps
 
-    base = picture_of(picture) if isinstance(picture, Tensor) else picture.convert("RGB")
+    base = _coloured(picture)
     grown = upsample(heatmap.detach().float().cpu()[None], (base.height, base.width))[0].clamp(0, 1)
     colours = Image.fromarray(colormaps[colormap](grown.numpy(), bytes=True)[..., :3].copy())
     return Image.blend(base, colours, opacity)
+
+
+def overlay_signed(picture: Image.Image | Tensor, signed: Tensor, *, opacity: float = 0.8) -> Image.Image:
+    """A signed map (H×W or h×w) over the picture in light grey, at its size: red where it speaks for the class,
+    blue where against.
+
+    The scale is symmetric, −max|M| to max|M| of the map as it is given. Colour covers the picture in proportion to |M|,
+    by `opacity` at max|M|; zero leaves the picture. The picture is grey, since hues of its own, a retina's red, would
+    pass for evidence, and lightened by a quarter, since colour hardly shows on black. Raises `FloatingPointError` for a
+    map that is not finite.
+    """
+    if not bool(signed.isfinite().all()):
+        raise FloatingPointError("the map holds NaN or infinite values")
+    base = _coloured(picture)
+    grown = upsample(balance(signed.detach()[None]).float().cpu(), (base.height, base.width))[0]
+    drawn = base.convert("L").point(lambda grey: round(255 - 0.75 * (255 - grey))).convert("RGB")
+    for colour, part in ((AGAINST, -grown), (FOR, grown)):
+        cover = (part.clamp(0, 1) * (255 * opacity)).round().to(torch.uint8)
+        drawn.paste(colour, mask=Image.fromarray(cover.numpy()))
+    return drawn
+
+
+def _coloured(picture: Image.Image | Tensor) -> Image.Image:
+    return picture_of(picture) if isinstance(picture, Tensor) else picture.convert("RGB")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from camfaith.methods import CAM, SHIPPED, Constant, GradCAM, GradCAMPlusPlus, HiResCAM, Method, Saliency, find
 from camfaith.models import Classifier, LayerError, UnknownName
+from camfaith.models.maps import overlay_signed
 
 FOUND = {
     ("alexnet", 96): "features",
@@ -77,6 +78,17 @@ def test_pictures_are_drawn_for_tensors_too(resnet):
     assert [drawn.size for drawn in cam.visualize(image, heatmap)] == [(64, 64)] * 2
     assert cam.visualize(image[:1], heatmap[:1]).size == (64, 64)
     assert cam.visualize(image[0], heatmap[0]).size == (64, 64)
+
+
+def test_raw_maps_are_drawn_with_both_signs(resnet):
+    cam, image = HiResCAM(resnet), noise(2, 64)
+    raw = cam.raw(image, 0)
+    assert raw.min() < 0 < raw.max()
+    drawn = cam.visualize(image, raw, signed=True)
+    assert [d.tobytes() for d in drawn] == [overlay_signed(i, r).tobytes() for i, r in zip(image, raw, strict=True)]
+    assert drawn[0].tobytes() != cam.visualize(image, raw)[0].tobytes()
+    picture = Image.new("RGB", (120, 90), "teal")
+    assert cam.visualize(picture, raw[:1], signed=True).tobytes() == overlay_signed(picture, raw[0]).tobytes()
 
 
 @pytest.mark.parametrize("batch", [True, False])

@@ -1,5 +1,8 @@
 """The display steps: upsampling, stretching, overlay."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -89,3 +92,94 @@ def test_grey_and_transparent_pictures_and_tensors_can_be_drawn_over():
     for mode in ("L", "RGBA", "P"):
         assert maps.overlay(Image.new(mode, (5, 7)), heatmap).size == (5, 7)
     assert maps.overlay(torch.rand(3, 7, 5), heatmap).size == (5, 7)
+
+
+GREY, LIGHTER = (120, 120, 120), (154, 154, 154)  # a quarter of the way to white
+
+
+def signed_pixels(picture, signed, **settings):
+    drawn = maps.overlay_signed(picture, torch.as_tensor(signed, dtype=torch.float64), **settings)
+    return np.asarray(drawn).astype(int)
+
+
+def mixed(colour, share, ground=LIGHTER):
+    return [round((1 - share) * g + share * c) for g, c in zip(ground, colour, strict=True)]
+
+
+def test_evidence_for_is_red_and_against_is_blue_and_none_leaves_the_picture():
+    drawn = signed_pixels(Image.new("RGB", (3, 1), GREY), [[3, 0, -3]], opacity=1)
+    assert drawn.tolist() == [[[180, 4, 38], [154, 154, 154], [59, 76, 192]]]
+
+
+@pytest.mark.parametrize(("signed", "shares"), [([[4, -1]], (1, 0.25)), ([[1, -4]], (0.25, 1)), ([[4, 1]], (1, 0.25))])
+def test_both_signs_have_the_scale_of_the_largest_of_them(signed, shares):
+    drawn = signed_pixels(Image.new("RGB", (2, 1), GREY), signed, opacity=0.8)[0]
+    for pixel, value, share in zip(drawn, signed[0], shares, strict=True):
+        expected = mixed(maps.FOR if value > 0 else maps.AGAINST, 0.8 * share)
+        assert abs(pixel - expected).max() <= 1
+
+
+def test_a_signed_map_is_enlarged_before_it_is_coloured():
+    drawn = signed_pixels(Image.new("RGB", (4, 1), GREY), [[2, -2]], opacity=1)[0]
+    for pixel, (colour, share) in zip(
+        drawn, [(maps.FOR, 1), (maps.FOR, 0.5), (maps.AGAINST, 0.5), (maps.AGAINST, 1)], strict=True
+    ):
+        assert abs(pixel - mixed(colour, share)).max() <= 1
+
+
+def test_the_scale_is_that_of_the_map_as_it_is_given():
+    drawn = signed_pixels(Image.new("RGB", (6, 1), GREY), [[0, 8, 0]], opacity=1)[0]
+    assert abs(drawn[2] - mixed(maps.FOR, 0.75)).max() <= 1  # its cell is cut in two, and neither half reaches the top
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-9, 1e300])
+def test_the_size_of_a_signed_maps_numbers_does_not_show(factor):
+    picture, signed = Image.new("RGB", (5, 5), GREY), torch.randn(3, 3, dtype=torch.float64)
+    assert maps.overlay_signed(picture, signed * factor).tobytes() == maps.overlay_signed(picture, signed).tobytes()
+
+
+def test_a_map_of_zeros_leaves_the_picture_in_light_grey():
+    picture = Image.new("RGB", (2, 1), (200, 90, 10))
+    picture.putpixel((0, 0), (0, 0, 0))
+    grey = picture.convert("L").getpixel((1, 0))
+    drawn = signed_pixels(picture, [[0, 0]])[0]
+    assert drawn[0].tolist() == [64, 64, 64]
+    assert drawn[1].tolist() == [round(0.75 * grey + 0.25 * 255)] * 3
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_signed_map_that_is_not_finite_is_not_drawn(value):
+    with pytest.raises(FloatingPointError, match="NaN or infinite"):
+        maps.overlay_signed(Image.new("RGB", (2, 2)), torch.tensor([[1.0, value]]))
+
+
+def lab(colour):
+    """CIELAB under D65 of 8-bit sRGB."""
+    c = np.asarray(colour, float) / 255
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(linear @ to_xyz.T / (0.9505, 1, 1.089))  # all colours here are far from black
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_evidence_for_and_against_differ_in_hue_and_not_in_lightness():
+    red, blue = lab(maps.FOR), lab(maps.AGAINST)
+    assert abs(red[0] - blue[0]) < 2
+    assert np.hypot(*(red - blue)[1:]) > 90
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("ground", [0, 90, 130, 255])
+def test_equal_steps_of_evidence_are_nearly_equal_steps_of_colour(sign, ground):
+    picture = Image.new("RGB", (11, 1), (ground,) * 3)
+    colours = [lab(pixel) for pixel in signed_pixels(picture, sign * torch.linspace(0, 1, 11)[None])[0]]
+    steps = [np.linalg.norm(after - before) for before, after in itertools.pairwise(colours)]
+    assert max(steps) < 1.6 * min(steps)
+
+
+def test_drawing_leaves_the_map_and_the_picture_alone():
+    picture, signed = Image.new("RGB", (4, 4), (200, 90, 10)), torch.randn(2, 2)
+    kept = signed.clone(), picture.tobytes()
+    maps.overlay_signed(picture, signed)
+    assert torch.equal(signed, kept[0])
+    assert picture.tobytes() == kept[1]
