@@ -4,15 +4,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from camfaith.benchmark.explanation import Explanation
     from camfaith.benchmark.planning import plan
     from camfaith.benchmark.runner import run
+    from camfaith.benchmark.side_by_side import explain
     from camfaith.benchmark.store import Result, load
     from camfaith.benchmark.suite import Suite
 
 # Torch takes seconds to import; `camfaith --help` must not wait for it.
-_WHERE = {"Result": "store", "Suite": "suite", "load": "store", "plan": "planning", "run": "runner"}
+_WHERE = {
+    "Explanation": "explanation",
+    "Result": "store",
+    "Suite": "suite",
+    "explain": "side_by_side",
+    "load": "store",
+    "plan": "planning",
+    "run": "runner",
+}
 
-__all__ = ["Result", "Suite", "load", "plan", "run"]
+__all__ = ["Explanation", "Result", "Suite", "explain", "load", "plan", "run"]
 
 
 def __getattr__(name: str) -> Any:

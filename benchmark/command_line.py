@@ -74,7 +74,7 @@ def run(
                     metrics=_listed(metrics),
                     models=_listed(models),
                     seed=seed,
-                    target=_number(target),
+                    target=None if target is None else _number(target),
                     device=device,
                     allow=_listed(allow),
                     until=until,
@@ -167,6 +167,56 @@ def report(
         _report(load(run), out)
 
 
+@app.command()
+def explain(
+    image: Annotated[str, typer.Argument(help="A picture file, or a sample that ships with the package (fundus:3).")],
+    model: Annotated[
+        str, typer.Option(help="A name, package.module:function, file.py:function, or a suite with one model (TOML).")
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write: .png, .pdf or .svg.")],
+    methods: Annotated[
+        str | None, typer.Option(help="Comma-separated methods; left out: five that share a pass.")
+    ] = None,
+    classes: Annotated[
+        str, typer.Option(help="Comma-separated class names or indices; predicted is the predicted class.")
+    ] = "predicted",
+    weights: Annotated[
+        str | None, typer.Option(help="The model's weights: a file, a torchvision name, or none.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="The target layer; left out: the last with a spatial output.")
+    ] = None,
+    signed: Annotated[
+        bool, typer.Option("--signed", help="Show both signs of the raw maps: red for the class, blue against it.")
+    ] = False,
+    data: Data = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto takes a GPU where there is one.")] = "auto",
+) -> None:
+    """Explain one picture: the maps of several methods for several classes, side by side in one file."""
+    with _errors():
+        from camfaith.benchmark.side_by_side import METHODS
+        from camfaith.benchmark.side_by_side import explain as explain_picture
+        from camfaith.reports.panels import destination, draw, write
+
+        if destination(out).exists() and Path(image).exists() and out.samefile(image):
+            raise ValueError(f"{out} is the picture itself; give another file to write")
+        named = _listed(methods)
+        found = explain_picture(
+            image,
+            model=model,
+            methods=METHODS if named is None else named,
+            classes=[_number(name) for name in _listed(classes) or ()],
+            weights=weights,
+            layer=layer,
+            signed=signed,
+            data=data,
+            device=device,
+        )
+        for method, why in found.missing:
+            typer.echo(f"{method}: {why}", err=True)
+        typer.echo(f"picture: {write(draw(found), out)}")
+
+
 @app.command("list")
 def list_names(
     what: Annotated[str, typer.Argument(help="methods, metrics, models, datasets or suites.")] = "",
@@ -204,8 +254,8 @@ def _listed(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _number(text: str | None) -> str | int | None:
-    return int(text) if text is not None and text.lstrip("-").isdigit() else text
+def _number(text: str) -> str | int:
+    return int(text) if text.lstrip("-").isdigit() else text
 
 
 def _show(result: Any) -> None:

@@ -15,7 +15,7 @@ from camfaith.benchmark.planning import arm_cost
 from camfaith.benchmark.workbench import Arm, Bench
 from camfaith.metrics import Case, Maps
 from camfaith.metrics.case import Explainer
-from camfaith.models import Evidence
+from camfaith.models import Classifier, Evidence
 from camfaith.models.counting import counting
 from camfaith.models.errors import NotApplicable
 
@@ -32,17 +32,17 @@ class Explanations:
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
 
 
-def explain(bench: Bench, arm: Arm, evidence: Evidence, cost: Cost) -> Explanations:
+def explain(classifier: Classifier, arm: Arm, evidence: Evidence, cost: Cost) -> Explanations:
     """The method's maps; where it fails on the batch, it is asked image by image, so that the others keep theirs."""
     found = Explanations()
     began = time.perf_counter()
-    with counting(bench.classifier.network) as tally:
+    with counting(classifier.network) as tally:
         try:
-            _accept(found, range(len(evidence)), _checked(arm, bench, evidence.copy()))
+            _accept(found, range(len(evidence)), _checked(arm, classifier, evidence.copy()))
         except Exception:
             for row in range(len(evidence)):
                 try:
-                    _accept(found, [row], _checked(arm, bench, evidence.select([row])))
+                    _accept(found, [row], _checked(arm, classifier, evidence.select([row])))
                 except NotApplicable as error:
                     found.failures[row] = ("undefined", str(error))
                 except Exception as error:
@@ -71,8 +71,8 @@ def _add_notes(arm: Arm, evidence: Evidence, found: Explanations) -> None:
         found.rows, found.raw, found.diagnostics = [], [], {}
 
 
-def _checked(arm: Arm, bench: Bench, evidence: Evidence) -> Tensor:
-    raw = arm.explainer.explain(evidence, bench.classifier)
+def _checked(arm: Arm, classifier: Classifier, evidence: Evidence) -> Tensor:
+    raw = arm.explainer.explain(evidence, classifier)
     if not isinstance(raw, Tensor) or raw.ndim != 3 or len(raw) != len(evidence):
         got = "×".join(map(str, raw.shape)) if isinstance(raw, Tensor) else type(raw).__name__
         raise ValueError(f"{arm.label} must give maps of shape {len(evidence)}×h×w, got {got}")
@@ -101,5 +101,7 @@ def maps_of(bench: Bench, case: Case, arm: Arm, found: Explanations) -> Maps:
         layer=arm.layer,
         contributions=found.contributions,
         rows=None if every else found.rows,
-        explainer=Explainer(partial(_checked, arm, bench), arm.needed_layers, arm.needs_gradients, arm.rectified),
+        explainer=Explainer(
+            partial(_checked, arm, bench.classifier), arm.needed_layers, arm.needs_gradients, arm.rectified
+        ),
     )

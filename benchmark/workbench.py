@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,13 +128,14 @@ def open_benches(suite: Suite, given: Mapping[str, Classifier] | None = None) ->
     data = {entry.label or entry.name: _open_dataset(entry, suite.suite) for entry in suite.dataset}
     benches = []
     for entry in suite.model:
-        classifier = (given or {}).get(entry.name) or _open_model(entry, suite.suite.device)
+        classifier = (given or {}).get(entry.name) or open_model(entry, suite.suite.device)
         for label, dataset in data.items():
             benches.append(_open_bench(suite, entry, classifier, label, dataset, judges))
     return benches
 
 
-def _open_model(entry: ModelEntry, device: str) -> Classifier:
+def open_model(entry: ModelEntry, device: str) -> Classifier:
+    """The model of an entry, on that device; "auto" is a GPU where there is one."""
     settings = entry.model_dump(exclude={"name", "label", "classes"})
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     return load(entry.name, class_names=entry.class_names, **settings).to(chosen)
@@ -168,10 +170,10 @@ def _open_bench(
 ) -> Bench:
     model = entry.label or entry.name
     image = classifier.place(_first_image(classifier, dataset, data))
-    try:
+    with asking(model, image):
         layers = survey(classifier, image)
         classes = classifier.scores(image).shape[1]
-        arms = [_open_arm(label, e, classifier, layers) for label, e in _labelled(suite.suite.methods)]
+        arms = [open_arm(label, e, classifier, layers) for label, e in _labelled(suite.suite.methods)]
         bench = Bench(
             model=model,
             data=data,
@@ -188,6 +190,14 @@ def _open_bench(
             setup=_setup(suite.suite, classifier, image),
         )
         classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
+    return bench
+
+
+@contextmanager
+def asking(model: str, image: Tensor) -> Iterator[None]:
+    """What goes wrong when a model is first asked, told so that one knows what to change."""
+    try:
+        yield
     except LayerError as error:
         raise LayerError(f"model {model!r}: {error}") from error
     except (TypeError, FloatingPointError) as error:
@@ -197,7 +207,6 @@ def _open_bench(
         raise SuiteError(
             f"model {model!r} fails on an image of {size} px: {error}; give the size it takes as resize and crop"
         ) from error
-    return bench
 
 
 def _setup(head: Head, classifier: Classifier, image: Tensor) -> Setup:
@@ -226,7 +235,8 @@ def _first_image(classifier: Classifier, dataset: Dataset, label: str) -> Tensor
     raise SuiteError(f"data set {label!r}: not one of its {len(dataset)} samples can be read; the first: {first}")
 
 
-def _open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Sequence[Layer]) -> Arm:
+def open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Sequence[Layer]) -> Arm:
+    """The method of an entry, bound to the model; `layers` is its survey, for one that has to find its layer."""
     kind = methods.find(entry.name)
     needs_layer = bool(getattr(kind, "needs_layer", True))
     layer = entry.layer or classifier.layer

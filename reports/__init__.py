@@ -1,4 +1,4 @@
-"""What shows: one HTML page, tables, figures and a gallery, from a run's folder alone."""
+"""What shows: an HTML page, tables, figures, a gallery from a run's folder alone, and one picture's maps together."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from camfaith.benchmark.explanation import Explanation
     from camfaith.benchmark.store import Result
 
-__all__ = ["report"]
+__all__ = ["report", "side_by_side"]
 
 
 def report(run: str | Path | Result, *, out: str | Path | None = None) -> Path:
@@ -32,3 +35,11 @@ def report(run: str | Path | Result, *, out: str | Path | None = None) -> Path:
     drawings = draw(view, folder / "figures")
     walls = hang(view, folder / "gallery")
     return page.write(view, folder / "report.html", written, drawings, walls)
+
+
+def side_by_side(explanation: Explanation) -> Figure:
+    """What `camfaith.benchmark.explain` found on one page: rows of maps for each class, with names, probabilities and
+    the scale of the colours. A matplotlib figure that no window knows of; its `savefig` writes PNG, PDF and SVG."""
+    from camfaith.reports.panels import draw
+
+    return draw(explanation)

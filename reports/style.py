@@ -17,6 +17,8 @@ from camfaith.reports.view import shortened
 WIDTH = 7.2
 """Inches; the text width of a two-column paper."""
 FORMATS = ("pdf", "svg", "png")
+STAMPS: Mapping[str, Mapping[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+"""What files say of themselves: nothing that depends on the hour."""
 _DPI = 150
 _SETTINGS: Mapping[str, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -90,16 +92,15 @@ def settings() -> Any:
     return rc_context(chosen)
 
 
-def figure(width: float, height: float) -> Figure:
+def figure(width: float, height: float, dpi: float | None = None) -> Figure:
     """An empty figure that no window or global state knows of."""
     # A layout engine of its own would make it draw twice for every file.
-    return Figure(figsize=(width, height))
+    return Figure(figsize=(width, height), dpi=dpi)
 
 
 def save(drawn: Figure, stem: Path) -> None:
     """PDF, SVG and PNG; the layout is worked out once, and nothing in the files depends on the hour."""
     ConstrainedLayoutEngine().execute(drawn)
-    stamps: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
     for kind in FORMATS:
-        drawn.savefig(f"{stem}.{kind}", format=kind, dpi=_DPI, metadata=stamps[kind])
+        drawn.savefig(f"{stem}.{kind}", format=kind, dpi=_DPI, metadata=STAMPS[kind])
     drawn.clear()

@@ -8,8 +8,12 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from camfaith.benchmark import explain
 from camfaith.benchmark.command_line import app
+from camfaith.benchmark.datasets.synthetic import Fundus
 from camfaith.benchmark.store import load
+from camfaith.reports import side_by_side
+from camfaith.reports.panels import write
 
 
 def ask(*words):
@@ -106,3 +110,68 @@ def test_a_shortcut_that_is_not_there_is_an_error_in_one_line(suite_file):
     assert done.exit_code == 2
     assert "suite.allow" in done.output
     assert "'bf16'" in done.output
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    path = tmp_path / "eye.png"
+    Fundus()[3].image.save(path)
+    return path
+
+
+def test_explain_writes_the_picture_that_the_functions_give(photograph, tmp_path):
+    words = ("explain", photograph, "--model", "fundus-vgg", "--methods", "gradcam,hirescam", "--classes", "mild,0")
+    done = ask(*words, "--signed", "--out", tmp_path / "maps.png")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"picture: {tmp_path / 'maps.png'}\n"
+    found = explain(photograph, model="fundus-vgg", methods=["gradcam", "hirescam"], classes=[1, 0], signed=True)
+    assert [c.name for c in found.classes] == ["mild", "no lesions"]
+    same = write(side_by_side(found), tmp_path / "same.png")
+    assert same.read_bytes() == (tmp_path / "maps.png").read_bytes()
+
+
+def test_explain_goes_on_without_the_methods_that_do_not_apply_and_says_so(tmp_path):
+    words = ("explain", "fundus:3", "--model", "fundus-vgg", "--methods", "cam,gradcam", "--out")
+    done = ask(*words, tmp_path / "maps.pdf")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith("cam: CAM needs global average pooling")
+    assert (tmp_path / "maps.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": "missing.png"}, "no file at 'missing.png'"),
+        ({"image": __file__}, "test_command_line.py"),
+        ({"--model": "fundus-vg"}, "did you mean 'fundus-vgg'"),
+        ({"--methods": "gradcan"}, "did you mean 'gradcam'"),
+        ({"--methods": ","}, "at least one method"),
+        ({"--classes": "sever"}, "did you mean 'severe'"),
+        ({"--classes": "7"}, "expected 0 to 4, got [7]"),
+        ({"--layer": "features.99"}, "unknown layer 'features.99'"),
+        ({"--weights": "lost.pth"}, "no weights file at lost.pth"),
+        ({"--out": "maps.jpg"}, "ends in one of .pdf, .svg, .png"),
+        ({"--out": "missing/maps.png"}, "no folder at missing"),
+    ],
+)
+def test_explain_says_in_one_line_what_is_wrong_and_writes_nothing(change, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    chosen = {"image": "fundus:3", "--model": "fundus-vgg", "--methods": "gradcam", "--out": "maps.png", **change}
+    image = chosen.pop("image")
+    done = ask("explain", image, *(word for pair in chosen.items() for word in pair))
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert not [path for path in tmp_path.iterdir() if path.name != "cache"]
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_computed(monkeypatch):
+    monkeypatch.setattr("camfaith.benchmark.side_by_side.explain", lambda *a, **k: pytest.fail("it was computed"))
+    assert ask("explain", "fundus:3", "--model", "fundus-vgg", "--out", "missing/maps.png").exit_code == 2
+
+
+def test_explain_does_not_write_over_the_picture_itself(photograph):
+    before = photograph.read_bytes()
+    done = ask("explain", photograph, "--model", "fundus-vgg", "--out", photograph)
+    assert (done.exit_code, photograph.read_bytes()) == (2, before)
+    assert "is the picture itself" in done.stderr

@@ -1,0 +1,219 @@
+"""Several methods asked about one picture, for several classes, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from camfaith.benchmark import datasets, explaining
+from camfaith.benchmark.cost import Cost
+from camfaith.benchmark.datasets.pictures import read_picture
+from camfaith.benchmark.datasets.sample import Sample
+from camfaith.benchmark.explanation import ClassScore, Explanation, Panel
+from camfaith.benchmark.settings import make
+from camfaith.benchmark.suite import MethodEntry, ModelEntry, Suite, SuiteError, labels
+from camfaith.benchmark.workbench import Arm, asking, open_arm, open_model
+from camfaith.models import Classifier, Evidence, LayerError, UnknownName, maps, survey
+from camfaith.models.errors import NotApplicable
+from camfaith.models.layers import Layer
+
+METHODS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
+"""What is asked unless methods are named: none of them makes a call of its own."""
+
+Capture = Callable[[Sequence[Arm]], Evidence]
+
+
+def explain(
+    image: str | Path | Image.Image,
+    *,
+    model: str | Path | nn.Module,
+    methods: Sequence[str | Mapping[str, Any]] = METHODS,
+    classes: Sequence[str | int] = ("predicted",),
+    weights: str | Path | None = None,
+    layer: str | None = None,
+    signed: bool = False,
+    data: str | Path | None = None,
+    device: str = "auto",
+) -> Explanation:
+    """What `methods` say of one picture for each of `classes`, as raw maps and drawn over the picture.
+
+    `image` is a picture, its file, or a sample that ships with the package ("fundus:3"). `model` is a network, a name
+    as `models.load` takes it, with `weights`, or the TOML file of a suite with one model (`data` is its ${data}).
+    Methods are names or tables as in a suite, classes are names, indices or "predicted". `signed` draws raw maps, red
+    for the class and blue against; otherwise maps are shown as a method's call gives them.
+
+    All methods share one forward and one backward a class, at the union of their layers; what methods send besides
+    comes on top, as does one forward where the target layer has to be found.
+
+    A method that does not apply, or fails, leaves panels that say why. Raises `UnknownName` for what is not there,
+    `SampleError` for a picture that cannot be read, `SuiteError` for a model that cannot be asked, and `NotApplicable`
+    where no method gives a map.
+    """
+    if not methods or not classes:
+        raise ValueError(f"name at least one method and one class; got {list(methods)} and {list(classes)}")
+    sample = _sample(image)
+    classifier = _classifier(model, weights, data, device)
+    names = classifier.class_names or ()
+    wanted = [_index(name, names) for name in classes]
+    seen = classifier.place(classifier.prepare(sample.image))
+    mask = None if sample.mask is None else classifier.prepare_mask(sample.mask).to(classifier.device)
+    entries = [MethodEntry.model_validate({"name": m} if isinstance(m, str) else m) for m in methods]
+    with asking(classifier.name, seen):
+        layers = [] if layer or classifier.layer else survey(classifier, seen)
+        arms, refused = _open_arms(entries, layer, classifier, layers)
+        passes = _passes(arms, partial(_capture, classifier, seen, mask, wanted), refused)
+    picture = maps.picture_of(seen[0])
+    scores = _scores(passes[0][1], names) if passes else []
+    panels = {(method, score.index): Panel(None, None, why) for method, why in refused.items() for score in scores}
+    for group, evidence in passes:
+        for arm in group:
+            panels |= _panels(classifier, arm, evidence, picture, signed)
+    if all(panel.picture is None for panel in panels.values()):
+        why = refused | {method: panel.note for (method, _), panel in panels.items()}
+        raise NotApplicable("no method gives a map: " + "; ".join(f"{method}: {text}" for method, text in why.items()))
+    return Explanation(
+        name=sample.id,
+        picture=picture,
+        model=classifier.name,
+        layers=list(dict.fromkeys(name for arm in arms for name in arm.needed_layers)),
+        methods=labels(entries),
+        classes=scores,
+        panels=panels,
+        signed=signed,
+        scale=_scale(signed),
+    )
+
+
+def _sample(image: str | Path | Image.Image) -> Sample:
+    if isinstance(image, Image.Image):
+        return Sample("picture", image)
+    name, _, index = str(image).rpartition(":")
+    if name not in datasets.SHIPPED or not index.isdigit() or Path(image).exists():
+        return Sample(Path(image).name, read_picture(image))
+    found = make(f"data set {name!r}", datasets.find(name), {})
+    if int(index) >= len(found):
+        raise ValueError(f"data set {name!r} has the samples 0 to {len(found) - 1}, got {index}")
+    sample: Sample = found[int(index)]
+    return Sample(str(image), sample.image, mask=sample.mask)
+
+
+def _classifier(
+    model: str | Path | nn.Module, weights: str | Path | None, data: str | Path | None, device: str
+) -> Classifier:
+    if isinstance(model, nn.Module):
+        if weights is not None:
+            raise ValueError("weights go with the name of a model; a network has its own")
+        return Classifier.of(model)
+    entry = (
+        _sole_model(str(model), data)
+        if str(model).endswith(".toml")
+        else ModelEntry.model_validate({"name": str(model)})
+    )
+    return open_model(entry if weights is None else entry.model_copy(update={"weights": str(weights)}), device)
+
+
+def _sole_model(suite: str, data: str | Path | None) -> ModelEntry:
+    entries = Suite.of(suite, data=data).model
+    if len(entries) > 1:
+        raise SuiteError(f"{suite} has several models: name one of {', '.join(e.label or e.name for e in entries)}")
+    return entries[0]
+
+
+def _index(name: str | int, names: Sequence[str]) -> int | None:
+    """The class's index; None for the predicted class."""
+    if not isinstance(name, str):
+        return name
+    if name == "predicted":
+        return None
+    places = [place for place, known in enumerate(names) if known == name]
+    if not places:
+        raise UnknownName("class", name, ["predicted", *names], "or a class index")
+    if len(places) > 1:
+        raise ValueError(f"class {name!r} could be any of the classes {places}: give an index")
+    return places[0]
+
+
+def _open_arms(
+    entries: Sequence[MethodEntry], layer: str | None, classifier: Classifier, layers: Sequence[Layer]
+) -> tuple[list[Arm], dict[str, str]]:
+    """The methods that can be bound to the model, and why the others cannot."""
+    arms, refused = [], {}
+    for label, entry in zip(labels(entries), entries, strict=True):
+        try:
+            placed = entry.model_copy(update={"layer": entry.layer or layer})
+            arms.append(open_arm(label, placed, classifier, layers))
+        except ValueError as error:
+            if not isinstance(error.__cause__ or error, NotApplicable | LayerError):
+                raise
+            refused[label] = str(error)
+    return arms, refused
+
+
+def _capture(
+    classifier: Classifier, seen: Tensor, mask: Tensor | None, wanted: Sequence[int | None], arms: Sequence[Arm]
+) -> Evidence:
+    """One row for each class, at the union of the layers that the methods need."""
+    found = classifier.evidence(
+        seen.expand(len(wanted), -1, -1, -1),
+        lambda logits: torch.tensor([int(logits[0].argmax()) if index is None else index for index in wanted]),
+        list(dict.fromkeys(layer for arm in arms for layer in arm.needed_layers)),
+        gradients=any(arm.goes_back for arm in arms),
+        masks=None if mask is None else mask.expand(len(wanted), -1, -1),
+    )
+    targets = found.targets.tolist()
+    return found.select([targets.index(target) for target in dict.fromkeys(targets)])
+
+
+def _passes(arms: Sequence[Arm], capture: Capture, refused: dict[str, str]) -> list[tuple[Sequence[Arm], Evidence]]:
+    """One pass for all; where a layer cannot serve, one for each layer, so that it costs its own methods alone."""
+    layers = dict.fromkeys(arm.needed_layers for arm in arms)
+    try:
+        return [(arms, capture(arms))] if arms else []
+    except LayerError as error:
+        if len(layers) == 1:
+            refused.update((arm.label, str(error)) for arm in arms)
+            return []
+    groups = [[arm for arm in arms if arm.needed_layers == needed] for needed in layers]
+    return [found for group in groups for found in _passes(group, capture, refused)]
+
+
+def _scores(evidence: Evidence, names: Sequence[str]) -> list[ClassScore]:
+    logits, found = evidence.logits[0], []
+    for index in evidence.targets.tolist():
+        name = names[index] if index < len(names) else f"class {index}"
+        found.append(ClassScore(index, name, float(logits.softmax(0)[index]), index == int(logits.argmax())))
+    return found
+
+
+def _panels(
+    classifier: Classifier, arm: Arm, evidence: Evidence, picture: Image.Image, signed: bool
+) -> dict[tuple[str, int], Panel]:
+    targets = evidence.targets.tolist()
+    found = explaining.explain(classifier, arm, evidence, Cost())
+    panels = {(arm.label, targets[row]): Panel(None, None, why) for row, (_, why) in found.failures.items()}
+    for row, raw in zip(found.rows, found.raw, strict=True):
+        panels[arm.label, targets[row]] = _drawn(raw, picture, signed)
+    return panels
+
+
+def _drawn(raw: Tensor, picture: Image.Image, signed: bool) -> Panel:
+    values = raw.cpu().numpy()
+    if signed:
+        return Panel(values, maps.overlay_signed(picture, raw), f"max |M| = {float(raw.abs().max()):.2g}")
+    shown = maps.upsample(maps.rectify(raw[None]), (picture.height, picture.width))
+    note = ""
+    if bool(maps.is_constant(shown)):
+        note = "constant" if bool((shown > 0).any()) else "nothing for the class"
+    return Panel(values, maps.overlay(picture, maps.normalise(shown)[0]), note)
+
+
+def _scale(signed: bool) -> Image.Image:
+    """The colours from least to most on white."""
+    white, steps = Image.new("RGB", (256, 1), "white"), torch.linspace(-1 if signed else 0, 1, 256)[None]
+    return maps.overlay_signed(white, steps) if signed else maps.overlay(white, steps, opacity=1)

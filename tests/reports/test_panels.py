@@ -1,0 +1,189 @@
+"""The picture of one explanation: every map in its place, names and reasons to be read, written whole or not at all."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from camfaith.benchmark.explanation import ClassScore, Explanation, Panel
+from camfaith.reports import side_by_side
+from camfaith.reports.panels import destination, write
+
+
+def tile(seed: int, size: tuple[int, int] = (24, 24)) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8))
+
+
+def explanation(
+    methods: list[str],
+    classes: tuple[str, ...] = ("mild", "severe"),
+    *,
+    signed: bool = False,
+    size: tuple[int, int] = (24, 24),
+    name: str = "eye.png",
+) -> Explanation:
+    """Another picture in every panel."""
+    keys = list(itertools.product(methods, range(len(classes))))
+    raw = np.zeros((2, 2), np.float32)
+    return Explanation(
+        name=name,
+        picture=tile(999, size),
+        model="net",
+        layers=["features.8"],
+        methods=methods,
+        classes=[ClassScore(i, name, 0.25 * (i + 1), i == 1) for i, name in enumerate(classes)],
+        panels={key: Panel(raw, tile(n, size), "max |M| = 0.031" if signed else "") for n, key in enumerate(keys)},
+        signed=signed,
+        scale=tile(1000, (256, 1)),
+    )
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def images(figure: Figure) -> list[bytes]:
+    return [np.asarray(axes.images[0].get_array())[..., :3].tobytes() for axes in figure.axes if axes.images]
+
+
+def test_each_class_has_the_picture_and_then_every_method_in_their_order() -> None:
+    found = explanation(["gradcam", "layercam"])
+    expected = []
+    for index in (0, 1):
+        expected += [found.picture, *(found.panels[method, index].picture for method in found.methods)]
+    assert images(side_by_side(found)) == [p.tobytes() for p in [*expected, found.scale] if p is not None]
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 14])
+def test_methods_run_across_and_go_on_in_the_next_row(count: int) -> None:
+    figure = side_by_side(explanation([f"m{n}" for n in range(count)], ("only",)))
+    boxes = [axes.get_position() for axes in figure.axes[:-1]]
+    across = min(count + 1, 6)
+    for number, box in enumerate(boxes):
+        down, right = divmod(number, across)
+        assert box.x0 == pytest.approx(boxes[right].x0)
+        assert box.y0 == pytest.approx(boxes[down * across].y0)
+    assert figure.get_figwidth() <= 7.2 + 1e-9
+    assert all(one.x1 < other.x0 or one.y0 > other.y1 for one, other in itertools.pairwise(boxes))
+
+
+def test_names_probabilities_and_the_scale_are_written() -> None:
+    found = texts(side_by_side(explanation(["gradcam"], signed=True)))
+    assert "eye.png   ·   net   ·   layer features.8" in found
+    assert "mild:  probability 0.250" in found
+    assert "severe:  probability 0.500, the predicted class" in found
+    rare = replace(explanation(["gradcam"]), classes=[ClassScore(0, "rare", 0.00099, False)])
+    assert "rare:  probability below 0.001" in texts(side_by_side(rare))
+    assert found.count("gradcam") == found.count("picture") == found.count("max |M| = 0.031") == 2
+
+
+@pytest.mark.parametrize(
+    ("signed", "ticks", "told"),
+    [(True, ["−max |M|", "0", "max |M|"], "Red speaks for the class"), (False, ["0", "1"], "from its least (0)")],
+)
+def test_the_scale_says_what_its_ends_are(signed: bool, ticks: list[str], told: str) -> None:
+    figure = side_by_side(explanation(["gradcam"], signed=signed))
+    bar = figure.axes[-1]
+    assert [label.get_text() for label in bar.get_xticklabels()] == ticks
+    assert bar.get_xlim() == (0, 1)
+    np.testing.assert_allclose(bar.get_xticks(), np.linspace(0, 1, len(ticks)))
+    assert any(told in text.replace("\n", " ") for text in texts(figure))
+
+
+def test_a_map_that_is_not_there_leaves_a_grey_tile_with_the_reason() -> None:
+    found = explanation(["cam", "gradcam"], ("only",))
+    why = "CAM needs global average pooling"
+    panels = dict(found.panels) | {("cam", 0): Panel(None, None, why)}
+    figure = side_by_side(replace(found, panels=panels))
+    empty = figure.axes[1]
+    assert not empty.images
+    assert empty.texts[0].get_text().replace("\n", " ") == why
+    assert len(images(figure)) == 3
+
+
+LONG = (
+    "a very long name of a class that somebody wrote down with everything that they knew of it, twice, and then again"
+)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize(
+    "methods", [["gradcam"], ["gradcam", "integrated-gradients"], ["m" * 30] * 1 + ["x" * 50, "cam"]]
+)
+@pytest.mark.parametrize("size", [(24, 24), (48, 16), (10, 60)])
+def test_nothing_is_cut_off_or_written_over(methods: list[str], signed: bool, size: tuple[int, int]) -> None:
+    more = [f"perturbation-method-{n}(layer=features.{n})" for n in range(5)] if len(methods) == 3 else []
+    found = explanation([*methods, *more], (LONG, "short"), signed=signed, size=size, name="x" * 300)
+    why = "this method needs what there is not: " * 20
+    panels = dict(found.panels) | {(methods[0], 0): Panel(None, None, why)}
+    figure = side_by_side(replace(found, panels=panels))
+    figure.draw_without_rendering()
+    page = figure.bbox
+    written = [*figure.texts, *figure.axes[-1].get_xticklabels(), *figure.axes[1].texts]
+    boxes = [text.get_window_extent() for text in written]
+    for text, box in zip(written, boxes, strict=True):
+        assert page.x0 <= box.x0 < box.x1 <= page.x1, text
+        assert page.y0 <= box.y0 < box.y1 <= page.y1, text
+    for (one, box), (other, second) in itertools.combinations(zip(written, boxes, strict=True), 2):
+        apart = box.x1 <= second.x0 or second.x1 <= box.x0 or box.y1 <= second.y0 or second.y1 <= box.y0
+        assert apart, (one, other)
+    inside = figure.axes[1].get_window_extent()
+    assert inside.contains(*boxes[-1].min)
+    assert inside.contains(*boxes[-1].max)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "begin"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml"), ("PNG", b"\x89PNG")]
+)
+def test_the_file_name_says_the_format_and_the_file_is_the_same_each_time(
+    tmp_path: Path, suffix: str, begin: bytes
+) -> None:
+    first, second = (
+        write(side_by_side(explanation(["gradcam"])), tmp_path / f"{name}.{suffix}").read_bytes() for name in "ab"
+    )
+    assert first == second
+    assert first.startswith(begin)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"a.{suffix}", f"b.{suffix}"]
+
+
+def test_a_file_that_could_not_be_finished_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"mine")
+
+    def full(_figure: Figure, where: Path, **_settings: object) -> None:
+        Path(where).write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(OSError, match="no space left"):
+        write(side_by_side(explanation(["gradcam"])), path)
+    assert path.read_bytes() == b"mine"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_where_nothing_can_be_written_it_is_said_beforehand(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ends in one of .pdf, .svg, .png, got 'map.jpg'"):
+        destination("map.jpg")
+    with pytest.raises(FileNotFoundError, match="no folder at"):
+        destination(tmp_path / "missing" / "map.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        destination(tmp_path / "folder.png")
+
+
+def test_matplotlib_is_left_as_it_was(tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    settings, numbers = dict(matplotlib.rcParams), plt.get_fignums()
+    write(side_by_side(explanation([r"$\frac$"])), tmp_path / "a.pdf")
+    assert dict(matplotlib.rcParams) == settings
+    assert plt.get_fignums() == numbers
