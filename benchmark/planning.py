@@ -189,9 +189,10 @@ def _heads(bench: Bench, probe: Probe) -> int:
 
 
 def _cells(bench: Bench, arm: Arm) -> int:
-    """The cells of a method's map: its layer's, or all pixels."""
+    """The cells of a method's map: those of its finest layer, or all pixels."""
     shapes = {layer.name: layer.shape for layer in bench.survey}
-    return prod(shapes.get(arm.needed_layers[0], (0,))[1:]) if arm.needed_layers else bench.image[0, 0].numel()
+    grids = [prod(shapes.get(layer, (0,))[1:]) for layer in arm.needed_layers]
+    return max(grids, default=bench.image[0, 0].numel())
 
 
 def _memory(bench: Bench, chunk: int, maps: int, layers: Sequence[str], again: int) -> float:

@@ -111,7 +111,7 @@ def describe(benches: Sequence[Bench]) -> dict[str, Any]:
                 "name": bench.model,
                 "source": bench.classifier.name,
                 "layer": bench.layer,
-                "layers": {arm.label: arm.explainer.layer if arm.needs_layer else None for arm in bench.arms},
+                "layers": {arm.label: ", ".join(arm.needed_layers) or None for arm in bench.arms},
                 "weights_sha256": weights_hash(bench.classifier.network),
                 "classes": list(bench.classifier.class_names or bench.dataset.class_names or ()) or None,
                 "key": model_hash(bench.classifier),

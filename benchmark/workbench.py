@@ -50,7 +50,10 @@ class Arm:
     @property
     def needed_layers(self) -> tuple[str, ...]:
         """The layers at which it needs evidence."""
-        return (self.explainer.layer,) if self.needs_layer and self.explainer.layer else ()
+        if not self.needs_layer:
+            return ()
+        named = getattr(self.explainer, "layers", None) or (self.explainer.layer,)
+        return tuple(layer for layer in named if layer)
 
     @property
     def goes_back(self) -> bool:
@@ -255,7 +258,7 @@ def open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Seq
         parameters=parameters,
         explainer=explainer,
         needs_layer=needs_layer,
-        needs_gradients=bool(getattr(kind, "needs_gradients", True)),
+        needs_gradients=bool(getattr(explainer, "needs_gradients", True)),
         layer=getattr(explainer, "explained_layer", layer if needs_layer else None),
     )
 

@@ -15,6 +15,7 @@ from camfaith.methods.attribution import (
 from camfaith.methods.base import Calls, Method
 from camfaith.methods.controls import CenterGaussian, Constant, Oracle, Random, Sobel
 from camfaith.methods.decomposition import KPCACAM, EigenCAM, EigenGradCAM, SingularMap
+from camfaith.methods.fullgrad import FullGrad
 from camfaith.methods.gradient import (
     ElementWiseCAM,
     GradCAM,
@@ -26,6 +27,9 @@ from camfaith.methods.gradient import (
 )
 from camfaith.methods.linear import CAM
 from camfaith.methods.masking import ISCAM, RISE, SSCAM, ScoreCAM
+from camfaith.methods.shapley import ShapleyCAM
+from camfaith.methods.smooth import SmoothGradCAMPlusPlus
+from camfaith.methods.wrapping import FinerCAM, Fused
 from camfaith.models.lookup import resolve
 
 _SHIPPED: tuple[type[Method], ...] = (
@@ -44,6 +48,11 @@ _SHIPPED: tuple[type[Method], ...] = (
     ISCAM,
     AblationCAM,
     RISE,
+    SmoothGradCAMPlusPlus,
+    ShapleyCAM,
+    FinerCAM,
+    FullGrad,
+    Fused,
     Saliency,
     InputXGradient,
     IntegratedGradients,
@@ -79,6 +88,9 @@ __all__ = [
     "EigenCAM",
     "EigenGradCAM",
     "ElementWiseCAM",
+    "FinerCAM",
+    "FullGrad",
+    "Fused",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientCAM",
@@ -95,7 +107,9 @@ __all__ = [
     "Random",
     "Saliency",
     "ScoreCAM",
+    "ShapleyCAM",
     "SingularMap",
+    "SmoothGradCAMPlusPlus",
     "Sobel",
     "XGradCAM",
     "find",

@@ -76,13 +76,17 @@ class Method:
         """The model calls that `explain` makes for one image like `image` (1×3×H×W), the shared capture not counted."""
         return Calls()
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers at which `explain` reads evidence."""
+        return (self.layer,) if self.needs_layer and self.layer else ()
+
     def raw(self, image: Tensor | Image.Image, class_idx: Targets = None) -> Tensor:
         """B×h×w on the native grid, before any display step (so before a final ReLU)."""
         images = self._images(image)
-        if self.needs_layer and self.layer is None:
+        if self.needs_layer and not self.layers:
             self.layer = find_target_layer(self.classifier, images)
-        layers = [self.layer] if self.needs_layer and self.layer else []
-        evidence = self.classifier.evidence(images, class_idx, layers, gradients=self.needs_gradients)
+        evidence = self.classifier.evidence(images, class_idx, self.layers, gradients=self.needs_gradients)
         return self.explain(evidence, self.classifier)
 
     def __call__(self, image: Tensor | Image.Image, class_idx: Targets = None) -> Tensor:
@@ -131,7 +135,7 @@ class Method:
         return laid_out(self.classifier.network, self.classifier.place(images))
 
 
-def check_variant(variant: str, known: Sequence[str]) -> None:
+def check_variant(variant: str, known: Sequence[str], what: str = "variant") -> None:
     """`ValueError` for a variant of a formula that there is not."""
     if variant not in known:
-        raise ValueError(f"variant must be one of {', '.join(known)}; got {variant!r}")
+        raise ValueError(f"{what} must be one of {', '.join(known)}; got {variant!r}")

@@ -102,10 +102,11 @@ class Metric:
 
 def explainer_of(method: Any, classifier: Classifier, layer: str | None = None) -> Explainer:
     """A method bound to its classifier, as metrics ask it; `layer` is for one that has none of its own."""
-    needed = (getattr(method, "layer", None) or layer) if getattr(method, "needs_layer", True) else None
+    named = getattr(method, "layers", None) or (getattr(method, "layer", None) or layer,)
+    needed = tuple(named) if getattr(method, "needs_layer", True) else ()
     return Explainer(
         lambda evidence: method.explain(evidence, classifier).to(evidence.images.device),
-        (needed,) if needed else (),
+        tuple(name for name in needed if name),
         getattr(method, "needs_gradients", True),
         getattr(method, "rectified", False),
     )

@@ -18,13 +18,23 @@ class LayerError(ValueError):
     """A layer that cannot serve as a target layer; the message says why and what to do."""
 
 
+Score = Callable[[Tensor, Tensor], Tensor]
+"""What is explained: one number per image, from its logits (B×C) and its class (B)."""
+
+
+def target_logit(logits: Tensor, targets: Tensor) -> Tensor:
+    """S_c, the logit of each image's class."""
+    return logits.gather(1, targets[:, None])[:, 0]
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What one forward and one backward give for B images, one target class each.
 
     `activations[layer]` is A (B×K×h×w) and `gradients[layer]` is g = ∂S_c/∂A of the same shape, S_c being the target's
-    logit; both are detached. `seeds` holds one integer per image: whatever is random in a method draws from it, so
-    that a result does not depend on the batch. `masks` (B×H×W, bool) is the ground truth, for the oracle control alone.
+    logit unless another score was asked for; both are detached. `seeds` holds one integer per image: whatever is random
+    in a method draws from it, so that a result does not depend on the batch. `masks` (B×H×W, bool) is the ground truth,
+    for the oracle control alone.
     """
 
     images: Tensor
@@ -153,16 +163,19 @@ class Recorder:
         return keep
 
 
-def gradients_at(scores: Tensor, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """∂(sum of scores)/∂A for every kept output, without touching any parameter's `.grad`."""
+def gradients_at(scores: Tensor, outputs: dict[str, Tensor], *, again: bool = False) -> dict[str, Tensor]:
+    """∂(sum of scores)/∂A for every kept output, without touching any parameter's `.grad`.
+
+    They can be differentiated `again` only where that is said.
+    """
     if not outputs:
         return {}
     if not scores.requires_grad:
         raise LayerError(f"the class score does not depend on {' or '.join(map(repr, outputs))}")
-    found = torch.autograd.grad(scores.sum(), list(outputs.values()), allow_unused=True)
+    found = torch.autograd.grad(scores.sum(), list(outputs.values()), create_graph=again, allow_unused=True)
     gradients = {}
     for (layer, _), gradient in zip(outputs.items(), found, strict=True):
         if gradient is None:
             raise LayerError(f"the class score does not depend on layer {layer!r}; name one on the way to the score")
-        gradients[layer] = gradient.detach()
+        gradients[layer] = gradient
     return gradients

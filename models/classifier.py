@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from camfaith.models.capture import Evidence, Recorder, evaluating, gradients_at, hooked
+from camfaith.models.capture import Evidence, Recorder, Score, evaluating, gradients_at, hooked, target_logit
 
 Targets = None | int | Sequence[int] | Tensor | Callable[[Tensor], Tensor]
 
@@ -157,8 +157,9 @@ class Classifier(nn.Module):
         gradients: bool = True,
         seeds: Tensor | None = None,
         masks: Tensor | None = None,
+        score: Score = target_logit,
     ) -> Evidence:
-        """One forward, and one backward from each image's target logit to the union of `layers`.
+        """One forward, and one backward from each image's target logit, or another score, to the union of `layers`.
 
         `targets` is None for the predicted class, one class index, one per image, or a function of the logits.
         Works inside `torch.no_grad()` and on a frozen network; modes, flags and `.grad` come back as they were.
@@ -170,8 +171,7 @@ class Classifier(nn.Module):
                 logits = self.logits(images)
             record.require_all()
             chosen = self.targets(targets, logits.detach()).clone()
-            score = logits.gather(1, chosen[:, None])
-            found = gradients_at(score, record.outputs) if gradients else {}
+            found = gradients_at(score(logits, chosen), record.outputs) if gradients else {}
         if seeds is None:
             seeds = torch.zeros(len(images), dtype=torch.long)
         kept = {name: output.detach() for name, output in record.outputs.items()}

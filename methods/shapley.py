@@ -1,0 +1,50 @@
+"""Channels weighed by their Shapley values, as far as the first two derivatives tell them."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from camfaith.methods.base import Calls, Method, check_variant
+from camfaith.models.capture import Evidence, target_logit
+from camfaith.models.classifier import Classifier
+from camfaith.models.curvature import curvature
+
+Utility = Literal["rest", "logit"]
+
+
+class ShapleyCAM(Method):
+    """Σ_k w_k A^k, w_k = mean_ij (g − ½ H·A)^k with g = ∂U/∂A and H = ∂²U/∂A² (Cai 2025).
+
+    A ⊙ (g − ½ H·A) is each activation's Shapley value in the utility U, expanded to second order around A. U is the
+    paper's residual softmax (ReST), S_c + ln p_c, p being the softmax of the logits.
+
+    `utility="logit"`: U = S_c, which pytorch-grad-cam 1.5 takes unless told otherwise. Behind ReLUs S_c is linear in A
+    almost everywhere: there H = 0, and the map is GradCAM's.
+    """
+
+    name = "shapleycam"
+    needs_layer: ClassVar[bool] = True
+    rectified: ClassVar[bool] = True
+
+    def __init__(self, model: nn.Module, target_layer: str | None = None, *, utility: Utility = "rest") -> None:
+        super().__init__(model, target_layer)
+        check_variant(utility, get_args(Utility), "utility")
+        self.utility = utility
+
+    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+        """H·A of S_c + ln p_c goes back from the logits once more, for the softmax; that of S_c starts behind them."""
+        return Calls(forwards=1, backwards=2 if self.utility == "rest" else 1)
+
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
+        layer, score = self.named_layer, residual_softmax if self.utility == "rest" else target_logit
+        g, bend = curvature(classifier, evidence.images, evidence.targets, layer, score)
+        weights = (g - bend / 2).mean((2, 3))
+        return torch.einsum("bk,bkhw->bhw", weights, evidence.activations[layer])
+
+
+def residual_softmax(logits: Tensor, targets: Tensor) -> Tensor:
+    """S_c + ln p_c, which tells classes apart as p_c does, and does not go flat where p_c nears 1."""
+    return target_logit(logits, targets) + target_logit(logits.log_softmax(1), targets)

@@ -1,0 +1,43 @@
+"""How a score bends in a layer's activations: its second derivative, without the matrix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from camfaith.models.capture import Recorder, Score, evaluating, gradients_at, hooked, target_logit
+from camfaith.models.classifier import Classifier
+from camfaith.models.errors import NotApplicable
+
+
+def curvature(
+    classifier: Classifier, images: Tensor, targets: Tensor, layer: str, score: Score = target_logit
+) -> tuple[Tensor, Tensor]:
+    """g = ∂s/∂A and H·A with H = ∂²s/∂A², both B×K×h×w, for the score s of each image's class.
+
+    One forward, one backward, and one more through that backward: H·A = ∂(Σ g·A')/∂A with A' = A held fixed. Where s is
+    linear in A, as between the kinks of ReLUs, H·A = 0. Nothing is left behind in the network. `NotApplicable` where
+    PyTorch has no second derivative, as of a hard sigmoid.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
+        record = Recorder([layer], gradients=True)
+        with hooked(classifier.network, record.hooks, record.begin):
+            logits = classifier.logits(images.clone())
+        record.require_all()
+        gradient = gradients_at(score(logits, targets.clone()), record.outputs, again=True)[layer]
+        activations = record.outputs[layer]
+        product = _product(gradient, activations) if gradient.requires_grad else None
+        return gradient.detach(), torch.zeros_like(gradient) if product is None else product
+
+
+def _product(gradient: Tensor, activations: Tensor) -> Tensor | None:
+    """H·A; None where the gradient does not depend on A."""
+    try:
+        return torch.autograd.grad(gradient, activations, activations.detach(), allow_unused=True)[0]
+    except RuntimeError as error:
+        if "derivative for" not in str(error):
+            raise
+        raise NotApplicable(
+            f"the second derivative of a score cannot be taken here, since PyTorch lacks that of a part of the network "
+            f"({error}); name a layer behind that part, or use a method of first derivatives, such as GradCAM"
+        ) from error

@@ -1,0 +1,224 @@
+"""Methods over methods: a class against its nearest, and several layers in one map."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from camfaith.methods import Calls, EigenCAM, FinerCAM, Fused, GradCAM, HiResCAM, LayerCAM, ShapleyCAM
+from camfaith.metrics.base import explainer_of
+from camfaith.models import Classifier, UnknownName, maps
+from camfaith.models.capture import find_module
+from camfaith.models.counting import counting
+
+LAYERS = [("fundus-resnet", "layer2"), ("fundus-vgg", "features.4"), ("fundus-effnet", "features.2")]
+
+
+def close(found: Tensor, expected: Tensor, relative: float = 1e-9) -> None:
+    torch.testing.assert_close(found, expected, rtol=relative, atol=relative * float(expected.abs().max()))
+
+
+def nearest(logits: list[float], target: int, count: int) -> list[int]:
+    others = [c for c in range(len(logits)) if c != target]
+    return sorted(others, key=lambda c: abs(logits[c] - logits[target]))[:count]
+
+
+@pytest.mark.parametrize("variant", ["paper", "pgc"])
+@pytest.mark.parametrize("method", ["gradcam", "layercam"])
+@pytest.mark.parametrize(("name", "layer"), LAYERS)
+def test_compared_with_no_strength_finercam_is_the_method_itself(reference, images, name, layer, method, variant):
+    classifier, pictures = reference(name), images(2, 96)
+    plain = {"gradcam": GradCAM, "layercam": LayerCAM}[method](classifier, layer).raw(pictures, [1, 3])
+    found = FinerCAM(classifier, layer, method=method, alpha=0, variant=variant).raw(pictures, [1, 3])
+    close(found, plain, 1e-9 if variant == "paper" else 1e-6)
+
+
+@pytest.mark.parametrize(("name", "layer"), LAYERS)
+@pytest.mark.parametrize("similar", [1, 3, 9])
+def test_finercam_of_gradcam_is_its_map_less_those_of_the_nearest_classes(reference, images, name, layer, similar):
+    classifier, pictures, targets = reference(name), images(2, 96), [1, 3]
+    logits = classifier.scores(pictures).tolist()
+    gradcam, expected = GradCAM(classifier, layer), []
+    for image, target in enumerate(targets):
+        others = nearest(logits[image], target, similar)
+        assert len(others) == min(similar, 4)
+        one = pictures[image : image + 1]
+        against = sum(gradcam.raw(one, other) for other in others) / len(others)
+        expected.append(gradcam.raw(one, target) - 0.8 * against)
+    found = FinerCAM(classifier, layer, alpha=0.8, similar=similar).raw(pictures, targets)
+    close(found, torch.cat(expected))
+
+
+@pytest.mark.parametrize("variant", ["paper", "pgc"])
+def test_finercam_of_layercam_rectifies_the_gradient_of_the_difference(tiny, images, variant):
+    pictures, targets = images(2, 9), [0, 2]
+    a = tiny[:2](pictures).detach().requires_grad_()
+    logits = tiny[2:](a)
+    differences = []
+    for row, target in zip(logits, targets, strict=True):
+        near = nearest(row.tolist(), target, 2)
+        p = row.exp() / row.exp().sum()
+        weight = {d: 0.5 if variant == "paper" else p[d] / sum(p[e] for e in near) for d in near}
+        differences.append(sum(weight[d] * (row[target] - 0.7 * row[d]) for d in near))
+    (g,) = torch.autograd.grad(sum(differences), a)
+    cam = FinerCAM(tiny, "relu1", method="layercam", alpha=0.7, similar=2, variant=variant)
+    close(cam.raw(pictures, targets), (g.clamp(min=0) * a.detach()).sum(1), 1e-6)
+
+
+def test_of_classes_that_are_equally_near_the_first_is_taken(tiny):
+    logits = torch.tensor([[2.0, 3.0, 1.0, 2.0, 5.0], [0.0, 0.0, 0.0, 0.0, 0.0]])
+    found = FinerCAM(tiny, similar=2)._nearest(logits, torch.tensor([0, 1]))
+    assert found.tolist() == [[3, 1], [0, 2]]
+
+
+@pytest.mark.parametrize(("name", "layer"), LAYERS)
+@pytest.mark.parametrize("method", ["gradcam", "layercam"])
+def test_finercam_agrees_with_torchcam(reference, images, name, layer, method):
+    torchcam = pytest.importorskip(
+        "torchcam.methods", reason="torchcam is not installed; pip install 'camfaith[peers]'"
+    )
+    base = {"gradcam": torchcam.GradCAM, "layercam": torchcam.LayerCAM}[method]
+    classifier, pictures = reference(name), images(2, 96)
+    with torchcam.FinerCAM(classifier, f"network.{layer}", base_method=base) as theirs:
+        (expected,) = theirs([1, 3], classifier(pictures.requires_grad_()), normalized=False)
+    found = FinerCAM(classifier, layer, method=method).raw(pictures.detach(), [1, 3])
+    close(maps.rectify(found), expected.detach(), 1e-5)
+
+
+@pytest.mark.parametrize(("name", "layer"), LAYERS)
+def test_finercam_of_pgc_agrees_with_pytorch_grad_cam(reference, images, name, layer):
+    pgc = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed; pip install 'camfaith[peers]'")
+    classifier, pictures = copy.deepcopy(reference(name)), images(2, 96)
+    with pgc.FinerCAM(classifier, [find_module(classifier.network, layer)]) as theirs:
+        expected = torch.from_numpy(theirs(pictures, alpha=1.0, target_idx=3)).double()
+    found = FinerCAM(classifier, layer, alpha=1.0, variant="pgc")(pictures, 3)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert (found - FinerCAM(classifier, layer, alpha=1.0)(pictures, 3)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "saliency"}, "method must be one that explains a layer.*got 'saliency'"),
+        ({"method": "eigencam"}, "method must be one that reads gradients.*got 'eigencam'"),
+        ({"method": "gradcm"}, "did you mean 'gradcam'"),
+        ({"similar": 0}, "similar must be at least 1 class, got 0"),
+        ({"variant": "torchcam"}, "variant must be one of paper, pgc"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tiny, options, message):
+    with pytest.raises(ValueError, match=message):
+        FinerCAM(tiny, **options)
+
+
+def slow_fused(raw: list[Tensor], how: str, gamma: float, size: tuple[int, int]) -> Tensor:
+    """Image by image and cell by cell, from the raw maps of the layers."""
+    grown = []
+    for one in raw:
+        images = []
+        for image_map in one.tolist():
+            top = max(abs(v) for row in image_map for v in row)
+            images.append([[math.tanh(gamma * v / top) if top else 0.0 for v in row] for row in image_map])
+        grown.append(maps.upsample(torch.tensor(images, dtype=torch.float64), size).tolist())
+    count, (height, width) = len(raw[0]), size
+    join = max if how == "max" else lambda values: sum(values) / len(values)
+    cells = [[[join([g[n][i][j] for g in grown]) for j in range(width)] for i in range(height)] for n in range(count)]
+    return torch.tensor(cells, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("how", ["max", "mean"])
+@pytest.mark.parametrize(
+    ("name", "method"), [("layercam", LayerCAM), ("gradcam", GradCAM), ("hirescam", HiResCAM), ("eigencam", EigenCAM)]
+)
+def test_fused_is_its_layers_maps_joined_by_hand(reference, images, name, method, how):
+    classifier, pictures, targets = reference("fundus-resnet"), images(2, 48), [1, 3]
+    layers = ["layer3", "layer1", "layer2"]
+    raw = [method(classifier, layer).raw(pictures, targets) for layer in layers]
+    raw = [maps.rectify(one) if method.rectified else one for one in raw]
+    found = Fused(classifier, method=name, layers=layers, how=how, gamma=1.5).raw(pictures, targets)
+    close(found, slow_fused(raw, how, 1.5, (24, 24)), 1e-9)
+
+
+def test_every_layer_counts_alike_whatever_the_size_of_its_gradients(reference, images):
+    classifier, pictures = reference("fundus-resnet"), images(1, 48)
+    for layer in ("layer1", "layer3"):
+        assert float(Fused(classifier, layers=[layer]).raw(pictures, 1).max()) == pytest.approx(math.tanh(2))
+
+
+def test_a_map_is_scaled_by_its_largest_value_of_either_sign(tiny, images):
+    torch.nn.init.constant_(tiny.head.weight, -1.0)  # every HiResCAM is negative
+    found = Fused(tiny, method="hirescam", layers=["relu2"]).raw(images(1, 9), 1)
+    assert float(found.min()) == pytest.approx(-math.tanh(2))
+
+
+def test_fused_layercams_agree_with_torchcam(reference, images):
+    torchcam = pytest.importorskip(
+        "torchcam.methods", reason="torchcam is not installed; pip install 'camfaith[peers]'"
+    )
+    classifier, pictures, layers = reference("fundus-resnet"), images(2, 48), ["layer2", "layer3"]
+    cams = [LayerCAM(classifier, layer).raw(pictures, [1, 3]) for layer in layers]
+    scaled = [cam / cam.amax((1, 2), keepdim=True) for cam in cams]
+    close(Fused(classifier, layers=layers).raw(pictures, [1, 3]), torchcam.LayerCAM.fuse_cams(scaled), 1e-5)
+
+
+def test_a_layer_whose_map_is_zero_adds_zeros(tiny, images):
+    torch.nn.init.zeros_(tiny.head.weight)
+    assert (Fused(tiny, layers=["relu1", "relu2"], how="mean").raw(images(1, 9), 1) == 0).all()
+
+
+def test_without_layers_the_target_layer_alone_is_taken(tiny, images):
+    for cam in (Fused(tiny, "relu1"), Fused(Classifier(tiny, layer="relu1"))):
+        assert cam.layers == ("relu1",)
+        assert cam.raw(images(1, 9), 1).shape == (1, 9, 9)
+    assert Fused(tiny).raw(images(1, 9), 1).shape == (1, 4, 4)  # found on the image
+
+
+def test_only_the_named_layers_are_asked_for_evidence(tiny, images):
+    cam = Fused(tiny, "conv1", method="eigencam", layers=["relu2", "relu1"])
+    assert cam.layers == ("relu2", "relu1")
+    assert not cam.needs_gradients
+    assert Fused(tiny, layers=["relu2"]).needs_gradients
+    explainer = explainer_of(cam, Classifier(tiny))
+    assert (explainer.layers, explainer.gradients) == (("relu2", "relu1"), False)
+    assert explainer_of(GradCAM(tiny), Classifier(tiny), "relu1").layers == ("relu1",)
+    evidence = Classifier(tiny).evidence(images(1, 9), 1, explainer.layers, gradients=False)
+    assert explainer.explain(evidence).shape == (1, 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("cam", "options", "calls"),
+    [
+        (Fused, {"layers": ["relu1", "relu2"]}, Calls(0, 0)),
+        (Fused, {"method": "shapleycam", "layers": ["relu1", "relu2"]}, Calls(2, 4)),
+        (FinerCAM, {}, Calls(1, 1)),
+    ],
+)
+def test_the_declared_cost_is_what_is_called(tiny, images, cam, options, calls):
+    method, classifier = cam(tiny, "relu2", **options), Classifier(tiny)
+    evidence = classifier.evidence(images(3, 9), None, method.layers)
+    with counting(tiny) as tally:
+        method.explain(evidence, classifier)
+    assert method.cost(evidence.images[:1]) == calls
+    assert Calls(tally.forwards, tally.backwards) == calls * 3
+
+
+def test_methods_with_calls_of_their_own_can_be_fused(tiny, images):
+    layers = ["relu1", "relu2"]
+    raw = [maps.rectify(ShapleyCAM(tiny, layer).raw(images(2, 9), 1)) for layer in layers]
+    close(Fused(tiny, method="shapleycam", layers=layers).raw(images(2, 9), 1), slow_fused(raw, "max", 2, (9, 9)))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"method": "sobel"}, ValueError, "method must be one that explains a layer.*got 'sobel'"),
+        ({"layers": ["relu9"]}, UnknownName, "unknown layer 'relu9'"),
+        ({"how": "sum"}, ValueError, "how must be one of max, mean; got 'sum'"),
+        ({"gamma": 0}, ValueError, "gamma must be above 0, got 0"),
+    ],
+)
+def test_what_cannot_be_fused_is_refused(tiny, options, error, message):
+    with pytest.raises(error, match=message):
+        Fused(tiny, **options)
