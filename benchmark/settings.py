@@ -20,7 +20,7 @@ def make(what: str, build: Callable[..., Any], settings: Mapping[str, Any], kind
         )
     try:
         return build(**settings)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ImportError) as error:
         if isinstance(error, UnknownName):
             raise
         raise SuiteError(f"{what}: {error}") from error

@@ -248,7 +248,10 @@ def open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Seq
     explainer = make(f"method {entry.name!r}", lambda **k: kind(classifier, layer, **k), entry.settings, kind)
     if not callable(getattr(explainer, "explain", None)):
         raise SuiteError(f"method {entry.name!r} has no explain(evidence, classifier); see CONTRIBUTING.md for one")
-    if not hasattr(explainer, "layer"):
+    needs_layer = bool(getattr(explainer, "needs_layer", needs_layer))  # which may depend on its settings
+    if layer is None and needs_layer:
+        layer = last_spatial_layer(list(layers))
+    if not hasattr(explainer, "layer") or (needs_layer and explainer.layer is None):
         explainer.layer = layer
     parameters = parameters_of(kind, entry.settings) | ({"layer": layer} if needs_layer else {})
     return Arm(

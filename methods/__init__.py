@@ -3,18 +3,11 @@
 from typing import Any
 
 from camfaith.methods.ablation import AblationCAM
-from camfaith.methods.attribution import (
-    GuidedBackprop,
-    GuidedGradCam,
-    InputXGradient,
-    IntegratedGradients,
-    LayerGradCam,
-    Occlusion,
-    Saliency,
-)
 from camfaith.methods.base import Calls, Method
+from camfaith.methods.captum_gradients import GradientShap, InputXGradient, IntegratedGradients, LayerGradCam, Saliency
 from camfaith.methods.controls import CenterGaussian, Constant, Oracle, Random, Sobel
 from camfaith.methods.decomposition import KPCACAM, EigenCAM, EigenGradCAM, SingularMap
+from camfaith.methods.deep_lift import DeepLift, DeepLiftShap
 from camfaith.methods.fullgrad import FullGrad
 from camfaith.methods.gradient import (
     ElementWiseCAM,
@@ -25,10 +18,15 @@ from camfaith.methods.gradient import (
     LayerCAM,
     XGradCAM,
 )
+from camfaith.methods.guided import Deconvolution, GuidedBackprop, GuidedGradCam
 from camfaith.methods.linear import CAM
+from camfaith.methods.lrp import LRP
 from camfaith.methods.masking import ISCAM, RISE, SSCAM, ScoreCAM
+from camfaith.methods.noise_tunnel import NoiseTunnel
+from camfaith.methods.occlusion import Occlusion
 from camfaith.methods.shapley import ShapleyCAM
 from camfaith.methods.smooth import SmoothGradCAMPlusPlus
+from camfaith.methods.superpixels import FeatureAblation, KernelShap, Lime, ShapleyValueSampling
 from camfaith.methods.wrapping import FinerCAM, Fused
 from camfaith.models.lookup import resolve
 
@@ -56,10 +54,20 @@ _SHIPPED: tuple[type[Method], ...] = (
     Saliency,
     InputXGradient,
     IntegratedGradients,
+    GradientShap,
+    DeepLift,
+    DeepLiftShap,
+    LRP,
     GuidedBackprop,
+    Deconvolution,
     GuidedGradCam,
     LayerGradCam,
     Occlusion,
+    FeatureAblation,
+    ShapleyValueSampling,
+    KernelShap,
+    Lime,
+    NoiseTunnel,
     Random,
     Constant,
     CenterGaussian,
@@ -78,6 +86,7 @@ __all__ = [
     "CAM",
     "ISCAM",
     "KPCACAM",
+    "LRP",
     "RISE",
     "SHIPPED",
     "SSCAM",
@@ -85,29 +94,38 @@ __all__ = [
     "Calls",
     "CenterGaussian",
     "Constant",
+    "Deconvolution",
+    "DeepLift",
+    "DeepLiftShap",
     "EigenCAM",
     "EigenGradCAM",
     "ElementWiseCAM",
+    "FeatureAblation",
     "FinerCAM",
     "FullGrad",
     "Fused",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientCAM",
+    "GradientShap",
     "GuidedBackprop",
     "GuidedGradCam",
     "HiResCAM",
     "InputXGradient",
     "IntegratedGradients",
+    "KernelShap",
     "LayerCAM",
     "LayerGradCam",
+    "Lime",
     "Method",
+    "NoiseTunnel",
     "Occlusion",
     "Oracle",
     "Random",
     "Saliency",
     "ScoreCAM",
     "ShapleyCAM",
+    "ShapleyValueSampling",
     "SingularMap",
     "SmoothGradCAMPlusPlus",
     "Sobel",

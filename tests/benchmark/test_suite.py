@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -193,3 +195,28 @@ def test_a_baseline_in_memory_outlives_a_change_of_the_suite():
     )
     (metric,) = suite.changed(limit=2).changed(seed=1).suite.metrics
     assert torch.equal(metric.settings["baseline"].image, image)
+
+
+def test_a_noise_tunnel_takes_its_method_with_settings_and_the_layer_that_it_needs():
+    steps = {"name": "integrated-gradients", "n_steps": 4}
+    entries = [
+        {"name": "noise-tunnel", "label": "plain"},
+        {"name": "noise-tunnel", "label": "steps", "method": steps, "kind": "vargrad", "samples": 3, "sigma": 0.2},
+        {"name": "noise-tunnel", "label": "guided", "method": "guided-gradcam"},
+        {"name": "noise-tunnel", "label": "earlier", "method": "guided-gradcam", "layer": "layer1"},
+    ]
+    (bench,) = open_benches(Suite.of(suite(methods=entries)))
+    plain, steps, guided, earlier = bench.arms
+    assert (plain.explainer.method.name, plain.explainer.kind, plain.layer) == ("saliency", "smoothgrad", None)
+    assert plain.needed_layers == ()
+    assert steps.explainer.method.n_steps == 4
+    assert steps.explainer.cost(bench.image).backwards == 12
+    assert guided.needed_layers == ("layer3",)
+    assert earlier.explainer.method.layer == "layer1"
+    assert len({arm.key for arm in bench.arms}) == 4
+
+
+def test_a_method_whose_extra_is_not_installed_is_refused_before_anything_runs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(SuiteError, match=r"'lime': superpixels need scikit-learn: pip install 'camfaith\[superp"):
+        open_benches(Suite.of(suite(methods=["lime"])))

@@ -140,6 +140,13 @@ OPTIONS = {
     "ss-cam": {"n_samples": 1},
     "is-cam": {"n_steps": 1},
     "rise": {"n_masks": 10},
+    "gradient-shap": {"samples": 3, "baselines": 2},
+    "deep-lift-shap": {"baselines": 2},
+    "feature-ablation": {"segments": 5, "compactness": 50},
+    "shapley-value-sampling": {"segments": 5, "compactness": 50, "samples": 2},
+    "kernel-shap": {"segments": 5, "compactness": 50, "samples": 20},
+    "lime": {"segments": 5, "compactness": 50, "samples": 20},
+    "noise-tunnel": {"samples": 3},
 }
 
 

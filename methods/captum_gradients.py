@@ -1,0 +1,99 @@
+"""Captum's attributions by the gradient as it is: of the input, along a line to a baseline, and at a layer."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from camfaith.methods.attribution import TOGETHER, CaptumAttribution, captum, drawing, noise_baselines
+from camfaith.methods.base import Calls
+from camfaith.models.capture import Evidence, find_module
+from camfaith.models.classifier import Classifier
+
+
+class Saliency(CaptumAttribution):
+    """max over colours of |∂S_c/∂x| (Simonyan et al. 2013)."""
+
+    name = "saliency"
+
+    def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
+        found: Tensor = captum().Saliency(classifier).attribute(images, evidence.targets, abs=True)
+        return found
+
+    def combine(self, attributions: Tensor) -> Tensor:
+        return attributions.amax(1)
+
+
+class InputXGradient(CaptumAttribution):
+    """x ⊙ ∂S_c/∂x, summed over colours (Shrikumar et al. 2016)."""
+
+    name = "input-x-gradient"
+
+    def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
+        found: Tensor = captum().InputXGradient(classifier).attribute(images, evidence.targets)
+        return found
+
+
+class IntegratedGradients(CaptumAttribution):
+    """(x − b) ⊙ ∫ ∂S_c/∂x along the line from black b to x, by Gauss–Legendre with `n_steps` points (Sundararajan et
+    al. 2017). Its sum tends to S_c(x) − S_c(b) as the points grow in number."""
+
+    name = "integrated-gradients"
+
+    def __init__(self, model: nn.Module, target_layer: str | None = None, *, n_steps: int = 32) -> None:
+        super().__init__(model, target_layer)
+        self.n_steps = n_steps
+
+    def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
+        explainer = captum().IntegratedGradients(classifier)
+        together = max(1, TOGETHER // self.n_steps)  # captum sends all points of all images forward at once
+        parts = zip(torch.split(images, together), torch.split(evidence.targets, together), strict=True)
+        return torch.cat([explainer.attribute(x, target=c, n_steps=self.n_steps) for x, c in parts])
+
+    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+        return Calls(forwards=self.n_steps, backwards=self.n_steps)
+
+
+class GradientShap(CaptumAttribution):
+    """The mean of (x − b) ⊙ ∂S_c/∂x at b + α(x − b) over `samples` draws of α ~ U[0, 1] and of b among `baselines`
+    images: black and noise, uniform in [0, 1] (Lundberg and Lee 2017, as expected gradients).
+
+    Its sum is S_c(x) − E_b S_c(b) in expectation. Every image draws its own noise, α and b from its seed.
+    """
+
+    name = "gradient-shap"
+
+    def __init__(
+        self, model: nn.Module, target_layer: str | None = None, *, samples: int = 16, baselines: int = 8
+    ) -> None:
+        super().__init__(model, target_layer)
+        self.samples, self.baselines = samples, baselines
+
+    def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
+        explainer = captum().GradientShap(classifier)
+        found = []
+        rows = zip(torch.split(images.detach(), 1), evidence.targets.tolist(), evidence.seeds.tolist(), strict=True)
+        for image, target, seed in rows:
+            drawn = noise_baselines(image[0], self.baselines, seed)
+            with drawing(seed, image.device):
+                found.append(explainer.attribute(image, drawn, n_samples=self.samples, target=target))
+        return torch.cat(found)
+
+    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+        return Calls(forwards=self.samples, backwards=self.samples)
+
+
+class LayerGradCam(CaptumAttribution):
+    """Captum's own GradCAM, without its ReLU, to stand beside ours."""
+
+    name = "captum-gradcam"
+    needs_layer: ClassVar[bool] = True
+    rectified: ClassVar[bool] = True
+
+    def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
+        layer = find_module(classifier.network, str(self.layer))
+        explainer = captum().LayerGradCam(classifier, layer)
+        found: Tensor = explainer.attribute(images, evidence.targets, relu_attributions=False)
+        return found

@@ -1,0 +1,72 @@
+"""What captum's rules for layers, DeepLift's and LRP's, ask of a network, and how it is made to meet it for a while."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from itertools import cycle
+from typing import Any
+
+from torch import nn
+
+from camfaith.models.errors import NotApplicable
+from camfaith.models.steps import Step
+
+_MARKS = ("rule", "activations", "input", "output")
+
+
+class _Turns(nn.Module):
+    """Copies of a module without parameters, one for each of its calls in a forward, taken in turn."""
+
+    def __init__(self, module: nn.Module, calls: int) -> None:
+        super().__init__()
+        self.copies = nn.ModuleList(deepcopy(module) for _ in range(calls))
+        self._turns = cycle(self.copies)
+
+    def forward(self, *inputs: Any) -> Any:
+        return next(self._turns)(*inputs)
+
+
+@contextmanager
+def unshared(network: nn.Module, steps: Sequence[Step]) -> Iterator[None]:
+    """Captum keeps what its rules need on a module, once: inside, a module without parameters that is called several
+    times, as a ResNet block's only ReLU, is one copy a call."""
+    calls = Counter(step.module for step in steps if step.leaf and stateless(step.module))
+    turns = {module: _Turns(module, count) for module, count in calls.items() if count > 1}
+    places = [
+        (parent, name, child)
+        for parent in network.modules()
+        for name, child in parent._modules.items()
+        if child is not None and child in turns
+    ]
+    try:
+        for parent, name, child in places:
+            parent._modules[name] = turns[child]
+        yield
+    finally:
+        for parent, name, child in places:
+            parent._modules[name] = child
+
+
+@contextmanager
+def unmarked(network: nn.Module) -> Iterator[None]:
+    """What captum keeps on modules is gone afterwards, and what was there under the same names is back."""
+    before = [(vars(m), {mark: vars(m)[mark] for mark in _MARKS if mark in vars(m)}) for m in network.modules()]
+    try:
+        yield
+    finally:
+        for attributes, own in before:
+            for mark in _MARKS:
+                attributes.pop(mark, None)
+            attributes.update(own)
+
+
+def stateless(module: nn.Module) -> bool:
+    return not any(True for _ in module.parameters()) and not any(True for _ in module.buffers())
+
+
+def no_rule(method: str, step: Step, function: str, advice: str) -> NotApplicable:
+    """The error for a function that a module computes and no rule covers."""
+    return NotApplicable(f"{method} has no rule for {function} in {step.where}; {advice}, or take another method")

@@ -1,0 +1,127 @@
+"""What a network does in one forward: the modules that it calls, and the functions that it computes outside of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camfaith.models.capture import evaluating
+from camfaith.models.classifier import Classifier
+
+_MOVING = {"Alias", "AsStrided", "Cat", "Clone", "ConstantPadNd", "Expand", "Flip", "Permute", "PixelShuffle",
+           "ReshapeAlias", "Roll", "Select", "Slice", "Split", "SplitWithSizes", "Squeeze", "Stack", "T", "ToCopy",
+           "Transpose", "Unbind", "UnsafeView", "Unsqueeze", "View"}  # fmt: skip
+_ADDING = {"AdaptiveAvgPool2D", "Add", "AvgPool2D", "Mean", "Neg", "ReflectionPad2D", "ReplicationPad2D", "Rsub", "Sub",
+           "Sum", "UpsampleBilinear2D", "UpsampleNearest2D"}  # fmt: skip
+_MULTIPLYING = {"Addmm", "Bmm", "Convolution", "CudnnBatchNorm", "Div", "Linear", "MiopenBatchNorm", "Mm", "Mul",
+                "NativeBatchNorm"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the network, by the name that its derivative has in PyTorch ("Relu", "Add", "Convolution"), and
+    which of its arguments depend on the images."""
+
+    name: str
+    depends: tuple[bool, ...]
+
+    @property
+    def moves(self) -> bool:
+        """Whether it does no more than move values about."""
+        return self.name in _MOVING
+
+    @property
+    def adds(self) -> bool:
+        """Whether it adds two tensors that both depend on the images, as a residual block does."""
+        return self.name == "Add" and sum(self.depends) == 2
+
+    @property
+    def linear(self) -> bool:
+        """Whether it is known to be linear in what depends on the images, up to a constant."""
+        if self.name in _MULTIPLYING:
+            return sum(self.depends) == 1 and (self.depends[0] or self.name != "Div")
+        return self.moves or self.name in _ADDING
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a module in a forward, and the functions that it computes itself, outside the modules in it."""
+
+    name: str
+    module: nn.Module
+    functions: tuple[Function, ...]
+
+    @property
+    def leaf(self) -> bool:
+        return not any(True for _ in self.module.children())
+
+    @property
+    def where(self) -> str:
+        """The module as an error names it."""
+        kind = type(self.module).__name__
+        return f"module {self.name!r} ({kind})" if self.name else f"{kind} itself"
+
+
+def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
+    """Every call of a module in one forward of `images`, in the order in which they end, and what the network was
+    given (the images after normalisation).
+
+    A function belongs to the innermost module that was running. Only what the output of a module depends on is seen.
+    """
+    steps: list[Step] = []
+    running: list[list[Function]] = [[]]  # and what comes before the network
+    given: list[Tensor] = []
+    seen: set[Any] = set()
+
+    def enter(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if module is classifier.network:
+            steps.clear()  # a forward that broke off is begun anew
+            given.append(next(_tensors((inputs, named))).detach())
+        running[-1].extend(_functions((inputs, named), seen))
+        running.append([])
+
+    def leave(name: str, module: nn.Module, output: Any) -> None:
+        steps.append(Step(name, module, (*running.pop(), *_functions(output, seen))))
+
+    handles = []
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
+        try:
+            for name, module in classifier.network.named_modules():
+                handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+                handles.append(module.register_forward_hook(lambda m, _i, output, name=name: leave(name, m, output)))
+            classifier(images.detach().clone().requires_grad_().clone())
+        finally:
+            for handle in handles:
+                handle.remove()
+    return steps, given[-1]
+
+
+def _functions(value: Any, seen: set[Any]) -> Iterator[Function]:
+    """The functions behind the tensors in `value` that have not been seen yet."""
+    waiting = [tensor.grad_fn for tensor in _tensors(value)]
+    while waiting:
+        node: Any = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        before = [following for following, _ in node.next_functions]
+        waiting.extend(before)
+        name = re.sub(r"Backward\d*$", "", node.name())
+        # a normalisation by the image's own mean and deviation is no linear one
+        own = "WithOwnStatistics" if getattr(node, "_saved_training", False) else ""
+        yield Function(name + own, tuple(argument is not None for argument in before))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tensors(part)

@@ -1,0 +1,196 @@
+"""DeepLIFT: complete, by hand, as captum gives it, and where it cannot go."""
+
+from collections import OrderedDict
+
+import captum.attr
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from camfaith.methods import DeepLift, DeepLiftShap
+from camfaith.methods.attribution import noise_baselines
+from camfaith.models import Classifier
+from camfaith.models.errors import NotApplicable
+
+
+def seeded(classifier: Classifier, pictures: Tensor, targets: list[int]):
+    return classifier.evidence(pictures, targets, seeds=torch.arange(len(pictures)) + 30)
+
+
+def test_deep_lift_of_a_linear_model_is_weight_times_pixel(linear_model, images):
+    model, pictures = linear_model(5, 6), images(2, 5, 6)
+    expected = (model.weight[1] * pictures).sum(1).detach()
+    torch.testing.assert_close(DeepLift(model).raw(pictures, 1), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_deep_lift_shap_of_a_linear_model_is_weight_times_the_mean_difference(linear_model, images):
+    model, pictures = linear_model(5, 6), images(2, 5, 6)
+    classifier = Classifier(model)
+    means = torch.stack([noise_baselines(x, 4, 30 + row).mean(0) for row, x in enumerate(pictures)])
+    expected = (model.weight[1] * (pictures - means)).sum(1).detach()
+    found = DeepLiftShap(model, baselines=4).explain(seeded(classifier, pictures, [1, 1]), classifier)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "side"), [("fundus-resnet", 40), ("fundus-vgg", 96)])
+def test_deep_lift_sums_to_the_score_less_that_of_black(reference, images, name, side):
+    classifier, pictures = reference(name), images(2, side)
+    expected = (classifier.scores(pictures) - classifier.scores(torch.zeros_like(pictures)))[:, 3]
+    torch.testing.assert_close(DeepLift(classifier).raw(pictures, 3).sum((1, 2)), expected, rtol=1e-9, atol=0)
+
+
+def test_deep_lift_shap_sums_to_the_score_less_the_mean_of_its_baselines(reference, images):
+    classifier, pictures = reference("fundus-resnet"), images(2, 32)
+    scores = [classifier.scores(noise_baselines(x, 3, 30 + row)).mean(0) for row, x in enumerate(pictures)]
+    expected = (classifier.scores(pictures) - torch.stack(scores))[:, 3]
+    found = DeepLiftShap(classifier, baselines=3).explain(seeded(classifier, pictures, [3, 3]), classifier)
+    torch.testing.assert_close(found.sum((1, 2)), expected, rtol=1e-9, atol=0)
+
+
+def rescaled_by_hand(network: nn.Module, x: Tensor, target: int) -> Tensor:
+    """x ⊙ m of the tiny network against black: from the head back, each ReLU passes Δout/Δin."""
+
+    def layers(images: Tensor) -> tuple[Tensor, Tensor]:
+        one = F.conv2d(images, network.conv1.weight, network.conv1.bias, padding=1)
+        return one, F.conv2d(one.clamp(min=0), network.conv2.weight, network.conv2.bias, stride=2)
+
+    def slope(at: Tensor, black: Tensor) -> Tensor:
+        return (at.clamp(min=0) - black.clamp(min=0)) / (at - black)
+
+    (one, two), (black_one, black_two) = layers(x), layers(torch.zeros_like(x))
+    m = (network.head.weight[target] / (two.shape[2] * two.shape[3])).view(1, -1, 1, 1).expand_as(two)
+    m = torch.nn.grad.conv2d_input(one.shape, network.conv2.weight, m * slope(two, black_two), stride=2)
+    m = torch.nn.grad.conv2d_input(x.shape, network.conv1.weight, m * slope(one, black_one), padding=1)
+    return (x * m).detach()
+
+
+def test_deep_lift_is_the_rescale_rule_by_hand(tiny, images):
+    pictures = images(2, 15)
+    found = DeepLift(tiny).raw(pictures, 1)
+    torch.testing.assert_close(found, rescaled_by_hand(tiny, pictures, 1).sum(1), rtol=1e-9, atol=1e-12)
+
+
+def test_captums_own_call_gives_the_same_deep_lift_shap(reference, images):
+    classifier, picture = reference("fundus-resnet"), images(1, 32)
+    theirs = captum.attr.DeepLiftShap(classifier).attribute(picture, noise_baselines(picture[0], 5, 30), target=2)
+    ours = DeepLiftShap(classifier, baselines=5).explain(seeded(classifier, picture, [2]), classifier)
+    torch.testing.assert_close(ours, theirs.detach().sum(1), rtol=1e-9, atol=1e-12)
+
+
+def chain(relus: list[nn.Module], pools: list[nn.Module]) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        layers = [nn.Conv2d(3, 4, 3), relus[0], pools[0], nn.Conv2d(4, 4, 3), relus[1], pools[1]]
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16, 3)).double()
+
+
+def test_a_module_that_is_called_twice_is_explained_as_two_of_its_kind(images):
+    relu, pool, pictures = nn.ReLU(), nn.MaxPool2d(2), images(2, 14)
+    shared = chain([relu, relu], [pool, pool])
+    apart = chain([nn.ReLU(), nn.ReLU()], [nn.MaxPool2d(2), nn.MaxPool2d(2)])
+    found = DeepLift(shared).raw(pictures, 1)
+    torch.testing.assert_close(found, DeepLift(apart).raw(pictures, 1), rtol=1e-12, atol=1e-12)
+    assert shared[1] is shared[4] is relu
+    assert shared[2] is shared[5] is pool
+
+
+class Beside(nn.Module):
+    """mean(relu(conv(x)) − conv(x)/2): what enters the ReLU also goes past it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.relu = nn.Conv2d(3, 2, 3).double(), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        return (self.relu(x) - x / 2).mean((2, 3))
+
+
+def test_what_flows_past_a_relu_is_left_alone(images):
+    model, pictures = Beside(), images(2, 9)
+    scores = Classifier(model).scores
+    expected = (scores(pictures) - scores(torch.zeros_like(pictures)))[:, 1]
+    torch.testing.assert_close(DeepLift(model).raw(pictures, 1).sum((1, 2)), expected, rtol=1e-9, atol=1e-12)
+
+
+def pooled(first: nn.Module, second: nn.Module) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        body = [nn.Conv2d(3, 4, 3), first, nn.Conv2d(4, 4, 3), nn.ReLU(), second]
+        return nn.Sequential(*body, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)).double()
+
+
+def test_captums_own_call_gives_the_same_where_windows_of_max_pooling_do_not_overlap(images):
+    network, picture = pooled(nn.MaxPool2d(2), nn.Identity()), images(1, 16)
+    theirs = captum.attr.DeepLift(network).attribute(picture, target=2).detach()
+    torch.testing.assert_close(DeepLift(network).raw(picture, 2), theirs.sum(1), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "pool", [nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(3, 1), nn.MaxPool2d(3, 2, ceil_mode=True)], ids=str
+)
+def test_overlapping_windows_of_max_pooling_lose_nothing(images, pool):
+    network, pictures = pooled(pool, pool), images(3, 16)
+    scores = Classifier(network).scores
+    expected = (scores(pictures) - scores(torch.zeros_like(pictures)))[:, 1]
+    torch.testing.assert_close(DeepLift(network).raw(pictures, 1).sum((1, 2)), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_rows_of_a_batch_do_not_mix_in_max_pooling():
+    """Red and green of the second image cancel, so each Δin is 0 and the pool's own gradient stands for the quotient:
+    captum's rule would take that of the first image."""
+    network = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 1, 1), pool=nn.MaxPool2d(2), flat=nn.Flatten(1)))
+    network.append(nn.Linear(1, 2)).double()
+    network.conv.weight.data = torch.tensor([1.0, -1, 0]).double().view(1, 3, 1, 1)
+    pictures = torch.zeros(2, 3, 2, 2, dtype=torch.float64)
+    pictures[0, 0] = torch.tensor([[0.1, 0.2], [0.3, 0.4]])
+    pictures[1, :2] = torch.tensor([[0.5, 0.6], [0.7, 0.8]])
+    explain = captum.attr.DeepLift(Classifier(network)).attribute
+    alone = explain(pictures[1:], target=1).detach()
+    assert not torch.allclose(explain(pictures, target=1).detach()[1:], alone)
+    method = DeepLift(network)
+    method.combine = lambda attributions: attributions[:, 0]
+    torch.testing.assert_close(method.raw(pictures, 1)[1:], alone[:, 0])
+
+
+def test_nor_do_they_in_a_softmax(images):
+    network, pictures = pooled(nn.Softmax(1), nn.Identity()), images(2, 10)
+    together = DeepLift(network).raw(pictures, 1)
+    alone = torch.cat([DeepLift(network).raw(picture[None], 1) for picture in pictures])
+    torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-12)
+
+
+class Functional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv(x)).mean((2, 3))
+
+
+class Gated(Functional):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return (x * x.mean((2, 3), keepdim=True)).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("network", "what"),
+    [
+        (Functional(), r"Relu in Functional itself; .*nn\.ReLU"),
+        (nn.Sequential(Functional(), nn.Flatten()), r"Relu in module '0' \(Functional\)"),
+        (Gated(), r"Mul in Gated itself"),
+        (nn.Sequential(nn.Conv2d(3, 2, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), r"'1' \(GELU\)"),
+        (nn.Sequential(nn.Conv2d(3, 2, 3), nn.InstanceNorm2d(2), nn.Flatten()), r"'1' \(InstanceNorm2d\)"),
+    ],
+)
+def test_what_has_no_rule_is_named(network, what):
+    with pytest.raises(NotApplicable, match=f"deep-lift has no rule for .*{what}"):
+        DeepLift(network).raw(torch.rand(1, 3, 8, 8), 1)
+
+
+def test_a_network_of_silus_is_refused_at_its_first(reference, images):
+    with pytest.raises(NotApplicable, match=r"Silu in module 'features\.0\.act' \(SiLU\)"):
+        DeepLift(reference("fundus-effnet")).raw(images(1, 32))

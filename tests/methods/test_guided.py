@@ -1,0 +1,76 @@
+"""Gradients that ReLUs change: guided backpropagation, deconvolution and guided GradCAM, by hand."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from camfaith.methods import Deconvolution, GradCAM, GuidedBackprop, GuidedGradCam, InputXGradient
+from camfaith.models.errors import NotApplicable
+
+
+def guided_by_hand(network: nn.Module, images: Tensor, target: int, *, masked: bool = True) -> Tensor:
+    """∂S_c/∂x of the tiny network whose ReLUs pass positive gradients alone, if `masked` where they are open."""
+    one = F.conv2d(images, network.conv1.weight, network.conv1.bias, padding=1)
+    two = F.conv2d(one.clamp(min=0), network.conv2.weight, network.conv2.bias, stride=2)
+    cells = two.shape[2] * two.shape[3]
+    flow = (network.head.weight[target] / cells).view(1, -1, 1, 1).expand_as(two)
+    flow = flow.clamp(min=0) * ((two > 0) | (not masked))
+    flow = torch.nn.grad.conv2d_input(one.shape, network.conv2.weight, flow, stride=2)
+    flow = flow.clamp(min=0) * ((one > 0) | (not masked))
+    return torch.nn.grad.conv2d_input(images.shape, network.conv1.weight, flow, padding=1).detach()
+
+
+def test_guided_backprop_cuts_negative_flow_at_every_relu(tiny, images):
+    pictures = images(2, 15)
+    expected = guided_by_hand(tiny, pictures, 1)
+    assert not torch.allclose(expected.sum(1) * pictures.sum(1), InputXGradient(tiny).raw(pictures, 1))
+    torch.testing.assert_close(GuidedBackprop(tiny).raw(pictures, 1), expected.sum(1), rtol=1e-9, atol=1e-12)
+
+
+def test_deconvolution_passes_positive_gradients_whether_or_not_a_relu_is_open(tiny, images):
+    pictures = images(2, 15)
+    expected = guided_by_hand(tiny, pictures, 1, masked=False)
+    assert not torch.allclose(expected, guided_by_hand(tiny, pictures, 1))
+    torch.testing.assert_close(Deconvolution(tiny).raw(pictures, 1), expected.sum(1), rtol=1e-9, atol=1e-12)
+
+
+class Beside(nn.Module):
+    """conv2(relu(x)) − x: what enters the ReLU also goes past it."""
+
+    def __init__(self, before: nn.Module, after: nn.Module) -> None:
+        super().__init__()
+        self.before, self.relu, self.after = before, nn.ReLU(), after
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        out: Tensor = (self.after(self.relu(x)) - x).mean((2, 3))
+        return out
+
+
+def test_guided_backprop_leaves_what_flows_past_a_relu_alone(images):
+    before, after = nn.Conv2d(3, 4, 3, padding=1).double(), nn.Conv2d(4, 4, 3, padding=1).double()
+    for number, parameter in enumerate([*before.parameters(), *after.parameters()]):
+        nn.init.normal_(parameter, generator=torch.Generator().manual_seed(number))
+    pictures = images(2, 9)
+    one = before(pictures)
+    flow = torch.zeros_like(one)
+    flow[:, 1] = 1 / 81
+    guided = torch.nn.grad.conv2d_input(one.shape, after.weight, flow, padding=1).clamp(min=0) * (one > 0)
+    expected = torch.nn.grad.conv2d_input(pictures.shape, before.weight, guided - flow, padding=1).sum(1).detach()
+    found = GuidedBackprop(Beside(before, after)).raw(pictures, 1)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_guided_gradcam_is_guided_backprop_times_upsampled_gradcam(tiny, images):
+    pictures = images(2, 15)
+    cam = GradCAM(tiny, "relu2").raw(pictures, 1).clamp(min=0)
+    grown = F.interpolate(cam[:, None], size=(15, 15), mode="bilinear", align_corners=False)
+    expected = (guided_by_hand(tiny, pictures, 1) * grown).sum(1)
+    torch.testing.assert_close(GuidedGradCam(tiny, "relu2").raw(pictures, 1), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", [GuidedBackprop, Deconvolution, GuidedGradCam])
+def test_a_network_without_relu_modules_cannot_be_guided(reference, images, method):
+    with pytest.raises(NotApplicable, match="EffNet has none"):
+        method(reference("fundus-effnet"), "features").raw(images(1, 96))

@@ -1,0 +1,156 @@
+"""LRP: by hand, conserved where nothing has a bias, as captum gives it, and where it cannot go."""
+
+import captum.attr
+import pytest
+import torch
+from captum.attr._utils.custom_modules import Addition_Module
+from captum.attr._utils.lrp_rules import EpsilonRule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from camfaith.methods import LRP, InputXGradient
+from camfaith.models import Classifier
+from camfaith.models.errors import NotApplicable
+
+
+def drawn(network: nn.Module) -> nn.Module:
+    """Weights from a seed, in double precision."""
+    for number, parameter in enumerate(network.parameters()):
+        nn.init.normal_(parameter, 0.0, 0.5, generator=torch.Generator().manual_seed(number))
+    return network.double().eval()
+
+
+def relevance_by_hand(network: nn.Module, x: Tensor, target: int, epsilon: float) -> Tensor:
+    """R of the tiny network, layer by layer from the logit: a ⊙ Wᵀ(R/(z + ε·sign z))."""
+
+    def held(z: Tensor) -> Tensor:
+        return z + epsilon * torch.where(z < 0, -1.0, 1.0)
+
+    one = F.conv2d(x, network.conv1.weight, network.conv1.bias, padding=1)
+    two = F.conv2d(one.clamp(min=0), network.conv2.weight, network.conv2.bias, stride=2)
+    pooled = two.clamp(min=0).mean((2, 3))
+    logit = network.head(pooled)[:, target, None]
+    r = pooled * network.head.weight[target] * logit / held(logit)
+    r = two.clamp(min=0) / (two.shape[2] * two.shape[3]) * (r / held(pooled))[:, :, None, None]
+    back = torch.nn.grad.conv2d_input
+    r = one.clamp(min=0) * back(one.shape, network.conv2.weight, r / held(two), stride=2)
+    return (x * back(x.shape, network.conv1.weight, r / held(one), padding=1)).detach()
+
+
+@pytest.mark.parametrize("epsilon", [1e-9, 0.1])
+def test_lrp_is_the_epsilon_rule_by_hand(tiny, images, epsilon):
+    pictures = images(2, 15)
+    expected = relevance_by_hand(tiny, pictures, 1, epsilon).sum(1)
+    torch.testing.assert_close(LRP(tiny, epsilon=epsilon).raw(pictures, 1), expected, rtol=1e-7, atol=1e-9)
+
+
+def test_a_rule_of_the_networks_own_is_kept(tiny, images):
+    pictures = images(2, 15)
+    own = {name: EpsilonRule(0.1) for name in ("conv1", "conv2", "pool", "head")}
+    for name, rule in own.items():
+        getattr(tiny, name).rule = rule
+    expected = relevance_by_hand(tiny, pictures, 1, 0.1).sum(1)
+    torch.testing.assert_close(LRP(tiny).raw(pictures, 1), expected, rtol=1e-7, atol=1e-9)
+    assert all(getattr(tiny, name).rule is rule for name, rule in own.items())
+
+
+def test_lrp_of_a_linear_model_is_weight_times_what_the_network_is_given(linear_model, images):
+    model, pictures = linear_model(5, 6), images(2, 5, 6)
+    model.bias.data.zero_()
+    classifier = Classifier(model, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (classifier.mean, classifier.std))
+    expected = (model.weight[1] * (pictures - mean) / std).sum(1).detach()
+    torch.testing.assert_close(LRP(classifier).raw(pictures, 1), expected, rtol=1e-7, atol=1e-9)
+
+
+class Block(nn.Module):
+    """relu(f(x) + x), the sum written in one of several ways; one ReLU for both calls, as torchvision has it."""
+
+    def __init__(self, add: str) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv2d(4, 4, 3, padding=1, bias=False) for _ in range(2))
+        self.relu = nn.ReLU(inplace=True)
+        self.add = add
+        self.sum = Addition_Module() if add == "module" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv2(self.relu(self.conv1(x)))
+        if self.add == "in place":
+            out += x
+        elif self.add == "function":
+            out = torch.add(out, x)
+        elif self.add == "method":
+            out.add_(x)
+        elif self.add == "keywords":
+            out = torch.add(input=out, other=x)
+        elif self.sum is not None:
+            out = self.sum(out, x)
+        else:
+            out = out + x
+        return self.relu(out)
+
+
+def residual(*adds: str) -> nn.Module:
+    blocks = [nn.Sequential(Block(add), nn.Identity()) for add in adds]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3, bias=False)]
+    return drawn(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), *blocks, *head))
+
+
+@pytest.mark.parametrize("add", ["operator", "in place", "method", "function", "module"])
+def test_without_biases_lrp_is_input_times_gradient_and_keeps_the_score(images, add):
+    network, pictures = residual(add, add), images(2, 12)
+    found = LRP(network, epsilon=1e-12).raw(pictures, 1)
+    torch.testing.assert_close(found, InputXGradient(network).raw(pictures, 1), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(found.sum((1, 2)), Classifier(network).scores(pictures)[:, 1], rtol=1e-6, atol=0)
+
+
+class Chain(nn.Module):
+    """Nothing but what captum's LRP takes as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3), nn.ReLU()
+        )
+        self.pool, self.head = nn.AdaptiveAvgPool2d(2), nn.Linear(20, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.pool(self.features(x)).flatten(1))
+
+
+def test_captums_own_call_gives_the_same_relevance(images):
+    network, pictures = drawn(Chain()), images(2, 14)
+    classifier = Classifier(network, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (classifier.mean, classifier.std))
+    theirs = captum.attr.LRP(network).attribute((pictures - mean) / std, target=1).detach()
+    torch.testing.assert_close(LRP(classifier).raw(pictures, 1), theirs.sum(1), rtol=1e-7, atol=1e-9)
+
+
+class Mean(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x).mean((2, 3))
+
+
+TWICE = nn.Conv2d(3, 3, 3, padding=1)
+
+
+@pytest.mark.parametrize(
+    ("network", "what"),
+    [
+        (Mean(), r"no rule for Mean in Mean itself; .*lrp_rules"),
+        (
+            nn.Sequential(nn.Conv2d(3, 2, 3), nn.Sigmoid(), nn.Flatten()),
+            r"no rule for Sigmoid in module '1' \(Sigmoid\)",
+        ),
+        (nn.Sequential(TWICE, nn.ReLU(), TWICE, nn.Flatten()), r"module '0' \(Conv2d\) is called 2 times"),
+        (residual("operator", "module"), r"module '3\.0\.sum' \(Addition_Module\) adds two tensors, and so does"),
+        (residual("keywords"), r"write it as a \+ b"),
+    ],
+)
+def test_where_lrp_cannot_go_is_named(network, what):
+    with pytest.raises(NotApplicable, match=f"lrp.* {what}"):
+        LRP(network.double()).raw(torch.rand(1, 3, 8, 8, dtype=torch.float64), 1)

@@ -1,0 +1,112 @@
+"""Noise tunnels: loops with the same noise, captum's own call, and what they wrap."""
+
+import captum.attr
+import pytest
+import torch
+from torch import Tensor
+
+from camfaith.methods import GradientShap, NoiseTunnel, Saliency
+from camfaith.methods.superpixels import superpixels
+from camfaith.models import Classifier
+
+
+def explained(method, classifier: Classifier, pictures: Tensor, target: int, seed: int) -> Tensor:
+    evidence = classifier.evidence(pictures, target, seeds=torch.arange(len(pictures)) + seed)
+    return method.explain(evidence, classifier)
+
+
+def noises(picture: Tensor, seed: int, samples: int, sigma: float) -> list[Tensor]:
+    source = torch.Generator().manual_seed(seed)
+    return list(picture + sigma * torch.randn(samples, *picture.shape, generator=source))
+
+
+def gradient(network, x: Tensor, target: int) -> Tensor:
+    x = x.detach().requires_grad_()
+    return torch.autograd.grad(network(x[None])[0, target], x)[0]
+
+
+def test_smoothgrad_is_the_mean_gradient_of_noisy_images(tiny, images):
+    pictures, found = images(2, 11), []
+    for row, picture in enumerate(pictures):
+        total = torch.zeros_like(picture)
+        for x in noises(picture, 40 + row, 20, 0.2):
+            total += gradient(tiny, x, 1).abs() / 20
+        found.append(total.amax(0))
+    method = NoiseTunnel(tiny, samples=20, sigma=0.2)
+    torch.testing.assert_close(explained(method, Classifier(tiny), pictures, 1, 40), torch.stack(found))
+
+
+@pytest.mark.parametrize("kind", ["smoothgrad-squared", "vargrad"])
+def test_the_square_and_the_variance_are_those_of_each_colour(tiny, images, kind):
+    picture = images(1, 11)
+    each = [x * gradient(tiny, x, 1) for x in noises(picture[0], 40, 5, 0.3)]
+    square, mean = sum(m**2 for m in each) / 5, sum(each) / 5
+    expected = square if kind == "smoothgrad-squared" else square - mean**2
+    method = NoiseTunnel(tiny, method="input-x-gradient", kind=kind, samples=5, sigma=0.3)
+    torch.testing.assert_close(explained(method, Classifier(tiny), picture, 1, 40)[0], expected.sum(0))
+
+
+KINDS = {"smoothgrad": "smoothgrad", "smoothgrad-squared": "smoothgrad_sq", "vargrad": "vargrad"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_captums_own_call_gives_the_same(reference, images, kind):
+    classifier, picture = reference("fundus-resnet"), images(1, 32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(23)
+        theirs = captum.attr.NoiseTunnel(captum.attr.Saliency(classifier)).attribute(
+            picture, nt_type=KINDS[kind], nt_samples=12, stdevs=0.1, target=2
+        )
+    found = explained(NoiseTunnel(classifier, kind=kind, samples=12), classifier, picture, 2, 23)
+    expected = theirs.detach().amax(1)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6 * float(expected.max()))
+
+
+def test_noise_changes_nothing_of_a_linear_model(linear_model, images):
+    model, pictures = linear_model(5, 6), images(2, 5, 6)
+    plain = Saliency(model).raw(pictures, 1)
+    torch.testing.assert_close(NoiseTunnel(model).raw(pictures, 1), plain)
+    torch.testing.assert_close(NoiseTunnel(model, kind="smoothgrad-squared").raw(pictures, 1), plain**2)
+    assert float(NoiseTunnel(model, kind="vargrad").raw(pictures, 1).abs().max()) < 1e-20
+
+
+def test_the_method_draws_anew_for_every_noisy_image(tiny, images):
+    picture, classifier = images(1, 9), Classifier(tiny)
+    source = torch.Generator().manual_seed(3)
+    torch.randn(2, 3, 9, 9, generator=source)
+    seeds = torch.randint(2**31, (2,), generator=source).tolist()
+    shap = {"name": "gradient-shap", "samples": 4, "baselines": 3}
+    own = [explained(GradientShap(tiny, samples=4, baselines=3), classifier, picture, 1, seed) for seed in seeds]
+    assert not torch.allclose(*own)
+    found = explained(NoiseTunnel(tiny, method=shap, samples=2, sigma=0.0), classifier, picture, 1, 3)
+    torch.testing.assert_close(found, (own[0] + own[1]) / 2)
+
+
+def test_superpixels_are_those_of_the_image_without_noise(tiny, images):
+    picture, few = images(1, 13), {"segments": 6, "compactness": 50}
+    tunnel = NoiseTunnel(tiny, method={"name": "feature-ablation", **few}, samples=4, sigma=0.5)
+    found, labels = explained(tunnel, Classifier(tiny), picture, 1, 3)[0], superpixels(picture[0], **few)
+    assert all(len(found[labels == i].unique()) == 1 for i in labels.unique())
+    assert len(found.unique()) == len(labels.unique())
+
+
+def test_a_layer_that_the_method_needs_is_found(tiny, images):
+    picture = images(1, 16)
+    found = NoiseTunnel(tiny, method="captum-gradcam", samples=2).raw(picture, 1)
+    named = NoiseTunnel(tiny, "relu2", method="captum-gradcam", samples=2).raw(picture, 1)
+    torch.testing.assert_close(found, named)
+    other = NoiseTunnel(tiny, "relu1", method="captum-gradcam", samples=2).raw(picture, 1)
+    assert other.shape != found.shape
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "smooth"}, "kind must be one of smoothgrad, smoothgrad-squared, vargrad; got 'smooth'"),
+        ({"method": "gradcam"}, "takes one of captum's attributions, such as 'saliency'; got 'gradcam'"),
+        ({"method": {"n_steps": 4}}, "needs a name beside its settings"),
+    ],
+)
+def test_what_it_cannot_wrap_is_said(tiny, options, message):
+    with pytest.raises(ValueError, match=message):
+        NoiseTunnel(tiny, "relu2", **options)

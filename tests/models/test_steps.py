@@ -1,0 +1,111 @@
+"""What a network does in one forward, module by module."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from camfaith.models import Classifier
+from camfaith.models.steps import trace
+
+
+class Inner(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.SiLU()
+
+    def forward(self, x: Tensor, *, other: Tensor) -> Tensor:
+        return F.relu(self.act(x)) + other
+
+
+class Outer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.inner, self.unused = nn.Conv2d(3, 3, 1), Inner(), nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inner(torch.sigmoid(self.conv(x)), other=torch.tanh(x))
+        x = self.inner(x, other=x)
+        return x.mean((2, 3))
+
+
+def names(network: nn.Module) -> list[tuple[str, list[str]]]:
+    steps, _ = trace(Classifier(network), torch.rand(1, 3, 4, 4))
+    return [(step.name, sorted(function.name for function in step.functions)) for step in steps]
+
+
+def test_a_function_belongs_to_the_innermost_module_that_runs_it():
+    assert names(Outer()) == [
+        ("conv", ["Convolution"]),
+        ("inner.act", ["Silu"]),
+        ("inner", ["Add", "Relu"]),
+        ("inner.act", ["Silu"]),
+        ("inner", ["Add", "Relu"]),
+        ("", ["Mean", "Sigmoid", "Tanh"]),
+    ]
+
+
+class Flattens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act, self.head = nn.ReLU(), nn.Linear(48, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.act(x).view(len(x), -1))
+
+
+def test_a_forward_that_is_begun_anew_for_another_layout_counts_once():
+    images = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    steps, _ = trace(Classifier(Flattens()), images)
+    assert [step.name for step in steps] == ["act", "head", ""]
+
+
+def test_the_network_is_given_the_normalised_images():
+    images = torch.rand(2, 3, 4, 4)
+    steps, given = trace(Classifier(nn.Flatten(), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2)), images)
+    torch.testing.assert_close(given, (images - 0.5) / 0.2)
+    assert [function.moves for function in steps[0].functions] == [True]
+    assert not images.requires_grad
+
+
+class Computes(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "linear"),
+    [
+        (lambda x: x.flatten(1) * 2 / 3 - 1, True),
+        (lambda x: 1 - x.mean((2, 3)), True),
+        (lambda x: torch.cat([x, x.transpose(2, 3)], 1).sum(1), True),
+        (lambda x: x @ torch.rand(4, 4), True),
+        (lambda x: F.avg_pool2d(F.pad(x, (1, 1, 1, 1)), 3), True),
+        (lambda x: x * x, False),
+        (lambda x: x @ x, False),
+        (lambda x: torch.ones(4) / x, False),
+        (lambda x: x.clamp(min=0), False),
+        (lambda x: F.max_pool2d(x, 2), False),
+        (lambda x: F.softmax(x, 1), False),
+        (nn.BatchNorm2d(3).eval(), True),
+        (nn.BatchNorm2d(3, track_running_stats=False).eval(), False),
+        (nn.InstanceNorm2d(3), False),
+        (nn.LayerNorm(4), False),
+    ],
+)
+def test_what_is_linear_is_known(function, linear):
+    steps, _ = trace(Classifier(Computes(function)), torch.rand(1, 3, 4, 4))
+    assert all(each.linear for step in steps for each in step.functions) is linear
+
+
+def test_a_sum_of_two_branches_is_told_from_a_constant_added():
+    steps, _ = trace(Classifier(Computes(lambda x: (x + x.mean()) + torch.rand(4))), torch.rand(1, 3, 4, 4))
+    assert sorted((each.name, each.adds) for each in steps[-1].functions) == [
+        ("Add", False),
+        ("Add", True),
+        ("Mean", False),
+    ]
