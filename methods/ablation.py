@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method, check_variant
-from camfaith.methods.masking import BATCH
+from camfaith.methods.masking import batch_size
 from camfaith.models.ablation import HEAD_BATCH, ablate_channels, head
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
@@ -55,7 +55,7 @@ class AblationCAM(Method):
         values: Tensor | None = None
         if self.variant == "pgc" and bool((lowest := activations.min()) != 0):
             values = lowest - 1e7 * (torch.arange(len(activations)).to(activations) % 32 + 1)
-        return self._switched_off(classifier, image, HEAD_BATCH if alone else BATCH, values)
+        return self._switched_off(classifier, image, HEAD_BATCH if alone else batch_size(image), values)
 
     def _switched_off(self, classifier: Classifier, image: Tensor, batch: int, values: Tensor | None) -> Tensor:
         """The logits (K+1)×C; of half as many channels at once where memory runs out."""

@@ -22,8 +22,14 @@ from camfaith.models.classifier import Classifier
 from camfaith.models.speed import laid_out, out_of_memory
 
 Score = Literal["probability", "logit"]
-BATCH = 64
-"""Masked images that go through the network at once."""
+
+
+def batch_size(images: Tensor) -> int:
+    """Masked images like these that go through the network at once: enough to keep an accelerator busy; on a CPU what
+    its caches hold, and more where small images would leave most of the time to laying out weights."""
+    if images.device.type != "cpu":
+        return 64
+    return 16 if images.shape[-2] * images.shape[-1] > 10_000 else 32
 
 
 class ScoreCAM(Method):
@@ -71,7 +77,7 @@ class ScoreCAM(Method):
         for image, channels, target, seed in rows:
             source, asked = torch.Generator().manual_seed(seed), []
             for step in range(self.rounds):
-                for part in torch.split(channels, BATCH):
+                for part in torch.split(channels, len(space)):
                     masks, out = self.masks(part, image.shape[1:])[:, None], space[: len(part)]
                     self.fill(out, image, masks, step, source)
                     asked.append(_score(classifier, out, target, self.score))
@@ -129,7 +135,8 @@ class SSCAM(ScoreCAM):
 
     def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:  # noqa: ARG002
         noisy = masks if self.noise == "mask" else out
-        delta = self.sigma * torch.randn(noisy.shape, generator=source).to(image)
+        drawn = torch.stack([torch.randn(one.shape, generator=source) for one in noisy])
+        delta = self.sigma * drawn.to(image)
         if self.noise == "mask":
             torch.mul(image, masks + delta, out=out)
         else:
@@ -212,9 +219,11 @@ class RISE(Method):
         shifts = [torch.randint(cell, (self.n_masks,), generator=source).tolist() for cell in (high, wide)]
         size = ((self.grid + 1) * high, (self.grid + 1) * wide)
         at = list(zip(*shifts, strict=True))
-        for start in range(0, self.n_masks, BATCH):
-            grown = F.interpolate(cells[start : start + BATCH].to(image), size, mode="bilinear", align_corners=False)
-            cut = zip(grown[:, 0], at[start : start + BATCH], strict=True)
+        batch = batch_size(image)
+        for start in range(0, self.n_masks, batch):
+            some = cells[start : start + batch].to(image)
+            grown = F.interpolate(some, size, mode="bilinear", align_corners=False)
+            cut = zip(grown[:, 0], at[start : start + batch], strict=True)
             yield torch.stack([mask[y : y + height, x : x + width] for mask, (y, x) in cut])
 
 
@@ -232,7 +241,7 @@ def _stretched(channels: Tensor) -> Tensor:
 
 def _space(classifier: Classifier, images: Tensor) -> Tensor:
     """Room for a batch of masked images, laid out as suits the network."""
-    return laid_out(classifier.network, images.new_empty(BATCH, *images.shape[1:]))
+    return laid_out(classifier.network, images.new_empty(batch_size(images), *images.shape[1:]))
 
 
 def _score(classifier: Classifier, images: Tensor, target: int, score: Score) -> Tensor:

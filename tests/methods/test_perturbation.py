@@ -386,10 +386,10 @@ def test_the_network_and_the_evidence_are_left_as_they_were(tiny, images, method
 
 @pytest.mark.parametrize("method", [*KIN, RISE], ids=named)
 def test_the_size_of_a_batch_changes_nothing(tiny, images, monkeypatch, method):
-    evidence = Classifier(tiny).evidence(images(2, 16), 1, ["relu2"], gradients=False)
+    evidence = Classifier(tiny).evidence(images(2, 15), 1, ["relu2"], gradients=False)
     cam = method(tiny, "relu2", **FEW.get(method, {}))
     expected = cam.explain(evidence, cam.classifier)
-    monkeypatch.setattr(masking, "BATCH", 2)
+    monkeypatch.setattr(masking, "batch_size", lambda _images: 2)
     close(cam.explain(evidence, cam.classifier), expected, 1e-12)
 
 
