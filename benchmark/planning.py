@@ -190,9 +190,8 @@ def _heads(bench: Bench, probe: Probe) -> int:
 
 def _cells(bench: Bench, arm: Arm) -> int:
     """The cells of a method's map: those of its finest layer, or all pixels."""
-    shapes = {layer.name: layer.shape for layer in bench.survey}
-    grids = [prod(shapes.get(layer, (0,))[1:]) for layer in arm.needed_layers]
-    return max(grids, default=bench.image[0, 0].numel())
+    cells = {layer.name: layer.cells for layer in bench.survey}
+    return max((cells.get(layer, 0) for layer in arm.needed_layers), default=bench.image[0, 0].numel())
 
 
 def _memory(bench: Bench, chunk: int, maps: int, layers: Sequence[str], again: int) -> float:

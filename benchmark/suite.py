@@ -51,6 +51,7 @@ class ModelEntry(BaseModel):
     std: tuple[float, ...] | None = None
     resize: int | None = Field(None, ge=1)
     crop: int | None = Field(None, ge=1)
+    output: str | int | None = None
     classes: tuple[str, ...] | str | None = None
     """Class names, or a text file with one on each line."""
 

@@ -27,6 +27,7 @@ from camfaith.methods.occlusion import Occlusion
 from camfaith.methods.shapley import ShapleyCAM
 from camfaith.methods.smooth import SmoothGradCAMPlusPlus
 from camfaith.methods.superpixels import FeatureAblation, KernelShap, Lime, ShapleyValueSampling
+from camfaith.methods.transformer import AttentionRollout, LeGrad
 from camfaith.methods.wrapping import FinerCAM, Fused
 from camfaith.models.lookup import resolve
 
@@ -51,6 +52,8 @@ _SHIPPED: tuple[type[Method], ...] = (
     FinerCAM,
     FullGrad,
     Fused,
+    AttentionRollout,
+    LeGrad,
     Saliency,
     InputXGradient,
     IntegratedGradients,
@@ -91,6 +94,7 @@ __all__ = [
     "SHIPPED",
     "SSCAM",
     "AblationCAM",
+    "AttentionRollout",
     "Calls",
     "CenterGaussian",
     "Constant",
@@ -116,6 +120,7 @@ __all__ = [
     "KernelShap",
     "LayerCAM",
     "LayerGradCam",
+    "LeGrad",
     "Lime",
     "Method",
     "NoiseTunnel",

@@ -11,6 +11,7 @@ from camfaith.methods.attribution import TOGETHER, CaptumAttribution, captum, dr
 from camfaith.methods.base import Calls
 from camfaith.models.capture import Evidence, find_module
 from camfaith.models.classifier import Classifier
+from camfaith.models.errors import NotApplicable
 
 
 class Saliency(CaptumAttribution):
@@ -96,4 +97,9 @@ class LayerGradCam(CaptumAttribution):
         layer = find_module(classifier.network, str(self.layer))
         explainer = captum().LayerGradCam(classifier, layer)
         found: Tensor = explainer.attribute(images, evidence.targets, relu_attributions=False)
+        if found.shape[2:] != evidence.activations[str(self.layer)].shape[2:]:
+            raise NotApplicable(
+                f"captum's GradCAM takes layers of B×K×h×w alone; {self.layer!r} gives tokens or channels last: "
+                "use gradcam"
+            )
         return found

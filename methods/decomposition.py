@@ -20,8 +20,9 @@ class SingularMap(Method):
     """M v₁, the cells projected onto the first right singular vector; a new variant overrides `features` alone.
 
     A singular vector has no sign. Here Σ_k v_k ≥ 0, so that ⟨M v₁, Σ_k M_k⟩ ≥ 0: the map points where the channels' sum
-    does, and is nowhere negative where M is not. Zero features give a zero map. Where the two largest singular values
-    are equal v₁ is any vector of a plane, and so is the map.
+    does, and is nowhere negative where M is not. Where that is lost in rounding, as where every cell's channels sum to
+    zero behind a layer norm, the map's entry of greatest size is not negative. Zero features give a zero map. Where the
+    two largest singular values are equal v₁ is any vector of a plane, and so is the map.
 
     `variant="pgc"` takes every column's mean from it first, as pytorch-grad-cam 1.5 does (whose maps have either sign).
     """
@@ -102,8 +103,7 @@ class KPCACAM(EigenCAM):
         first = values[:, -1:]
         first = torch.where(first > cells.shape[1] * torch.finfo(first.dtype).eps, first, 0)  # K's entries are below 1
         projected = vectors[..., -1] * first.sqrt()
-        towards = (projected * cells.sum(2)).sum(1, keepdim=True)
-        return torch.where(towards < 0, -projected, projected).to(cells.dtype)
+        return directed(projected, cells).to(cells.dtype)
 
 
 def _centred(rows: Tensor) -> Tensor:
@@ -124,5 +124,13 @@ def first_projection(matrices: Tensor) -> Tensor:
         projected = vectors[..., -1] * squares[..., -1:].clamp(min=0).sqrt()
     else:
         projected = (unit @ torch.linalg.eigh(unit.mT @ unit).eigenvectors[..., -1:])[..., 0]
-    towards = (projected * unit.sum(2)).sum(1, keepdim=True)  # σ₁² Σ_k v_k
-    return torch.where(towards < 0, -projected, projected) * size[..., 0]
+    return directed(projected, unit) * size[..., 0]
+
+
+def directed(projected: Tensor, cells: Tensor) -> Tensor:
+    """A map or its negative (B×n): ⟨map, Σ_k M_k⟩ ≥ 0, or its entry of greatest size ≥ 0 where that is but rounding."""
+    towards = (projected * cells.sum(2)).sum(1, keepdim=True)
+    size = (projected.abs() * cells.abs().sum(2)).sum(1, keepdim=True)
+    greatest = projected.gather(1, projected.abs().argmax(1, keepdim=True))
+    towards = torch.where(towards.abs() > 1e-6 * size, towards, greatest)
+    return torch.where(towards < 0, -projected, projected)

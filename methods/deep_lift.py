@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from camfaith.methods.attribution import TOGETHER, CaptumAttribution, captum, copied_to, noise_baselines
 from camfaith.methods.base import Calls
-from camfaith.methods.rules import no_rule, unmarked, unshared
+from camfaith.methods.rules import check_precision, no_rule, unmarked, unshared
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.steps import Step, trace
@@ -39,6 +39,7 @@ class DeepLift(CaptumAttribution):
         return torch.zeros_like(image)[None]
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
+        check_precision(self.name, classifier)
         steps, _ = trace(classifier, images)
         _check(steps)
         drawn = [self.baselines(x, seed) for x, seed in zip(images.detach(), evidence.seeds.tolist(), strict=True)]

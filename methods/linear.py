@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from camfaith.methods.gradient import GradientCAM
@@ -30,12 +31,15 @@ class CAM(GradientCAM):
     def _head(self, activations: Tensor, logits: Tensor) -> Tensor:
         pooled = activations.mean((2, 3))
         shape = (logits.shape[1], pooled.shape[1])
-        tolerance = 1e-3 * logits.abs().amax(1, keepdim=True) + 1e-6
+        rounding = max(1e-3, 8 * torch.finfo(self.classifier.dtype).eps)
+        tolerance = rounding * logits.abs().amax(1, keepdim=True) + 1e-6
         for module in self.classifier.network.modules():
             if isinstance(module, nn.Linear) and tuple(module.weight.shape) == shape:
-                predicted = nn.functional.linear(pooled, module.weight, module.bias)
+                weight = module.weight.detach().to(pooled)
+                bias = None if module.bias is None else module.bias.detach().to(pooled)
+                predicted = nn.functional.linear(pooled, weight, bias)
                 if bool(((predicted - logits).abs() <= tolerance).all()):
-                    return module.weight.detach()
+                    return weight
         raise NotApplicable(
             f"CAM needs global average pooling and one linear layer behind {self.layer!r}: no linear layer of "
             f"{type(self.classifier.network).__name__} gives the logits from the layer's mean activations; "

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from camfaith.methods.attribution import CaptumAttribution, captum, copied_to
 from camfaith.methods.base import Calls
-from camfaith.methods.rules import no_rule, stateless, unmarked, unshared
+from camfaith.methods.rules import check_precision, no_rule, stateless, unmarked, unshared
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
@@ -41,6 +41,7 @@ class LRP(CaptumAttribution):
         from captum.attr._core.lrp import SUPPORTED_NON_LINEAR_LAYERS
         from captum.attr._utils.lrp_rules import EpsilonRule
 
+        check_precision(self.name, classifier)
         steps, given = trace(classifier, images)
         network = _Summing(classifier.network, _additions(steps))
         moving = {step.module for step in steps if all(function.moves for function in step.functions)}

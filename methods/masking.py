@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from camfaith.methods.base import Calls, Method, check_variant
 from camfaith.models import maps
 from camfaith.models.ablation import head
-from camfaith.models.capture import Evidence
+from camfaith.models.capture import Evidence, single
 from camfaith.models.classifier import Classifier
 from camfaith.models.speed import laid_out, out_of_memory
 
@@ -204,10 +204,10 @@ class RISE(Method):
         space, found = _space(classifier, evidence.images), []
         rows = zip(evidence.images, evidence.targets.tolist(), evidence.seeds.tolist(), strict=True)
         for image, target, seed in rows:
-            total = torch.zeros_like(image[0])
+            total = single(torch.zeros_like(image[0]))
             for masks in self.masks(image, seed):
                 out = torch.mul(image, masks[:, None], out=space[: len(masks)])
-                total += torch.einsum("n,nhw->hw", _score(classifier, out, target, self.score), masks)
+                total += torch.einsum("n,nhw->hw", _score(classifier, out, target, self.score), single(masks))
             found.append(total)
         return torch.stack(found) / (self.p * self.n_masks)
 
@@ -247,7 +247,7 @@ def _space(classifier: Classifier, images: Tensor) -> Tensor:
 def _score(classifier: Classifier, images: Tensor, target: int, score: Score) -> Tensor:
     """f of n images; of half as many at once where memory runs out."""
     try:
-        logits = classifier.scores(images)
+        logits = single(classifier.scores(images))
         return (logits.softmax(1) if score == "probability" else logits)[:, target]
     except RuntimeError as error:
         if not out_of_memory(error) or len(images) == 1:

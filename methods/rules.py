@@ -9,8 +9,10 @@ from copy import deepcopy
 from itertools import cycle
 from typing import Any
 
+import torch
 from torch import nn
 
+from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.steps import Step
 
@@ -61,6 +63,15 @@ def unmarked(network: nn.Module) -> Iterator[None]:
             for mark in _MARKS:
                 attributes.pop(mark, None)
             attributes.update(own)
+
+
+def check_precision(method: str, classifier: Classifier) -> None:
+    """`NotApplicable` where the rules' small denominators leave the range of numbers."""
+    if classifier.dtype == torch.float16:
+        raise NotApplicable(
+            f"{method} divides by differences too small for float16; give it the network in single precision, as "
+            "network.float(), or in bfloat16"
+        )
 
 
 def stateless(module: nn.Module) -> bool:

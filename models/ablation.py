@@ -8,8 +8,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from camfaith.models.capture import evaluating, hooked, spatial
+from camfaith.models.capture import evaluating, grid_of, hooked
 from camfaith.models.classifier import Classifier
+from camfaith.models.tokens import Scene
 
 HEAD_BATCH = 256
 """Activations that a head alone is given at once."""
@@ -38,7 +39,8 @@ def ablate_channels(
     With `values` (K) each channel is at its own of them instead.
 
     Also the images sent through the whole network, and those sent through the head alone. Where the rest of the
-    network lets one image meet many activations, the layers up to `layer` run once for a whole batch of channels.
+    network lets one image meet many activations, the layers up to `layer` run once for a whole batch of channels. Of a
+    layer of tokens the patches lose the channel; a class token keeps it, as no map shows it.
     """
     with torch.inference_mode(), evaluating(classifier.network):
         known = head(classifier, layer, image)
@@ -68,8 +70,8 @@ def head(classifier: Classifier, layer: str, image: Tensor) -> Head:
 def _try(classifier: Classifier, layer: str, image: Tensor) -> Head:
     seen: list[int] = []
 
-    def note(output: Tensor) -> Tensor:
-        seen.append(spatial(layer, output).shape[1])
+    def note(output: Tensor, scene: Scene) -> Tensor:
+        seen.append(grid_of(layer, output, scene).of(output).shape[1])
         return output
 
     with torch.inference_mode(), evaluating(classifier.network):
@@ -89,9 +91,10 @@ def _try(classifier: Classifier, layer: str, image: Tensor) -> Head:
 
 
 def _gated(classifier: Classifier, layer: str, images: Tensor, gates: Tensor, values: Tensor | None = None) -> Tensor:
-    def gate(output: Tensor) -> Tensor:
-        kept = spatial(layer, output) * gates[:, :, None, None]
-        return kept if values is None else kept + ((1 - gates) * values)[:, :, None, None]
+    def gate(output: Tensor, scene: Scene) -> Tensor:
+        grid = grid_of(layer, output, scene)
+        kept = grid.of(output) * gates[:, :, None, None]
+        return grid.into(output, kept if values is None else kept + ((1 - gates) * values)[:, :, None, None])
 
     with hooked(classifier.network, {layer: gate}):
         result: Tensor = classifier(images)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.models.lookup import UnknownName
+from camfaith.models.tokens import Grid, Scene, watched
 
 
 class LayerError(ValueError):
@@ -32,9 +33,9 @@ class Evidence:
     """What one forward and one backward give for B images, one target class each.
 
     `activations[layer]` is A (B×K×h×w) and `gradients[layer]` is g = ∂S_c/∂A of the same shape, S_c being the target's
-    logit unless another score was asked for; both are detached. `seeds` holds one integer per image: whatever is random
-    in a method draws from it, so that a result does not depend on the batch. `masks` (B×H×W, bool) is the ground truth,
-    for the oracle control alone.
+    logit unless another score was asked for; both are detached, and in single precision at least. Of a layer of tokens
+    they hold the patches alone. `seeds` holds one integer per image: whatever is random in a method draws from it, so
+    that a result does not depend on the batch. `masks` (B×H×W, bool) is the ground truth, for the oracle control alone.
     """
 
     images: Tensor
@@ -94,35 +95,40 @@ def find_module(network: nn.Module, layer: str) -> nn.Module:
 
 @contextmanager
 def hooked(
-    network: nn.Module, hooks: dict[str, Callable[[Any], Any]], begin: Callable[[], None] | None = None
+    network: nn.Module, hooks: dict[str, Callable[[Any, Scene], Any]], begin: Callable[[], None] | None = None
 ) -> Iterator[None]:
-    """Pass the output of each named layer through a function for the time of the block; `begin` is called before each
-    forward of the whole network."""
+    """Pass the output of each named layer, and what the forward has shown until then, through a function for the time
+    of the block; `begin` is called before each forward of the whole network."""
     handles = []
-    try:
-        if begin is not None:
-            handles.append(network.register_forward_pre_hook(lambda _module, _inputs: begin()))
-        for layer, change in hooks.items():
-            module = find_module(network, layer)
-            handles.append(module.register_forward_hook(lambda _m, _i, output, change=change: change(output)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    with watched(network) as scene:
+        try:
+            if begin is not None:
+                handles.append(network.register_forward_pre_hook(lambda _module, _inputs: begin()))
+            for layer, change in hooks.items():
+                module = find_module(network, layer)
+                handles.append(
+                    module.register_forward_hook(lambda _m, _i, output, change=change: change(output, scene))
+                )
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
-def spatial(layer: str, output: Any) -> Tensor:
-    """`output` where it is a B×K×h×w tensor; `LayerError` otherwise."""
+def grid_of(layer: str, output: Any, scene: Scene) -> Grid:
+    """Where the cells of a layer's output lie; `LayerError` where it has none."""
     if not isinstance(output, Tensor):
         raise LayerError(
             f"layer {layer!r} returns a {type(output).__name__}, not a tensor; name a layer inside or before it"
         )
-    if output.ndim != 4:
+    grid = scene.grid(output)
+    if grid is None:
         raise LayerError(
-            f"layer {layer!r} has no spatial output: expected B×K×h×w, got {'×'.join(map(str, output.shape))}; "
-            "name a convolutional layer before it, or leave the layer out to have the last one found"
+            f"layer {layer!r} has no spatial output: expected B×K×h×w, B×h×w×K, or tokens B×T×K of which the last are "
+            f"a convolution's h×w cells, got {'×'.join(map(str, output.shape))}; name a layer before it, or leave the "
+            "layer out to have the last one found"
         )
-    return output
+    return grid
 
 
 class Recorder:
@@ -135,6 +141,8 @@ class Recorder:
 
     def __init__(self, layers: Sequence[str], *, gradients: bool) -> None:
         self.outputs: dict[str, Tensor] = {}
+        """As the network has them."""
+        self.grids: dict[str, Grid] = {}
         self._gradients = gradients
         self.hooks = {layer: self._keeper(layer) for layer in layers}
 
@@ -148,9 +156,14 @@ class Recorder:
             if layer not in self.outputs:
                 raise LayerError(f"layer {layer!r} does not run in evaluation mode; name one on the way to the score")
 
-    def _keeper(self, layer: str) -> Callable[[Any], Tensor]:
-        def keep(output: Any) -> Tensor:
-            kept = spatial(layer, output)
+    def cells(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Outputs of the layers, or what is shaped like them, as B×K×h×w and in single precision at least."""
+        return {layer: single(self.grids[layer].of(value.detach())) for layer, value in values.items()}
+
+    def _keeper(self, layer: str) -> Callable[[Any, Scene], Tensor]:
+        def keep(output: Any, scene: Scene) -> Tensor:
+            self.grids[layer] = grid_of(layer, output, scene)
+            kept: Tensor = output
             if layer in self.outputs:
                 warnings.warn(
                     f"layer {layer!r} runs more than once in a forward; its last call is explained", stacklevel=2
@@ -161,6 +174,11 @@ class Recorder:
             return kept.clone()
 
         return keep
+
+
+def single(values: Tensor) -> Tensor:
+    """In single precision, where they were in half: sums over cells and products of three would leave its range."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def gradients_at(scores: Tensor, outputs: dict[str, Tensor], *, again: bool = False) -> dict[str, Tensor]:

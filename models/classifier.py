@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from camfaith.models.capture import Evidence, Recorder, Score, evaluating, gradients_at, hooked, target_logit
+from camfaith.models.capture import Evidence, Recorder, Score, evaluating, gradients_at, hooked, single, target_logit
+from camfaith.models.outputs import logits_in
 
 Targets = None | int | Sequence[int] | Tensor | Callable[[Tensor], Tensor]
 
@@ -21,7 +22,8 @@ class Classifier(nn.Module):
 
     Normalisation with `mean` and `std` happens inside, so that "black", "mean" and "blurred" mean what they say.
     `prepare` brings a picture to the network's size: the short side to `resize`, then a central `crop`.
-    `layer` is the target layer that methods take unless they name their own.
+    `layer` is the target layer that methods take unless they name their own. Of a network that returns more than a
+    tensor, `output` is the logits' name or index in what it returns; an entry named `logits` is found without.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Classifier(nn.Module):
         crop: int | None = None,
         layer: str | None = None,
         interpolation: InterpolationMode = InterpolationMode.BILINEAR,
+        output: str | int | None = None,
     ) -> None:
         super().__init__()
         if (mean is None) != (std is None):
@@ -46,6 +49,7 @@ class Classifier(nn.Module):
         self.std = None if std is None else tuple(std)
         self.class_names = None if class_names is None else tuple(class_names)
         self.resize, self.crop, self.layer, self.interpolation = resize, crop, layer, interpolation
+        self.output = output
         self._outputs_checked = False
         self._flattens_by_view = False
         self._planes: dict[Hashable, Tensor] = {}
@@ -71,16 +75,17 @@ class Classifier(nn.Module):
         if self.mean is not None and self.std is not None:
             mean, std = (self._plane(v, images) for v in (self.mean, self.std))
             images = (images - mean) / std
+        images = images.to(self.dtype)  # captum draws in single precision whatever it is given
         if self._flattens_by_view:
             images = images.contiguous()
         try:
-            result: Tensor = self.network(images)
+            result = self.network(images)
         except RuntimeError as error:
             if images.is_contiguous() or "view size is not compatible" not in str(error):
                 raise
             self._flattens_by_view = True  # which no other layout allows
             result = self.network(images.contiguous())
-        return result
+        return logits_in(result, self.output, self.name)
 
     def _plane(self, colour: tuple[float, ...], images: Tensor) -> Tensor:
         """One colour as a whole image, laid out as the images are: six times as fast to work with as three numbers."""
@@ -112,18 +117,13 @@ class Classifier(nn.Module):
     def logits(self, images: Tensor) -> Tensor:
         """The network's output, checked: a finite B×C tensor of logits.
 
-        Raises `TypeError` for a tuple or dict, `ValueError` for another shape, one class, or probabilities,
-        `FloatingPointError` for NaN or infinite values.
+        Raises `TypeError` for a tuple or dict whose logits are not known, `ValueError` for another shape, one class, or
+        probabilities, `FloatingPointError` for NaN or infinite values.
         """
         return self.checked(self(images))
 
-    def checked(self, logits: object) -> Tensor:
+    def checked(self, logits: Tensor) -> Tensor:
         """`logits` where they are what a classifier gives; see `logits` for the errors."""
-        if not isinstance(logits, Tensor):
-            raise TypeError(
-                f"model {self.name!r} returns a {type(logits).__name__}, not a tensor of logits; "
-                "wrap it in a module that returns the logits alone"
-            )
         if logits.ndim != 2 or logits.shape[1] < 2:
             raise ValueError(
                 f"model {self.name!r} returns shape {'×'.join(map(str, logits.shape))}; expected logits B×C with C ≥ 2 "
@@ -174,8 +174,8 @@ class Classifier(nn.Module):
             found = gradients_at(score(logits, chosen), record.outputs) if gradients else {}
         if seeds is None:
             seeds = torch.zeros(len(images), dtype=torch.long)
-        kept = {name: output.detach() for name, output in record.outputs.items()}
-        return Evidence(images, chosen, logits.detach(), kept, found, seeds, masks)
+        kept, found = record.cells(record.outputs), record.cells(found)
+        return Evidence(images, chosen, single(logits.detach()), kept, found, seeds, masks)
 
     def targets(self, targets: Targets, logits: Tensor) -> Tensor:
         """One class index per row of `logits`; `ValueError` where there is no such class."""

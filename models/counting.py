@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.autograd.graph import register_multi_grad_hook
+
+from camfaith.models.outputs import entries
 
 
 @dataclass
@@ -33,8 +36,10 @@ def counting(network: nn.Module) -> Iterator[Tally]:
 
     def count(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         tally.forwards += len(next(iter((*inputs, *named.values()))))
-        if isinstance(output, Tensor) and output.requires_grad:
-            output.register_hook(count_back)  # type: ignore[no-untyped-call]
+        parts = [output] if isinstance(output, Tensor) else entries(output).values()
+        tracked = [part for part in parts if isinstance(part, Tensor) and part.requires_grad]
+        if tracked:
+            register_multi_grad_hook(tracked, count_back, mode="any")  # once a pass, whichever part it starts from
 
     handle = network.register_forward_hook(count, with_kwargs=True)
     try:

@@ -25,15 +25,18 @@ def curvature(
             logits = classifier.logits(images.clone())
         record.require_all()
         gradient = gradients_at(score(logits, targets.clone()), record.outputs, again=True)[layer]
-        activations = record.outputs[layer]
-        product = _product(gradient, activations) if gradient.requires_grad else None
-        return gradient.detach(), torch.zeros_like(gradient) if product is None else product
+        output, grid = record.outputs[layer], record.grids[layer]
+        along = grid.into(torch.zeros_like(output), grid.of(output.detach()))
+        product = _product(gradient, output, along) if gradient.requires_grad else None
+        found = (gradient, torch.zeros_like(gradient) if product is None else product)
+        g, bend = (record.cells({layer: each})[layer] for each in found)
+        return g, bend
 
 
-def _product(gradient: Tensor, activations: Tensor) -> Tensor | None:
+def _product(gradient: Tensor, output: Tensor, along: Tensor) -> Tensor | None:
     """H·A; None where the gradient does not depend on A."""
     try:
-        return torch.autograd.grad(gradient, activations, activations.detach(), allow_unused=True)[0]
+        return torch.autograd.grad(gradient, output, along, allow_unused=True)[0]
     except RuntimeError as error:
         if "derivative for" not in str(error):
             raise

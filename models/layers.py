@@ -2,37 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from camfaith.models.capture import LayerError, evaluating
+from camfaith.models.capture import LayerError, Recorder, evaluating, hooked
 from camfaith.models.classifier import Classifier
+from camfaith.models.tokens import Grid, watched
 
 # A pooled or dropped-out output shows no activations of its own: VGG's adaptive pooling stretches a 3×3 grid to 7×7.
-_PASSIVE = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Dropout2d, nn.Identity)
+# Nor does a linear layer: inside a transformer's block it makes queries, keys and values.
+_PASSIVE = (
+    nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Dropout2d, nn.Identity, nn.Linear
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A module that ran: its dotted name, its kind, and the shape of its output without the batch axis."""
+    """A module that ran: its dotted name, its kind, and the shape of its output without the batch axis.
+
+    `grid` says where the output's cells lie on the image, None where it has none. `reached` is False for a layer of
+    tokens none of whose patches has a part in the predicted class's score.
+    """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     passive: bool
+    grid: Grid | None = None
+    reached: bool = True
+
+    @property
+    def cells(self) -> int:
+        return self.grid.cells if self.grid else 0
 
     @property
     def spatial(self) -> bool:
-        return len(self.shape) == 3 and self.shape[1] * self.shape[2] > 1
+        return self.cells > 1
+
+    @property
+    def tokens(self) -> bool:
+        return self.grid is not None and self.grid.form == "B×T×K"
 
 
 def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
-    """Every layer in the order in which it finished, from one forward of the first image."""
+    """Every layer in the order in which it finished, from one forward of the first image.
+
+    Where there are tokens, a second forward and a backward tell which of their layers the score reaches.
+    """
     seen: list[Layer] = []
     handles = []
-    with torch.inference_mode(), evaluating(classifier.network):
+    image = classifier.place(images)[:1].contiguous()
+    with torch.inference_mode(), evaluating(classifier.network), watched(classifier.network) as scene:
         try:
             for name, module in classifier.network.named_modules():
                 if not name:
@@ -41,26 +65,68 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
                 def note(module: nn.Module, _inputs: object, output: object, name: str = name) -> None:
                     if isinstance(output, Tensor):
                         kind, shape = type(module).__name__, tuple(output.shape[1:])
-                        seen.append(Layer(name, kind, shape, isinstance(module, _PASSIVE)))
+                        grid = scene.grid(output) if output.shape[:1] == (1,) else None  # else windows of the image
+                        seen.append(Layer(name, kind, shape, isinstance(module, _PASSIVE), grid))
 
                 handles.append(module.register_forward_hook(note))
-            classifier.logits(classifier.place(images)[:1].contiguous())
+            classifier.logits(image)
         finally:
             for handle in handles:
                 handle.remove()
-    return seen
+    return _with_reach(classifier, image, seen)
 
 
-def last_spatial_layer(layers: list[Layer]) -> str:
-    """The name of the last layer with a spatial output that is more than pooling; `LayerError` where there is none, or
-    where tokens come after it: a vision transformer's patch embedding is spatial, but shows nothing of the class."""
+def _with_reach(classifier: Classifier, image: Tensor, layers: Sequence[Layer]) -> list[Layer]:
+    rows = {layer.shape[0] for layer in layers if layer.tokens}
+    if not rows:
+        return list(layers)
+    # One row a token and yet four axes: attention from token to token, or its heads, and no grid.
+    found = [replace(a, grid=None) if len(a.shape) == 3 and a.shape[1] in rows else a for a in layers]
+    runs = Counter(layer.name for layer in found)
+    reached = _reached(classifier, image, [layer.name for layer in found if layer.tokens and runs[layer.name] == 1])
+    return [replace(layer, reached=layer.name in reached) if layer.tokens else layer for layer in found]
+
+
+def _reached(classifier: Classifier, image: Tensor, names: Sequence[str]) -> set[str]:
+    """The layers at which the gradient of the greatest logit is not zero in every cell."""
+    record = Recorder(names, gradients=True)
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
+        with hooked(classifier.network, record.hooks, record.begin):
+            score = classifier.logits(image.clone()).amax(1).sum()
+        if not score.requires_grad:
+            return set()
+        found = torch.autograd.grad(score, list(record.outputs.values()), allow_unused=True)
+    gradients = {name: g for name, g in zip(record.outputs, found, strict=True) if g is not None}
+    return {name for name, cells in record.cells(gradients).items() if bool(cells.any())}
+
+
+def last_spatial_layer(layers: Sequence[Layer]) -> str:
+    """The name of the last layer with a spatial output that is more than pooling or a linear map, and whose cells the
+    score reads: behind the last attention of a vision transformer with a class token it reads no patch, so that there
+    the last block's first norm is found.
+
+    `LayerError` where there is none, or where it comes before tokens: a vision transformer's patch embedding is
+    spatial, but shows nothing of the class, nor do the last tokens whose place is known, if others come after them.
+    """
+    after = None
     for layer in reversed(layers):
-        if len(layer.shape) == 2:
+        if layer.passive:
+            continue
+        if len(layer.shape) == 2 and layer.shape[0] > 1 and not layer.tokens:
             raise LayerError(
-                f"layer {layer.name!r} gives tokens (B×{layer.shape[0]}×{layer.shape[1]}), so no last layer with a "
-                "spatial output can be found; name the target layer yourself"
+                f"layer {layer.name!r} gives rows (B×{layer.shape[0]}×{layer.shape[1]}), no convolution's cells, "
+                "so no target layer is found; name it yourself"
             )
-        if layer.spatial and not layer.passive:
+        if not layer.spatial:
+            continue
+        if layer.tokens and not layer.reached:
+            after = layer
+        elif after and not layer.tokens:
+            raise LayerError(
+                f"layer {after.name!r} gives tokens, and the score depends on no patch of any layer of tokens (a head "
+                "of zeros, untrained?), so no target layer is found; load weights, or name the target layer yourself"
+            )
+        else:
             return layer.name
     raise LayerError(
         "found no layer with a spatial output (B×K×h×w, more than one cell); name the target layer yourself"
@@ -68,5 +134,5 @@ def last_spatial_layer(layers: list[Layer]) -> str:
 
 
 def target_layer(classifier: Classifier, images: Tensor) -> str:
-    """The classifier's own `layer`, else the last layer with a spatial output."""
+    """The classifier's own `layer`, else the last layer with a spatial output that the score reads."""
     return classifier.layer or last_spatial_layer(survey(classifier, images))

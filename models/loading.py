@@ -1,7 +1,8 @@
-"""Making a Classifier from a name: a shipped network, one of torchvision's, or a user's own."""
+"""Making a Classifier from a name: a shipped network, one of torchvision's or timm's, or a user's own."""
 
 from __future__ import annotations
 
+import math
 import pickle
 import warnings
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torchvision import models as torchvision_models
+from torchvision.transforms import InterpolationMode
 
 from camfaith.models.classifier import Classifier
 from camfaith.models.fundus_scene import GRADES
@@ -20,7 +22,8 @@ from camfaith.models.lookup import UnknownName, load_attribute, resolve
 from camfaith.models.reference import MEAN, REFERENCES, SIZE, STD, build, load_weights
 
 _CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model")
-_SETTINGS = ("mean", "std", "class_names", "resize", "crop", "layer", "interpolation")
+_SETTINGS = ("mean", "std", "class_names", "resize", "crop", "layer", "interpolation", "output")
+_TIMM = "timm:"
 
 
 def model_names() -> list[str]:
@@ -38,19 +41,24 @@ def load(
     crop: int | None = None,
     class_names: Sequence[str] | None = None,
     layer: str | None = None,
+    output: str | int | None = None,
 ) -> Classifier:
     """A Classifier in evaluation mode.
 
-    `name` is a shipped network, a torchvision network, an entry point of `camfaith.models`, or a function that returns
-    a network or a Classifier, as `package.module:function` or `path/to/file.py:function`. `weights` is a torchvision
-    weights name (`"DEFAULT"`, `"IMAGENET1K_V2"`: downloaded by torchvision), a local `.safetensors`, `.pth` or `.pt`
-    file (read without unpickling code), or `"none"` for the untrained network (its initialisation is seeded).
-    Preprocessing comes from the shipped or torchvision weights; `mean`, `std`, `resize`, `crop` replace it.
+    `name` is a shipped network, a torchvision network, one of timm's as `timm:NAME`, an entry point of
+    `camfaith.models`, or a function that returns a network or a Classifier, as `package.module:function` or
+    `path/to/file.py:function`. `weights` is a torchvision weights name (`"DEFAULT"`, `"IMAGENET1K_V2"`), `"DEFAULT"`
+    for timm's (of the tag in NAME, where it has one), both downloaded by those libraries, a local `.safetensors`,
+    `.pth` or `.pt` file (read without unpickling code), or `"none"` for the untrained network (its initialisation is
+    seeded). Preprocessing comes from the shipped or torchvision weights, or from the `pretrained_cfg` that a network
+    of timm carries; `mean`, `std`, `resize`, `crop` replace it. `output` says where the logits are in what the network
+    returns, where that is more than a tensor.
 
     Raises `UnknownName` for an unknown network or weights name, `FileNotFoundError`, and `ValueError` for weights that
     do not fit or that hold NaN.
     """
-    given = {"mean": mean, "std": std, "resize": resize, "crop": crop, "class_names": class_names, "layer": layer}
+    given: dict[str, Any] = {"mean": mean, "std": std, "resize": resize, "crop": crop, "layer": layer, "output": output}
+    given["class_names"] = class_names
     network, known = _build(name, None if weights is None else str(weights), class_names)
     _refuse_non_finite(name, network)
     settings = known | {key: value for key, value in given.items() if value is not None}
@@ -68,6 +76,8 @@ def _build(name: str, weights: str | None, class_names: Sequence[str] | None) ->
             return _reference(name, weights)
         if name in torchvision_models.list_models(module=torchvision_models):
             return _torchvision(name, weights, class_names)
+        if name.startswith(_TIMM):
+            return _timm(name, weights, class_names)
         return _own(name, weights)
 
 
@@ -105,19 +115,56 @@ def _preprocessing(weights: Any) -> dict[str, Any]:
     }
 
 
+def _timm(name: str, weights: str | None, class_names: Sequence[str] | None) -> tuple[nn.Module, dict[str, Any]]:
+    try:
+        import timm
+    except ImportError as error:
+        raise ValueError(f"model {name!r} needs timm: pip install 'camfaith[timm]'") from error
+    torch.default_generator.manual_seed(0)  # again: an import may have drawn numbers
+    wanted = name.removeprefix(_TIMM)
+    if not timm.is_model(wanted):
+        raise UnknownName("model of timm", wanted, timm.list_models())
+    if weights is None:
+        raise ValueError(
+            f"timm's {wanted!r} needs to be told its weights: 'DEFAULT' (downloaded), a .safetensors or .pth file, "
+            "or 'none' for the untrained network"
+        )
+    if weights == "DEFAULT":
+        network = timm.create_model(wanted, pretrained=True)
+    else:
+        classes: dict[str, Any] = {} if class_names is None else {"num_classes": len(class_names)}
+        network = _with_file(timm.create_model(wanted, pretrained=False, **classes), name, weights)
+    return network, _carried(network)
+
+
+def _carried(network: nn.Module) -> dict[str, Any]:
+    """The preprocessing that a network of timm carries; nothing for another's."""
+    carried: Any = getattr(network, "pretrained_cfg", None)
+    if not isinstance(carried, dict) or not carried.get("mean"):
+        return {}
+    side = carried["input_size"][-1]
+    return {
+        "mean": tuple(carried["mean"]),
+        "std": tuple(carried["std"]),
+        "resize": math.floor(side / carried["crop_pct"]),
+        "crop": side,
+        "interpolation": InterpolationMode(carried["interpolation"]),
+    }
+
+
 def _own(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
     try:
         make = load_attribute(name) if ":" in name else resolve("model", name, {})
     except UnknownName as error:
         if ":" in name:
             raise
-        hint = "or name your own as 'package.module:function' or 'file.py:function'"
+        hint = "timm's are 'timm:NAME'; or name your own as 'package.module:function' or 'file.py:function'"
         raise UnknownName("model", name, model_names(), hint) from error
     torch.default_generator.manual_seed(0)  # again: an import may have drawn numbers
     network = make() if not isinstance(make, nn.Module) else make
     if not isinstance(network, nn.Module):
         raise TypeError(f"{name!r} returned a {type(network).__name__}; expected a torch.nn.Module")
-    known = {}
+    known = _carried(network)
     if isinstance(network, Classifier):
         known = {key: getattr(network, key) for key in _SETTINGS}
         network = network.network

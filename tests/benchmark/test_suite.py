@@ -150,7 +150,7 @@ def no_network(): return 3
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("a_tuple", "returns a tuple, not a tensor of logits; wrap it"),
+        ("a_tuple", r"returns a tuple, not a tensor of logits; .* by `output`: 0 \(1×5\), 1 \(1×5\); or wrap it"),
         ("probabilities", "returns probabilities .* remove its softmax"),
         ("one_logit", "returns shape 1×1; expected logits B×C with C ≥ 2"),
         ("not_a_number", "gives NaN or infinite logits"),
@@ -172,6 +172,14 @@ def test_a_network_from_a_file_is_judged_with_its_layer_found(tmp_path):
     content["model"] = [{"name": f"{tmp_path}/own.py:logits", "label": "mine"}]
     (bench,) = open_benches(Suite.of(content))
     assert (bench.model, bench.layer, bench.classes) == ("mine", "body", 5)
+
+
+def test_a_suite_says_which_entry_of_what_a_network_returns_holds_the_logits(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    content = suite()
+    content["model"] = [{"name": f"{tmp_path}/own.py:a_tuple", "output": 1}]
+    (bench,) = open_benches(Suite.of(content))
+    assert (bench.classifier.output, bench.classes) == (1, 5)
 
 
 def test_weights_with_nan_are_refused_by_name(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from camfaith.methods import EigenCAM, EigenGradCAM
+from camfaith.methods import KPCACAM, EigenCAM, EigenGradCAM
 from camfaith.models import Classifier, Evidence
 
 LAYERS = [
@@ -140,3 +140,15 @@ def test_what_is_missing_is_named(tiny, images):
         EigenGradCAM(tiny, "conv1").explain(evidence, Classifier(tiny))
     with pytest.raises(ValueError, match="EigenCAM needs a target layer"):
         EigenCAM(tiny).explain(evidence, Classifier(tiny))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("method", [EigenCAM, KPCACAM], ids=lambda method: method.name)
+def test_behind_a_layer_norm_where_channels_sum_to_zero_the_sign_does_not_hang_on_rounding(method, precision):
+    a = torch.randn(6, 5, 5, 16, generator=torch.Generator().manual_seed(0), dtype=precision) + torch.arange(16)
+    a = torch.nn.functional.layer_norm(a, (16,)).permute(0, 3, 1, 2)
+    found = explained(method, a)
+    for seed in range(4):
+        channels = torch.randperm(16, generator=torch.Generator().manual_seed(seed))
+        close(explained(method, a[:, channels]), found, 1e-4)
+    assert (found.flatten(1).gather(1, found.abs().flatten(1).argmax(1, keepdim=True)) > 0).all()

@@ -185,14 +185,14 @@ class Aside(nn.Module):
         super().__init__()
         self.aside, self.idle, self.conv = (nn.Conv2d(3, 4, 3) for _ in range(3))
         self.pair = Pair()
-        self.tokens = nn.Linear(4, 4)
+        self.mixed = nn.Linear(36, 4)
         self.head = nn.Linear(4, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         self.aside(x)
         kept, _ = self.pair(self.conv(x))
-        tokens = self.tokens(kept.flatten(2).transpose(1, 2))
-        out: Tensor = self.head(tokens.mean(1))
+        mixed = self.mixed(kept.flatten(2))
+        out: Tensor = self.head(mixed.mean(2))
         return out
 
 
@@ -206,7 +206,7 @@ class Pair(nn.Module):
     [
         ("aside", "does not depend on.*'aside'"),
         ("idle", "'idle' does not run in evaluation mode"),
-        ("tokens", "'tokens' has no spatial output: expected B×K×h×w, got 2×36×4"),
+        ("mixed", "'mixed' has no spatial output: expected B×K×h×w.*got 2×4×4"),
         ("head", "'head' has no spatial output.*got 2×2"),
         ("pair", "'pair' returns a tuple, not a tensor"),
     ],

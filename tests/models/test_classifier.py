@@ -1,5 +1,8 @@
 """Images in, logits out: normalisation, geometry, targets, and every wrong model refused in words."""
 
+from types import SimpleNamespace
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from torchvision.models import EfficientNet_B0_Weights, ResNet18_Weights, ResNet
 from torchvision.transforms.v2 import functional as F
 
 from camfaith.models import Classifier
+from camfaith.models.counting import counting
 
 
 class Answer(nn.Module):
@@ -75,7 +79,12 @@ def test_what_is_no_batch_of_images_is_refused(images, message):
     ("answer", "error", "message"),
     [
         ((torch.zeros(2, 3), None), TypeError, "'Answer' returns a tuple, not a tensor of logits"),
-        ({"logits": torch.zeros(2, 3)}, TypeError, "returns a dict"),
+        (
+            {"features": torch.zeros(2, 3), "size": 2},
+            TypeError,
+            r"returns a dict.*by `output`: 'features' \(2×3\); or",
+        ),
+        ([], TypeError, "returns a list, not a tensor of logits; wrap it"),
         (
             torch.randn(2, 1),
             ValueError,
@@ -92,6 +101,60 @@ def test_what_is_no_batch_of_images_is_refused(images, message):
 def test_a_model_that_gives_no_logits_is_told_so(answer, error, message, call):
     with pytest.raises(error, match=message):
         getattr(Classifier(Answer(answer)), call)(torch.rand(2, 3, 4, 4))
+
+
+class Output(NamedTuple):
+    features: Tensor
+    scores: Tensor
+
+
+LOGITS = torch.tensor([[1.0, 3.0, 2.0], [5.0, 3.0, 2.0]])
+BESIDE = torch.zeros(2, 7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "output"),
+    [
+        ({"features": BESIDE, "logits": LOGITS}, None),
+        (SimpleNamespace(features=BESIDE, logits=LOGITS), None),
+        (SimpleNamespace(features=BESIDE, main=LOGITS), "main"),
+        ((BESIDE, LOGITS), 1),
+        ([LOGITS, BESIDE], 0),
+        (Output(BESIDE, LOGITS), "scores"),
+        (Output(BESIDE, LOGITS), 1),
+        (LOGITS, "main"),
+    ],
+)
+def test_logits_among_other_things_are_found_by_their_name_or_place(answer, output):
+    classifier = Classifier(Answer(answer), output=output)
+    assert torch.equal(classifier.scores(torch.rand(2, 3, 4, 4)), LOGITS)
+
+
+@pytest.mark.parametrize("output", ["scores", 4])
+def test_an_output_that_is_not_there_is_named_with_those_that_are(output):
+    with pytest.raises(TypeError, match=rf"no tensor at {output!r}; say .*'main' \(2×7\)"):
+        Classifier(Answer({"main": BESIDE}), output=output).scores(torch.rand(2, 3, 4, 4))
+
+
+class Pair(nn.Module):
+    """What a network puts out, and its features beside it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.network[:-1](images)
+        return {"features": features, "logits": self.network[-1](features)}
+
+
+def test_evidence_of_a_network_that_returns_a_dict_is_that_of_its_logits(tiny):
+    images = torch.rand(2, 3, 9, 9, dtype=torch.float64)
+    expected = Classifier(tiny).evidence(images, 1, ["conv2"])
+    with counting(pair := Pair(tiny)) as tally:
+        found = Classifier(pair).evidence(images, 1, ["network.conv2"])
+    assert torch.equal(found.gradients["network.conv2"], expected.gradients["conv2"])
+    assert (tally.forwards, tally.backwards) == (2, 2)
 
 
 def test_the_recipe_for_one_logit_keeps_its_probability():
@@ -163,9 +226,6 @@ def test_a_mask_follows_the_geometry_of_its_picture(size):
 def test_a_mask_of_two_values_is_a_mask():
     mask = Image.fromarray(np.array([[0, 255], [255, 0]], dtype=np.uint8)).convert("1")
     assert Classifier(Means()).prepare_mask(mask).tolist() == [[False, True], [True, False]]
-
-
-LOGITS = torch.tensor([[1.0, 3.0, 2.0], [5.0, 3.0, 2.0]])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from torch import nn
 
 from camfaith.models import Classifier, LayerError, survey, target_layer
 from camfaith.models.layers import Layer, last_spatial_layer
+from camfaith.models.tokens import Grid
 
 
 def network() -> nn.Module:
@@ -27,7 +28,7 @@ def test_layers_are_listed_as_they_finished():
         ("flat", (4,)),
         ("4", (2,)),
     ]
-    assert [layer.name for layer in found if layer.passive] == ["avg", "pool"]
+    assert [layer.name for layer in found if layer.passive] == ["avg", "pool", "4"]
 
 
 def test_a_survey_leaves_no_hook_and_no_mode_behind():
@@ -51,8 +52,95 @@ def test_a_network_without_a_spatial_layer_has_no_target():
         target_layer(Classifier(flat), torch.rand(1, 3, 4, 4))
 
 
-def test_tokens_after_the_last_spatial_layer_are_no_target():
-    layers = [Layer("patches", "Conv2d", (16, 14, 14), False), Layer("block", "Block", (197, 16), False)]
-    with pytest.raises(LayerError, match=r"'block' gives tokens \(B×197×16\)"):
-        last_spatial_layer(layers)
+def test_a_layer_after_which_the_score_reads_no_token_is_passed_over():
+    patches, tokens = Grid(14, 14), Grid(14, 14, "B×T×K", 1)
+    layers = [
+        Layer("patches", "Conv2d", (16, 14, 14), False, patches),
+        Layer("norm", "LayerNorm", (197, 16), False, tokens),
+        Layer("values", "Linear", (197, 16), True, tokens),
+        Layer("block", "Block", (197, 16), False, tokens, reached=False),
+    ]
+    assert last_spatial_layer(layers) == "norm"
     assert last_spatial_layer(layers[::-1]) == "patches"
+    with pytest.raises(LayerError, match=r"'block' gives tokens, and the score depends on no patch"):
+        last_spatial_layer([layers[0], layers[3]])
+
+
+class Attending(nn.Module):
+    """Attention spelt out in modules, as many people write it: its matrix has four axes and is no grid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.norm = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8)
+        self.query, self.key, self.value = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.softmax, self.out, self.head = nn.Softmax(3), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, images):
+        patches = self.embed(images).flatten(2).mT
+        tokens = torch.cat([patches.mean(1, keepdim=True).detach(), patches], 1)
+        x = self.norm(tokens)
+        q, k, v = (part(x).unflatten(2, (2, 4)).transpose(1, 2) for part in (self.query, self.key, self.value))
+        mixed = self.softmax(q @ k.mT) @ v
+        return self.head((tokens + self.out(mixed.transpose(1, 2).flatten(2)))[:, 0])
+
+
+def test_the_last_norm_before_attention_is_the_target_and_not_what_is_inside_it():
+    found = survey(Classifier(Attending().eval()), torch.rand(1, 3, 16, 16))
+    assert [(layer.name, layer.cells, layer.reached) for layer in found] == [
+        ("embed", 16, True),
+        ("norm", 16, True),
+        ("query", 16, False),
+        ("key", 16, True),
+        ("value", 16, True),
+        ("softmax", 0, True),
+        ("out", 16, False),
+        ("head", 0, True),
+    ]
+    assert last_spatial_layer(found) == "norm"
+
+
+class Windows(nn.Module):
+    """Four windows of an image, side by side along the batch."""
+
+    def forward(self, x):
+        return x.unflatten(3, (4, -1)).movedim(3, 1).flatten(0, 1)
+
+
+class Together(nn.Module):
+    def forward(self, x):
+        return x.unflatten(0, (-1, 4)).movedim(1, 3).flatten(3)
+
+
+def test_windows_of_an_image_are_no_grid_of_it():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), Windows(), nn.ReLU(), Together(), nn.AdaptiveAvgPool2d(1))
+    found = survey(Classifier(network.append(nn.Flatten()).append(nn.Linear(4, 2))), torch.rand(1, 3, 8, 8))
+    assert [(layer.name, layer.cells) for layer in found[:4]] == [("0", 64), ("1", 0), ("2", 0), ("3", 64)]
+
+
+class Shared(nn.Module):
+    """One norm for the patches and for their mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.block, self.norm, self.head = (
+            nn.Conv2d(3, 4, 4, 4),
+            nn.GELU(),
+            nn.LayerNorm(4),
+            nn.Linear(4, 2),
+        )
+
+    def forward(self, images):
+        tokens = self.norm(self.block(self.embed(images).flatten(2).mT))
+        return self.head(self.norm(tokens.mean(1)))
+
+
+def test_a_module_that_runs_on_tokens_and_on_less_is_no_target():
+    assert target_layer(Classifier(Shared()), torch.rand(1, 3, 16, 16)) == "block"
+
+
+def test_rows_whose_place_is_not_known_leave_no_target_before_them():
+    tokens = Grid(14, 14, "B×T×K")
+    layers = [Layer("early", "Block", (196, 8), False, tokens), Layer("late", "Block", (49, 16), False)]
+    with pytest.raises(LayerError, match=r"'late' gives rows \(B×49×16\), no convolution's cells.*name it"):
+        last_spatial_layer(layers)
+    assert last_spatial_layer([layers[0], Layer("class", "Block", (1, 16), False)]) == "early"

@@ -2,13 +2,18 @@
 
 import os
 import pickle
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18, squeezenet1_1
+from torchvision.transforms.v2 import functional as F
 
 from camfaith.models import Classifier, UnknownName, load
 from camfaith.models.loading import _preprocessing, model_names, read_state
@@ -224,3 +229,60 @@ def test_a_shipped_network_brings_its_preprocessing():
     found = load("fundus-resnet", weights="none")
     assert (found.resize, found.crop, len(found.class_names)) == (96, 96, 5)
     assert type(found.network) is type(build("fundus-resnet"))
+
+
+def test_a_network_of_timm_brings_its_preprocessing(tmp_path):
+    before = torch.random.get_rng_state()
+    one, other = (load("timm:resnet10t", weights="none", class_names=("cat", "dog")) for _ in range(2))
+    assert same(one.network, other.network.state_dict())
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert (one.mean, one.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (one.resize, one.crop) == (201, 176)  # 176 / 0.875
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8))
+    theirs = timm.data.create_transform(**timm.data.resolve_model_data_config(one.network))
+    torch.testing.assert_close(F.normalize(one.prepare(picture), one.mean, one.std), theirs(picture))
+    assert one.scores(torch.rand(1, 3, 64, 64)).shape == (1, 2)
+    torch.save(other.network.state_dict(), tmp_path / "a.pth")
+    found = load("timm:resnet10t", weights=tmp_path / "a.pth", class_names=("cat", "dog"), mean=(0,) * 3, std=(1,) * 3)
+    assert (found.mean, found.crop) == ((0, 0, 0), 176)
+    assert same(found.network, other.network.state_dict())
+
+
+def test_timm_is_asked_for_pretrained_weights_only_where_the_user_asks(monkeypatch):
+    asked = []
+
+    def create(name, *, pretrained, **settings):
+        asked.append((name, pretrained, settings))
+        return nn.Linear(2, 2)
+
+    monkeypatch.setattr("timm.create_model", create)
+    load("timm:resnet10t.c3_in1k", weights="DEFAULT", class_names=("cat", "dog"))
+    load("timm:resnet10t", weights="none", class_names=("cat", "dog"))
+    assert asked == [("resnet10t.c3_in1k", True, {}), ("resnet10t", False, {"num_classes": 2})]
+    with pytest.raises(ValueError, match=r"timm's 'resnet10t' needs to be told its weights: 'DEFAULT'.*'none'"):
+        load("timm:resnet10t")
+    with pytest.raises(ValueError, match=r"expected a .safetensors, .pth or .pt file or 'none', got 'IMAGENET1K_V1'"):
+        load("timm:resnet10t", weights="IMAGENET1K_V1")
+    assert len(asked) == 3
+
+
+def test_an_unknown_network_of_timm_gives_the_nearest():
+    with pytest.raises(UnknownName, match=r"unknown model of timm 'resnet10': did you mean .*'resnet1\dt?'"):
+        load("timm:resnet10", weights="none")
+
+
+def test_without_timm_its_networks_say_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ValueError, match=r"'timm:resnet10t' needs timm: pip install 'camfaith\[timm\]'"):
+        load("timm:resnet10t", weights="none")
+
+
+def test_a_network_of_timm_from_a_function_brings_its_preprocessing_too(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("import timm\n\ndef network():\n    return timm.create_model('resnet10t', num_classes=3)\n")
+    found = load(f"{path}:network")
+    assert (found.mean, found.crop) == ((0.485, 0.456, 0.406), 176)
+
+
+def test_the_place_of_the_logits_is_passed_on(source):
+    assert load(f"{source}:network", output=0).output == 0

@@ -1,0 +1,96 @@
+"""Maps from the attention of a vision transformer: one value a patch, none for the class token.
+
+A_l are the attention matrices of layer l: heads × T×T, row i being what token i takes from each of the T tokens.
+Both methods raise `NotApplicable` for a network without attention, or with attention within windows (Swin, MaxViT).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from camfaith.methods.base import Calls, Method
+from camfaith.models.attention import Block, Transformer, depth, observe, opened
+from camfaith.models.capture import Evidence, evaluating, single
+from camfaith.models.classifier import Classifier
+from camfaith.models.errors import NotApplicable
+
+
+class AttentionRollout(Method):
+    """The class token's row of Â_L ⋯ Â_2 Â_1, over the patches, with Â_l = ½ mean_heads(A_l) + ½ I, in which I stands
+    for the residual branch (Abnar and Zuidema 2020).
+
+    Not negative, and the same for every class. Whose row it is follows from which tokens the score depends on behind
+    the last layer: the class token's; the mean of both where there is a distillation token; the mean of all where the
+    patches are pooled.
+    """
+
+    name = "rollout"
+
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
+        means: list[Tensor] = []
+        seen = observe(
+            classifier, evidence.images, lambda attention: means.append(_by_image(attention, evidence).mean(1))
+        )
+        rolled = _read(seen, evidence.targets)
+        for mean in reversed(means):
+            rolled = (rolled @ mean + rolled) / 2
+        return seen.on_grid(rolled[:, 0])
+
+    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+        return Calls(forwards=2, backwards=1)
+
+
+class LeGrad(Method):
+    """The mean over layers l, heads and all T queries i of ReLU(∂s_l/∂A_l,i), over the patches; s_l is the logit that
+    the head gives the class for the mean of the T tokens behind layer l (Bousselham et al. 2024).
+
+    Not negative. `layers` counts from the last; None takes all (the authors' code takes two unless told otherwise). The
+    min-max normalisation is a display step here. The forward for an s_l passes over the layers, and is cheap.
+    """
+
+    name = "legrad"
+
+    def __init__(self, model: nn.Module, target_layer: str | None = None, *, layers: int | None = None) -> None:
+        super().__init__(model, target_layer)
+        if layers is not None and layers < 1:
+            raise ValueError(f"layers must be 1 or more, or None for all; got {layers}")
+        self.counted = layers
+
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
+        seen = observe(classifier, evidence.images)
+        blocks = seen.blocks if self.counted is None else seen.blocks[-self.counted :]
+        with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
+            maps = [self._sensitivity(seen, block, evidence) for block in blocks]
+        return seen.on_grid(torch.stack(maps).mean(0))
+
+    def _sensitivity(self, seen: Transformer, block: Block, evidence: Evidence) -> Tensor:
+        """One layer's share, B×T."""
+        attention: list[Tensor] = []
+        with opened(block.module, attention.append):
+            tokens = block(block.tokens.detach().requires_grad_())
+        logits = seen.head(tokens.mean(1, keepdim=True).expand_as(tokens))
+        score = logits.gather(1, evidence.targets[:, None]).sum()
+        (gradient,) = torch.autograd.grad(score, attention)
+        return _by_image(gradient, evidence).clamp(min=0).mean((1, 2))
+
+    def cost(self, image: Tensor) -> Calls:
+        blocks = depth(self.classifier, image)
+        scores = min(self.counted or blocks, blocks)
+        return Calls(forwards=1 + scores, backwards=scores)
+
+
+def _by_image(matrices: Tensor, evidence: Evidence) -> Tensor:
+    """B×heads×T×T, whichever of B and heads share an axis."""
+    return single(matrices).reshape(len(evidence), -1, *matrices.shape[-2:])
+
+
+def _read(seen: Transformer, targets: Tensor) -> Tensor:
+    """The tokens behind the last layer on which the score depends, as rows that sum to one (B×1×T)."""
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(seen.classifier.network):
+        tokens = seen.blocks[-1].output.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(seen.head(tokens).gather(1, targets[:, None]).sum(), tokens)
+    read = single((gradient != 0).any(2).to(gradient.dtype))[:, None]
+    if not bool(read.any(2).all()):
+        raise NotApplicable("the score depends on no token behind the last layer (a head of zeros, untrained?)")
+    return read / read.sum(2, keepdim=True)

@@ -1,0 +1,38 @@
+"""What a network returns: a tensor of logits, or one among other things."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+
+def entries(result: object) -> dict[str | int, Any]:
+    """The parts of a tuple, dict or object, by name where they have one and by place where they have one."""
+    if isinstance(result, Mapping):
+        return dict(result)
+    if isinstance(result, tuple | list):
+        names: dict[str | int, Any] = dict(getattr(result, "_asdict", dict)())
+        return names | dict(enumerate(result))
+    return dict(getattr(result, "__dict__", {}))
+
+
+def logits_in(result: object, output: str | int | None, model: str) -> Tensor:
+    """`result` where it is a tensor, else its entry `output`, or the one named `logits` where `output` is None.
+
+    Raises `TypeError` where there is no such tensor, with what there is.
+    """
+    if isinstance(result, Tensor):
+        return result
+    found = entries(result)
+    logits = found.get("logits" if output is None else output)
+    if isinstance(logits, Tensor):
+        return logits
+    tensors = [f"{k!r} ({'×'.join(map(str, v.shape))})" for k, v in found.items() if isinstance(v, Tensor)]
+    asked = "" if output is None else f" and no tensor at {output!r}"
+    advice = f"say which entry holds them by `output`: {', '.join(tensors)}; or " if tensors else ""
+    raise TypeError(
+        f"model {model!r} returns a {type(result).__name__}, not a tensor of logits{asked}; "
+        f"{advice}wrap it in a module that returns the logits alone"
+    )

@@ -1,0 +1,99 @@
+"""Where the cells of a layer's output lie on the image: B×K×h×w, channels last, or a row of tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Form = Literal["B×K×h×w", "B×h×w×K", "B×T×K"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """h×w cells in an output of this form; of T tokens the first `prefix` (class, distillation, registers) have no
+    place on the image."""
+
+    height: int
+    width: int
+    form: Form = "B×K×h×w"
+    prefix: int = 0
+
+    @property
+    def cells(self) -> int:
+        return self.height * self.width
+
+    def of(self, output: Tensor) -> Tensor:
+        """The cells of an output, B×K×h×w."""
+        if self.form == "B×K×h×w":
+            return output
+        if self.form == "B×h×w×K":
+            return output.permute(0, 3, 1, 2)
+        return torch.unflatten(output[:, self.prefix :].mT, 2, (self.height, self.width))
+
+    def into(self, output: Tensor, cells: Tensor) -> Tensor:
+        """An output like `output` with these cells (N×K×h×w, N being B, or any number where B is 1) for its own."""
+        if self.form == "B×K×h×w":
+            return cells
+        if self.form == "B×h×w×K":
+            return cells.permute(0, 2, 3, 1)
+        return torch.cat([output[:, : self.prefix].expand(len(cells), -1, -1), cells.flatten(2).mT], 1)
+
+
+class Scene:
+    """What a forward has shown so far: the size of its images, and the grids of its convolutions."""
+
+    def __init__(self, widths: set[int]) -> None:
+        self.size = (1, 1)
+        self._grids: set[tuple[int, int]] = set()
+        self._widths = widths  # what the network's linear layers take, always on the last axis
+
+    def begin(self, images: Tensor) -> None:
+        self.size = (images.shape[-2], images.shape[-1])
+        self._grids.clear()
+
+    def note(self, output: Tensor) -> None:
+        self._grids.add((output.shape[-2], output.shape[-1]))
+
+    def grid(self, output: Tensor) -> Grid | None:
+        """Where the cells of a layer's output lie, None where it has none.
+
+        Four axes are B×h×w×K where the last is as long as a linear layer is wide and the two before it fit the image's
+        proportions better than the last two do; else B×K×h×w. T tokens are the cells of a convolution, the patch
+        embedding's or a later one's, behind T − h·w others: of the convolution that leaves fewest over, and fewer than
+        it has cells.
+        """
+        shape = tuple(output.shape)
+        if len(shape) == 4:
+            first, last = (shape[2], shape[3]), (shape[1], shape[2])
+            if shape[3] in self._widths and self._misfit(*last) < self._misfit(*first):
+                return Grid(*last, "B×h×w×K")
+            return Grid(*first)
+        if len(shape) == 3:
+            fitting = [(h * w, h, w) for h, w in self._grids if 1 < h * w <= shape[1] < 2 * h * w]
+            if fitting:
+                cells, height, width = max(fitting)
+                return Grid(height, width, "B×T×K", shape[1] - cells)
+        return None
+
+    def _misfit(self, height: int, width: int) -> float:
+        return abs(math.log(height * self.size[1] / (width * self.size[0])))
+
+
+@contextmanager
+def watched(network: nn.Module) -> Iterator[Scene]:
+    """Shows every forward of the block to a scene."""
+    scene = Scene({m.in_features for m in network.modules() if isinstance(m, nn.Linear)})
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    handles = [network.register_forward_pre_hook(lambda _module, inputs: scene.begin(inputs[0]))]
+    handles += [m.register_forward_hook(lambda _module, _inputs, output: scene.note(output)) for m in convolutions]
+    try:
+        yield scene
+    finally:
+        for handle in handles:
+            handle.remove()

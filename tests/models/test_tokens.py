@@ -1,0 +1,129 @@
+"""Where the cells of an output lie: what is told from a forward, and the way to B×K×h×w and back."""
+
+import pytest
+import torch
+from torch import nn
+
+from camfaith.models import Classifier, LayerError
+from camfaith.models.ablation import ablate_channels
+from camfaith.models.tokens import Grid, Scene, watched
+
+
+def seen(size, *grids, widths=(12,)) -> Scene:
+    scene = Scene(set(widths))
+    scene.begin(torch.zeros(1, 3, *size))
+    for grid in grids:
+        scene.note(torch.zeros(1, 5, *grid))
+    return scene
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((1, 6, 4, 2), Grid(4, 2)),
+        ((1, 4, 2, 12), Grid(4, 2, "B×h×w×K")),
+        ((1, 12, 4, 2), Grid(4, 2)),
+        ((1, 4, 2, 7), Grid(2, 7)),  # no linear layer takes 7 numbers
+        ((1, 2, 8, 12), Grid(8, 12)),  # 2×8 cells would lie across the image
+        ((1, 8, 12), Grid(4, 2, "B×T×K")),
+        ((1, 9, 12), Grid(4, 2, "B×T×K", prefix=1)),
+        ((1, 15, 12), Grid(4, 2, "B×T×K", prefix=7)),
+        ((1, 16, 12), None),  # as many left over as there are cells
+        ((1, 7, 12), Grid(2, 3, "B×T×K", prefix=1)),  # the cells of another convolution
+        ((1, 5, 12), None),
+        ((1, 12), None),
+        ((1,), None),
+    ],
+)
+def test_a_shape_is_read_by_what_the_forward_has_shown(shape, expected):
+    assert seen((64, 32), (1, 1), (16, 8), (4, 2), (2, 3)).grid(torch.zeros(shape)) == expected
+
+
+def test_as_many_channels_as_rows_and_columns_are_channels_first():
+    assert seen((32, 32)).grid(torch.zeros(1, 12, 12, 12)) == Grid(12, 12)
+
+
+def test_a_new_forward_forgets_the_grids_of_the_last():
+    network = nn.Sequential(nn.Conv2d(3, 4, 2, 2), nn.Flatten(2))
+    with watched(network) as scene:
+        network(torch.zeros(1, 3, 8, 4))
+        assert scene.grid(torch.zeros(1, 8, 4)) == Grid(4, 2, "B×T×K")
+        network(torch.zeros(1, 3, 12, 12))
+        assert scene.size == (12, 12)
+        assert scene.grid(torch.zeros(1, 8, 4)) is None
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("grid", "shape", "place"),
+    [
+        (Grid(2, 3), (2, 5, 2, 3), lambda k, i, j: (k, i, j)),
+        (Grid(2, 3, "B×h×w×K"), (2, 2, 3, 5), lambda k, i, j: (i, j, k)),
+        (Grid(2, 3, "B×T×K"), (2, 6, 5), lambda k, i, j: (3 * i + j, k)),
+        (Grid(2, 3, "B×T×K", 2), (2, 8, 5), lambda k, i, j: (2 + 3 * i + j, k)),
+    ],
+    ids=lambda value: value.form if isinstance(value, Grid) else "",
+)
+def test_cells_are_found_at_their_place_and_put_back_there(grid, shape, place):
+    output = torch.rand(shape)
+    cells = grid.of(output)
+    assert cells.shape == (2, 5, 2, 3)
+    for k in range(5):
+        for i in range(2):
+            for j in range(3):
+                assert torch.equal(cells[:, k, i, j], output[(slice(None), *place(k, i, j))])
+    assert torch.equal(grid.into(output, cells), output)
+
+
+def test_what_has_no_place_stays_for_every_row_of_cells():
+    grid, output = Grid(2, 2, "B×T×K", 1), torch.rand(1, 5, 3)
+    found = grid.into(output, torch.zeros(4, 3, 2, 2))
+    assert torch.equal(found[:, 0], output[:, 0].expand(4, -1))
+    assert not found[:, 1:].any()
+
+
+class Patches(nn.Module):
+    """A class token beside 4×2 patches, mixed by a linear layer over the tokens, and a head on the class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 5, 4, 4)
+        self.norm = nn.LayerNorm(5)
+        self.mix = nn.Linear(9, 9)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, images):
+        tokens = self.embed(images).flatten(2).mT
+        tokens = self.norm(torch.cat([tokens.mean(1, keepdim=True), tokens], 1))
+        return self.head((tokens + self.mix(tokens.mT).mT)[:, 0])
+
+
+@pytest.fixture
+def patches() -> Classifier:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return Classifier(Patches().double().eval())
+
+
+def test_a_channel_is_switched_off_in_the_patches_and_not_in_the_class_token(patches):
+    image, network = torch.rand(1, 3, 16, 8, dtype=torch.float64), patches.network
+    with torch.no_grad():
+        tokens = network.embed(image).flatten(2).mT
+        tokens = network.norm(torch.cat([tokens.mean(1, keepdim=True), tokens], 1))
+        expected = []
+        for off in [[0], [1], [2], [3], [4], [0, 1, 2, 3, 4]]:
+            gated = tokens.clone()
+            for channel in off:
+                for patch in range(1, 9):
+                    gated[0, patch, channel] = 0
+            expected.append(network.head((gated + network.mix(gated.mT).mT)[:, 0]))
+    for batch in (1, 4, 16):
+        found, forwards, heads = ablate_channels(patches, "norm", image, batch)
+        torch.testing.assert_close(found, torch.cat(expected))
+        assert (forwards, heads) == (-(-6 // batch), 6)
+
+
+def test_tokens_that_no_convolution_has_cells_for_are_refused():
+    network = nn.Sequential(nn.Unflatten(1, (3, 1)), nn.Flatten(2), nn.Linear(16, 4), nn.Flatten(), nn.Linear(12, 2))
+    with pytest.raises(LayerError, match=r"'2' has no spatial output: expected .*B×T×K.* got 1×3×4; name a layer"):
+        Classifier(network).evidence(torch.rand(1, 3, 4, 4), 0, ["2"])
