@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from camfaith.benchmark.suite import digest
 from camfaith.models import Classifier
 from camfaith.models.memory import memory_is_kept
-from camfaith.models.speed import BATCHES, Setup, Shortcut, tune
+from camfaith.models.speed import BATCHES, Setup, Shortcut, can_be_fused, tune
 
 
 def setup_of(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) -> Setup:
@@ -38,11 +38,12 @@ def setup_of(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = 
     )
     known = _read(path)
     try:
-        return from_json(known[key])
+        stored = from_json(known[key])
     except (KeyError, TypeError):
         found = tune(classifier, image, allow)
         _write(path, _read(path) | {key: asdict(found)})
         return found
+    return replace(stored, fused=stored.fused and can_be_fused(classifier))  # another network may look like this one
 
 
 def from_json(stored: dict[str, Any]) -> Setup:

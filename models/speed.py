@@ -109,7 +109,7 @@ def tune(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) 
     best = _better(best, classifier, image, replace(best, channels_last=False, rate=0.0))
     best = _best_batch(best, classifier, image)
     if _same_when_fused(best, classifier, image):
-        best = _better(best, classifier, image, replace(best, fused=True))
+        best = _fused(best, classifier, image)
     for shortcut in (s for s in SHORTCUTS if s in allow):
         best = _with(shortcut, best, classifier, image)
     return best
@@ -127,14 +127,30 @@ def _first(classifier: Classifier, image: Tensor) -> Setup:
         size //= 2
 
 
-def _same_when_fused(best: Setup, classifier: Classifier, image: Tensor) -> bool:
-    """Whether the network can be fused, and then gives the same logits to the last bit."""
-    images = _batch(image, best)
+def can_be_fused(classifier: Classifier) -> bool:
+    """Whether the network can be traced."""
     try:
-        with torch.inference_mode(), evaluating(classifier.network):
-            return torch.equal(arranged(classifier, replace(best, fused=True))(images), classifier(images))
+        arranged(classifier, Setup(fused=True))
     except Exception:  # tracing raises whatever it likes
         return False
+    return True
+
+
+def _same_when_fused(best: Setup, classifier: Classifier, image: Tensor) -> bool:
+    """Whether the network can be fused, and then gives the same logits to the last bit."""
+    if not can_be_fused(classifier):
+        return False
+    images = _batch(image, best)
+    with torch.inference_mode(), evaluating(classifier.network):
+        return torch.equal(arranged(classifier, replace(best, fused=True))(images), classifier(images))
+
+
+def _fused(best: Setup, classifier: Classifier, image: Tensor) -> Setup:
+    """Both measured again, in turns and longer: what is gained is little more than the noise of one short look."""
+    found = replace(best, fused=True)
+    pairs = [(rate(classifier, image, best), rate(classifier, image, found)) for _ in range(3)]
+    plain, fused = (max(rates) for rates in zip(*pairs, strict=True))
+    return replace(found, rate=fused) if fused > _WORTH * plain else replace(best, rate=plain)
 
 
 def _with(shortcut: Shortcut, best: Setup, classifier: Classifier, image: Tensor) -> Setup:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import platformdirs
@@ -59,6 +59,17 @@ def test_the_same_network_with_other_weights_is_measured_once(measured, counting
     setup_of(Classifier(counting.inner), IMAGE)
     setup_of(Classifier(type(counting.inner)()), IMAGE)
     assert len(measured) == 1
+
+
+def test_what_was_found_to_run_fused_runs_plainly_where_a_network_that_looks_alike_cannot_be_traced(
+    measured, classifier, monkeypatch
+):
+    monkeypatch.setattr(machine, "tune", lambda *_: replace(FOUND, fused=True))
+    assert setup_of(classifier, IMAGE).fused
+    assert setup_of(classifier, IMAGE).fused
+    kind, forward = type(classifier.network), type(classifier.network).forward
+    monkeypatch.setattr(kind, "forward", lambda self, images: forward(self, images if images.mean() > 0 else -images))
+    assert setup_of(classifier, IMAGE) == FOUND
 
 
 def measures_again(measured, classifier, image=IMAGE, allow=()):

@@ -32,6 +32,7 @@ from work import (
 )
 
 from camfaith.benchmark import Result, run
+from camfaith.models import Classifier
 from camfaith.models.memory import keep_memory
 
 
@@ -85,7 +86,7 @@ def values(result: Result) -> dict[str, dict[str, dict[str, list[float]]]]:
 if __name__ == "__main__":
     keep_memory()  # as `camfaith run` does,
     atexit.register(gc.freeze)  # and so it ends
-    side = Side.of_command_line()
+    side = Side.of_command_line(Classifier)
     side.started()
     chosen = [metric for metric in METRICS if metric in side.metrics]
     images = len((side.folder / "labels.csv").read_text("utf-8").splitlines()) - 1

@@ -62,17 +62,17 @@ def read_work(folder: Path) -> Work:
 
 
 class Count:
-    """Counts the images that go forward through any SqueezeNet of this process, copies of it included."""
+    """Counts the images that go forward through any network of this kind in this process, copies of it included."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Any = models.SqueezeNet) -> None:
         self.images = 0
-        forward: Callable[[nn.Module, Tensor], Tensor] = models.SqueezeNet.forward
+        forward: Callable[[nn.Module, Tensor], Tensor] = kind.forward
 
         def counted(network: nn.Module, images: Tensor) -> Tensor:
             self.images += len(images)
             return forward(network, images)
 
-        models.SqueezeNet.forward = counted
+        kind.forward = counted
 
 
 @dataclass
@@ -84,13 +84,14 @@ class Side:
     alone: bool
     out: Path
     began: float
-    count: Count = field(default_factory=Count)
+    count: Count
     measured: dict[str, dict[str, float]] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of_command_line(cls) -> Side:
-        """`--began` is the time at which the process was started, by the clock of whoever started it."""
+    def of_command_line(cls, kind: Any = models.SqueezeNet) -> Side:
+        """`--began` is the time at which the process was started, by the clock of whoever started it; the network is
+        called through a class of this `kind`."""
         parser = ArgumentParser()
         parser.add_argument("--work", type=Path, required=True, help="the folder that prepare.py wrote")
         parser.add_argument("--metrics", nargs="+", default=list(METRICS), choices=(*METRICS, "none"))
@@ -98,7 +99,7 @@ class Side:
         parser.add_argument("--out", type=Path, required=True)
         parser.add_argument("--began", type=float, default=time.time())
         given = parser.parse_args()
-        return cls(given.work, given.metrics, given.alone, given.out, given.began)
+        return cls(given.work, given.metrics, given.alone, given.out, given.began, Count(kind))
 
     def start(self) -> Work:
         """The work; what passed since the process began is its start."""
