@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from camfaith.benchmark.conformance import check_method, method_checks
     from camfaith.benchmark.explanation import Explanation
     from camfaith.benchmark.planning import plan
     from camfaith.benchmark.runner import run
@@ -16,13 +17,25 @@ _WHERE = {
     "Explanation": "explanation",
     "Result": "store",
     "Suite": "suite",
+    "check_method": "conformance",
     "explain": "side_by_side",
     "load": "store",
+    "method_checks": "conformance",
     "plan": "planning",
     "run": "runner",
 }
 
-__all__ = ["Explanation", "Result", "Suite", "explain", "load", "plan", "run"]
+__all__ = [
+    "Explanation",
+    "Result",
+    "Suite",
+    "check_method",
+    "explain",
+    "load",
+    "method_checks",
+    "plan",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

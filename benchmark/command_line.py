@@ -217,6 +217,38 @@ def explain(
         typer.echo(f"picture: {write(draw(found), out)}")
 
 
+@app.command()
+def check(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Methods: package.module:Class, file.py:Class, shipped, pgc:..., torchcam:..."),
+    ] = None,
+    like: Annotated[str | None, typer.Option(help="The method whose maps they must equal.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All shipped methods, and those of grad-cam and torchcam.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="A Markdown page to write the results to.")] = None,
+) -> None:
+    """Check what a CAM of your own owes its users; exit code 1 where it fails."""
+    from rich.console import Console
+
+    console = Console()
+    with _errors():
+        from camfaith.benchmark.conformance import report as conformance
+
+        asked = [*(names or []), *(conformance.everything() if every else [])]
+        if not asked:
+            raise ValueError("name a method to check, as package.module:Class, or say --all")
+        reports = []
+        for name in asked:
+            reports.append(conformance.check_method(name, like=like))
+            conformance.show(reports[-1], console, briefly=len(asked) > 1)
+        if out is not None:
+            out.write_text(conformance.page(reports), "utf-8")
+    if not all(report.passed for report in reports):
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_names(
     what: Annotated[str, typer.Argument(help="methods, metrics, models, datasets or suites.")] = "",

@@ -91,7 +91,8 @@ def code_hash(benches: Sequence[Bench]) -> str:
         sources |= set(Path(str(files(f"camfaith.{room}"))).rglob("*.py"))
     known = versions()
     texts = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in sources)
-    return digest([texts, [known[package] for package in _PACKAGES]])
+    keys = sorted({arm.key for bench in benches for arm in bench.arms})  # with the version of another library's method
+    return digest([texts, [known[package] for package in _PACKAGES], keys])
 
 
 def _source_of(kind: type) -> str | None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from camfaith.methods.ablation import AblationCAM
+from camfaith.methods.adapters import LIBRARIES, adapted
 from camfaith.methods.base import Calls, Method
 from camfaith.methods.captum_gradients import GradientShap, InputXGradient, IntegratedGradients, LayerGradCam, Saliency
 from camfaith.methods.controls import CenterGaussian, Constant, Oracle, Random, Sobel
@@ -81,8 +82,10 @@ SHIPPED = {method.name: f"{method.__module__}:{method.__name__}" for method in _
 
 
 def find(name: str) -> Any:
-    """The method class of that name: shipped, an entry point of `camfaith.methods`, or `module:Class`."""
-    return resolve("method", name, SHIPPED)
+    """The method class of that name: shipped, an entry point of `camfaith.methods`, `module:Class`, or another
+    library's as it is, `pgc:Class` and `torchcam:Class`."""
+    library, _, theirs = name.partition(":")
+    return adapted(library, theirs) if theirs and library in LIBRARIES else resolve("method", name, SHIPPED)
 
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -31,6 +32,7 @@ class AblationCAM(Method):
     """
 
     name = "ablationcam"
+    exempt: ClassVar[Mapping[str, str]] = {"reused-layer": "a channel is switched off in every call of its layer"}
     needs_layer: ClassVar[bool] = True
     rectified: ClassVar[bool] = True
 

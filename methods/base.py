@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, overload
 
@@ -40,15 +40,21 @@ class Method:
     """
 
     name: ClassVar[str]
-    version: ClassVar[int] = 1
+    version: ClassVar[int | str] = 1
     needs_layer: ClassVar[bool] = False
     """Whether `explain` reads the activations of the target layer."""
     needs_gradients: ClassVar[bool] = False
     """Whether `explain` reads the gradients at the target layer."""
     rectified: ClassVar[bool] = False
     """Whether the method's definition ends in a ReLU; raw maps are given before it."""
+    class_dependent: ClassVar[bool] = True
+    """Whether the map depends on the class that is asked about."""
+    complete: ClassVar[bool] = False
+    """Whether the raw map sums to the class's logit where the network has ReLUs and no biases."""
     control: ClassVar[bool] = False
     """Whether it is a yardstick that does not look at the network."""
+    exempt: ClassVar[Mapping[str, str]] = {}
+    """Conformance checks that the method's definition breaks, each with the reason."""
 
     def __init__(self, model: nn.Module, target_layer: str | None = None) -> None:
         self.classifier = Classifier.of(model)

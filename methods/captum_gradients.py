@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -31,6 +32,7 @@ class InputXGradient(CaptumAttribution):
     """x ⊙ ∂S_c/∂x, summed over colours (Shrikumar et al. 2016)."""
 
     name = "input-x-gradient"
+    complete: ClassVar[bool] = True
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         found: Tensor = captum().InputXGradient(classifier).attribute(images, evidence.targets)
@@ -42,6 +44,7 @@ class IntegratedGradients(CaptumAttribution):
     al. 2017). Its sum tends to S_c(x) − S_c(b) as the points grow in number."""
 
     name = "integrated-gradients"
+    complete: ClassVar[bool] = True
 
     def __init__(self, model: nn.Module, target_layer: str | None = None, *, n_steps: int = 32) -> None:
         super().__init__(model, target_layer)
@@ -65,6 +68,7 @@ class GradientShap(CaptumAttribution):
     """
 
     name = "gradient-shap"
+    exempt: ClassVar[Mapping[str, str]] = {"constant-evidence": "against noise, a pixel may be darker than a baseline"}
 
     def __init__(
         self, model: nn.Module, target_layer: str | None = None, *, samples: int = 16, baselines: int = 8

@@ -16,6 +16,7 @@ from camfaith.models.errors import NotApplicable
 
 class Control(Method):
     control: ClassVar[bool] = True
+    class_dependent: ClassVar[bool] = False
 
 
 class Random(Control):

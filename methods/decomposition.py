@@ -62,6 +62,7 @@ class EigenCAM(SingularMap):
     """
 
     name = "eigencam"
+    class_dependent: ClassVar[bool] = False
 
     def features(self, evidence: Evidence, layer: str) -> Tensor:
         return evidence.activations[layer]
@@ -115,8 +116,10 @@ def first_projection(matrices: Tensor) -> Tensor:
     """M v₁ for each of B matrices n×K, with Σ_k v_k ≥ 0 (B×n).
 
     From the eigenvectors of M Mᵀ or MᵀM, whichever is smaller: Mᵀu = σv and Mv = σu. Each matrix is scaled to a largest
-    entry of 1 before it is squared, so that small gradients do not vanish.
+    entry of 1 before it is squared, so that small gradients do not vanish. Half precision is computed in single.
     """
+    if matrices.dtype.itemsize < 4:
+        return first_projection(matrices.float()).to(matrices.dtype)
     size = matrices.abs().amax((1, 2), keepdim=True)
     unit = matrices / torch.where(size > 0, size, torch.ones_like(size))
     if unit.shape[1] <= unit.shape[2]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ class DeepLift(CaptumAttribution):
     """
 
     name = "deep-lift"
+    complete: ClassVar[bool] = True
 
     def baselines(self, image: Tensor, seed: int) -> Tensor:  # noqa: ARG002
         """b for one image (3×H×W), N×3×H×W; maps are means over the N."""
@@ -69,6 +70,8 @@ class DeepLiftShap(DeepLift):
     draws from its seed (Lundberg and Lee 2017). Its sum is S_c(x) less the mean of S_c(b)."""
 
     name = "deep-lift-shap"
+    complete: ClassVar[bool] = False
+    exempt: ClassVar[Mapping[str, str]] = {"constant-evidence": "against noise, a pixel may be darker than a baseline"}
 
     def __init__(self, model: nn.Module, target_layer: str | None = None, *, baselines: int = 8) -> None:
         super().__init__(model, target_layer)

@@ -98,6 +98,7 @@ class XGradCAM(GradientCAM):
     """
 
     name = "xgradcam"
+    complete: ClassVar[bool] = True
 
     def __init__(
         self, model: nn.Module, target_layer: str | None = None, *, eps: float = 1e-3, variant: Variant = "paper"
@@ -128,6 +129,7 @@ class HiResCAM(GradientCAM):
     """w = g: Σ_k g^k ⊙ A^k, signed (Draelos and Carin 2020)."""
 
     name = "hirescam"
+    complete: ClassVar[bool] = True
     rectified: ClassVar[bool] = False
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:  # noqa: ARG002

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -39,6 +40,10 @@ class Deconvolution(CaptumAttribution):
     (Zeiler and Fergus 2014); needs `nn.ReLU` modules."""
 
     name = "deconvolution"
+    exempt: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("planted-patch", "negative-logit", "mosaic"),
+        "it passes a ReLU whether or not that was open, so pixels that the score does not depend on light up",
+    )
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         with copied_to(_relus(classifier.network)):

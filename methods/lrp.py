@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -32,6 +32,7 @@ class LRP(CaptumAttribution):
     """
 
     name = "lrp"
+    complete: ClassVar[bool] = True
 
     def __init__(self, model: nn.Module, target_layer: str | None = None, *, epsilon: float = 1e-9) -> None:
         super().__init__(model, target_layer)

@@ -7,7 +7,7 @@ network that is given normalised images is masked as theirs are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -50,6 +50,7 @@ class ScoreCAM(Method):
     needs_layer: ClassVar[bool] = True
     rectified: ClassVar[bool] = True
     variants: ClassVar[tuple[str, ...]] = ("paper", "authors", "pgc", "torchcam")
+    exempt: ClassVar[Mapping[str, str]] = {"constant-evidence": "a channel that is flat masks nothing, by definition"}
     rounds = 1
     """How often each channel is asked for; C_k is the mean."""
 
@@ -181,6 +182,9 @@ class RISE(Method):
     """
 
     name = "rise"
+    exempt: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("planted-patch", "negative-logit", "mosaic"), "it is exact only as the number of its random masks grows"
+    )
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -172,6 +172,9 @@ class Lime(SuperpixelAttribution):
     penalty `alpha`·Σ|β_i|, in units of the logit, or by least squares where `alpha` is 0."""
 
     name = "lime"
+    exempt: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("class-dependence", "constant-evidence"), "its penalty leaves nothing of effects that are small"
+    )
     needs: ClassVar[tuple[str, ...]] = ("skimage.segmentation", "sklearn")
 
     def __init__(

@@ -6,6 +6,8 @@ Both methods raise `NotApplicable` for a network without attention, or with atte
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +28,7 @@ class AttentionRollout(Method):
     """
 
     name = "rollout"
+    class_dependent: ClassVar[bool] = False
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         means: list[Tensor] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -105,6 +105,9 @@ class Fused(Method):
     """
 
     name = "fused"
+    exempt: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("known-map", "cancelling-channel"), "tanh lifts what is weak in a layer's map, by definition"
+    )
     needs_layer: ClassVar[bool] = True
     explained_layer = None
 

@@ -72,10 +72,7 @@ class Classifier(nn.Module):
         return next((p.dtype for p in self.network.parameters() if p.is_floating_point()), torch.float32)
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.mean is not None and self.std is not None:
-            mean, std = (self._plane(v, images) for v in (self.mean, self.std))
-            images = (images - mean) / std
-        images = images.to(self.dtype)  # captum draws in single precision whatever it is given
+        images = self.normalised(images).to(self.dtype)  # captum draws in single precision whatever it is given
         if self._flattens_by_view:
             images = images.contiguous()
         try:
@@ -86,6 +83,13 @@ class Classifier(nn.Module):
             self._flattens_by_view = True  # which no other layout allows
             result = self.network(images.contiguous())
         return logits_in(result, self.output, self.name)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """(x − mean)/std by colour: what the network itself is given."""
+        if self.mean is None or self.std is None:
+            return images
+        mean, std = (self._plane(v, images) for v in (self.mean, self.std))
+        return (images - mean) / std
 
     def _plane(self, colour: tuple[float, ...], images: Tensor) -> Tensor:
         """One colour as a whole image, laid out as the images are: six times as fast to work with as three numbers."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -12,8 +15,8 @@ import torch
 import torchvision
 from PIL import Image
 
+from camfaith.benchmark import check_method, run
 from camfaith.benchmark import load as load_run
-from camfaith.benchmark import run
 from camfaith.benchmark.suite import Suite
 from camfaith.benchmark.workbench import open_judges
 from camfaith.models import Classifier
@@ -94,3 +97,30 @@ def test_the_suites_of_the_readme_are_valid():
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.stem)
 def test_every_example_is_a_valid_suite(path):
     assert Suite.of(path, data="somewhere").suite.name == path.stem
+
+
+def test_the_tests_of_contributing_pass(newcomers, tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            "shape or batch",
+            newcomers["test_mycam.py"],
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert "2 passed" in done.stdout, done.stdout
+
+
+def test_the_cam_of_contributing_is_short_and_keeps_to_the_contract(newcomers):
+    path = newcomers["mycam.py"]
+    assert len(path.read_text("utf-8").splitlines()) <= 25
+    assert check_method(f"{path}:MaxCAM").failures == []

@@ -1,0 +1,222 @@
+"""What maps must show where it is known what is to be seen. Each check raises `Broken` where a method fails it and
+`NotApplicable` where it cannot be asked."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from camfaith.benchmark.conformance.contract import EQUAL
+from camfaith.benchmark.conformance.networks import CLASSES, GROUNDS, cancelling, checkers, colour_reader
+from camfaith.benchmark.conformance.subject import Broken, Case, Subject, differ, must_agree, shown
+from camfaith.models import maps
+from camfaith.models.errors import NotApplicable
+
+Place = tuple[int, int]
+WEAK = 0.35
+"""The brightness of what speaks for the class less than the planted pixel does."""
+
+
+def class_dependence(subject: Subject, case: Case) -> None:
+    """Another class has another map."""
+    _of_a_class(subject)
+    bound, images = subject.on_ground(case), case.images()
+    every = [bound.maps(images, [target] * case.batch) for target in range(CLASSES)]
+    if all(differ(one, every[0]) < EQUAL for one in every[1:]):
+        raise Broken(f"the maps of all {CLASSES} classes are the same")
+
+
+def zero_activations(subject: Subject, case: Case) -> None:
+    """Where every activation of the layer is zero, so is the map: with logits from biases alone, and all zero."""
+    _reads_a_layer(subject)
+    for bias in (torch.tensor([1.0, -1.0, 0.5]), torch.zeros(CLASSES)):
+        bound = subject.on(colour_reader(threshold=10, bias=bias), "relu")
+        found = bound.maps(case.images(), case.targets)
+        if not bool(found.isfinite().all()):
+            raise Broken("the map holds NaN or infinite values")
+        if (most := float(found.abs().max())) > 1e-9:
+            raise Broken(f"the map has values up to {most:.2g}")
+
+
+def constant_evidence(subject: Subject, case: Case) -> None:
+    """Where every pixel speaks for the class alike, every value of the map is above zero."""
+    _of_a_class(subject)
+    images = torch.zeros_like(case.images())
+    images[:, 0] = 0.6
+    found = subject.on(colour_reader(), "relu").maps(images, [0] * case.batch)
+    if not float(found.min()) > 0:
+        raise Broken(f"the lowest value is {float(found.min()):.2g}, the highest {float(found.max()):.2g}")
+
+
+def planted_patch(subject: Subject, case: Case) -> None:
+    """The map is highest at the one bright pixel that speaks for the class, wherever that lies."""
+    _looks(subject)
+    bound = subject.on(colour_reader(), "relu")
+    for place in _places(case):
+        images = _planted(case, place)
+        if subject.class_dependent:
+            images[:, 1:] = 0.3 * case.images()[:, 1:]  # what speaks for other classes
+        _must_point(bound.maps(images, [0]), case, place)
+
+
+def negative_logit(subject: Subject, case: Case) -> None:
+    """The same holds where the class's logit is negative."""
+    _looks(subject)
+    bound = subject.on(colour_reader(bias=-1000.0), "relu")
+    place = _places(case)[-1]
+    _must_point(bound.maps(_planted(case, place), [0]), case, place)
+
+
+def mosaic(subject: Subject, case: Case) -> None:
+    """Of two classes that each have a half of the image, each has most of its map on its own half."""
+    _of_a_class(subject)
+    half = case.width // 2
+    images = torch.zeros(2, 3, case.height, case.width, dtype=torch.float64)
+    images[:, 0, 1:, :half] = 1  # the first row stays black, so that maps stretched from their minimum lose nothing
+    images[:, 2, 1:, half:] = 1
+    heat = _heat(subject.on(colour_reader(), "relu").maps(images, [0, 2]), case)
+    for row, side, own in ((0, "left", heat[0, :, :half]), (1, "right", heat[1, :, half:])):
+        share = float(own.sum() / heat[row].sum().clamp(min=1e-12))
+        if share < 0.6:
+            raise Broken(f"the class of the {side} half has {share:.0%} of its map there")
+
+
+def known_map(subject: Subject, case: Case) -> None:
+    """A class that reads one channel behind global pooling has that channel for its map (it is CAM's)."""
+    _of_a_class(subject)
+    channels = subject.needs_layer and (subject.needs_gradients or hasattr(subject.kind, "contributions"))
+    if not channels:
+        raise NotApplicable("it does not say that it weighs a layer by the class's gradient")
+    images = torch.zeros(CLASSES, 3, case.height, case.width, dtype=torch.float64)
+    cells = torch.arange(case.height * case.width).view(case.height, case.width)[1:-1, 1:-1]
+    for colour in range(CLASSES):
+        images[:, colour, 1:-1, 1:-1] = torch.where(cells % CLASSES == colour, 0.2 + 0.7 * cells / cells.max(), 0)
+    size = (case.height, case.width)
+    found = shown(subject.on(colour_reader(), "relu").maps(images, list(range(CLASSES))), size)
+    expected = shown((images[0] - 0.1).clamp(min=0), size)
+    must_agree(found, expected, 0.02, "the map and the channel")
+
+
+def completeness(subject: Subject, case: Case) -> None:
+    """The map sums to the class's logit where the network has ReLUs and no biases."""
+    if not subject.complete:
+        raise NotApplicable("it does not say that it is complete")
+    bound = subject.on_ground(case, bias=False)
+    evidence = bound.evidence(case.images(), case.targets)
+    score = evidence.logits.gather(1, evidence.targets[:, None])[:, 0]
+    total = bound.explain(evidence).sum((1, 2))
+    must_agree(total, score, 1e-4, f"the sum {float(total[0]):.3g} and the logit {float(score[0]):.3g}")
+
+
+def logit_scale(subject: Subject, case: Case) -> None:
+    """Small logits made a hundred or ten thousand times smaller leave what the map shows."""
+    size, images = (case.height, case.width), case.images()
+    found = []
+    for scale in (1.0, 1e-2, 1e-4):
+        network = subject.ground.build(case.seed, faint=1e-4)
+        with torch.no_grad():
+            for name in ("head.weight", "head.bias"):
+                network.get_parameter(name).mul_(scale)
+        found.append(shown(subject.on(network, subject.ground.layer).maps(images, case.targets), size))
+    for told, other in zip(("100", "10,000"), found[1:], strict=True):
+        must_agree(other, found[0], 0.02, f"as they are and {told} times smaller")
+
+
+def flip(subject: Subject, case: Case) -> None:
+    """In a network that cannot tell left from right or top from bottom, a flipped image has the flipped map."""
+    if subject.control:
+        raise NotApplicable("a control need not follow the image")
+    network = subject.ground.build(case.seed, stride=1, symmetric=True)
+    bound, images = subject.on(network, subject.ground.layer), case.images()
+    if bound.draws(images, case.targets):
+        raise NotApplicable("chance makes its maps, and does not flip")
+    plain = bound.maps(images, case.targets)
+    for axis, name in ((2, "left to right"), (1, "top to bottom")):
+        found = bound.maps(images.flip(axis + 1), case.targets)
+        must_agree(found, plain.flip(axis), EQUAL, f"flipped {name} before and after")
+
+
+def cancelling_channel(subject: Subject, case: Case) -> None:
+    """A channel whose activations cancel out, and that hardly speaks for the class, does not take the map over."""
+    _of_a_class(subject)
+    _reads_a_layer(subject)
+    place = _places(case)[-1]
+    images = _planted(case, place)
+    images[:, 1] = 0.25 + 0.5 * checkers(case.height, case.width)
+    found = subject.on(cancelling(case.height, case.width), "conv").maps(images, [0])
+    _must_point(found, case, place, ahead=2)
+
+
+def silent_cells(subject: Subject, case: Case) -> None:
+    """Nothing is shown at cells where no channel of the layer is active."""
+    _reads_a_layer(subject)
+    images = _planted(case, _places(case)[-1])
+    heat = _heat(subject.on(colour_reader(), "relu").maps(images, [0]), case)[0]
+    if (most := float(heat[images[0, 0] == 0].max())) > EQUAL:
+        raise Broken(f"up to {most:.2g} is shown there, where 1 is the most of all")
+
+
+def like(subject: Subject, case: Case) -> None:
+    """Maps are those of the method that it is named after, or that `like` names."""
+    if subject.like is None:
+        raise NotApplicable("no method is named that it must equal")
+    ground = max(subject.ground, subject.like.ground, key=GROUNDS.index)
+    images, size = case.images(), (case.height, case.width)
+    found = []
+    for each in (subject, subject.like):
+        bound = each.on(ground.build(case.seed, stride=1), "conv2" if case.seed % 2 else ground.layer)
+        if bound.draws(images, case.targets):
+            raise NotApplicable(f"chance makes the maps of {each.name}")
+        raw = bound.maps(images, case.targets)
+        found.append(shown(raw, size) if subject.displayed else raw)
+    must_agree(found[0], found[1], 1e-3 if subject.displayed else EQUAL, f"{subject.name} and {subject.like.name}")
+
+
+def _looks(subject: Subject) -> None:
+    if subject.control:
+        raise NotApplicable("a control does not look at the network")
+
+
+def _reads_a_layer(subject: Subject) -> None:
+    _looks(subject)
+    if not subject.needs_layer:
+        raise NotApplicable("it reads no layer")
+
+
+def _of_a_class(subject: Subject) -> None:
+    if not subject.class_dependent:
+        raise NotApplicable("it says that its maps do not depend on the class")
+
+
+def _places(case: Case) -> list[Place]:
+    """Corners, and a pixel inside."""
+    return [(0, 0), (0, case.width - 1), (case.height - 1, 0), (case.height // 2, case.width // 2)]
+
+
+def _planted(case: Case, place: Place) -> Tensor:
+    """One bright red pixel on black, and a weaker one half the image away."""
+    images = torch.zeros(1, 3, case.height, case.width, dtype=torch.float64)
+    images[0, 0, (place[0] + case.height // 2) % case.height, (place[1] + case.width // 2) % case.width] = WEAK
+    images[0, 0, place[0], place[1]] = 1
+    return images
+
+
+def _heat(raw: Tensor, case: Case) -> Tensor:
+    """Maps rectified, as large as the images, with 1 for their highest value; nothing is subtracted."""
+    grown = maps.upsample(maps.rectify(raw), (case.height, case.width))
+    return grown / grown.amax((1, 2), keepdim=True).clamp(min=1e-300)
+
+
+def _must_point(raw: Tensor, case: Case, place: Place, ahead: float = 1.0) -> None:
+    """`Broken` unless the map is highest within a pixel of the place: `ahead` times as high as elsewhere, and no
+    constant."""
+    heat = _heat(raw, case)[0]
+    near = torch.zeros_like(heat, dtype=torch.bool)
+    near[max(0, place[0] - 1) : place[0] + 2, max(0, place[1] - 1) : place[1] + 2] = True
+    inside, outside = float(heat[near].max()), heat[~near]
+    if not (inside >= float(outside.max()) * (ahead - 1e-6) and inside > float(outside.mean()) + 1e-12):
+        row, column = divmod(int(torch.where(near, -1, heat).argmax()), case.width)
+        raise Broken(
+            f"with the bright pixel at row {place[0]}, column {place[1]} the map is {inside:.2g} of its highest value "
+            f"there and {float(outside.max()):.2g} at row {row}, column {column}"
+        )

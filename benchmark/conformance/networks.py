@@ -1,0 +1,147 @@
+"""Networks so small that their maps are quickly computed, and so plain that some of them are known."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+CLASSES = 3
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A kind of network that a method is examined on, and its target layer."""
+
+    name: str
+    build: Callable[..., nn.Module]
+    layer: str
+
+
+def small(
+    seed: int,
+    *,
+    pooled: bool = False,
+    stride: int = 2,
+    inplace: bool = False,
+    bias: bool = True,
+    symmetric: bool = False,
+    faint: float = 1.0,
+    dtype: torch.dtype = torch.float64,
+) -> nn.Module:
+    """Three convolutions (two where `pooled`), batch norm, global pooling, dropout, a linear head; of any image size.
+
+    Gradients at `relu2` change from cell to cell, where it is not pooled. Without `bias` there is no constant, and no
+    batch norm. `symmetric` kernels are their own mirror images. `faint` scales the activations from `conv2` on, and
+    the logits with them.
+    """
+    layers: dict[str, nn.Module] = {
+        "conv1": nn.Conv2d(3, 4, 3, stride, 1, bias=bias),
+        "norm": nn.BatchNorm2d(4) if bias else nn.Identity(),
+        "relu1": nn.ReLU(inplace),
+        "conv2": nn.Conv2d(4, 6, 3, padding=1, bias=bias),
+        "relu2": nn.ReLU(inplace),
+    }
+    if not pooled:
+        layers |= {"conv3": nn.Conv2d(6, 6, 3, padding=1, bias=bias), "relu3": nn.ReLU(inplace)}
+    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "drop": nn.Dropout(0.3)}
+    layers |= {"head": nn.Linear(6, CLASSES, bias=bias)}
+    return _finished(nn.Sequential(OrderedDict(layers)), seed, symmetric, faint, dtype)
+
+
+GROUNDS = (Ground("convolutional", small, "relu2"), Ground("pooled", partial(small, pooled=True), "relu2"))
+
+
+def _finished(network: nn.Module, seed: int, symmetric: bool, faint: float, dtype: torch.dtype) -> nn.Module:
+    """Parameters and statistics drawn from a generator of their own; in evaluation mode."""
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in network.modules():
+            for kept in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+                if kept.is_floating_point():
+                    fan = kept[0].numel() if kept.ndim > 1 else 4
+                    kept.copy_(torch.randn(kept.shape, generator=source, dtype=torch.float64) * (2 / fan) ** 0.5)
+            if isinstance(module, nn.BatchNorm2d):
+                assert module.running_var is not None
+                module.running_var.abs_().add_(0.5)
+            if symmetric and isinstance(module, nn.Conv2d):
+                kernel = module.weight
+                kernel.copy_((kernel + kernel.flip(2) + kernel.flip(3) + kernel.flip(2, 3)) / 4)
+        for name, parameter in network.named_parameters():
+            if name in ("conv2.weight", "conv2.bias", "conv3.bias", "head.bias"):
+                parameter.mul_(faint)
+    return network.to(dtype).eval()
+
+
+class Repeating(nn.Module):
+    """`mix` runs twice in a forward; or `mix` and then `again`, with the same weights."""
+
+    def __init__(self, seed: int, *, shared: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 5, 3, padding=1)
+        self.relu1, self.relu2, self.relu3, self.relu4 = (nn.ReLU() for _ in range(4))
+        self.mix = nn.Conv2d(5, 5, 3, padding=1)
+        self.last = nn.Conv2d(5, 6, 3, padding=1)
+        self.pool, self.flat, self.head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, CLASSES)
+        _finished(self, seed, False, 1.0, torch.float64)
+        if not shared:
+            self.again = nn.Conv2d(5, 5, 3, padding=1, dtype=torch.float64)
+            self.again.load_state_dict(self.mix.state_dict())
+        self.shared = shared
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu2(self.mix(self.relu1(self.first(x))))
+        x = self.relu3(self.mix(x) if self.shared else self.again(x))
+        logits: Tensor = self.head(self.flat(self.pool(self.relu4(self.last(x)))))
+        return logits
+
+
+def colour_reader(*, threshold: float = 0.1, weight: float = 100.0, bias: float | Tensor = 0.0) -> nn.Module:
+    """Class c is `weight` times the mean of colour c above `threshold`, plus `bias`: `relu` shows on three channels,
+    pixel by pixel, what is there to be seen of each class."""
+    network = nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv2d(3, 3, 1),
+            relu=nn.ReLU(),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flat=nn.Flatten(),
+            head=nn.Linear(3, CLASSES),
+        )
+    )
+    weights = {
+        "conv.weight": torch.eye(3).view(3, 3, 1, 1),
+        "conv.bias": torch.full((3,), -threshold),
+        "head.weight": weight * torch.eye(3),
+        "head.bias": torch.as_tensor(bias).expand(3),
+    }
+    return _with(network, weights)
+
+
+def cancelling(height: int, width: int) -> nn.Module:
+    """Channel 0 of `conv` is red and speaks for class 0; channel 1 is green − 1/2, of which single cells matter a
+    thousandth as much: half as much again where the row and column are even together."""
+    network = nn.Sequential(
+        OrderedDict(conv=nn.Conv2d(3, 2, 1), flat=nn.Flatten(), head=nn.Linear(2 * height * width, 2))
+    )
+    worth = torch.stack([torch.ones(height, width), 0.001 * (1 + 0.5 * checkers(height, width))]).flatten()
+    weights = {
+        "conv.weight": torch.tensor([[1.0, 0, 0], [0, 1, 0]]).view(2, 3, 1, 1),
+        "conv.bias": torch.tensor([0.0, -0.5]),
+        "head.weight": torch.stack([worth, torch.zeros_like(worth)]),
+        "head.bias": torch.zeros(2),
+    }
+    return _with(network, weights)
+
+
+def _with(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
+    network.double().load_state_dict(weights)
+    return network.eval()
+
+
+def checkers(height: int, width: int) -> Tensor:
+    """1 where the row's and the column's numbers are even together, 0 elsewhere: a half of a chequered board."""
+    return ((torch.arange(height)[:, None] + torch.arange(width)) % 2 == 0).double()

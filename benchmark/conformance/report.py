@@ -1,0 +1,128 @@
+"""What the checks said of a method, and of many: tables for the terminal, for pandas and for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from camfaith import methods
+from camfaith.benchmark.conformance.checks import CHECKS, Result
+from camfaith.benchmark.conformance.subject import Subject
+from camfaith.methods.adapters import LIBRARIES, methods_of
+
+
+@dataclass(frozen=True)
+class Report:
+    """The results of all checks of one method."""
+
+    method: str
+    results: tuple[Result, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return not self.failures
+
+    @property
+    def failures(self) -> list[Result]:
+        return [result for result in self.results if result.outcome == "failed"]
+
+    def names(self, outcome: str) -> list[str]:
+        """The checks with that outcome."""
+        return [result.check for result in self.results if result.outcome == outcome]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a check: check, outcome, seen, smallest, means."""
+        return pd.DataFrame([asdict(result) for result in self.results])
+
+
+def check_method(method: Any, *, like: Any = None, **settings: Any) -> Report:
+    """All checks of a method: a class, or a name (shipped, `package.module:Class`, `pgc:Class`, `torchcam:Class`).
+
+    `like` names the method whose maps it must equal; another library's method is compared with the shipped one of its
+    name. `settings` go to its constructor.
+    """
+    subject = Subject(method, like=like, **settings)
+    return Report(subject.name, tuple(check.of(subject) for check in CHECKS))
+
+
+def show(report: Report, console: Console, *, briefly: bool = False) -> None:
+    """Print what every check said, or, `briefly`, those that failed."""
+    passed, failed = len(report.names("passed")), len(report.failures)
+    unasked = len(report.results) - passed - failed
+    title = f"{report.method}: {passed} passed, {failed} failed, {unasked} do not apply"
+    rows = report.failures if briefly else report.results
+    if not rows:
+        console.print(title)
+        return
+    table = Table(title=title)
+    for head in ("check", "outcome", "smallest input that breaks it", "what is seen, and what it means"):
+        table.add_column(head)
+    for result in rows:
+        what = f"{result.seen}; so {result.means}" if result.outcome == "failed" else result.seen
+        table.add_row(result.check, result.outcome, result.smallest, escape(what))
+    console.print(table)
+
+
+def everything() -> list[str]:
+    """The names of all shipped methods, and of those of the other libraries that are installed."""
+    found = list(methods.SHIPPED)
+    for library in LIBRARIES:
+        try:
+            found += [f"{library}:{name}" for name in methods_of(library)]
+        except ValueError:  # not installed
+            continue
+    return found
+
+
+def page(reports: Sequence[Report]) -> str:
+    """The reports as a page of documentation in Markdown."""
+    parts = ["# What the methods keep to", "", _made(), "", "## The checks", ""]
+    parts += _rows(("check", "what must hold", "where it does not"), [(c.name, c.says, c.means) for c in CHECKS])
+    for title, chosen in _groups(reports):
+        parts += ["", f"## {title}", ""]
+        parts += _rows(("method", "passed", "failed", "does not apply"), [_summary(report) for report in chosen])
+        failures = [(r.method, f.check, f.smallest, f.seen) for r in chosen for f in r.failures]
+        if failures:
+            parts += ["", *_rows(("method", "fails", "smallest input that breaks it", "what is seen"), failures)]
+    return "\n".join([*parts, ""])
+
+
+def _made() -> str:
+    packages = ["camfaith", "torch", *(adapter.package for adapter in LIBRARIES.values())]
+    return (
+        "Written by `camfaith check --all --out docs/conformance.md` with " + ", ".join(map(_version, packages)) + "."
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"no {package}"
+
+
+def _groups(reports: Sequence[Report]) -> list[tuple[str, list[Report]]]:
+    of: Callable[[Report], str] = lambda report: report.method.partition(":")[0]  # noqa: E731
+    titles = {library: f"{adapter.package} as it is" for library, adapter in LIBRARIES.items()}
+    own = [report for report in reports if of(report) not in LIBRARIES]
+    others = [(title, [report for report in reports if of(report) == library]) for library, title in titles.items()]
+    return [(title, chosen) for title, chosen in [("camfaith's methods", own), *others] if chosen]
+
+
+def _summary(report: Report) -> tuple[str, ...]:
+    failed, unasked = report.names("failed"), report.names("does not apply")
+    return report.method, str(len(report.names("passed"))), ", ".join(failed) or "–", ", ".join(unasked) or "–"
+
+
+def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [heads, [":--"] * len(heads), *rows]
+    return [f"| {' | '.join(' '.join(cell.split()).replace('|', '∣') for cell in line)} |" for line in lines]

@@ -1,0 +1,195 @@
+"""The method that is examined, bound to networks and asked for maps."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from camfaith import methods
+from camfaith.benchmark.conformance.networks import CLASSES, GROUNDS, Ground
+from camfaith.methods.adapters import LIBRARIES
+from camfaith.models import Classifier, Evidence, maps
+from camfaith.models.errors import NotApplicable
+
+
+class Broken(AssertionError):
+    """What a method does against a check; the message says what was seen."""
+
+
+class Malformed(NotApplicable):
+    """What a method gave is no batch of maps, so nothing more can be said of it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Noise images of one size, with a class each."""
+
+    batch: int = 1
+    height: int = 4
+    width: int = 4
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return f"batch {self.batch}, {self.height}×{self.width} px, seed {self.seed}"
+
+    def images(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        source = torch.Generator().manual_seed(self.seed)
+        shape = (self.batch, 3, self.height, self.width)
+        return torch.rand(shape, generator=source, dtype=torch.float64).to(dtype)
+
+    @property
+    def targets(self) -> list[int]:
+        return [(self.seed + row) % CLASSES for row in range(self.batch)]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The method on one network and layer."""
+
+    explainer: Any
+    classifier: Classifier
+    layers: Sequence[str]
+    gradients: bool
+
+    def evidence(self, images: Tensor, targets: Sequence[int], seed: int = 0) -> Evidence:
+        """What the method needs to know of the images, each with a seed of its own and a mask."""
+        masks = torch.zeros(len(images), *images.shape[2:], dtype=torch.bool, device=images.device)
+        masks[:, : -(-images.shape[2] // 2)] = True
+        seeds = seed + torch.arange(len(images))
+        return self.classifier.evidence(
+            images, list(targets), self.layers, gradients=self.gradients, seeds=seeds, masks=masks
+        )
+
+    def explain(self, evidence: Evidence, chance: int = 0) -> Tensor:
+        """Raw maps, B×h×w; `Malformed` for anything else. The global generators are set to `chance` first."""
+        set_generators(chance)
+        raw = self.explainer.explain(evidence, self.classifier)
+        if not isinstance(raw, Tensor):
+            raise Malformed(f"explain gives a {type(raw).__name__}, not a tensor")
+        if raw.ndim != 3 or len(raw) != len(evidence) or 0 in raw.shape:
+            got = "×".join(map(str, raw.shape))
+            raise Malformed(f"explain gives shape {got} for a batch of {len(evidence)}, expected {len(evidence)}×h×w")
+        if not raw.is_floating_point():
+            raise Malformed(f"explain gives {raw.dtype}, expected floating-point numbers")
+        return raw.detach()
+
+    def maps(self, images: Tensor, targets: Sequence[int]) -> Tensor:
+        return self.explain(self.evidence(images, targets))
+
+    def draws(self, images: Tensor, targets: Sequence[int]) -> bool:
+        """Whether chance makes the maps: another seed gives others."""
+        one, other = (self.explain(self.evidence(images, targets, seed), chance=seed) for seed in (0, 100))
+        return not torch.equal(one, other)
+
+
+class Subject:
+    """A method by its name or class, with settings for its constructor, and the method whose maps it must equal."""
+
+    def __init__(self, method: Any, *, like: Any = None, **settings: Any) -> None:
+        self.kind = methods.find(method) if isinstance(method, str) else method
+        self.name = method if isinstance(method, str) else str(getattr(method, "name", method.__name__))
+        self.settings: Mapping[str, Any] = settings
+        like = namesake(self.name) if like is None else like
+        self.like = Subject(like) if like is not None else None
+        self.control: bool = getattr(self.kind, "control", False)
+        self.class_dependent: bool = getattr(self.kind, "class_dependent", True)
+        self.complete: bool = getattr(self.kind, "complete", False)
+        self.exempt: Mapping[str, str] = getattr(self.kind, "exempt", {})
+        self.displayed: bool = getattr(self.kind, "displayed", False)
+        self.needs_layer: bool = getattr(self.kind, "needs_layer", True)
+        self.needs_gradients: bool = getattr(self.kind, "needs_gradients", True)
+
+    def on(self, network: nn.Module, layer: str) -> Bound:
+        """The method bound to a network; `Malformed` where it gives no map of any, `NotApplicable` where it says so."""
+        _ = self.ground
+        return self._bind(network, layer)
+
+    def _bind(self, network: nn.Module, layer: str) -> Bound:
+        classifier = Classifier.of(network)
+        explainer = self.kind(classifier, layer, **self.settings)
+        if not hasattr(explainer, "layer"):
+            explainer.layer = layer
+        return Bound(explainer, classifier, [layer] if self.needs_layer else [], self.needs_gradients)
+
+    @cached_property
+    def ground(self) -> Ground:
+        """The first kind of network that the method gives a map of."""
+        errors: list[Exception] = []
+        for ground in GROUNDS:
+            try:
+                with undisturbed():
+                    self._bind(ground.build(0), ground.layer).maps(Case().images(), [0])
+            except Malformed:
+                return ground
+            except Exception as error:
+                errors.append(error)
+            else:
+                return ground
+        for found in errors:
+            if not isinstance(found, NotApplicable):
+                raise Malformed(f"{type(found).__name__}: {found}")
+        raise errors[0]
+
+    def on_ground(self, case: Case, **changes: Any) -> Bound:
+        """The method on a network with random weights, drawn from the case's seed."""
+        return self.on(self.ground.build(case.seed, **changes), self.ground.layer)
+
+
+def namesake(name: str) -> str | None:
+    """The shipped method that another library's is named after."""
+    library, _, theirs = name.partition(":")
+    if library not in LIBRARIES:
+        return None
+    own = {_plain(shipped): shipped for shipped in methods.SHIPPED}
+    return own.get(_plain(theirs).removeprefix("gradcam")) or own.get(_plain(theirs))
+
+
+def _plain(name: str) -> str:
+    """`GradCAMPlusPlus`, `GradCAMpp` and `gradcam++` are one name."""
+    return re.sub(r"[^a-z+]", "", re.sub("(plusplus|pp)$", "++", name.lower()))
+
+
+def set_generators(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the global one is what methods draw from
+    random.seed(seed)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """The global generators are as they were afterwards."""
+    numpys, pythons = np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        np.random.set_state(numpys)  # noqa: NPY002
+        random.setstate(pythons)
+
+
+def shown(raw: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps as they are displayed: rectified, as large as the image, from 0 to 1."""
+    return maps.normalise(maps.upsample(maps.rectify(raw), size))
+
+
+def differ(found: Tensor, expected: Tensor) -> float:
+    """The largest difference in units of the largest expected value; infinite where only one is finite or fits."""
+    if found.shape != expected.shape:
+        return float("inf")
+    gap = (found.double() - expected.double()).abs().max() / expected.double().abs().max().clamp(min=1e-300)
+    return float(gap) if bool(gap.isfinite()) else float("inf")
+
+
+def must_agree(found: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
+    """`Broken` where they differ by more than `tolerance`."""
+    if (gap := differ(found, expected)) > tolerance:
+        raise Broken(f"{what}: they differ by {gap:.2g} of the largest value")
