@@ -22,6 +22,8 @@ def class_dependence(subject: Subject, case: Case) -> None:
     _of_a_class(subject)
     bound, images = subject.on_ground(case), case.images()
     every = [bound.maps(images, [target] * case.batch) for target in range(CLASSES)]
+    if subject.displayed and not any(bool(each.any()) for each in every):
+        raise NotApplicable("nothing is left of any class's map once it is rectified")
     if all(differ(one, every[0]) < EQUAL for one in every[1:]):
         raise Broken(f"the maps of all {CLASSES} classes are the same")
 
