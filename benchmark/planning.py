@@ -92,7 +92,7 @@ def plan(suite: Suite | Mapping[str, Any] | str | Path, *, data: str | Path | No
     """What `run` would cost; `changes` are those of `Suite.changed`.
 
     Models are loaded, tried on one image each, and timed for about two seconds; nothing else is run. Data whose images
-    differ in size are planned by the first image's.
+    differ in size, or in their number of superpixels, are planned by the first image's.
     """
     found = Suite.of(suite, data=data).changed(**changes)
     benches = open_benches(found)
