@@ -20,6 +20,7 @@ from camfaith.methods.base import Calls, Method
 from camfaith.models.capture import Evidence, find_module
 from camfaith.models.classifier import Classifier
 from camfaith.models.counting import counting
+from camfaith.models.errors import NotApplicable
 from camfaith.models.lookup import UnknownName
 
 
@@ -51,6 +52,13 @@ class Adapted(Method):
         """The library's maps of images as the network takes them."""
         raise NotImplementedError
 
+    def made(self, network: nn.Module, layer: Any) -> Any:
+        """The library's object; `NotApplicable` where it refuses the network or the layer."""
+        try:
+            return self.theirs(network, layer, **self.options)
+        except ValueError as error:
+            raise NotApplicable(f"{self.name} refuses {type(network).__name__}: {error}") from error
+
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         images = classifier.normalised(evidence.images).contiguous()
         with _quiet(), _kept(classifier.network):
@@ -79,7 +87,7 @@ class PytorchGradCAM(Adapted):
     def ask(self, network: nn.Module, images: Tensor, targets: Sequence[int]) -> Tensor:
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-        cam = self.theirs(network, [find_module(network, str(self.layer))], **self.options)
+        cam = self.made(network, [find_module(network, str(self.layer))])
         try:
             if "target_idx" in inspect.signature(cam.forward).parameters:  # FinerCAM: one class for a whole call
                 rows = zip(torch.split(images, 1), targets, strict=True)
@@ -98,7 +106,7 @@ class TorchCAM(Adapted):
     takes = "target_layer"
 
     def ask(self, network: nn.Module, images: Tensor, targets: Sequence[int]) -> Tensor:
-        with self.theirs(network, self.layer, **self.options) as extractor:
+        with self.made(network, self.layer) as extractor:
             found: Tensor = extractor(list(targets), network(images))[0]
         return found.detach()
 

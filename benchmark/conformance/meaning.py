@@ -22,8 +22,6 @@ def class_dependence(subject: Subject, case: Case) -> None:
     _of_a_class(subject)
     bound, images = subject.on_ground(case), case.images()
     every = [bound.maps(images, [target] * case.batch) for target in range(CLASSES)]
-    if subject.displayed and not any(bool(each.any()) for each in every):
-        raise NotApplicable("nothing is left of any class's map once it is rectified")
     if all(differ(one, every[0]) < EQUAL for one in every[1:]):
         raise Broken(f"the maps of all {CLASSES} classes are the same")
 
@@ -56,8 +54,7 @@ def planted_patch(subject: Subject, case: Case) -> None:
     bound = subject.on(colour_reader(), "relu")
     for place in _places(case):
         images = _planted(case, place)
-        if subject.class_dependent:
-            images[:, 1:] = 0.3 * case.images()[:, 1:]  # what speaks for other classes
+        images[:, 1:] = 0.2 * case.images()[:, 1:]  # what speaks for other classes
         _must_point(bound.maps(images, [0]), case, place)
 
 
@@ -75,7 +72,7 @@ def mosaic(subject: Subject, case: Case) -> None:
     half = case.width // 2
     images = torch.zeros(2, 3, case.height, case.width, dtype=torch.float64)
     images[:, 0, 1:, :half] = 1  # the first row stays black, so that maps stretched from their minimum lose nothing
-    images[:, 2, 1:, half:] = 1
+    images[:, 2, 1:, half:] = 0.8
     heat = _heat(subject.on(colour_reader(), "relu").maps(images, [0, 2]), case)
     for row, side, own in ((0, "left", heat[0, :, :half]), (1, "right", heat[1, :, half:])):
         share = float(own.sum() / heat[row].sum().clamp(min=1e-12))
@@ -144,7 +141,7 @@ def cancelling_channel(subject: Subject, case: Case) -> None:
     _reads_a_layer(subject)
     place = _places(case)[-1]
     images = _planted(case, place)
-    images[:, 1] = 0.25 + 0.5 * checkers(case.height, case.width)
+    images[:, 1] = 0.75 - 0.5 * checkers(case.height, case.width)
     found = subject.on(cancelling(case.height, case.width), "conv").maps(images, [0])
     _must_point(found, case, place, ahead=2)
 
@@ -166,7 +163,10 @@ def like(subject: Subject, case: Case) -> None:
     images, size = case.images(), (case.height, case.width)
     found = []
     for each in (subject, subject.like):
-        bound = each.on(ground.build(case.seed, stride=1), "conv2" if case.seed % 2 else ground.layer)
+        bound = each.on(
+            ground.build(case.seed, stride=1),
+            ground.before_relu if case.seed % 2 and ground.before_relu else ground.layer,
+        )
         if bound.draws(images, case.targets):
             raise NotApplicable(f"chance makes the maps of {each.name}")
         raw = bound.maps(images, case.targets)
@@ -205,7 +205,7 @@ def _planted(case: Case, place: Place) -> Tensor:
 
 def _heat(raw: Tensor, case: Case) -> Tensor:
     """Maps rectified, as large as the images, with 1 for their highest value; nothing is subtracted."""
-    grown = maps.upsample(maps.rectify(raw), (case.height, case.width))
+    grown = maps.upsample(maps.rectify(raw.double()), (case.height, case.width))
     return grown / grown.amax((1, 2), keepdim=True).clamp(min=1e-300)
 
 

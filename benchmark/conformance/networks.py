@@ -20,6 +20,8 @@ class Ground:
     name: str
     build: Callable[..., nn.Module]
     layer: str
+    before_relu: str | None = None
+    """The layer whose output goes into a ReLU."""
 
 
 def small(
@@ -53,7 +55,35 @@ def small(
     return _finished(nn.Sequential(OrderedDict(layers)), seed, symmetric, faint, dtype)
 
 
-GROUNDS = (Ground("convolutional", small, "relu2"), Ground("pooled", partial(small, pooled=True), "relu2"))
+class Patches(nn.Module):
+    """A vision transformer of any image size: a class token and the patches, which bear no sign of where they lie."""
+
+    def __init__(self, patch: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, patch, patch)
+        self.token = nn.Parameter(torch.empty(1, 1, 8))
+        layers = (nn.TransformerEncoderLayer(8, 2, 12, 0.3, batch_first=True, norm_first=True) for _ in range(2))
+        self.blocks = nn.Sequential(*layers)
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        patches = self.conv1(images).flatten(2).mT
+        logits: Tensor = self.head(self.blocks(torch.cat([self.token.expand(len(images), -1, -1), patches], 1))[:, 0])
+        return logits
+
+
+def transformer(
+    seed: int, *, stride: int = 2, symmetric: bool = False, faint: float = 1.0, dtype: torch.dtype = torch.float64
+) -> nn.Module:
+    """A vision transformer with patches of `stride` pixels; the rest as in `small`."""
+    return _finished(Patches(stride), seed, symmetric, faint, dtype)
+
+
+GROUNDS = (
+    Ground("convolutional", small, "relu2", "conv2"),
+    Ground("pooled", partial(small, pooled=True), "relu2", "conv2"),
+    Ground("transformer", transformer, "blocks.1"),
+)
 
 
 def _finished(network: nn.Module, seed: int, symmetric: bool, faint: float, dtype: torch.dtype) -> nn.Module:

@@ -120,6 +120,8 @@ def _groups(reports: Sequence[Report]) -> list[tuple[str, list[Report]]]:
 
 def _summary(report: Report) -> tuple[str, ...]:
     failed, unasked = report.names("failed"), report.names("does not apply")
+    if len(unasked) == len(report.results):
+        return report.method, "0", "–", f"all: {report.results[0].seen}"
     return report.method, str(len(report.names("passed"))), ", ".join(failed) or "–", ", ".join(unasked) or "–"
 
 

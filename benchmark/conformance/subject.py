@@ -182,10 +182,11 @@ def shown(raw: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def differ(found: Tensor, expected: Tensor) -> float:
-    """The largest difference in units of the largest expected value; infinite where only one is finite or fits."""
+    """The largest difference in units of the largest value; infinite for other shapes, and for what is no number."""
     if found.shape != expected.shape:
         return float("inf")
-    gap = (found.double() - expected.double()).abs().max() / expected.double().abs().max().clamp(min=1e-300)
+    one, other = found.double(), expected.double()
+    gap = (one - other).abs().max() / torch.maximum(one.abs().max(), other.abs().max()).clamp(min=1e-300)
     return float(gap) if bool(gap.isfinite()) else float("inf")
 
 

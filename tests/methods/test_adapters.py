@@ -12,6 +12,7 @@ from camfaith.methods import Calls, find
 from camfaith.methods.adapters import LIBRARIES, adapted, methods_of
 from camfaith.models import Classifier, UnknownName
 from camfaith.models.counting import counting
+from camfaith.models.errors import NotApplicable
 
 PGC = ["pgc:GradCAM", "pgc:GradCAMPlusPlus", "pgc:EigenCAM", "pgc:AblationCAM", "pgc:ScoreCAM", "pgc:FullGrad"]
 TORCHCAM = ["torchcam:CAM", "torchcam:GradCAMpp", "torchcam:ScoreCAM", "torchcam:ISCAM", "torchcam:SmoothGradCAMpp"]
@@ -52,6 +53,18 @@ def test_a_map_of_grad_cam_is_what_its_user_gets(asked, name):
     found = find(f"pgc:{name}")(classifier, "relu2").explain(evidence, classifier)
     assert found.shape == (2, 15, 15)
     assert np.array_equal(found.numpy(), expected)
+
+
+def test_finercam_of_grad_cam_compares_each_images_own_class(asked):
+    installed("pgc:")
+    from pytorch_grad_cam import FinerCAM
+
+    classifier, evidence = asked
+    images, network = normalised(evidence.images), classifier.network
+    with FinerCAM(network, [network.relu2]) as cam:
+        expected = [cam(images[row : row + 1], target_idx=target) for row, target in enumerate((2, 0))]
+    found = find("pgc:FinerCAM")(classifier, "relu2").explain(evidence, classifier)
+    assert np.array_equal(found.numpy(), np.concatenate(expected))
 
 
 @pytest.mark.parametrize("name", ["CAM", "GradCAM", "GradCAMpp", "LayerCAM", "ScoreCAM", "FinerCAM"])
@@ -166,6 +179,13 @@ def test_a_library_that_is_missing_is_told_with_its_extra(monkeypatch, library, 
     monkeypatch.setitem(sys.modules, LIBRARIES[library].module, None)
     with pytest.raises(ValueError, match=rf"need {package}: pip install 'camfaith\[{library}\]'"):
         find(f"{library}:GradCAM")
+
+
+def test_a_network_that_the_library_refuses_is_not_for_its_method(asked):
+    installed("torchcam:")
+    classifier, evidence = asked
+    with pytest.raises(NotApplicable, match=r"torchcam:LeGrad refuses Sequential: .*VisionTransformer"):
+        find("torchcam:LeGrad")(classifier, "relu2").explain(evidence, classifier)
 
 
 def test_other_names_with_a_colon_are_modules():
