@@ -5,12 +5,9 @@ from __future__ import annotations
 import atexit
 import gc
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from camfaith.benchmark.planning import Bill, Plan
 
 app = typer.Typer(
     help="Tells whether a class activation map shows what an image classifier really used.",
@@ -59,6 +56,7 @@ def run(
     with _errors():
         from camfaith.benchmark.runner import new_folder
         from camfaith.benchmark.runner import run as run_suite
+        from camfaith.benchmark.terminal import show_result
 
         _prepare_memory(keep_memory)
         folder = out or new_folder(Path(suite).stem)
@@ -84,7 +82,7 @@ def run(
         except KeyboardInterrupt:
             typer.echo(f"stopped; the same command with --out {folder} goes on where this one stopped", err=True)
             raise typer.Exit(130) from None
-        _show(result)
+        show_result(result)
         typer.echo(f"results: {folder}")
         if report:
             _report(result)
@@ -104,6 +102,7 @@ def plan(
     """Show what a suite would cost, without running it: calls, time and memory, shared and if nothing were shared."""
     with _errors():
         from camfaith.benchmark.planning import plan as plan_suite
+        from camfaith.benchmark.terminal import show_plan
 
         _prepare_memory(keep_memory)
         planned = plan_suite(
@@ -115,36 +114,7 @@ def plan(
             models=_listed(models),
             allow=_listed(allow),
         )
-    _show_plan(suite, planned)
-
-
-def _show_plan(suite: str, planned: Plan) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{suite}: images through the networks")
-    table.add_column("")
-    for name in ("forwards", "backwards", "heads", "seconds", "MiB"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for cell in planned.cells:
-        table.add_row(f"{cell.model} on {cell.dataset}, {cell.samples:,} samples")
-        for kind, bill in (("shared", cell.shared), ("each alone", cell.unshared)):
-            counts = (f"{count:,}" for count in (bill.forwards, bill.backwards, bill.heads))
-            table.add_row(f"  {kind}", *counts, f"{bill.seconds or 0:,.1f}", f"{bill.memory_mib:,.0f}")
-    console = Console()
-    console.print(table)
-    of = {name: sum(getattr(c, name) for c in planned.cells) for name in ("capture", "methods", "per_image", "per_map")}
-    console.print(
-        f"forwards: {planned.forwards:,} = {of['capture']:,} images + {of['methods']:,} by methods + "
-        f"{of['per_image']:,} once an image + {of['per_map']:,} once a map, at most: equal maps, curves with a "
-        "tolerance and settled cells will need fewer"
-    )
-    times = [sum(bill.seconds or 0 for bill in bills) for bills in _columns(planned)]
-    console.print(f"in the networks: about {times[0]:,.0f} s on this machine, {times[1]:,.0f} s if nothing were shared")
-
-
-def _columns(planned: Plan) -> tuple[list[Bill], list[Bill]]:
-    return [cell.shared for cell in planned.cells], [cell.unshared for cell in planned.cells]
+        show_plan(suite, planned)
 
 
 def _prepare_memory(keep: bool) -> None:
@@ -288,32 +258,6 @@ def _listed(text: str | None) -> list[str] | None:
 
 def _number(text: str) -> str | int:
     return int(text) if text.lstrip("-").isdigit() else text
-
-
-def _show(result: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    summary = result.summary()
-    if summary.empty:
-        console.print("no scores: every sample failed; see the errors in scores.parquet or the report")
-        return
-    layers = {model["name"]: model["layer"] for model in result.info["models"]}
-    for (model, dataset), cell in summary[summary["main"]].groupby(["model", "dataset"], sort=False):
-        layer = f", target layer {layers[model]}" if layers.get(model) else ""
-        table = Table(title=f"{model} on {dataset}{layer}: mean over images")
-        table.add_column("method")
-        wide = cell.pivot_table(index="method", columns="metric", values="mean", sort=False, aggfunc="first")
-        arrows = cell.drop_duplicates("metric").set_index("metric")["better"].map({"higher": "↑", "lower": "↓"})
-        for metric in wide.columns:
-            table.add_column(f"{metric} {arrows.get(metric, '')}", justify="right")
-        for method, row in wide.iterrows():
-            table.add_row(str(method), *(f"{value:.3f}" if value == value else "–" for value in row))
-        console.print(table)
-    bad = result.scores[result.scores["status"] == "error"]
-    if len(bad):
-        console.print(f"{len(bad)} rows are errors, the first: {bad['error'].iloc[0]}", markup=False)
 
 
 def _report(result: Any, out: Path | None = None) -> None:

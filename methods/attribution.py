@@ -1,4 +1,5 @@
-"""What captum's attributions share under the names and rules of this package: raw B×h×w maps, colours summed."""
+"""What attributions of pixels, most of them captum's, share under the rules of this package: raw B×h×w maps, colours
+summed."""
 
 from __future__ import annotations
 
@@ -76,11 +77,11 @@ def noise_baselines(image: Tensor, count: int, seed: int) -> Tensor:
     return torch.cat([torch.zeros_like(image)[None], noise.to(image)])
 
 
-class CaptumAttribution(Method):
-    """One of captum's attributions; a new one gives `attribute` and its `cost`."""
+class Attribution(Method):
+    """One value for every pixel and colour; a new one gives `attribute` and its `cost`."""
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
-        """Captum's result at `images` (which asks for gradients), B×K×h×w.
+        """The values at `images` (which ask for gradients), B×K×h×w.
 
         They are the evidence's own, or those with noise; whatever is drawn is drawn from `evidence.seeds`.
         """

@@ -8,14 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.attribution import TOGETHER, CaptumAttribution, captum, drawing, noise_baselines
+from camfaith.methods.attribution import TOGETHER, Attribution, captum, drawing, noise_baselines
 from camfaith.methods.base import Calls
 from camfaith.models.capture import Evidence, find_module
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 
 
-class Saliency(CaptumAttribution):
+class Saliency(Attribution):
     """max over colours of |∂S_c/∂x| (Simonyan et al. 2013)."""
 
     name = "saliency"
@@ -28,7 +28,7 @@ class Saliency(CaptumAttribution):
         return attributions.amax(1)
 
 
-class InputXGradient(CaptumAttribution):
+class InputXGradient(Attribution):
     """x ⊙ ∂S_c/∂x, summed over colours (Shrikumar et al. 2016)."""
 
     name = "input-x-gradient"
@@ -39,7 +39,7 @@ class InputXGradient(CaptumAttribution):
         return found
 
 
-class IntegratedGradients(CaptumAttribution):
+class IntegratedGradients(Attribution):
     """(x − b) ⊙ ∫ ∂S_c/∂x along the line from black b to x, by Gauss–Legendre with `n_steps` points (Sundararajan et
     al. 2017). Its sum tends to S_c(x) − S_c(b) as the points grow in number."""
 
@@ -60,7 +60,7 @@ class IntegratedGradients(CaptumAttribution):
         return Calls(forwards=self.n_steps, backwards=self.n_steps)
 
 
-class GradientShap(CaptumAttribution):
+class GradientShap(Attribution):
     """The mean of (x − b) ⊙ ∂S_c/∂x at b + α(x − b) over `samples` draws of α ~ U[0, 1] and of b among `baselines`
     images: black and noise, uniform in [0, 1] (Lundberg and Lee 2017, as expected gradients).
 
@@ -90,7 +90,7 @@ class GradientShap(CaptumAttribution):
         return Calls(forwards=self.samples, backwards=self.samples)
 
 
-class LayerGradCam(CaptumAttribution):
+class LayerGradCam(Attribution):
     """Captum's own GradCAM, without its ReLU, to stand beside ours."""
 
     name = "captum-gradcam"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camfaith.methods.attribution import TOGETHER, CaptumAttribution, captum, copied_to, noise_baselines
+from camfaith.methods.attribution import TOGETHER, Attribution, captum, copied_to, noise_baselines
 from camfaith.methods.base import Calls
 from camfaith.methods.rules import check_precision, no_rule, unmarked, unshared
 from camfaith.models.capture import Evidence
@@ -20,7 +20,7 @@ from camfaith.models.steps import Step, trace
 _MIXING = (nn.MaxPool1d, nn.MaxPool3d, nn.Softmax)
 
 
-class DeepLift(CaptumAttribution):
+class DeepLift(Attribution):
     """(x − b) ⊙ m for black b, where the multiplier m of a linear layer is its gradient, and that of a non-linear one
     Δout/Δin, the rescale rule (Shrikumar et al. 2017). Its sum is S_c(x) − S_c(b).
 

@@ -1,69 +1,113 @@
-"""Captum's attributions by a gradient that every ReLU changes on its way back."""
+"""Gradients that every ReLU changes on its way back: guided backpropagation and deconvolution."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-from camfaith.methods.attribution import CaptumAttribution, captum, copied_to
+from camfaith.methods.attribution import Attribution
 from camfaith.methods.base import Calls
-from camfaith.models.capture import Evidence, find_module
+from camfaith.methods.gradient import GradCAM
+from camfaith.models import maps
+from camfaith.models.capture import Evidence, target_logit
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.steps import functions
+
+_WRITTEN_OTHERWISE = {"Clamp", "ClampMin", "Maximum", "Relu", "Threshold"}
+"""The derivatives of functions that may be a ReLU, and of a ReLU that was not exchanged."""
 
 
-def _relus(network: nn.Module) -> list[nn.Module]:
-    relus: list[nn.Module] = [module for module in network.modules() if isinstance(module, nn.ReLU)]
-    if not relus:
-        raise NotApplicable(
-            f"guided backpropagation and deconvolution need nn.ReLU modules; {type(network).__name__} has none "
-            "(functional ReLUs and other activations cannot be guided)"
-        )
-    return relus
+class GuidedBackprop(Attribution):
+    """∂S_c/∂x with what is negative cut off at every ReLU, on top of its own gradient (Springenberg et al. 2014).
 
-
-class GuidedBackprop(CaptumAttribution):
-    """The gradient with negative flow cut at every ReLU (Springenberg et al. 2014); needs `nn.ReLU` modules."""
+    Modules and functions alike: `nn.ReLU`, `torch.relu`, `x.relu_()`. Other activations, LeakyReLU and ReLU6 among
+    them, keep their gradient. `NotApplicable` for a network without a ReLU, and for one that writes it as a clamp, a
+    threshold or a maximum. Captum changes `nn.ReLU` modules alone, and gives the same where a network has no others and
+    nothing flows past them.
+    """
 
     name = "guided-backprop"
+    only_open: ClassVar[bool] = True
+    """Whether a ReLU that is shut passes nothing back."""
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
-        with copied_to(_relus(classifier.network)):
-            found: Tensor = captum().GuidedBackprop(classifier).attribute(images, evidence.targets)
-        return found
+        with _Guiding(only_open=self.only_open) as relus:
+            scores = target_logit(classifier(images), evidence.targets)
+        if not relus.met:
+            raise NotApplicable(
+                f"{self.name} changes gradients at ReLUs, and {classifier.name} runs none (SiLU, GELU and the like "
+                "cannot be guided); take input-x-gradient or integrated-gradients"
+            )
+        if missed := sorted({function.name for function in functions(scores)} & _WRITTEN_OTHERWISE):
+            raise NotApplicable(
+                f"{self.name} cannot change {', '.join(missed)} in {classifier.name}; write it as nn.ReLU or F.relu"
+            )
+        return torch.autograd.grad(scores.sum(), images)[0]
 
 
-class Deconvolution(CaptumAttribution):
-    """The gradient with every ReLU passing back the positive part of what reaches it, whether or not it was open itself
-    (Zeiler and Fergus 2014); needs `nn.ReLU` modules."""
+class Deconvolution(GuidedBackprop):
+    """∂S_c/∂x with every ReLU passing back the positive part of what reaches it, whether or not it was open (Zeiler and
+    Fergus 2014); of ReLUs as in `GuidedBackprop`."""
 
     name = "deconvolution"
+    only_open: ClassVar[bool] = False
     exempt: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("planted-patch", "negative-logit", "mosaic"),
         "it passes a ReLU whether or not that was open, so pixels that the score does not depend on light up",
     )
 
-    def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
-        with copied_to(_relus(classifier.network)):
-            found: Tensor = captum().Deconvolution(classifier).attribute(images, evidence.targets)
-        return found
 
-
-class GuidedGradCam(CaptumAttribution):
-    """Guided backpropagation ⊙ upsampled GradCAM (Selvaraju et al. 2017); needs `nn.ReLU` modules."""
+class GuidedGradCam(GuidedBackprop):
+    """Guided backpropagation ⊙ upsampled GradCAM, colours summed (Selvaraju et al. 2017)."""
 
     name = "guided-gradcam"
     needs_layer: ClassVar[bool] = True
     explained_layer = None
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
-        layer = find_module(classifier.network, str(self.layer))
-        with copied_to(_relus(classifier.network)):
-            explainer = captum().GuidedGradCam(classifier, layer)
-            found: Tensor = explainer.attribute(images, evidence.targets, interpolate_mode="bilinear")
-        return found
+        guided = super().attribute(evidence, classifier, images)
+        at_layer = classifier.evidence(images, evidence.targets, [self.named_layer])
+        cam = GradCAM(classifier, self.named_layer).explain(at_layer, classifier).clamp(min=0)
+        return guided * maps.upsample(cam, (images.shape[-2], images.shape[-1]))[:, None]
 
     def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
         return Calls(forwards=2, backwards=2)
+
+
+class _Guiding(TorchFunctionMode):
+    """Exchanges every ReLU that runs inside, and counts them."""
+
+    def __init__(self, *, only_open: bool) -> None:
+        super().__init__()
+        self.only_open, self.met = only_open, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = dict(kwargs or {})
+        name = getattr(func, "__name__", "")
+        if name not in ("relu", "relu_"):
+            return func(*args, **named)
+        self.met += 1
+        values = args[0] if args else named["input"]
+        return _Rectifier.apply(values, name == "relu_" or named.get("inplace", False), self.only_open)
+
+
+class _Rectifier(torch.autograd.Function):
+    """A ReLU that passes back the positive part of what reaches it."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, inplace: bool, only_open: bool) -> Tensor:
+        out = values.relu_() if inplace else values.relu()
+        if inplace:
+            ctx.mark_dirty(out)
+        ctx.open = out > 0 if only_open else None
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, flow: Tensor) -> tuple[Tensor, None, None]:
+        flow = flow.clamp(min=0)
+        return flow if ctx.open is None else flow * ctx.open, None, None

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from camfaith.methods.attribution import CaptumAttribution, captum, copied_to
+from camfaith.methods.attribution import Attribution, captum, copied_to
 from camfaith.methods.base import Calls
 from camfaith.methods.rules import check_precision, no_rule, stateless, unmarked, unshared
 from camfaith.models.capture import Evidence
@@ -18,7 +18,7 @@ from camfaith.models.errors import NotApplicable
 from camfaith.models.steps import Step, trace
 
 
-class LRP(CaptumAttribution):
+class LRP(Attribution):
     """R_i = Σ_j a_i w_ij/(z_j + ε·sign z_j) · R_j from the logit back to the input, z_j = Σ_i a_i w_ij + b_j, at every
     linear layer, batch norm, pooling and sum of two branches; activations hand R on as it is (Bach et al. 2015).
 

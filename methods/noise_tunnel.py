@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.attribution import CaptumAttribution
+from camfaith.methods.attribution import Attribution
 from camfaith.methods.base import Calls
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
@@ -23,8 +23,8 @@ _KINDS: Mapping[str, Callable[[Tensor], Tensor]] = {
 _TOGETHER = 16
 
 
-class NoiseTunnel(CaptumAttribution):
-    """One of captum's attributions M at x + ε_i, ε_i ~ N(0, `sigma`²) for every pixel and colour, i = 1..n `samples`:
+class NoiseTunnel(Attribution):
+    """An attribution M of pixels at x + ε_i, ε_i ~ N(0, `sigma`²) for every pixel and colour, i = 1..n `samples`:
 
     `smoothgrad` Σ_i M(x + ε_i)/n (Smilkov et al. 2017), `smoothgrad-squared` Σ_i M²/n (Hooker et al. 2019), `vargrad`
     Σ_i M²/n − (Σ_i M/n)² (Adebayo et al. 2018), colour by colour, before M makes one value of a pixel's colours.
@@ -76,7 +76,7 @@ class NoiseTunnel(CaptumAttribution):
         return self.method.cost(image) * self.samples
 
 
-def _inner(classifier: Classifier, layer: str | None, method: str | Mapping[str, Any]) -> CaptumAttribution:
+def _inner(classifier: Classifier, layer: str | None, method: str | Mapping[str, Any]) -> Attribution:
     from camfaith.methods import find  # which knows this method too
 
     settings = {"name": method} if isinstance(method, str) else dict(method)
@@ -84,6 +84,6 @@ def _inner(classifier: Classifier, layer: str | None, method: str | Mapping[str,
         raise ValueError(f"the method of a noise tunnel needs a name beside its settings, got {settings}")
     name = settings.pop("name")
     found = find(name)(classifier, layer, **settings)
-    if not isinstance(found, CaptumAttribution):
-        raise ValueError(f"a noise tunnel takes one of captum's attributions, such as 'saliency'; got {name!r}")
+    if not isinstance(found, Attribution):
+        raise ValueError(f"a noise tunnel takes an attribution of pixels, such as 'saliency'; got {name!r}")
     return found

@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.attribution import TOGETHER, CaptumAttribution, captum
+from camfaith.methods.attribution import TOGETHER, Attribution, captum
 from camfaith.methods.base import Calls
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 
 
-class Occlusion(CaptumAttribution):
+class Occlusion(Attribution):
     """S_c(x) − S_c(x with a black window), averaged over the windows that cover a pixel (Zeiler and Fergus 2014).
 
     `window` and `stride` are pixels; None makes them 1/6 and 1/12 of the image's side.

@@ -16,7 +16,7 @@ from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.steps import Step
 
-_MARKS = ("rule", "activations", "input", "output")
+_MARKS = ("rule", "activation", "activations", "input", "output")
 
 
 class _Turns(nn.Module):
@@ -27,8 +27,8 @@ class _Turns(nn.Module):
         self.copies = nn.ModuleList(deepcopy(module) for _ in range(calls))
         self._turns = cycle(self.copies)
 
-    def forward(self, *inputs: Any) -> Any:
-        return next(self._turns)(*inputs)
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        return next(self._turns)(*inputs, **named)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.attribution import TOGETHER, CaptumAttribution, captum, drawing
+from camfaith.methods.attribution import TOGETHER, Attribution, captum, drawing
 from camfaith.methods.base import Calls
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
@@ -38,7 +38,7 @@ def _extra(module: str) -> Any:
         raise ImportError(f"superpixels need {name}: pip install 'camfaith[superpixels]'") from error
 
 
-class SuperpixelAttribution(CaptumAttribution):
+class SuperpixelAttribution(Attribution):
     """What M superpixels of an image give to the score, against black; every pixel carries the value of its superpixel.
 
     A new one gives `values` and `calls`. The superpixels are those of the image without noise, by `superpixels`.

@@ -82,11 +82,11 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
         if module is classifier.network:
             steps.clear()  # a forward that broke off is begun anew
             given.append(next(_tensors((inputs, named))).detach())
-        running[-1].extend(_functions((inputs, named), seen))
+        running[-1].extend(functions((inputs, named), seen))
         running.append([])
 
     def leave(name: str, module: nn.Module, output: Any) -> None:
-        steps.append(Step(name, module, (*running.pop(), *_functions(output, seen))))
+        steps.append(Step(name, module, (*running.pop(), *functions(output, seen))))
 
     handles = []
     with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
@@ -101,8 +101,9 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
     return steps, given[-1]
 
 
-def _functions(value: Any, seen: set[Any]) -> Iterator[Function]:
-    """The functions behind the tensors in `value` that have not been seen yet."""
+def functions(value: Any, seen: set[Any] | None = None) -> Iterator[Function]:
+    """The functions behind the tensors in `value`, without those `seen` before."""
+    seen = set() if seen is None else seen
     waiting = [tensor.grad_fn for tensor in _tensors(value)]
     while waiting:
         node: Any = waiting.pop()
@@ -111,10 +112,11 @@ def _functions(value: Any, seen: set[Any]) -> Iterator[Function]:
         seen.add(node)
         before = [following for following, _ in node.next_functions]
         waiting.extend(before)
-        name = re.sub(r"Backward\d*$", "", node.name())
+        name = re.sub(r"Backward\d+$", "", node.name())  # without a number: a function of the network's own
         # a normalisation by the image's own mean and deviation is no linear one
         own = "WithOwnStatistics" if getattr(node, "_saved_training", False) else ""
-        yield Function(name + own, tuple(argument is not None for argument in before))
+        rounded = "Rounded" if getattr(node, "_saved_rounding_mode", None) else ""
+        yield Function(rounded + name + own, tuple(argument is not None for argument in before))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from camfaith.benchmark.conformance import contract, meaning
+from camfaith.benchmark.conformance import contract, leaks, meaning
 from camfaith.benchmark.conformance.subject import Broken, Case, Subject, undisturbed
 from camfaith.models.errors import NotApplicable
 
@@ -86,11 +86,11 @@ CHECKS: tuple[Check, ...] = (
     Check(contract.finite, _SINGLE_CELL, "some images get no map, and averages over images turn NaN"),
     Check(contract.repeatable, _ORDINARY, "a result cannot be reproduced, and a run that resumes ends elsewhere"),
     Check(contract.batch, _BATCHES, "an image's map depends on which images happen to stand beside it"),
-    Check(contract.images_untouched, _ORDINARY, "the methods that come after it explain something else"),
-    Check(contract.network_untouched, _ORDINARY, "explaining changes the model, or what its optimiser does next"),
-    Check(contract.training_mode, _BATCHES, "called during training, it explains another network or changes this one"),
-    Check(contract.hooks, _ORDINARY, "later calls of the model are slower, hold memory, or compute something else"),
-    Check(contract.random_state, _ORDINARY, "explaining changes the random numbers of whatever runs after it"),
+    Check(leaks.images_untouched, _ORDINARY, "the methods that come after it explain something else"),
+    Check(leaks.network_untouched, _ORDINARY, "explaining changes the model, or what its optimiser does next"),
+    Check(leaks.training_mode, _BATCHES, "called during training, it explains another network or changes this one"),
+    Check(leaks.hooks, _ORDINARY, "later calls of the model are slower, hold memory, or compute something else"),
+    Check(leaks.random_state, _ORDINARY, "explaining changes the random numbers of whatever runs after it"),
     Check(contract.frozen, _ORDINARY, "it cannot explain a model whose weights are fixed, as in deployment"),
     Check(contract.no_grad, _ORDINARY, "it fails in code that switches gradients off, as inference does"),
     Check(contract.low_precision, _SEEDS[4:], "models in half precision cannot be explained"),
@@ -100,7 +100,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(contract.in_range, _ORDINARY, "the network is judged on images unlike any that it was trained on"),
     Check(contract.cost, _BATCHES, "a plan of a run tells the wrong number of network calls"),
-    Check(contract.memory, _ORDINARY[:1], "a long run ends for want of memory"),
+    Check(leaks.memory, _ORDINARY[:1], "a long run ends for want of memory"),
     Check(
         meaning.class_dependence,
         _CROWDS,

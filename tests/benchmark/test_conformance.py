@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import unittest
 from dataclasses import replace
 
 import pytest
@@ -424,6 +425,12 @@ def test_the_checks_run_as_tests(check):
 def test_a_failing_check_fails_its_test():
     (check,) = (check for check in method_checks(Undeclared) if check.check.name == "cost")
     with pytest.raises(AssertionError, match=r"batch 2, 4×4 px.*2 forwards.*declared: 0"):
+        check()
+
+
+def test_a_check_that_does_not_apply_skips_its_test():
+    (check,) = (check for check in method_checks(Refusing) if check.check.name == "shape")
+    with pytest.raises(unittest.SkipTest, match="it wants a mask"):
         check()
 
 

@@ -25,7 +25,7 @@ from camfaith.methods import (
     ShapleyValueSampling,
     find,
 )
-from camfaith.methods.attribution import CaptumAttribution
+from camfaith.methods.attribution import Attribution
 from camfaith.models import Classifier
 
 ON_CONVOLUTIONS = [name for name in SHIPPED if name not in ("rollout", "legrad")]
@@ -33,7 +33,7 @@ OPTIONS = {"rise": {"n_masks": 70}, "ss-cam": {"n_samples": 3}}
 SIZES = [(24, 24), (33, 33), (21, 38)]
 USING_RELU = [Saliency, InputXGradient, GuidedBackprop, Deconvolution, GuidedGradCam, LayerGradCam, Occlusion, GradCAM,
               DeepLift, LRP]  # fmt: skip
-OF_CAPTUM = [name for name in SHIPPED if issubclass(find(name), CaptumAttribution)]
+OF_CAPTUM = [name for name in SHIPPED if issubclass(find(name), Attribution)]
 
 
 class Counter:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from captum import attr as captum
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -70,7 +71,61 @@ def test_guided_gradcam_is_guided_backprop_times_upsampled_gradcam(tiny, images)
     torch.testing.assert_close(GuidedGradCam(tiny, "relu2").raw(pictures, 1), expected, rtol=1e-9, atol=1e-12)
 
 
+RELUS = {
+    "F.relu": F.relu,
+    "F.relu in place": lambda x: F.relu(x, inplace=True),
+    "torch.relu": torch.relu,
+    "torch.relu_": torch.relu_,
+    "x.relu": Tensor.relu,
+    "x.relu_": Tensor.relu_,
+}
+
+
+class Functional(nn.Module):
+    """The tiny network with functions instead of its ReLU modules."""
+
+    def __init__(self, tiny: nn.Module, relu: object) -> None:
+        super().__init__()
+        self.conv1, self.conv2, self.head, self.relu = tiny.conv1, tiny.conv2, tiny.head, relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.relu(self.conv2(self.relu(self.conv1(x)))).mean((2, 3)))
+        return out
+
+
+@pytest.mark.parametrize("relu", RELUS.values(), ids=list(RELUS))
+@pytest.mark.parametrize("method", [GuidedBackprop, Deconvolution, GuidedGradCam])
+def test_a_relu_is_guided_however_it_is_called(tiny, images, method, relu):
+    pictures = images(2, 15)
+    expected = method(tiny, "conv2").raw(pictures, 1)
+    torch.testing.assert_close(method(Functional(tiny, relu), "conv2").raw(pictures, 1), expected)
+
+
+def test_captum_guides_alike_where_every_relu_is_a_module_and_nothing_flows_past_one(tiny, images):
+    pictures = images(2, 15)
+    for own, theirs in ((GuidedBackprop, captum.GuidedBackprop), (Deconvolution, captum.Deconvolution)):
+        expected = theirs(tiny).attribute(pictures.requires_grad_(), 1).sum(1)
+        torch.testing.assert_close(own(tiny).raw(pictures, 1), expected, rtol=1e-9, atol=1e-12)
+    expected = captum.GuidedGradCam(tiny, tiny.relu2).attribute(pictures, 1, interpolate_mode="bilinear").sum(1)
+    torch.testing.assert_close(GuidedGradCam(tiny, "relu2").raw(pictures, 1), expected.detach(), rtol=1e-9, atol=1e-12)
+
+
+class Clamping(nn.Module):
+    def __init__(self, tiny: nn.Module) -> None:
+        super().__init__()
+        self.conv1, self.relu1, self.conv2, self.head = tiny.conv1, tiny.relu1, tiny.conv2, tiny.head
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.conv2(self.relu1(self.conv1(x))).clamp(min=0).mean((2, 3)))
+        return out
+
+
+def test_a_relu_that_is_written_otherwise_is_an_error(tiny, images):
+    with pytest.raises(NotApplicable, match=r"cannot change Clamp in Clamping; write it as nn\.ReLU or F\.relu"):
+        GuidedBackprop(Clamping(tiny)).raw(images(1, 15), 1)
+
+
 @pytest.mark.parametrize("method", [GuidedBackprop, Deconvolution, GuidedGradCam])
 def test_a_network_without_relu_modules_cannot_be_guided(reference, images, method):
-    with pytest.raises(NotApplicable, match="EffNet has none"):
+    with pytest.raises(NotApplicable, match="fundus-effnet runs none"):
         method(reference("fundus-effnet"), "features").raw(images(1, 96))

@@ -1,0 +1,157 @@
+"""What a call must leave as it found it: images, network, random numbers, memory. Each check raises `Broken` where a
+method does not."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections import OrderedDict, deque
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from camfaith.benchmark.conformance.contract import EQUAL
+from camfaith.benchmark.conformance.subject import Broken, Case, Subject, must_agree, set_generators
+from camfaith.models import Evidence
+from camfaith.models.counting import counting
+
+
+def images_untouched(subject: Subject, case: Case) -> None:
+    """Nothing is written into the evidence: images, activations, gradients, logits, targets, seeds, masks."""
+    bound = subject.on_ground(case)
+    evidence = bound.evidence(case.images(), case.targets)
+    kept = _tensors(evidence.copy())
+    bound.explain(evidence)
+    for name, value in _tensors(evidence).items():
+        if not torch.equal(value, kept[name]):
+            raise Broken(f"the evidence's {name} were changed")
+
+
+def network_untouched(subject: Subject, case: Case) -> None:
+    """Parameters, buffers, requires_grad flags, .grad and submodules of the network are as they were."""
+    bound = subject.on_ground(case)
+    network = bound.classifier.network
+    parameters = dict(network.named_parameters())
+    next(iter(parameters.values())).requires_grad_(False)
+    parameters["head.bias"].grad = torch.ones_like(parameters["head.bias"])
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    flags = {name: parameter.requires_grad for name, parameter in parameters.items()}
+    grads = {name: _copy(parameter.grad) for name, parameter in parameters.items()}
+    modules = list(network.modules())
+    bound.maps(case.images(), case.targets)
+    if [id(module) for module in network.modules()] != [id(module) for module in modules]:
+        raise Broken("a submodule was exchanged")
+    for name, value in network.state_dict().items():
+        if not torch.equal(value, state[name]):
+            raise Broken(f"{name} was changed")
+    for name, parameter in parameters.items():
+        if parameter.requires_grad != flags[name]:
+            raise Broken(f"requires_grad of {name} was {flags[name]} and is {parameter.requires_grad}")
+        if not _same(parameter.grad, grads[name]):
+            raise Broken(f".grad of {name} was changed")
+
+
+def training_mode(subject: Subject, case: Case) -> None:
+    """In a network that is being trained, maps are those of evaluation, and modes and statistics stay as they were."""
+    bound = subject.on_ground(case)
+    network, images = bound.classifier.network, case.images()
+    expected = bound.maps(images, case.targets)
+    network.train()
+    network.get_submodule("conv1").eval()
+    modes = {name: module.training for name, module in network.named_modules()}
+    buffers = {name: value.clone() for name, value in network.named_buffers()}
+    found = bound.maps(images, case.targets)
+    for name, module in network.named_modules():
+        if module.training != modes[name]:
+            raise Broken(f"{name or 'the network'} was in {_mode(modes[name])} mode and is in {_mode(module.training)}")
+    for name, value in network.named_buffers():
+        if not torch.equal(value, buffers[name]):
+            raise Broken(f"{name} was updated")
+    must_agree(found, expected, EQUAL, "in training and in evaluation mode")
+
+
+def hooks(subject: Subject, case: Case) -> None:
+    """The network has the hooks that it had, and no others."""
+    bound = subject.on_ground(case)
+    network = bound.classifier.network
+    network.get_submodule("conv1").register_forward_hook(lambda *_: None)
+    before = _hooks_of(network)
+    bound.maps(case.images(), case.targets)
+    if changed := sorted(set(before.items()) ^ set(_hooks_of(network).items())):
+        (name, kind), _ = changed[0]
+        raise Broken(f"{kind[1:]} of {name or 'the network'} are others than before")
+
+
+def random_state(subject: Subject, case: Case) -> None:
+    """The global generators of torch, numpy and Python are left alone."""
+    bound = subject.on_ground(case)
+    evidence = bound.evidence(case.images(), case.targets)
+    bound.explain(evidence)
+    set_generators(7)
+    before = _generators()
+    bound.explainer.explain(evidence, bound.classifier)
+    for name, state in _generators().items():
+        if state != before[name]:
+            raise Broken(f"{name}'s global generator was used or set")
+
+
+def memory(subject: Subject, case: Case) -> None:
+    """Memory does not grow over 200 calls (fewer, where one asks for many forwards)."""
+    bound = subject.on_ground(case)
+    evidence = bound.evidence(case.images(), case.targets)
+    with counting(bound.classifier.network) as tally:
+        bound.explain(evidence)
+    calls = max(12, min(200, 2000 // max(tally.forwards, 1)))
+    marks = []
+    for rounds in (calls // 4, calls - calls // 4):
+        for _ in range(rounds):
+            bound.explain(evidence)
+        gc.collect()
+        marks.append(_alive())
+    grown = (marks[1] - marks[0]) / rounds
+    if grown > 0.5:
+        raise Broken(f"{grown:.1f} objects stay behind after each call")
+
+
+def _alive() -> int:
+    """Objects that Python's collector knows, tensors among them, and what is in its containers, arrays among that."""
+    objects = gc.get_objects()
+    return len(objects) + sum(len(o) for o in objects if type(o) in (list, dict, OrderedDict, set, deque))
+
+
+def _mode(training: bool) -> str:
+    return "training" if training else "evaluation"
+
+
+def _tensors(evidence: Evidence) -> dict[str, Tensor]:
+    found = {"masks": evidence.masks} if evidence.masks is not None else {}
+    found |= {name: getattr(evidence, name) for name in ("images", "targets", "logits", "seeds")}
+    for kind in ("activations", "gradients"):
+        found |= {f"{kind} of {layer}": value for layer, value in getattr(evidence, kind).items()}
+    return found
+
+
+def _copy(value: Tensor | None) -> Tensor | None:
+    return None if value is None else value.clone()
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other if one is None or other is None else torch.equal(one, other)
+
+
+_KINDS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _hooks_of(network: nn.Module) -> dict[tuple[str, str], tuple[int, ...]]:
+    return {(name, kind): tuple(getattr(m, kind)) for name, m in network.named_modules() for kind in _KINDS}
+
+
+def _generators() -> dict[str, Any]:
+    numpys = np.random.get_state()  # noqa: NPY002
+    return {
+        "torch": torch.random.get_rng_state().tolist(),
+        "numpy": [part.tolist() if isinstance(part, np.ndarray) else part for part in numpys],
+        "Python": random.getstate(),
+    }
