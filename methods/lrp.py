@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from camfaith.methods.rules import check_precision, no_rule, stateless, unmarked
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.outputs import logits_in
 from camfaith.models.steps import Step, trace
 
 
@@ -44,14 +46,17 @@ class LRP(Attribution):
 
         check_precision(self.name, classifier)
         steps, given = trace(classifier, images)
-        network = _Summing(classifier.network, _additions(steps))
+        network = _Summing(classifier, _additions(steps))
         moving = {step.module for step in steps if all(function.moves for function in step.functions)}
         with unmarked(network):
             for leaf in _leaves(network):
                 if type(leaf) not in SUPPORTED_NON_LINEAR_LAYERS and not hasattr(leaf, "rule"):
                     leaf.rule = EpsilonRule() if leaf in moving else EpsilonRule(self.epsilon)
             with unshared(network, steps), copied_to(_leaves(network)):
-                found: Tensor = captum().LRP(network).attribute(given.requires_grad_(), target=evidence.targets)
+                explainer = captum().LRP(network)
+                # captum's own list has a module twice that two parents share
+                explainer._get_layers = lambda model: explainer.layers.extend(_leaves(model))
+                found: Tensor = explainer.attribute(given.requires_grad_(), target=evidence.targets)
         return found
 
     def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
@@ -59,23 +64,19 @@ class LRP(Attribution):
 
 
 class _Summing(nn.Module):
-    """A network whose sums of two branches run as captum's module for them, which its rule needs."""
+    """A classifier's network, whose sums of two branches run as captum's module for them, which its rule needs."""
 
-    def __init__(self, network: nn.Module, additions: int) -> None:
+    def __init__(self, classifier: Classifier, additions: int) -> None:
         from captum.attr._utils.custom_modules import Addition_Module
 
         super().__init__()
-        self.network = network
+        self.network, self._output, self._name = classifier.network, classifier.output, classifier.name
         self.additions = nn.ModuleList(Addition_Module() for _ in range(additions))
 
     def forward(self, images: Tensor) -> Tensor:
-        result: Tensor
-        if not self.additions:
-            result = self.network(images)
-            return result
         turns = iter(self.additions)
-        with _Sums(turns):
-            result = self.network(images)
+        with _Sums(turns) if self.additions else nullcontext():
+            result = logits_in(self.network(images), self._output, self._name)
         if any(True for _ in turns):
             raise NotApplicable(
                 "lrp: a sum of two tensors is written in a way that it cannot follow; write it as a + b"
@@ -94,7 +95,12 @@ class _Sums(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if kwargs or name not in ("add", "add_", "__add__", "__iadd__", "__radd__") or not _both_depend(args):
             return func(*args, **(kwargs or {}))
-        total = next(self._modules)(*args)
+        module = next(self._modules, None)
+        if module is None:
+            raise NotApplicable(
+                "lrp: the network sums two tensors that its output does not depend on; leave that out of its forward"
+            )
+        total = module(*args)
         return args[0].copy_(total) if name in ("add_", "__iadd__") else total
 
 
@@ -110,16 +116,22 @@ def _additions(steps: Sequence[Step]) -> int:
     """How many sums of two branches the network computes between its modules; `NotApplicable` where LRP cannot go."""
     from captum.attr._core.lrp import SUPPORTED_LAYERS_WITH_RULES, SUPPORTED_NON_LINEAR_LAYERS
 
-    known = (*SUPPORTED_LAYERS_WITH_RULES, *SUPPORTED_NON_LINEAR_LAYERS)
+    known = {*SUPPORTED_LAYERS_WITH_RULES, *SUPPORTED_NON_LINEAR_LAYERS}
     advice = (
         "write it with modules that have one (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.ReLU, pooling), or give the "
     )
     advice += "module one of captum.attr._utils.lrp_rules as its attribute `rule`"
     for step in steps:
-        if not isinstance(step.module, known) and not hasattr(step.module, "rule"):
-            for function in step.functions:
-                if not (function.linear if step.leaf else function.moves or function.adds):
-                    raise no_rule(LRP.name, step, function.name, advice)
+        for function in step.functions:
+            if not step.leaf:
+                fine = function.moves or function.adds
+            elif function.own_statistics:
+                fine = False
+            else:
+                ruled = type(step.module) in known or hasattr(step.module, "rule")
+                fine = ruled or function.linear or function.name.startswith("MaxPool")
+            if not fine:
+                raise no_rule(LRP.name, step, function.name, advice)
     for module, calls in Counter(step.module for step in steps if step.leaf).items():
         if calls > 1 and not stateless(module):
             where = next(step.where for step in steps if step.module is module)

@@ -37,6 +37,7 @@ def unshared(network: nn.Module, steps: Sequence[Step]) -> Iterator[None]:
     times, as a ResNet block's only ReLU, is one copy a call."""
     calls = Counter(step.module for step in steps if step.leaf and stateless(step.module))
     turns = {module: _Turns(module, count) for module, count in calls.items() if count > 1}
+    handles = [module.register_forward_pre_hook(_past_its_copies) for module in turns]
     places = [
         (parent, name, child)
         for parent in network.modules()
@@ -50,6 +51,15 @@ def unshared(network: nn.Module, steps: Sequence[Step]) -> Iterator[None]:
     finally:
         for parent, name, child in places:
             parent._modules[name] = child
+        for handle in handles:
+            handle.remove()
+
+
+def _past_its_copies(module: nn.Module, _inputs: Any) -> None:
+    raise NotApplicable(
+        f"a {type(module).__name__} that runs several times in a forward is called from a list or a variable, where "
+        "its calls cannot be told apart; call it as self.<name>, or give each call its own module"
+    )
 
 
 @contextmanager

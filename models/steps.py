@@ -22,6 +22,9 @@ _MULTIPLYING = {"Addmm", "Bmm", "Convolution", "CudnnBatchNorm", "Div", "Linear"
                 "NativeBatchNorm"}  # fmt: skip
 
 
+_OWN_STATISTICS = "WithOwnStatistics"
+
+
 @dataclass(frozen=True)
 class Function:
     """A function of the network, by the name that its derivative has in PyTorch ("Relu", "Add", "Convolution"), and
@@ -34,6 +37,11 @@ class Function:
     def moves(self) -> bool:
         """Whether it does no more than move values about."""
         return self.name in _MOVING
+
+    @property
+    def own_statistics(self) -> bool:
+        """Whether it normalises by the batch's own mean and deviation."""
+        return self.name.endswith(_OWN_STATISTICS)
 
     @property
     def adds(self) -> bool:
@@ -114,7 +122,7 @@ def functions(value: Any, seen: set[Any] | None = None) -> Iterator[Function]:
         waiting.extend(before)
         name = re.sub(r"Backward\d+$", "", node.name())  # without a number: a function of the network's own
         # a normalisation by the image's own mean and deviation is no linear one
-        own = "WithOwnStatistics" if getattr(node, "_saved_training", False) else ""
+        own = _OWN_STATISTICS if getattr(node, "_saved_training", False) else ""
         rounded = "Rounded" if getattr(node, "_saved_rounding_mode", None) else ""
         yield Function(rounded + name + own, tuple(argument is not None for argument in before))
 

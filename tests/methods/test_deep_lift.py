@@ -194,3 +194,47 @@ def test_what_has_no_rule_is_named(network, what):
 def test_a_network_of_silus_is_refused_at_its_first(reference, images):
     with pytest.raises(NotApplicable, match=r"Silu in module 'features\.0\.act' \(SiLU\)"):
         DeepLift(reference("fundus-effnet")).raw(images(1, 32))
+
+
+class Masking(nn.Module):
+    """A ReLU that its gradient does not show."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (x > 0)
+
+
+def test_a_function_that_gradients_do_not_show_is_found_by_the_sum(tiny, images):
+    tiny.relu1 = Masking()
+    with pytest.raises(NotApplicable, match=r"deep-lift: the map does not sum to S\(x\) − S\(b\)"):
+        DeepLift(tiny).raw(images(2, 15), 1)
+
+
+class Listing(nn.Module):
+    """Calls its one ReLU from a list."""
+
+    def __init__(self, tiny: nn.Module) -> None:
+        super().__init__()
+        self.tiny = tiny
+        self.order = [tiny.conv1, tiny.relu1, tiny.conv2, tiny.relu1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in self.order:
+            x = module(x)
+        out: Tensor = self.tiny.head(x.mean((2, 3)))
+        return out
+
+
+def test_a_module_whose_calls_cannot_be_told_apart_is_an_error_and_works_as_before_afterwards(tiny, images):
+    network, pictures = Listing(tiny), images(2, 15)
+    expected = network(pictures)
+    with pytest.raises(NotApplicable, match=r"a ReLU that runs several times .* call it as self\.<name>"):
+        DeepLift(network).raw(pictures, 1)
+    torch.testing.assert_close(network(pictures), expected)
+
+
+def test_a_relu_that_two_parents_share_is_two(tiny, images):
+    blocks = nn.Sequential(nn.Sequential(tiny.conv1, tiny.relu1), nn.Sequential(tiny.conv2, tiny.relu1))
+    network = nn.Sequential(blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), tiny.head)
+    pictures = images(2, 15)
+    torch.testing.assert_close(DeepLift(network).raw(pictures, 1), DeepLift(tiny).raw(pictures, 1))
+    assert blocks[0][1] is blocks[1][1] is tiny.relu1

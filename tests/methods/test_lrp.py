@@ -154,3 +154,73 @@ TWICE = nn.Conv2d(3, 3, 3, padding=1)
 def test_where_lrp_cannot_go_is_named(network, what):
     with pytest.raises(NotApplicable, match=f"lrp.* {what}"):
         LRP(network.double()).raw(torch.rand(1, 3, 8, 8, dtype=torch.float64), 1)
+
+
+class NormAndReLU(nn.BatchNorm2d):
+    """A layer that captum has a rule for, and a ReLU in it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(super().forward(x))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("norm", "message"),
+    [
+        (NormAndReLU(4), r"NativeBatchNorm in module '1' \(NormAndReLU\)"),
+        (nn.BatchNorm2d(4, track_running_stats=False), r"NativeBatchNormWithOwnStatistics in module '1'"),
+    ],
+)
+def test_a_layer_that_does_more_than_its_rule_is_an_error(images, norm, message):
+    network = drawn(nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)))
+    with pytest.raises(NotApplicable, match=message):
+        LRP(network).raw(images(2, 9), 1)
+
+
+def test_a_relu_and_a_pool_that_two_parents_share_are_two(images):
+    def made(relus: list[nn.Module], pools: list[nn.Module]) -> nn.Module:
+        one = nn.Sequential(nn.Conv2d(3, 4, 3), relus[0], pools[0])
+        two = nn.Sequential(nn.Conv2d(4, 4, 3), relus[1], pools[1])
+        return drawn(nn.Sequential(one, two, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)))
+
+    expected = LRP(made([nn.ReLU(), nn.ReLU()], [nn.AvgPool2d(2), nn.AvgPool2d(2)])).raw(images(2, 20), 1)
+    found = LRP(made([nn.ReLU()] * 2, [nn.AvgPool2d(2)] * 2)).raw(images(2, 20), 1)
+    torch.testing.assert_close(found, expected)
+
+
+class Pair(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network(x), x
+
+
+def test_logits_among_other_outputs_are_explained(tiny, images):
+    pictures = images(2, 15)
+    found = LRP(Classifier(Pair(tiny), output=0)).raw(pictures, 1)
+    torch.testing.assert_close(found, LRP(tiny).raw(pictures, 1))
+
+
+class Watching(nn.Module):
+    """Sums two tensors twice, the first time for a look at them alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch, self.pool, self.head = nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.branch(x)
+        self.seen = (x + y).detach()
+        out: Tensor = self.head(self.pool(x + y).flatten(1))
+        return out
+
+
+def test_a_sum_that_the_output_does_not_read_is_an_error(images):
+    with pytest.raises(NotApplicable, match="sums two tensors that its output does not depend on"):
+        LRP(drawn(Watching())).raw(images(1, 9), 1)

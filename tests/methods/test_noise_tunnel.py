@@ -103,7 +103,7 @@ def test_a_layer_that_the_method_needs_is_found(tiny, images):
     ("options", "message"),
     [
         ({"kind": "smooth"}, "kind must be one of smoothgrad, smoothgrad-squared, vargrad; got 'smooth'"),
-        ({"method": "gradcam"}, "takes one of captum's attributions, such as 'saliency'; got 'gradcam'"),
+        ({"method": "gradcam"}, "takes an attribution of pixels, such as 'saliency'; got 'gradcam'"),
         ({"method": {"n_steps": 4}}, "needs a name beside its settings"),
     ],
 )
