@@ -72,7 +72,9 @@ class Classifier(nn.Module):
         return next((p.dtype for p in self.network.parameters() if p.is_floating_point()), torch.float32)
 
     def forward(self, images: Tensor) -> Tensor:
-        images = self.normalised(images).to(self.dtype)  # captum draws in single precision whatever it is given
+        given, images = images, self.normalised(images).to(self.dtype)  # captum draws in single precision always
+        if images is given:
+            images = images.clone()  # the network may write into it
         if self._flattens_by_view:
             images = images.contiguous()
         try:

@@ -339,3 +339,29 @@ def test_other_errors_of_a_network_are_its_own():
         Classifier(Viewing()).scores(torch.rand(2, 4, 6, 6).contiguous(memory_format=torch.channels_last))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         Classifier(Viewing()).scores(torch.rand(2, 3, 9, 6).contiguous(memory_format=torch.channels_last))
+
+
+class Centring(nn.Module):
+    """Writes into what it is given."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.network(x.sub_(0.5))
+        return out
+
+
+def test_a_network_that_writes_into_its_input_changes_nobodys_images(tiny):
+    pictures = torch.rand(2, 3, 15, 15, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    classifier, kept = Classifier(Centring(tiny)), pictures.clone()
+    expected = Classifier(tiny).evidence(kept - 0.5, 1, ["conv2"])
+    torch.testing.assert_close(classifier.scores(pictures), expected.logits)
+    found = classifier.evidence(pictures, 1, ["network.conv2"])
+    assert torch.equal(pictures, kept)
+    assert torch.equal(found.images, kept)
+    torch.testing.assert_close(found.gradients["network.conv2"], expected.gradients["conv2"])
+    leaf = pictures.requires_grad_()
+    classifier(leaf).sum().backward()
+    assert leaf.grad is not None
