@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 
 from camfaith.benchmark.planning import Plan
+from camfaith.benchmark.store import Result
 
 
 def show_plan(suite: str, planned: Plan) -> None:
@@ -34,7 +33,7 @@ def show_plan(suite: str, planned: Plan) -> None:
     console.print(f"in the networks: about {shared:,.0f} s on this machine, {unshared:,.0f} s if nothing were shared")
 
 
-def show_result(result: Any) -> None:
+def show_result(result: Result) -> None:
     """The mean of every main metric over the images, a table for every model on every data set."""
     console = Console()
     summary = result.summary()

@@ -51,7 +51,8 @@ class DeepLift(Attribution):
         _check(self.name, steps)
         drawn = [self.baselines(x, seed) for x, seed in zip(images.detach(), evidence.seeds.tolist(), strict=True)]
         count = len(drawn[0])
-        together = 1 if any(isinstance(step.module, _MIXING) for step in steps) else TOGETHER // 2
+        exact = not any(isinstance(step.module, _MIXING) for step in steps)
+        together = TOGETHER // 2 if exact else 1
         pairs = zip(
             torch.split(images.detach().repeat_interleave(count, 0), together),
             torch.split(torch.cat(drawn), together),
@@ -62,10 +63,10 @@ class DeepLift(Attribution):
             ruled = [module for module in classifier.network.modules() if type(module) in rules]
             with copied_to(ruled):
                 explainer = captum().DeepLift(classifier)
-                # each module once, wherever it hangs, and those with backward hooks of others too
+                # captum would hook a module twice that two parents share
                 mine = explainer._forward_hook
                 explainer._can_register_hook = lambda m: type(m) in rules and mine not in m._forward_hooks.values()
-                found = [self._lifted(explainer, x, b, c, exact=together > 1) for x, b, c in pairs]
+                found = [self._lifted(explainer, x, b, c, exact=exact) for x, b, c in pairs]
         return torch.cat(found).view(len(images), count, *images.shape[1:]).mean(1)
 
     def _lifted(self, explainer: Any, x: Tensor, b: Tensor, targets: Tensor, *, exact: bool) -> Tensor:

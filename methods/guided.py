@@ -12,23 +12,21 @@ from torch.overrides import TorchFunctionMode
 from camfaith.methods.attribution import Attribution
 from camfaith.methods.base import Calls
 from camfaith.methods.gradient import GradCAM
+from camfaith.methods.rules import no_rule
 from camfaith.models import maps
 from camfaith.models.capture import Evidence, target_logit
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
-from camfaith.models.steps import functions
-
-_WRITTEN_OTHERWISE = {"Clamp", "ClampMin", "Maximum", "Relu", "Threshold"}
-"""The derivatives of functions that may be a ReLU, and of a ReLU that was not exchanged."""
+from camfaith.models.steps import functions, trace
 
 
 class GuidedBackprop(Attribution):
     """∂S_c/∂x with what is negative cut off at every ReLU, on top of its own gradient (Springenberg et al. 2014).
 
     Modules and functions alike: `nn.ReLU`, `torch.relu`, `x.relu_()`. Other activations, LeakyReLU and ReLU6 among
-    them, keep their gradient. `NotApplicable` for a network without a ReLU, and for one that writes it as a clamp, a
-    threshold or a maximum. Captum changes `nn.ReLU` modules alone, and gives the same where a network has no others and
-    nothing flows past them.
+    them, keep their gradient. `NotApplicable` for a network without a ReLU, and names the module that writes one as a
+    clamp at 0, a threshold or a maximum. Captum changes `nn.ReLU` modules alone, and gives the same where a network has
+    no others and nothing flows past them.
     """
 
     name = "guided-backprop"
@@ -38,16 +36,21 @@ class GuidedBackprop(Attribution):
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         with _Guiding(only_open=self.only_open) as relus:
             scores = target_logit(classifier(images), evidence.targets)
+        if any(function.rectifies for function in functions(scores)):
+            raise self._unmet(classifier, images)
         if not relus.met:
             raise NotApplicable(
                 f"{self.name} changes gradients at ReLUs, and {classifier.name} runs none (SiLU, GELU and the like "
                 "cannot be guided); take input-x-gradient or integrated-gradients"
             )
-        if missed := sorted({function.name for function in functions(scores)} & _WRITTEN_OTHERWISE):
-            raise NotApplicable(
-                f"{self.name} cannot change {', '.join(missed)} in {classifier.name}; write it as nn.ReLU or F.relu"
-            )
         return torch.autograd.grad(scores.sum(), images)[0]
+
+    def _unmet(self, classifier: Classifier, images: Tensor) -> NotApplicable:
+        """The error for a ReLU that was not exchanged."""
+        with _Guiding(only_open=self.only_open):
+            steps, _ = trace(classifier, images)
+        step, function = next((step, each) for step in steps for each in step.functions if each.rectifies)
+        return no_rule(self.name, step, function.name, "write it as nn.ReLU or F.relu")
 
 
 class Deconvolution(GuidedBackprop):

@@ -27,8 +27,8 @@ class _Turns(nn.Module):
         self.copies = nn.ModuleList(deepcopy(module) for _ in range(calls))
         self._turns = cycle(self.copies)
 
-    def forward(self, *inputs: Any, **named: Any) -> Any:
-        return next(self._turns)(*inputs, **named)
+    def forward(self, *inputs: Any) -> Any:
+        return next(self._turns)(*inputs)
 
 
 @contextmanager
@@ -37,16 +37,17 @@ def unshared(network: nn.Module, steps: Sequence[Step]) -> Iterator[None]:
     times, as a ResNet block's only ReLU, is one copy a call."""
     calls = Counter(step.module for step in steps if step.leaf and stateless(step.module))
     turns = {module: _Turns(module, count) for module, count in calls.items() if count > 1}
-    handles = [module.register_forward_pre_hook(_past_its_copies) for module in turns]
     places = [
         (parent, name, child)
         for parent in network.modules()
         for name, child in parent._modules.items()
         if child is not None and child in turns
     ]
+    handles = []
     try:
         for parent, name, child in places:
             parent._modules[name] = turns[child]
+        handles.extend(module.register_forward_pre_hook(_past_its_copies) for module in turns)
         yield
     finally:
         for parent, name, child in places:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
+from camfaith.models.errors import NotApplicable
 
 _MOVING = {"Alias", "AsStrided", "Cat", "Clone", "ConstantPadNd", "Expand", "Flip", "Permute", "PixelShuffle",
            "ReshapeAlias", "Roll", "Select", "Slice", "Split", "SplitWithSizes", "Squeeze", "Stack", "T", "ToCopy",
@@ -32,6 +33,8 @@ class Function:
 
     name: str
     depends: tuple[bool, ...]
+    rectifies: bool = False
+    """Whether it is max(x, 0): a ReLU, a clamp or threshold at 0 with no upper bound, or a maximum with a constant."""
 
     @property
     def moves(self) -> bool:
@@ -79,7 +82,8 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
     """Every call of a module in one forward of `images`, in the order in which they end, and what the network was
     given (the images after normalisation).
 
-    A function belongs to the innermost module that was running. Only what the output of a module depends on is seen.
+    A function belongs to the innermost module that was running. Only what the output of a module depends on is seen, of
+    the network itself what its logits depend on. `NotApplicable` names a TorchScript module, which shows nothing.
     """
     steps: list[Step] = []
     running: list[list[Function]] = [[]]  # and what comes before the network
@@ -94,15 +98,24 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
         running.append([])
 
     def leave(name: str, module: nn.Module, output: Any) -> None:
+        if module is classifier.network:
+            output = ()  # which may hold the logits in any form, and other things
         steps.append(Step(name, module, (*running.pop(), *functions(output, seen))))
 
     handles = []
     with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
         try:
             for name, module in classifier.network.named_modules():
+                if isinstance(module, torch.jit.ScriptModule):
+                    raise NotApplicable(
+                        f"what {f'module {name!r}' if name else 'the network'} computes cannot be seen, because it is "
+                        "TorchScript; give the Python module that it was made from, or take another method"
+                    )
                 handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
                 handles.append(module.register_forward_hook(lambda m, _i, output, name=name: leave(name, m, output)))
-            classifier(images.detach().clone().requires_grad_().clone())
+            logits = classifier(images.detach().clone().requires_grad_().clone())
+            network = steps.pop()
+            steps.append(replace(network, functions=(*network.functions, *functions(logits, seen))))
         finally:
             for handle in handles:
                 handle.remove()
@@ -124,7 +137,16 @@ def functions(value: Any, seen: set[Any] | None = None) -> Iterator[Function]:
         # a normalisation by the image's own mean and deviation is no linear one
         own = _OWN_STATISTICS if getattr(node, "_saved_training", False) else ""
         rounded = "Rounded" if getattr(node, "_saved_rounding_mode", None) else ""
-        yield Function(rounded + name + own, tuple(argument is not None for argument in before))
+        depends = tuple(argument is not None for argument in before)
+        yield Function(rounded + name + own, depends, _rectifies(name, node, depends))
+
+
+def _rectifies(name: str, node: Any, depends: tuple[bool, ...]) -> bool:
+    if name in ("Clamp", "ClampMin", "Threshold"):
+        bound = node._saved_threshold if name == "Threshold" else node._saved_min
+        upper = node._saved_max if name == "Clamp" else None
+        return upper is None and bound is not None and bool((torch.as_tensor(bound) == 0).all())
+    return name == "Relu" or (name == "Maximum" and sum(depends) == 1)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""What all of captum's attributions keep to under our rules: declared cost, nothing left behind."""
+"""What all attributions of pixels keep to: declared cost, nothing left behind."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ OPTIONS = {"rise": {"n_masks": 70}, "ss-cam": {"n_samples": 3}}
 SIZES = [(24, 24), (33, 33), (21, 38)]
 USING_RELU = [Saliency, InputXGradient, GuidedBackprop, Deconvolution, GuidedGradCam, LayerGradCam, Occlusion, GradCAM,
               DeepLift, LRP]  # fmt: skip
-OF_CAPTUM = [name for name in SHIPPED if issubclass(find(name), Attribution)]
+ATTRIBUTIONS = [name for name in SHIPPED if issubclass(find(name), Attribution)]
 
 
 class Counter:
@@ -126,7 +126,7 @@ def test_the_place_is_restored_when_the_network_fails(tiny, images):
     assert tiny.relu1.inplace
 
 
-@pytest.mark.parametrize("name", OF_CAPTUM)
+@pytest.mark.parametrize("name", ATTRIBUTIONS)
 def test_nothing_is_left_on_the_network_or_in_a_global_generator(tiny, images, name):
     rule = tiny.conv1.rule = EpsilonRule()
     modules = [(key, module, set(vars(module)), set(module._modules)) for key, module in tiny.named_modules()]

@@ -110,22 +110,51 @@ def test_captum_guides_alike_where_every_relu_is_a_module_and_nothing_flows_past
     torch.testing.assert_close(GuidedGradCam(tiny, "relu2").raw(pictures, 1), expected.detach(), rtol=1e-9, atol=1e-12)
 
 
-class Clamping(nn.Module):
-    def __init__(self, tiny: nn.Module) -> None:
+class Between(nn.Module):
+    """Something else between the tiny network's second convolution and its head."""
+
+    def __init__(self, tiny: nn.Module, function: object) -> None:
         super().__init__()
         self.conv1, self.relu1, self.conv2, self.head = tiny.conv1, tiny.relu1, tiny.conv2, tiny.head
+        self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.conv2(self.relu1(self.conv1(x))).clamp(min=0).mean((2, 3)))
+        out: Tensor = self.head(self.function(self.conv2(self.relu1(self.conv1(x)))).mean((2, 3)))
         return out
 
 
-def test_a_relu_that_is_written_otherwise_is_an_error(tiny, images):
-    with pytest.raises(NotApplicable, match=r"cannot change Clamp in Clamping; write it as nn\.ReLU or F\.relu"):
-        GuidedBackprop(Clamping(tiny)).raw(images(1, 15), 1)
+OTHERWISE = {
+    "Clamp": lambda x: x.clamp(min=0),
+    "ClampMin": lambda x: torch.clamp_min(x, 0),
+    "Threshold": lambda x: F.threshold(x, 0, 0),
+    "Maximum": lambda x: torch.maximum(x, torch.zeros_like(x)),
+    "Relu": torch.ops.aten.relu.default,
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_a_relu_that_is_written_otherwise_is_named_with_its_module(tiny, images, name):
+    network = nn.Sequential(Between(tiny, OTHERWISE[name]))
+    with pytest.raises(NotApplicable, match=rf"{name} in module '0' \(Between\); write it as nn\.ReLU or F\.relu"):
+        GuidedBackprop(network).raw(images(1, 15), 1)
+
+
+NO_RELU = {
+    "F.normalize": lambda x: F.normalize(x, dim=1),
+    "generalised mean": lambda x: x.clamp(min=1e-6) ** 3,
+    "up to six": lambda x: x.clamp(0, 6),
+    "the larger of two": lambda x: torch.maximum(x, -x),
+}
+
+
+@pytest.mark.parametrize("function", NO_RELU.values(), ids=list(NO_RELU))
+def test_what_is_no_relu_keeps_its_gradient_as_captum_has_it(tiny, images, function):
+    network, pictures = Between(tiny, function), images(2, 15)
+    expected = captum.GuidedBackprop(network).attribute(pictures.requires_grad_(), 1).sum(1)
+    torch.testing.assert_close(GuidedBackprop(network).raw(pictures, 1), expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", [GuidedBackprop, Deconvolution, GuidedGradCam])
-def test_a_network_without_relu_modules_cannot_be_guided(reference, images, method):
+def test_a_network_without_a_relu_cannot_be_guided(reference, images, method):
     with pytest.raises(NotApplicable, match="fundus-effnet runs none"):
         method(reference("fundus-effnet"), "features").raw(images(1, 96))

@@ -224,3 +224,11 @@ class Watching(nn.Module):
 def test_a_sum_that_the_output_does_not_read_is_an_error(images):
     with pytest.raises(NotApplicable, match="sums two tensors that its output does not depend on"):
         LRP(drawn(Watching())).raw(images(1, 9), 1)
+
+
+def test_an_attribute_that_captum_uses_too_is_kept(tiny, images):
+    pictures = images(2, 15)
+    expected = LRP(tiny).raw(pictures, 1)
+    tiny.conv1.activation = "none"
+    torch.testing.assert_close(LRP(tiny).raw(pictures, 1), expected)
+    assert tiny.conv1.activation == "none"

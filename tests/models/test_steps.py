@@ -1,11 +1,14 @@
 """What a network does in one forward, module by module."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from camfaith.models import Classifier
+from camfaith.models.errors import NotApplicable
 from camfaith.models.steps import trace
 
 
@@ -77,6 +80,18 @@ class Computes(nn.Module):
         return self.function(x)
 
 
+class Clone(torch.autograd.Function):
+    """Bears the name of one of PyTorch's own, and is no copy."""
+
+    @staticmethod
+    def forward(_ctx, x):
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(_ctx, flow):
+        return flow
+
+
 @pytest.mark.parametrize(
     ("function", "linear"),
     [
@@ -89,6 +104,8 @@ class Computes(nn.Module):
         (lambda x: x @ x, False),
         (lambda x: torch.ones(4) / x, False),
         (lambda x: x.clamp(min=0), False),
+        (lambda x: torch.div(x, 0.1, rounding_mode="floor"), False),
+        (lambda x: Clone.apply(x), False),
         (lambda x: F.max_pool2d(x, 2), False),
         (lambda x: F.softmax(x, 1), False),
         (nn.BatchNorm2d(3).eval(), True),
@@ -109,3 +126,22 @@ def test_a_sum_of_two_branches_is_told_from_a_constant_added():
         ("Add", True),
         ("Mean", False),
     ]
+
+
+class Holding(nn.Module):
+    """Logits in a form that only the classifier can read, beside what they do not depend on."""
+
+    def forward(self, x: Tensor) -> SimpleNamespace:
+        logits = F.relu(x).mean((2, 3))
+        return SimpleNamespace(logits=logits, probabilities=logits.softmax(1))
+
+
+def test_of_the_network_itself_what_the_logits_depend_on_is_seen():
+    assert names(Holding()) == [("", ["Mean", "Relu"])]
+
+
+def test_a_torchscript_module_is_named():
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), torch.jit.script(nn.ReLU()), nn.Flatten())
+    with pytest.raises(NotApplicable, match="what module '1' computes cannot be seen, because it is TorchScript"):
+        trace(Classifier(network), torch.rand(1, 3, 4, 4))
+    assert not any(module._forward_hooks for module in network.modules())
