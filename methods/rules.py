@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
@@ -43,7 +44,7 @@ def unshared(network: nn.Module, steps: Sequence[Step]) -> Iterator[None]:
         for name, child in parent._modules.items()
         if child is not None and child in turns
     ]
-    handles = []
+    handles: list[RemovableHandle] = []
     try:
         for parent, name, child in places:
             parent._modules[name] = turns[child]
