@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from camfaith.models.capture import evaluating, grid_of, hooked
+from camfaith.models.capture import grid_of, hooked, inferring
 from camfaith.models.classifier import Classifier
 from camfaith.models.tokens import Scene
 
@@ -42,7 +42,7 @@ def ablate_channels(
     network lets one image meet many activations, the layers up to `layer` run once for a whole batch of channels. Of a
     layer of tokens the patches lose the channel; a class token keeps it, as no map shows it.
     """
-    with torch.inference_mode(), evaluating(classifier.network):
+    with inferring(classifier.network):
         known = head(classifier, layer, image)
         channels, rows = known.channels, []
         gates = torch.ones(channels + 1, channels, dtype=image.dtype, device=image.device)
@@ -74,7 +74,7 @@ def _try(classifier: Classifier, layer: str, image: Tensor) -> Head:
         seen.append(grid_of(layer, output, scene).of(output).shape[1])
         return output
 
-    with torch.inference_mode(), evaluating(classifier.network):
+    with inferring(classifier.network):
         with hooked(classifier.network, {layer: note}):
             classifier(image)
         gates = torch.ones(3, seen[-1], dtype=image.dtype, device=image.device)

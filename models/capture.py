@@ -84,6 +84,14 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
+@contextmanager
+def inferring(network: nn.Module) -> Iterator[None]:
+    """`evaluating`, without a graph. What the network keeps of such a forward may be part of a graph later, as
+    tensors of inference mode may not."""
+    with torch.inference_mode(False), torch.no_grad(), evaluating(network):
+        yield
+
+
 def find_module(network: nn.Module, layer: str) -> nn.Module:
     """The submodule of that dotted name; `UnknownName` gives the nearest ones."""
     modules: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))

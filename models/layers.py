@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from camfaith.models.capture import LayerError, Recorder, evaluating, hooked
+from camfaith.models.capture import LayerError, Recorder, evaluating, hooked, inferring
 from camfaith.models.classifier import Classifier
 from camfaith.models.tokens import Grid, watched
 
@@ -56,7 +56,7 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
     seen: list[Layer] = []
     handles = []
     image = classifier.place(images)[:1].contiguous()
-    with torch.inference_mode(), evaluating(classifier.network), watched(classifier.network) as scene:
+    with inferring(classifier.network), watched(classifier.network) as scene:
         try:
             for name, module in classifier.network.named_modules():
                 if not name:
