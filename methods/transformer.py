@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method
-from camfaith.models.attention import Block, Transformer, depth, observe, opened
+from camfaith.models.attention import opened
 from camfaith.models.capture import Evidence, evaluating, single
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.transformer import Block, Transformer, depth, observe
 
 
 class AttentionRollout(Method):
