@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,24 +14,31 @@ from torch.overrides import TorchFunctionMode
 
 Note = Callable[[Tensor], None]
 
+_SOFTMAX = (torch.softmax, torch.special.softmax, Tensor.softmax, F.softmax)
+
 
 class Opened(TorchFunctionMode):
     """Has scaled dot-product attention computed in two steps, A = softmax(q kᵀ/√d + mask) and A v, and shows each A
     (B×heads×T×T or B·heads×T×T) to `note` between them. PyTorch's fused kernels and fast paths never hold A.
 
-    Causal attention and grouped queries, which image classifiers have not, are left as they are.
+    `unseen` has the shapes of other attention, which is left as it is: causal, of grouped queries, or the softmax of a
+    square in a network's own code.
     """
 
     def __init__(self, note: Note) -> None:
         super().__init__()
         self.note = note
+        self.unseen: list[tuple[int, ...]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is F.scaled_dot_product_attention:
             return self._attend(*args, **(kwargs or {}))
         if func is F.multi_head_attention_forward:
             return self._multi_head(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        output = func(*args, **(kwargs or {}))
+        if func in _SOFTMAX and output.ndim > 2 and output.shape[-1] == output.shape[-2] > 1:
+            self.unseen.append(tuple(output.shape))
+        return output
 
     def _attend(
         self,
@@ -44,16 +52,21 @@ class Opened(TorchFunctionMode):
     ) -> Tensor:
         scale = others.pop("scale", None)
         if is_causal or any(others.values()):
+            self.unseen.append((*query.shape[:-1], key.shape[-2]))
             return F.scaled_dot_product_attention(
                 query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **others
             )
-        scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        root = abs(scale) ** 0.5  # half of it on either side: in half precision the bare product leaves the range
+        scores = (query * math.copysign(root, scale)) @ (key * root).mT
         if attn_mask is not None:
             boolean = attn_mask.dtype == torch.bool
             scores = scores.masked_fill(~attn_mask, -torch.inf) if boolean else scores + attn_mask
-        attention = scores.softmax(-1)
+        attention = scores.softmax(-1) if attn_mask is None else _masked_softmax(scores)
         self.note(attention)
         mixed = F.dropout(attention, dropout_p) @ value
+        if mixed.ndim < 3:
+            return mixed
         return mixed.transpose(-3, -2).contiguous().transpose(-3, -2)  # as fused kernels lay it out, for those who view
 
     def _multi_head(
@@ -66,16 +79,22 @@ class Opened(TorchFunctionMode):
         return output, (weights.mean(1) if average_attn_weights else weights) if need_weights else None
 
 
+def _masked_softmax(scores: Tensor) -> Tensor:
+    """A token all of whose keys are masked takes nothing from any, as in PyTorch's kernels."""
+    masked = (scores == -torch.inf).all(-1, keepdim=True)
+    return scores.masked_fill(masked, 0).softmax(-1).masked_fill(masked, 0)
+
+
 @contextmanager
-def opened(network: nn.Module, note: Note) -> Iterator[None]:
+def opened(network: nn.Module, note: Note) -> Iterator[Opened]:
     """Shows every attention matrix of the block's forwards to `note`; timm's own attention code gives way to PyTorch's
     meanwhile."""
     own = [module for module in network.modules() if getattr(module, "fused_attn", True) is False]
     try:
         for module in own:
             module.fused_attn = True  # type: ignore[assignment]
-        with Opened(note):
-            yield
+        with Opened(note) as mode:
+            yield mode
     finally:
         for module in own:
             module.fused_attn = False  # type: ignore[assignment]

@@ -1,5 +1,6 @@
 """Which layers a network has, in what order they ran, and which is the target."""
 
+import warnings
 from collections import OrderedDict
 
 import pytest
@@ -77,11 +78,13 @@ class Attending(nn.Module):
 
     def forward(self, images):
         patches = self.embed(images).flatten(2).mT
-        tokens = torch.cat([patches.mean(1, keepdim=True).detach(), patches], 1)
+        return self.head(self.mix(torch.cat([patches.mean(1, keepdim=True).detach(), patches], 1))[:, 0])
+
+    def mix(self, tokens):
         x = self.norm(tokens)
         q, k, v = (part(x).unflatten(2, (2, 4)).transpose(1, 2) for part in (self.query, self.key, self.value))
         mixed = self.softmax(q @ k.mT) @ v
-        return self.head((tokens + self.out(mixed.transpose(1, 2).flatten(2)))[:, 0])
+        return tokens + self.out(mixed.transpose(1, 2).flatten(2))
 
 
 def test_the_last_norm_before_attention_is_the_target_and_not_what_is_inside_it():
@@ -136,6 +139,31 @@ class Shared(nn.Module):
 
 def test_a_module_that_runs_on_tokens_and_on_less_is_no_target():
     assert target_layer(Classifier(Shared()), torch.rand(1, 3, 16, 16)) == "block"
+
+
+class Again(nn.Module):
+    """One block of attention that runs three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.block, self.head = nn.Conv2d(3, 8, 4, 4), Attending(), nn.Linear(8, 3)
+        self.block.norm.weight.data.uniform_(0.5, 1.5)
+
+    def forward(self, images):
+        patches = self.embed(images).flatten(2).mT
+        tokens = torch.cat([patches.mean(1, keepdim=True).detach(), patches], 1)
+        for _ in range(3):
+            tokens = self.block.mix(tokens)
+        return self.head(tokens[:, 0])
+
+
+def test_of_a_layer_of_tokens_that_runs_again_the_last_run_is_found():
+    network, images = Again().eval(), torch.rand(1, 3, 16, 16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert target_layer(Classifier(network), images) == "block.norm"
+    with pytest.warns(UserWarning, match=r"'block.norm' runs more than once.*last call"):
+        assert Classifier(network).evidence(images, 1, ["block.norm"]).gradients["block.norm"].any()
 
 
 def test_rows_whose_place_is_not_known_leave_no_target_before_them():
