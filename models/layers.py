@@ -107,8 +107,9 @@ def last_spatial_layer(layers: Sequence[Layer]) -> str:
     score reads: behind the last attention of a vision transformer with a class token it reads no patch, so that there
     the last block's first norm is found.
 
-    `LayerError` where there is none, or where it comes before tokens: a vision transformer's patch embedding is
-    spatial, but shows nothing of the class, nor do the last tokens whose place is known, if others come after them.
+    A convolution before tokens that the score does not reach, as of a position encoding inside a block or the patch
+    embedding, shows nothing of the class, nor do the last tokens whose place is known, if others come after them.
+    `LayerError` where nothing else is left.
     """
     after = None
     for layer in reversed(layers):
@@ -119,18 +120,16 @@ def last_spatial_layer(layers: Sequence[Layer]) -> str:
                 f"layer {layer.name!r} gives rows (B×{layer.shape[0]}×{layer.shape[1]}), no convolution's cells, "
                 "so no target layer is found; name it yourself"
             )
-        if not layer.spatial:
-            continue
         if layer.tokens and not layer.reached:
             after = layer
-        elif after and not layer.tokens:
-            raise LayerError(
-                f"layer {after.name!r} gives tokens, and the score depends on no patch of any layer of tokens B×T×K (a "
-                "head of zeros, untrained? or are they T×B×K?), so no target layer is found; load weights, or name the "
-                "target layer yourself"
-            )
-        else:
+        elif layer.spatial and (layer.tokens or not after):
             return layer.name
+    if after:
+        raise LayerError(
+            f"layer {after.name!r} gives tokens, and the score depends on no patch of any layer of tokens B×T×K (a "
+            "head of zeros, untrained? or are they T×B×K?), so no target layer is found; load weights, or name the "
+            "target layer yourself"
+        )
     raise LayerError(
         "found no layer with a spatial output (B×K×h×w, more than one cell); name the target layer yourself"
     )

@@ -67,6 +67,18 @@ def test_a_layer_after_which_the_score_reads_no_token_is_passed_over():
         last_spatial_layer([layers[0], layers[3]])
 
 
+def test_a_convolution_inside_a_block_whose_tokens_the_score_does_not_read_is_passed_over_too():
+    tokens = Grid(14, 14, "B×T×K", 1)
+    layers = [
+        Layer("embed", "Conv2d", (16, 14, 14), False, Grid(14, 14)),
+        Layer("norm", "LayerNorm", (197, 16), False, tokens),
+        Layer("position", "Conv2d", (8, 14, 14), False, Grid(14, 14)),
+        Layer("block", "Block", (197, 16), False, tokens, reached=False),
+    ]
+    assert last_spatial_layer(layers) == "norm"
+    assert last_spatial_layer(layers[:3]) == "position"
+
+
 class Attending(nn.Module):
     """Attention spelt out in modules, as many people write it: its matrix has four axes and is no grid."""
 
