@@ -133,10 +133,11 @@ def test_windows_of_an_image_are_no_grid_of_it():
 
 
 class Shared(nn.Module):
-    """One norm for the patches and for their mean."""
+    """One norm for the patches and for their mean, in either order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, mean_first: bool) -> None:
         super().__init__()
+        self.mean_first = mean_first
         self.embed, self.block, self.norm, self.head = (
             nn.Conv2d(3, 4, 4, 4),
             nn.GELU(),
@@ -145,12 +146,16 @@ class Shared(nn.Module):
         )
 
     def forward(self, images):
-        tokens = self.norm(self.block(self.embed(images).flatten(2).mT))
-        return self.head(self.norm(tokens.mean(1)))
+        tokens = self.block(self.embed(images).flatten(2).mT)
+        if self.mean_first:
+            mean = self.norm(tokens.mean(1))
+            return self.head(mean + self.norm(tokens).mean(1))
+        return self.head(self.norm(self.norm(tokens).mean(1)))
 
 
-def test_a_module_that_runs_on_tokens_and_on_less_is_no_target():
-    assert target_layer(Classifier(Shared()), torch.rand(1, 3, 16, 16)) == "block"
+@pytest.mark.parametrize("mean_first", [False, True])
+def test_a_module_that_runs_on_tokens_and_on_less_is_no_target(mean_first):
+    assert target_layer(Classifier(Shared(mean_first=mean_first)), torch.rand(1, 3, 16, 16)) == "block"
 
 
 class Again(nn.Module):

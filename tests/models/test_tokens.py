@@ -122,6 +122,14 @@ def test_patches_that_reach_beyond_the_image_are_refused():
         patches_of((8, 10), nn.ZeroPad2d((0, 2, 0, 0)))
 
 
+def test_padding_is_forgotten_with_the_forward_that_had_it():
+    scene = seen((8, 10))
+    scene.note(torch.zeros(1, 5, 2, 3), padded=True)
+    scene.begin(torch.zeros(1, 3, 8, 12))
+    scene.note(torch.zeros(1, 5, 2, 3))
+    assert scene.grid(torch.zeros(1, 6, 5)) == Grid(2, 3, "B×T×K")
+
+
 def test_whole_patches_enlarged_images_and_overlapping_windows_are_not():
     assert patches_of((8, 12), nn.ZeroPad2d(0)) == Grid(2, 3, "B×T×K")
     assert patches_of((8, 12), nn.Upsample(scale_factor=2)) == Grid(4, 6, "B×T×K")
