@@ -1,7 +1,8 @@
 """Maps from the attention of a vision transformer: one value a patch, none for the class token.
 
 A_l are the attention matrices of layer l: heads × T×T, row i being what token i takes from each of the T tokens.
-Both methods raise `NotApplicable` for a network without attention, or with attention within windows (Swin, MaxViT).
+Both methods raise `NotApplicable` for a network without attention, with attention within windows (Swin, MaxViT) or in
+code that is not seen, and where blocks do not follow one another.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method
-from camfaith.models.attention import Block, Transformer, depth, observe, opened
+from camfaith.models.attention import opened
 from camfaith.models.capture import Evidence, evaluating, single
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.transformer import Block, Transformer, depth, observe
 
 
 class AttentionRollout(Method):
@@ -24,7 +26,7 @@ class AttentionRollout(Method):
 
     Not negative, and the same for every class. Whose row it is follows from which tokens the score depends on behind
     the last layer: the class token's; the mean of both where there is a distillation token; the mean of all where the
-    patches are pooled.
+    patches are pooled, of the class token's too, each alike, where the head reads both.
     """
 
     name = "rollout"
@@ -41,7 +43,7 @@ class AttentionRollout(Method):
         return seen.on_grid(rolled[:, 0])
 
     def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
-        return Calls(forwards=2, backwards=1)
+        return Calls(forwards=3, backwards=1)
 
 
 class LeGrad(Method):
@@ -49,7 +51,8 @@ class LeGrad(Method):
     the head gives the class for the mean of the T tokens behind layer l (Bousselham et al. 2024).
 
     Not negative. `layers` counts from the last; None takes all (the authors' code takes two unless told otherwise). The
-    min-max normalisation is a display step here. The forward for an s_l passes over the layers, and is cheap.
+    min-max normalisation is a display step here. The forward for an s_l passes over the layers, and is cheap. Of a
+    single layer it cannot be told where it ends, before or behind the head's norm: `NotApplicable`.
     """
 
     name = "legrad"
@@ -62,6 +65,11 @@ class LeGrad(Method):
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         seen = observe(classifier, evidence.images)
+        if len(seen.blocks) < 2:
+            raise NotApplicable(
+                f"expected two blocks or more, each ending where the next begins; {classifier.name} has one: "
+                "use rollout, or a gradient CAM"
+            )
         blocks = seen.blocks if self.counted is None else seen.blocks[-self.counted :]
         with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
             maps = [self._sensitivity(seen, block, evidence) for block in blocks]
@@ -80,7 +88,7 @@ class LeGrad(Method):
     def cost(self, image: Tensor) -> Calls:
         blocks = depth(self.classifier, image)
         scores = min(self.counted or blocks, blocks)
-        return Calls(forwards=1 + scores, backwards=scores)
+        return Calls(forwards=2 + scores if scores else 1, backwards=scores)
 
 
 def _by_image(matrices: Tensor, evidence: Evidence) -> Tensor:

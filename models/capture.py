@@ -133,8 +133,8 @@ def grid_of(layer: str, output: Any, scene: Scene) -> Grid:
     if grid is None:
         raise LayerError(
             f"layer {layer!r} has no spatial output: expected B×K×h×w, B×h×w×K, or tokens B×T×K of which the last are "
-            f"a convolution's h×w cells, got {'×'.join(map(str, output.shape))}; name a layer before it, or leave the "
-            "layer out to have the last one found"
+            f"a convolution's h×w cells, of {scene.count} images, got {'×'.join(map(str, output.shape))}; name a layer "
+            "before it, or leave the layer out to have the last one found"
         )
     return grid
 
