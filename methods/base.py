@@ -92,6 +92,10 @@ class Method:
         images = self._images(image)
         if self.needs_layer and not self.layers:
             self.layer = find_target_layer(self.classifier, images)
+        return self._asked(images, class_idx)
+
+    def _asked(self, images: Tensor, class_idx: Targets) -> Tensor:
+        """`explain` of evidence gathered for it alone; a method that asks the network itself may do without."""
         evidence = self.classifier.evidence(images, class_idx, self.layers, gradients=self.needs_gradients)
         return self.explain(evidence, self.classifier)
 

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method
-from camfaith.models.attention import opened
 from camfaith.models.capture import Evidence, evaluating, single
-from camfaith.models.classifier import Classifier
+from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.errors import NotApplicable
 from camfaith.models.transformer import Block, Transformer, depth, observe
 
@@ -35,7 +34,7 @@ class AttentionRollout(Method):
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         means: list[Tensor] = []
         seen = observe(
-            classifier, evidence.images, lambda attention: means.append(_by_image(attention, evidence).mean(1))
+            classifier, evidence.images, lambda attention: means.append(_by_image(attention, len(evidence)).mean(1))
         )
         rolled = _read(seen, evidence.targets)
         for mean in reversed(means):
@@ -64,26 +63,31 @@ class LeGrad(Method):
         self.counted = layers
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
-        seen = observe(classifier, evidence.images)
-        if len(seen.blocks) < 2:
+        return self._maps(evidence.images, evidence.targets, classifier)
+
+    def _asked(self, images: Tensor, class_idx: Targets) -> Tensor:
+        return self._maps(images, class_idx, self.classifier)
+
+    def _maps(self, images: Tensor, class_idx: Targets, classifier: Classifier) -> Tensor:
+        attention: list[Tensor] = []
+        seen = observe(classifier, images, attention.append, graph=True)
+        if len(attention) < 2:
             raise NotApplicable(
                 f"expected two blocks or more, each ending where the next begins; {classifier.name} has one: "
                 "use rollout, or a gradient CAM"
             )
-        blocks = seen.blocks if self.counted is None else seen.blocks[-self.counted :]
+        targets, first = classifier.targets(class_idx, seen.logits), -(self.counted or 0)
         with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
-            maps = [self._sensitivity(seen, block, evidence) for block in blocks]
+            layers = zip(seen.blocks[first:], attention[first:], strict=True)
+            maps = [self._sensitivity(seen, block, matrices, targets) for block, matrices in layers]
         return seen.on_grid(torch.stack(maps).mean(0))
 
-    def _sensitivity(self, seen: Transformer, block: Block, evidence: Evidence) -> Tensor:
+    @staticmethod
+    def _sensitivity(seen: Transformer, block: Block, attention: Tensor, targets: Tensor) -> Tensor:
         """One layer's share, B×T."""
-        attention: list[Tensor] = []
-        with opened(block.module, attention.append):
-            tokens = block(block.tokens.detach().requires_grad_())
-        logits = seen.head(tokens.mean(1, keepdim=True).expand_as(tokens))
-        score = logits.gather(1, evidence.targets[:, None]).sum()
-        (gradient,) = torch.autograd.grad(score, attention)
-        return _by_image(gradient, evidence).clamp(min=0).mean((1, 2))
+        logits = seen.head(block.output.mean(1, keepdim=True).expand_as(block.output))
+        (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), attention)
+        return _by_image(gradient, len(targets)).clamp(min=0).mean((1, 2))
 
     def cost(self, image: Tensor) -> Calls:
         blocks = depth(self.classifier, image)
@@ -91,9 +95,9 @@ class LeGrad(Method):
         return Calls(forwards=2 + scores if scores else 1, backwards=scores)
 
 
-def _by_image(matrices: Tensor, evidence: Evidence) -> Tensor:
+def _by_image(matrices: Tensor, images: int) -> Tensor:
     """B×heads×T×T, whichever of B and heads share an axis."""
-    return single(matrices).reshape(len(evidence), -1, *matrices.shape[-2:])
+    return single(matrices).reshape(images, -1, *matrices.shape[-2:])
 
 
 def _read(seen: Transformer, targets: Tensor) -> Tensor:

@@ -73,7 +73,8 @@ class Opened(TorchFunctionMode):
         self, *args: Any, need_weights: bool = True, average_attn_weights: bool = True, **kwargs: Any
     ) -> Any:
         kwargs |= {"need_weights": True, "average_attn_weights": False}
-        both: Any = F.multi_head_attention_forward(*args, **kwargs)
+        rows = {tokens: tokens.contiguous() for tokens in args[:3]}  # else a product of its own for each token
+        both: Any = F.multi_head_attention_forward(*(rows[tokens] for tokens in args[:3]), *args[3:], **kwargs)
         output, weights = both
         self.note(weights if weights._base is None else weights._base)  # what `output` comes from; `weights` is a view
         return output, (weights.mean(1) if average_attn_weights else weights) if need_weights else None

@@ -24,42 +24,38 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Block:
-    """What ran around one attention, with all that went in: tokens first (B×T×K), tokens of the same shape came out.
+    """What ran around one attention: tokens went in and came out, B×T×K.
 
     `versions` are PyTorch's counts of writes into these tokens, before it ran and after.
     """
 
     name: str
     module: nn.Module
-    inputs: tuple[Any, ...]
-    named: Mapping[str, Any]
+    tokens: Tensor
     output: Tensor
     versions: tuple[int, int]
-
-    @property
-    def tokens(self) -> Tensor:
-        found: Tensor = self.inputs[0]
-        return found
-
-    def __call__(self, tokens: Tensor) -> Tensor:
-        found: Tensor = self.module(tokens, *self.inputs[1:], **self.named)
-        return found
 
 
 @dataclass(frozen=True)
 class Transformer:
-    """The blocks of a network in which every attention is from each of T tokens to all, as one forward had them."""
+    """The blocks of a network in which every attention is from each of T tokens to all, as one forward had them.
+
+    `stem` holds what each convolution gave that ran once, before them, `logits` what came out (B×C).
+    """
 
     classifier: Classifier
     images: Tensor
     blocks: Sequence[Block]
+    stem: Mapping[nn.Module, Tensor]
+    logits: Tensor
     grid: Grid
 
     def head(self, tokens: Tensor) -> Tensor:
         """The logits (B×C) for these tokens in the place of what the last block put out: one forward that passes over
-        the blocks."""
+        the blocks and the stem."""
         forwards: dict[nn.Module, Callable[..., Tensor]] = {block.module: _pass for block in self.blocks}
-        forwards[self.blocks[-1].module] = lambda *_, **__: tokens
+        known = {**self.stem, self.blocks[-1].module: tokens}
+        forwards |= {module: partial(_give, output) for module, output in known.items()}
         with _with_forwards(forwards):
             return self.classifier.logits(self.images)
 
@@ -68,16 +64,18 @@ class Transformer:
         return self.grid.of(values[:, :, None])[:, 0]
 
 
-def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None) -> Transformer:
-    """One forward without a graph, and one of the head; `note` is shown every attention matrix in turn.
+def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None, *, graph: bool = False) -> Transformer:
+    """One forward, and one of the head; `note` is shown every attention matrix in turn. With `graph` what a block gives
+    can be differentiated by its attention.
 
     Raises `NotApplicable` for a network that has no attention, attention within windows, from a pooling query or in
     code that is not seen, and for blocks that are no chain: each must take what the one before it gave, and the logits
     must follow from what the last gave.
     """
-    images, network = images.contiguous(), classifier.network
+    images, network = images.detach().clone(memory_format=torch.contiguous_format), classifier.network
     shapes: list[Shape] = []
     blocks: dict[int, Block] = {}
+    given: dict[nn.Module, Tensor | None] = {}
     entered: list[tuple[int, int]] = []
 
     def count(attention: Tensor) -> None:
@@ -87,26 +85,31 @@ def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None)
     def enter(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
         entered.append((len(shapes), _version(inputs[0]) if inputs else 0))
 
-    def leave(name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+    def leave(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         number, version = entered.pop()
         if len(shapes) == number + 1 and _keeps_tokens(inputs, output):
             versions = version, _version(output)
-            blocks[number] = Block(name, module, inputs, named, output, versions)  # the outermost comes last, and stays
+            blocks[number] = Block(name, module, inputs[0], output, versions)  # the outermost comes last, and stays
+        if isinstance(module, nn.Conv2d):
+            given[module] = None if shapes or module in given else output.detach()
 
-    with torch.inference_mode(False), torch.no_grad(), evaluating(network), ExitStack() as stack:
+    with torch.inference_mode(False), torch.set_grad_enabled(graph), evaluating(network), ExitStack() as stack:
         scene = stack.enter_context(watched(network))
         for name, module in network.named_modules():
             if name:
                 stack.callback(module.register_forward_pre_hook(enter).remove)
-                stack.callback(module.register_forward_hook(partial(leave, name), with_kwargs=True).remove)
+                stack.callback(module.register_forward_hook(partial(leave, name)).remove)
         with opened(network, count) as mode:
-            logits = classifier.logits(images)
+            logits = classifier.logits(images.requires_grad_(graph))
         found = [block for _, block in sorted(blocks.items())]
         grid = scene.grid(found[-1].output) if found else None
         obstacle = _hidden(len(images), shapes, mode.unseen, found) or _broken(found, grid)
         if grid and not obstacle:
-            seen = Transformer(classifier, images, found, grid)
-            if _close(seen.head(found[-1].output), logits):
+            stem = {module: output for module, output in given.items() if output is not None}
+            seen = Transformer(classifier, images.detach(), found, stem, logits.detach(), grid)
+            with torch.no_grad():
+                follows = _close(seen.head(found[-1].output), logits)
+            if follows:
                 return seen
             obstacle = f"logits that do not follow from what its last block, {found[-1].name!r}, gives"
     raise NotApplicable(
@@ -181,6 +184,10 @@ def _close(found: Tensor, expected: Tensor) -> bool:
 
 def _pass(tokens: Tensor, *_: Any, **__: Any) -> Tensor:
     return tokens
+
+
+def _give(output: Tensor, *_: Any, **__: Any) -> Tensor:
+    return output
 
 
 @contextmanager
