@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from camfaith.methods.attribution import Attribution, captum, copied_to
 from camfaith.methods.base import Calls as Cost
-from camfaith.methods.rules import check_precision, no_rule, unmarked
+from camfaith.methods.rules import check_precision, no_rule, unmarked, without_backward_hooks
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
@@ -40,13 +40,14 @@ class LRP(Attribution):
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         check_precision(self.name, classifier)
-        steps, given = trace(classifier, images)
-        own = _with_own_rules(steps)
-        network = _Network(classifier, self._ruled(step for step in steps if step.module not in own))
-        with unmarked(classifier.network), copied_to(own):
-            explainer = captum().LRP(network)
-            explainer._get_layers = lambda _model: explainer.layers.extend([*own, *network.calls.values()])
-            found: Tensor = explainer.attribute(given.requires_grad_(), target=evidence.targets)
+        with without_backward_hooks(classifier), unmarked(classifier.network):
+            steps, given = trace(classifier, images)
+            own = _with_own_rules(steps)
+            network = _Network(classifier, self._ruled(step for step in steps if step.module not in own))
+            with copied_to(own):
+                explainer = captum().LRP(network)
+                explainer._get_layers = lambda _model: explainer.layers.extend([*own, *network.calls.values()])
+                found: Tensor = explainer.attribute(given.requires_grad_(), target=evidence.targets)
         return found
 
     def cost(self, image: Tensor) -> Cost:  # noqa: ARG002

@@ -117,7 +117,7 @@ class Calls(TorchFunctionMode):
 
 def depends(value: Any) -> bool:
     """Whether it is a tensor that depends on the images, where a forward has these alone ask for gradients."""
-    return isinstance(value, Tensor) and value.requires_grad and torch.is_grad_enabled()
+    return isinstance(value, Tensor) and value.requires_grad
 
 
 class _Running:
