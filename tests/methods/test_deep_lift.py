@@ -5,6 +5,7 @@ from collections import OrderedDict
 import captum.attr
 import pytest
 import torch
+from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -166,6 +167,12 @@ def test_overlapping_windows_in_one_dimension_and_in_three_lose_nothing(images, 
     scores = Classifier(network).scores
     expected = (scores(pictures) - scores(torch.zeros_like(pictures)))[:, 1]
     torch.testing.assert_close(DeepLift(network).raw(pictures, 1).sum((1, 2)), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_captums_own_rules_are_back_afterwards(images):
+    before = dict(SUPPORTED_NON_LINEAR)
+    DeepLift(pooled(nn.MaxPool2d(3, 1), nn.Identity())).raw(images(1, 10), 1)
+    assert before == SUPPORTED_NON_LINEAR
 
 
 def test_the_rows_of_a_batch_do_not_mix_in_max_pooling():
