@@ -30,7 +30,6 @@ _LAYERS = {"adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", 
            "mm", "neg", "pad", "relu", "sum", "tanh",
            *(turned + name for turned in ("", "i", "r") for name in ("add", "div", "matmul", "mul", "sub", "truediv"))
            }  # fmt: skip
-_OWN_STATISTICS = "WithOwnStatistics"
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ class Function:
         return self.name in _MOVING
 
     @property
-    def own_statistics(self) -> bool:
-        """Whether it normalises by the batch's own mean and deviation."""
-        return self.name.endswith(_OWN_STATISTICS)
+    def hides(self) -> bool:
+        """Whether it is a part of the network that `torch.utils.checkpoint` runs without gradients."""
+        return self.name == "CheckpointFunctionBackward"
 
     @property
     def linear(self) -> bool:
@@ -145,7 +144,7 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
     given (the images after normalisation).
 
     A function belongs to the innermost module that was running. Only what the logits depend on is seen. `NotApplicable`
-    names a TorchScript module, which shows nothing.
+    names a TorchScript module, which shows nothing, and says where checkpointing hides a part of the network.
     """
     network = classifier.network
     ended: list[_Running] = []
@@ -194,6 +193,11 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
             for handle in handles:
                 handle.remove()
     live = set(_nodes(logits))
+    if any(_function(node).hides for node in live):
+        raise NotApplicable(
+            f"{classifier.name} runs a part of itself in torch.utils.checkpoint with use_reentrant=True, which hides "
+            "what it computes; set use_reentrant=False, or switch checkpointing off (timm: set_grad_checkpointing(False))"
+        )
     return [each.step(live) for each in ended], given[-1]
 
 
@@ -222,7 +226,7 @@ def _nodes(value: Any, seen: set[Any] | None = None) -> Iterator[Any]:
 def _function(node: Any) -> Function:
     name = re.sub(r"Backward\d+$", "", node.name())  # without a number: a function of the network's own
     # a normalisation by the image's own mean and deviation is no linear one
-    own = _OWN_STATISTICS if getattr(node, "_saved_training", False) else ""
+    own = "WithOwnStatistics" if getattr(node, "_saved_training", False) else ""
     rounded = "Rounded" if getattr(node, "_saved_rounding_mode", None) else ""
     depends_on = tuple(argument is not None for argument, _ in node.next_functions)
     return Function(rounded + name + own, depends_on, _rectifies(name, node, depends_on))

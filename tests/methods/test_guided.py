@@ -5,8 +5,9 @@ import torch
 from captum import attr as captum
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from camfaith.methods import Deconvolution, GradCAM, GuidedBackprop, GuidedGradCam, InputXGradient
+from camfaith.methods import LRP, Deconvolution, DeepLift, GradCAM, GuidedBackprop, GuidedGradCam, InputXGradient
 from camfaith.models.errors import NotApplicable
 
 
@@ -108,6 +109,31 @@ def test_captum_guides_alike_where_every_relu_is_a_module_and_nothing_flows_past
         torch.testing.assert_close(own(tiny).raw(pictures, 1), expected, rtol=1e-9, atol=1e-12)
     expected = captum.GuidedGradCam(tiny, tiny.relu2).attribute(pictures, 1, interpolate_mode="bilinear").sum(1)
     torch.testing.assert_close(GuidedGradCam(tiny, "relu2").raw(pictures, 1), expected.detach(), rtol=1e-9, atol=1e-12)
+
+
+class Checkpointed(nn.Module):
+    """Keeps nothing of the tiny network's body for the way back, and runs it again there."""
+
+    def __init__(self, tiny: nn.Module, *, reentrant: bool) -> None:
+        super().__init__()
+        self.body, self.head, self.reentrant = tiny[:4], tiny[4:], reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(checkpoint(self.body, x, use_reentrant=self.reentrant))
+        return out
+
+
+@pytest.mark.parametrize("method", [GuidedBackprop, Deconvolution, GuidedGradCam, DeepLift, LRP])
+def test_a_network_that_runs_parts_of_itself_again_is_explained_alike(tiny, images, method):
+    pictures = images(2, 15)
+    expected = method(tiny, "relu2").raw(pictures, 1)
+    torch.testing.assert_close(method(Checkpointed(tiny, reentrant=False), "body").raw(pictures, 1), expected)
+
+
+@pytest.mark.parametrize("method", [GuidedBackprop, Deconvolution, DeepLift, LRP])
+def test_a_network_that_runs_parts_of_itself_without_gradients_is_told_what_to_do(tiny, images, method):
+    with pytest.raises(NotApplicable, match=r"Checkpointed runs a part of itself in .*; set use_reentrant=False"):
+        method(Checkpointed(tiny, reentrant=True)).raw(images(2, 15), 1)
 
 
 class Between(nn.Module):
