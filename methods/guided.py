@@ -11,7 +11,6 @@ from torch.autograd.graph import get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from camfaith.methods.attribution import Attribution
-from camfaith.methods.base import Calls
 from camfaith.methods.gradient import GradCAM
 from camfaith.methods.rules import no_rule
 from camfaith.models import maps
@@ -71,16 +70,13 @@ class GuidedGradCam(GuidedBackprop):
 
     name = "guided-gradcam"
     needs_layer: ClassVar[bool] = True
+    needs_gradients: ClassVar[bool] = True
     explained_layer = None
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
+        cam = GradCAM(classifier, self.named_layer).explain(evidence, classifier).clamp(min=0)
         guided = super().attribute(evidence, classifier, images)
-        at_layer = classifier.evidence(images, evidence.targets, [self.named_layer])
-        cam = GradCAM(classifier, self.named_layer).explain(at_layer, classifier).clamp(min=0)
         return guided * maps.upsample(cam, (images.shape[-2], images.shape[-1]))[:, None]
-
-    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
-        return Calls(forwards=2, backwards=2)
 
 
 class _Guiding(TorchFunctionMode):

@@ -196,7 +196,7 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
     if any(_function(node).hides for node in live):
         raise NotApplicable(
             f"{classifier.name} runs a part of itself in torch.utils.checkpoint with use_reentrant=True, which hides "
-            "what it computes; set use_reentrant=False, or switch checkpointing off (timm: set_grad_checkpointing(False))"
+            "what it computes; set use_reentrant=False, or switch checkpointing off (timm: set_grad_checkpointing)"
         )
     return [each.step(live) for each in ended], given[-1]
 

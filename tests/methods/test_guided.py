@@ -1,5 +1,7 @@
 """Gradients that ReLUs change: guided backpropagation, deconvolution and guided GradCAM, by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from captum import attr as captum
@@ -7,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from camfaith.methods import LRP, Deconvolution, DeepLift, GradCAM, GuidedBackprop, GuidedGradCam, InputXGradient
+from camfaith.methods import LRP, Calls, Deconvolution, DeepLift, GradCAM, GuidedBackprop, GuidedGradCam, InputXGradient
+from camfaith.models import Classifier
 from camfaith.models.errors import NotApplicable
 
 
@@ -70,6 +73,16 @@ def test_guided_gradcam_is_guided_backprop_times_upsampled_gradcam(tiny, images)
     grown = F.interpolate(cam[:, None], size=(15, 15), mode="bilinear", align_corners=False)
     expected = (guided_by_hand(tiny, pictures, 1) * grown).sum(1)
     torch.testing.assert_close(GuidedGradCam(tiny, "relu2").raw(pictures, 1), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_guided_gradcam_reads_its_layer_from_the_evidence(tiny, images):
+    pictures, classifier = images(2, 15), Classifier(tiny)
+    method, evidence = GuidedGradCam(tiny, "relu2"), classifier.evidence(pictures, 1, ["relu2"])
+    assert method.cost(pictures[:1]) == Calls(forwards=1, backwards=1)
+    bright = replace(evidence, activations={"relu2": 3 * evidence.activations["relu2"]})
+    torch.testing.assert_close(method.explain(bright, classifier), 3 * method.explain(evidence, classifier))
+    with pytest.raises(ValueError, match="GradCAM needs evidence with gradients at 'relu2'"):
+        method.explain(classifier.evidence(pictures, 1, ["relu2"], gradients=False), classifier)
 
 
 RELUS = {
