@@ -20,7 +20,7 @@ from camfaith.models.steps import Calls, Function, Step, depends, trace
 
 class LRP(Attribution):
     """R_i = Σ_j a_i w_ij/(z_j + ε·sign z_j) · R_j from the logit back to the input, z_j = Σ_i a_i w_ij + b_j, at every
-    linear layer, batch norm, pooling, mean and sum; activations hand R on as it is (Bach et al. 2015).
+    linear layer, batch norm, pooling, mean and sum; ReLU and tanh hand R on as it is (Bach et al. 2015).
 
     The relevance is that of the network's own input, x after normalisation: what is 0 there, not black, has none.
     Without biases ΣR tends to S_c as ε falls to 0; biases keep their share. Captum has one ε for all layers.

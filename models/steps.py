@@ -78,7 +78,7 @@ class Step:
     module: nn.Module
     calls: tuple[Call, ...]
     others: tuple[Function, ...]
-    plain: bool = True
+    plain: bool
     """Whether it is given nothing but tensors that depend on the images, by position, writes into none of them, and
     returns one that does: hooks then see all that goes through it."""
 
