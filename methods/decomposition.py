@@ -44,15 +44,27 @@ class SingularMap(Method):
 
     def project(self, cells: Tensor) -> Tensor:
         """Where each of the cells (B×hw×K) lies along the first component, B×hw."""
-        return first_projection(_centred(cells) if self.variant == "pgc" else cells)
+        return first_projection(cells)
+
+    def _cells(self, evidence: Evidence) -> Tensor:
+        """M, B×hw×K."""
+        cells = self.features(evidence, self.named_layer).flatten(2).mT
+        return _centred(cells) if self.variant == "pgc" else cells
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
-        if self.layer is None:
-            raise ValueError(f"{type(self).__name__} needs a target layer: give target_layer, or call it on an image")
-        if self.needs_gradients and self.layer not in evidence.gradients:
+        if self.needs_gradients and self.named_layer not in evidence.gradients:
             raise ValueError(f"{type(self).__name__} needs evidence with gradients at {self.layer!r}")
-        features = self.features(evidence, self.layer)
-        return self.project(features.flatten(2).mT).view(len(features), *features.shape[2:])
+        projected = self.project(self._cells(evidence))
+        return projected.view(len(projected), *evidence.activations[self.named_layer].shape[2:])
+
+    def contributions(self, evidence: Evidence) -> Tensor:
+        """What each channel adds to the map's sum, v_k Σ_i M_ik (B×K), for the sensitivity axiom; with
+        `variant="pgc"`, whose columns sum to 0, nothing."""
+        cells = self._cells(evidence)
+        projected = first_projection(cells.double())[..., None]
+        size = projected.square().sum(1)  # σ₁², and Mᵀ(M v₁) = σ₁² v₁
+        v = (cells.double().mT @ projected)[..., 0] / torch.where(size > 0, size, 1)
+        return v * cells.sum(1)
 
 
 class EigenCAM(SingularMap):
@@ -92,6 +104,7 @@ class KPCACAM(EigenCAM):
     """
 
     name = "kpca-cam"
+    contributions = None  # type: ignore[assignment]  # a kernel of cells has no share for a channel
 
     def __init__(self, model: nn.Module, target_layer: str | None = None, *, gamma: float | None = None) -> None:
         super().__init__(model, target_layer)

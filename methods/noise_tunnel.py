@@ -66,6 +66,9 @@ class NoiseTunnel(Attribution):
         for part, own in zip(torch.split(noise, _TOGETHER), torch.split(seeds, _TOGETHER), strict=True):
             repeated = replace(evidence.select([0] * len(part)), seeds=own)
             noisy = (image + part.to(image)).requires_grad_()
+            if self.method.needs_gradients:
+                there = classifier.evidence(noisy, repeated.targets, self.method.layers)
+                repeated = replace(repeated, activations=there.activations, gradients=there.gradients)
             maps.append(self.method.attribute(repeated, classifier, noisy).detach())
         return _KINDS[self.kind](torch.cat(maps))
 
@@ -73,7 +76,8 @@ class NoiseTunnel(Attribution):
         return self.method.combine(attributions)
 
     def cost(self, image: Tensor) -> Calls:
-        return self.method.cost(image) * self.samples
+        at_layers = Calls(forwards=1, backwards=1) if self.method.needs_gradients else Calls()
+        return (self.method.cost(image) + at_layers) * self.samples
 
 
 def _inner(classifier: Classifier, layer: str | None, method: str | Mapping[str, Any]) -> Attribution:
