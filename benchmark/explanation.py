@@ -24,12 +24,14 @@ class ClassScore:
 class Panel:
     """One method's map for one class, as the method gave it (h×w) and over the picture; None where there is none.
 
-    `note` says why there is none, or what must be known to read the map.
+    `note` says why there is none, or what must be known to read the map. `cut` says that the colours end at a quantile
+    of the map's values (`maps.QUANTILE`) and not at its greatest.
     """
 
     raw: NDArray[np.floating] | None
     picture: Image.Image | None
     note: str = ""
+    cut: bool = False
 
 
 @dataclass(frozen=True)

@@ -198,22 +198,31 @@ def _panels(
     found = explaining.explain(classifier, arm, evidence, Cost())
     panels = {(arm.label, targets[row]): Panel(None, None, why) for row, (_, why) in found.failures.items()}
     for row, raw in zip(found.rows, found.raw, strict=True):
-        panels[arm.label, targets[row]] = _drawn(raw, picture, signed)
+        panels[arm.label, targets[row]] = _drawn(raw, picture, signed, _of_pixels(arm, raw, picture))
     return panels
 
 
-def _drawn(raw: Tensor, picture: Image.Image, signed: bool) -> Panel:
-    values = raw.cpu().numpy()
+def _of_pixels(arm: Arm, raw: Tensor, picture: Image.Image) -> bool:
+    """What the method says of its maps; of one that says nothing, whether its map is as large as the picture."""
+    return bool(getattr(arm.explainer, "of_pixels", tuple(raw.shape) == (picture.height, picture.width)))
+
+
+def _drawn(raw: Tensor, picture: Image.Image, signed: bool, of_pixels: bool) -> Panel:
+    values, quantile = raw.cpu().numpy(), maps.QUANTILE if of_pixels else 1.0
     if signed:
-        return Panel(values, maps.overlay_signed(picture, raw), f"max |M| = {float(raw.abs().max()):.2g}")
+        top, most = float(maps.reach(raw[None], quantile)), float(raw.abs().max())
+        note = f"max |M| = {most:.2g}" if top == most else f"≥ {top:.2g} (max |M| = {most:.2g})"
+        return Panel(values, maps.overlay_signed(picture, raw, quantile=quantile), note, top < most)
     shown = maps.upsample(maps.rectify(raw[None]), (picture.height, picture.width))
     note = ""
     if bool(maps.is_constant(shown)):
         note = "constant" if bool((shown > 0).any()) else "nothing for the class"
-    return Panel(values, maps.overlay(picture, maps.normalise(shown)[0]), note)
+    heatmap = maps.normalise(shown)
+    cut = bool(maps.reach(heatmap, quantile) < maps.reach(heatmap))
+    return Panel(values, maps.overlay(picture, heatmap[0], quantile=quantile), note, cut)
 
 
 def _scale(signed: bool) -> Image.Image:
-    """The colours from least to most on white."""
-    white, steps = Image.new("RGB", (256, 1), "white"), torch.linspace(-1 if signed else 0, 1, 256)[None]
-    return maps.overlay_signed(white, steps) if signed else maps.overlay(white, steps, opacity=1)
+    """The colours from least to most, over all greys that a picture can have: black below, white above."""
+    greys, steps = Image.linear_gradient("L").rotate(180), torch.linspace(-1 if signed else 0, 1, 256)[None]
+    return (maps.overlay_signed if signed else maps.overlay)(greys, steps.expand(256, -1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, overload
 
 from PIL import Image
@@ -49,6 +50,9 @@ class Method:
     """Whether the method's definition ends in a ReLU; raw maps are given before it."""
     class_dependent: ClassVar[bool] = True
     """Whether the map depends on the class that is asked about."""
+    of_pixels: ClassVar[bool] = False
+    """Whether a raw map holds a value for each pixel of the image, not for a layer's cells: the colours of its pictures
+    end at a high quantile (`maps.QUANTILE`), since one pixel would set the scale of all."""
     complete: ClassVar[bool] = False
     """Whether the raw map sums to the class's logit where the network has ReLUs and no biases."""
     control: ClassVar[bool] = False
@@ -121,10 +125,14 @@ class Method:
     ) -> Image.Image | list[Image.Image]:
         """The heat map in colour over the picture (PIL, or a tensor in [0, 1]); a list for a batch of several.
 
-        `signed` takes a raw map and draws both of its signs (`maps.overlay_signed`): red for the class, blue against.
+        The picture is in grey, so that every hue is the map's. `signed` takes a raw map and draws both of its signs
+        (`maps.overlay_signed`): red for the class, blue against. Colours reach to the map's greatest value, and those
+        of a map of pixels to that which 99.5 % of them do not pass.
         """
         overlay: Callable[[Image.Image | Tensor, Tensor], Image.Image]
-        overlay = maps.overlay_signed if signed else maps.overlay
+        overlay = partial(
+            maps.overlay_signed if signed else maps.overlay, quantile=maps.QUANTILE if self.of_pixels else 1.0
+        )
         if isinstance(picture, Tensor) and picture.ndim == 4:
             if len(picture) != len(heatmap):
                 raise ValueError(f"expected one heat map per picture, got {len(heatmap)} for {len(picture)}")

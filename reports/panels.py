@@ -29,6 +29,10 @@ _TOLD = {
     "to the max |M| beneath it. The picture is grey and lightened.",
     False: "What speaks for the class. Each map has a scale of its own, from its least (0) to its most (1).",
 }
+_CUT = {
+    True: " Where a ≥ stands beneath it, the colours end there: 0.5 % of the pixels have more.",
+    False: " The colours of maps of single pixels end where 0.5 % of the pixels have more (≥ 1).",
+}
 _TICKS = {True: ("−max |M|", "0", "max |M|"), False: ("0", "1")}
 
 
@@ -59,7 +63,8 @@ def draw(found: Explanation) -> Figure:
     heading = _wrapped(
         "   ·   ".join((found.name, found.model, *(f"layer {n}" for n in found.layers))), width - 2 * _GAP
     )
-    told = _wrapped(_TOLD[found.signed], width - _BAR - 10 * _GAP, lines=6)
+    cut = any(panel.cut for panel in found.panels.values())
+    told = _wrapped(_TOLD[found.signed] + cut * _CUT[found.signed], width - _BAR - 10 * _GAP, lines=6)
     head, foot = (_LINE * (text.count("\n") + 1) + _GAP for text in (heading, told))
     foot = max(foot, _SCALE)
     rows = -(-(1 + len(found.methods)) // across)
@@ -83,7 +88,7 @@ def draw(found: Explanation) -> Figure:
                     page.text(left, up + high + 0.03, panel.note, color="0.35", size=6)
         bar, bottom = page.box(4 * _GAP, height - foot, _BAR, 0.09), height - foot
         bar.imshow(found.scale, aspect="auto", extent=(0, 1, 0, 1))
-        ticks = _TICKS[found.signed]
+        ticks = _TICKS[found.signed] if found.signed or not cut else ("0", "≥ 1")
         bar.set(yticks=[], xticks=[n / (len(ticks) - 1) for n in range(len(ticks))], xticklabels=ticks)
         page.text(_BAR + 9 * _GAP, bottom - 0.02, told, color="0.35")
     return page.drawn

@@ -11,7 +11,7 @@ from torch import nn
 from camfaith import methods as all_methods
 from camfaith.benchmark import explain
 from camfaith.benchmark.side_by_side import METHODS
-from camfaith.models import Classifier, UnknownName, load
+from camfaith.models import Classifier, UnknownName, load, maps
 from camfaith.models.counting import counting as tallied
 from camfaith.models.errors import NotApplicable
 
@@ -193,19 +193,54 @@ def test_maps_that_show_nothing_say_so(vgg, tmp_path):
     found = explain("fundus:3", model=vgg, methods=["constant", against, "gradcam"])
     assert [found.panels[m, 3].note for m in found.methods] == ["constant", "nothing for the class", ""]
     signed = explain("fundus:3", model=vgg, methods=["constant", against], signed=True)
-    assert [signed.panels[m, 3].note[:9] for m in signed.methods] == ["max |M| =", "max |M| ="]
     assert signed.panels["constant", 3].note == "max |M| = 1"
 
 
-def test_the_scale_runs_from_blue_over_nothing_to_red_or_from_dark_to_bright(vgg):
-    signed, plain = (
-        np.asarray(explain("fundus:3", model=vgg, methods=["sobel"], signed=s).scale)[0].astype(int)
-        for s in (True, False)
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_picture_says_where_colours_end_before_the_greatest_value(vgg, tmp_path, signed):
+    (tmp_path / "one.py").write_text(
+        "class Pixels:\n"
+        "    step = 1\n"
+        "    def __init__(self, model, target_layer=None): pass\n"
+        "    def explain(self, evidence, classifier): return evidence.images[:, 0, ::self.step, ::self.step] ** 9\n"
+        "class Cells(Pixels):\n"
+        "    step = 8\n"
     )
+    mine = [{"name": f"{tmp_path / 'one.py'}:{name}", "label": name} for name in ("Pixels", "Cells")]
+    found = explain("fundus:3", model=vgg, methods=[*mine, "saliency", "gradcam", "oracle"], signed=signed)
+    panels = [found.panels[m, 3] for m in found.methods]
+    assert [panel.cut for panel in panels] == [True, False, True, False, False]
+    if signed:
+        values = np.sort(np.abs(panels[2].raw), None)
+        end = values[int(np.ceil(0.995 * len(values))) - 1]
+        assert panels[2].note == f"≥ {end:.2g} (max |M| = {values[-1]:.2g})"
+        assert panels[3].note == f"max |M| = {np.abs(panels[3].raw).max():.2g}"
+
+
+def test_the_scale_runs_from_blue_over_nothing_to_red_or_from_dark_to_bright(vgg):
+    signed, plain = (over_white(vgg, signed=s) for s in (True, False))
     assert signed[0, 2] > signed[0, 0] + 90
     assert signed[-1, 0] > signed[-1, 2] + 90
     assert signed[127:129].min() >= 253
-    assert plain[0].sum() < 10 < 500 < plain[-1].sum()
+    assert plain[0].tolist() == pytest.approx([128, 128, 130], abs=2)
+    assert plain[-1].min() > 200
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_every_colour_of_a_picture_is_on_the_scale_at_the_value_and_the_grey_that_it_has(vgg, signed):
+    found = explain("fundus:3", model=vgg, methods=["hirescam"], signed=signed)
+    scale, grey = np.asarray(found.scale).astype(int), np.asarray(found.picture.convert("L"))
+    raw = torch.from_numpy(found.panels["hirescam", 3].raw)[None]
+    if signed:
+        place = (maps.upsample(maps.balance(raw), (96, 96))[0] + 1) / 2
+    else:
+        place = maps.normalise(maps.upsample(maps.rectify(raw), (96, 96)))[0]
+    expected = scale[255 - grey, (255 * place).round().long().numpy()]
+    assert np.abs(np.asarray(found.panels["hirescam", 3].picture) - expected).max() <= 3
+
+
+def over_white(vgg, *, signed):
+    return np.asarray(explain("fundus:3", model=vgg, methods=["sobel"], signed=signed).scale)[0].astype(int)
 
 
 def test_a_suite_with_one_model_stands_for_that_model(tmp_path, picture):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from camfaith.methods import CAM, SHIPPED, Constant, GradCAM, GradCAMPlusPlus, HiResCAM, Method, Saliency, find
 from camfaith.models import Classifier, UnknownName
-from camfaith.models.maps import overlay_signed
+from camfaith.models.maps import QUANTILE, overlay, overlay_signed
 
 SPECIAL = ("oracle", "rollout", "legrad")  # they need a mask, or a transformer
 
@@ -91,6 +91,25 @@ def test_raw_maps_are_drawn_with_both_signs(resnet):
     assert drawn[0].tobytes() != cam.visualize(image, raw)[0].tobytes()
     picture = Image.new("RGB", (120, 90), "teal")
     assert cam.visualize(picture, raw[:1], signed=True).tobytes() == overlay_signed(picture, raw[0]).tobytes()
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_colours_of_a_map_of_pixels_end_at_a_quantile_and_those_of_a_layers_map_at_its_greatest(resnet, signed):
+    image, values = Image.new("L", (32, 32)), torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) ** 40
+    draw = overlay_signed if signed else overlay
+    for method, quantile in ((Saliency, QUANTILE), (GradCAM, 1)):
+        expected = draw(image, values, quantile=quantile)
+        assert method(resnet).visualize(image, values, signed=signed).tobytes() == expected.tobytes()
+    assert draw(image, values, quantile=QUANTILE).tobytes() != draw(image, values).tobytes()
+
+
+def test_a_method_says_truly_whether_its_maps_are_of_pixels(tiny, images):
+    for name in SHIPPED:
+        if name in SPECIAL:
+            continue
+        cam = find(name)(tiny, "relu2")
+        assert cam.of_pixels == (cam.raw(images(1, 16), 1).shape == (1, 16, 16)), name
+    assert not find("noise-tunnel")(tiny, "relu2", method="captum-gradcam").of_pixels
 
 
 @pytest.mark.parametrize("batch", [True, False])

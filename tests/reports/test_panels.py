@@ -97,6 +97,19 @@ def test_the_scale_says_what_its_ends_are(signed: bool, ticks: list[str], told: 
     assert any(told in text.replace("\n", " ") for text in texts(figure))
 
 
+@pytest.mark.parametrize(
+    ("signed", "ticks", "told"),
+    [(True, ["−max |M|", "0", "max |M|"], "the colours end there"), (False, ["0", "≥ 1"], "end where 0.5 %")],
+)
+def test_colours_that_end_before_the_greatest_value_are_told_of(signed: bool, ticks: list[str], told: str) -> None:
+    found = explanation(["gradcam"], signed=signed)
+    panels = {key: replace(panel, cut=True) for key, panel in found.panels.items()}
+    figure = side_by_side(replace(found, panels=panels))
+    assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ticks
+    assert any(told in text.replace("\n", " ") for text in texts(figure))
+    assert not any(told in text.replace("\n", " ") for text in texts(side_by_side(found)))
+
+
 def test_a_map_that_is_not_there_leaves_a_grey_tile_with_the_reason() -> None:
     found = explanation(["cam", "gradcam"], ("only",))
     why = "CAM needs global average pooling"
