@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torchvision import models as torchvision_models
 
 from camfaith.benchmark import datasets, explaining
 from camfaith.benchmark.cost import Cost
@@ -59,7 +61,7 @@ def explain(
         raise ValueError(f"name at least one method and one class; got {list(methods)} and {list(classes)}")
     sample = _sample(image)
     classifier = _classifier(model, weights, data, device)
-    names = classifier.class_names or ()
+    names = _class_names(classifier)
     wanted = [_index(name, names) for name in classes]
     seen = classifier.place(classifier.prepare(sample.image))
     mask = None if sample.mask is None else classifier.prepare_mask(sample.mask).to(classifier.device)
@@ -125,6 +127,14 @@ def _sole_model(suite: str, data: str | Path | None) -> ModelEntry:
     return entries[0]
 
 
+def _class_names(classifier: Classifier) -> Sequence[str]:
+    """Its own; ImageNet's for a network of torchvision's that has none, as with weights from a file."""
+    if classifier.class_names is None and classifier.name in torchvision_models.list_models(module=torchvision_models):
+        labels: Sequence[str] = torchvision_models.ResNet18_Weights.DEFAULT.meta["categories"]
+        return labels
+    return classifier.class_names or ()
+
+
 def _index(name: str | int, names: Sequence[str]) -> int | None:
     """The class's index; None for the predicted class."""
     if not isinstance(name, str):
@@ -186,7 +196,7 @@ def _passes(arms: Sequence[Arm], capture: Capture, refused: dict[str, str]) -> l
 def _scores(evidence: Evidence, names: Sequence[str]) -> list[ClassScore]:
     logits, found = evidence.logits[0], []
     for index in evidence.targets.tolist():
-        name = names[index] if index < len(names) else f"class {index}"
+        name = names[index] if len(names) == len(logits) else f"class {index}"
         found.append(ClassScore(index, name, float(logits.softmax(0)[index]), index == int(logits.argmax())))
     return found
 
@@ -198,8 +208,15 @@ def _panels(
     found = explaining.explain(classifier, arm, evidence, Cost())
     panels = {(arm.label, targets[row]): Panel(None, None, why) for row, (_, why) in found.failures.items()}
     for row, raw in zip(found.rows, found.raw, strict=True):
-        panels[arm.label, targets[row]] = _drawn(raw, picture, signed, _of_pixels(arm, raw, picture))
+        drawn = _drawn(raw, picture, signed, _of_pixels(arm, raw, picture))
+        panels[arm.label, targets[row]] = replace(drawn, relu=_relu(arm)) if signed else drawn
     return panels
+
+
+def _relu(arm: Arm) -> Literal["", "before", "after"]:
+    if getattr(arm.explainer, "displayed", False):
+        return "after"
+    return "before" if arm.rectified else ""
 
 
 def _of_pixels(arm: Arm, raw: Tensor, picture: Image.Image) -> bool:

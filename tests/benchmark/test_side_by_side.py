@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from camfaith import methods as all_methods
@@ -194,6 +196,31 @@ def test_maps_that_show_nothing_say_so(vgg, tmp_path):
     assert [found.panels[m, 3].note for m in found.methods] == ["constant", "nothing for the class", ""]
     signed = explain("fundus:3", model=vgg, methods=["constant", against], signed=True)
     assert signed.panels["constant", 3].note == "max |M| = 1"
+
+
+def test_signed_panels_say_how_they_stand_to_the_relu_of_the_definition(vgg, tmp_path):
+    (tmp_path / "library.py").write_text(
+        "class Displayed:\n"
+        "    displayed = True\n"
+        "    def __init__(self, model, target_layer=None): pass\n"
+        "    def explain(self, evidence, classifier): return evidence.images[:, 0]\n"
+    )
+    methods = ["gradcam", "hirescam", "saliency", f"{tmp_path / 'library.py'}:Displayed"]
+    signed, plain = (explain("fundus:3", model=vgg, methods=methods, signed=s) for s in (True, False))
+    assert [signed.panels[m, 3].relu for m in methods] == ["before", "", "", "after"]
+    assert {panel.relu for panel in plain.panels.values()} == {""}
+
+
+def test_classes_of_torchvisions_networks_have_their_names_whatever_the_weights(tmp_path):
+    weights = str(tmp_path / "w.safetensors")
+    with torch.random.fork_rng():
+        save_file(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
+    with pytest.warns(UserWarning, match="gets its images as they are"):
+        found = explain(Image.new("RGB", (64, 64)), model="squeezenet1_1", weights=weights, classes=["tench", 281])
+    assert [(c.index, c.name) for c in found.classes] == [(0, "tench"), (281, "tabby")]
+    few = Classifier(nn.Sequential(nn.Conv2d(3, 5, 3), nn.AvgPool2d(62), nn.Flatten()), name="resnet18")
+    (shown,) = explain(Image.new("RGB", (64, 64)), model=few, classes=[1]).classes
+    assert shown.name == "class 1"
 
 
 @pytest.mark.parametrize("signed", [False, True])
