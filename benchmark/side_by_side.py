@@ -24,17 +24,25 @@ from camfaith.benchmark.workbench import Arm, asking, open_arm, open_model
 from camfaith.models import Classifier, Evidence, LayerError, UnknownName, maps, survey
 from camfaith.models.errors import NotApplicable
 from camfaith.models.layers import Layer
+from camfaith.models.loading import checkpoints, most_accurate_on_disk
 
 METHODS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
 """What is asked unless methods are named: none of them makes a call of its own."""
 
+SHIPPED_MODELS = {"fundus": "fundus-vgg", "fundus-tag": "fundus-tag-resnet"}
+"""The model that is asked about the samples of a shipped data set unless one is named."""
+
 Capture = Callable[[Sequence[Arm]], Evidence]
+
+
+class NoModel(ValueError):
+    """No model is named, and there is none to take."""
 
 
 def explain(
     image: str | Path | Image.Image,
     *,
-    model: str | Path | nn.Module,
+    model: str | Path | nn.Module | None = None,
     methods: Sequence[str | Mapping[str, Any]] = METHODS,
     classes: Sequence[str | int] = ("predicted",),
     weights: str | Path | None = None,
@@ -47,19 +55,25 @@ def explain(
 
     `image` is a picture, its file, or a sample that ships with the package ("fundus:3"). `model` is a network, a name
     as `models.load` takes it, with `weights`, or the TOML file of a suite with one model (`data` is its ${data}).
-    Methods are names or tables as in a suite, classes are names, indices or "predicted". `signed` draws raw maps, red
-    for the class and blue against; otherwise maps are shown as a method's call gives them.
+    None takes the model that ships for a sample, else the most accurate of torchvision's networks whose weights are on
+    this disk already: nothing is downloaded unless `weights` ask for it. Methods are names or tables as in a suite,
+    classes are names, whatever their case, indices or "predicted". `signed` draws raw maps, red for the class and blue
+    against; otherwise maps are shown as a method's call gives them.
 
     All methods share one forward and one backward a class, at the union of their layers; what methods send besides
     comes on top, as does one forward where the target layer has to be found.
 
     A method that does not apply, or fails, leaves panels that say why. Raises `UnknownName` for what is not there,
-    `SampleError` for a picture that cannot be read, `SuiteError` for a model that cannot be asked, and `NotApplicable`
-    where no method gives a map.
+    `SampleError` for a picture that cannot be read, `SuiteError` for a model that cannot be asked, `NoModel` where
+    there is none to ask, and `NotApplicable` where no method gives a map.
     """
     if not methods or not classes:
         raise ValueError(f"name at least one method and one class; got {list(methods)} and {list(classes)}")
     sample = _sample(image)
+    if model is None:
+        if weights is not None:
+            raise ValueError(f"weights go with a model; name the one that {str(weights)!r} are for")
+        model, weights = _default_model(image)
     classifier = _classifier(model, weights, data, device)
     names = _class_names(classifier)
     wanted = [_index(name, names) for name in classes]
@@ -95,14 +109,35 @@ def explain(
 def _sample(image: str | Path | Image.Image) -> Sample:
     if isinstance(image, Image.Image):
         return Sample("picture", image)
-    name, _, index = str(image).rpartition(":")
-    if name not in datasets.SHIPPED or not index.isdigit() or Path(image).exists():
+    name, index = _shipped(image)
+    if not name:
         return Sample(Path(image).name, read_picture(image))
     found = make(f"data set {name!r}", datasets.find(name), {})
     if int(index) >= len(found):
         raise ValueError(f"data set {name!r} has the samples 0 to {len(found) - 1}, got {index}")
     sample: Sample = found[int(index)]
     return Sample(str(image), sample.image, mask=sample.mask)
+
+
+def _shipped(image: str | Path | Image.Image) -> tuple[str, str]:
+    """The shipped data set and the index that `image` names, "fundus:3"; empty where it names none."""
+    name, _, index = str(image).rpartition(":")
+    shipped = name in datasets.SHIPPED and index.isdigit() and not Path(str(image)).exists()
+    return (name, index) if shipped else ("", "")
+
+
+def _default_model(image: str | Path | Image.Image) -> tuple[str, str | None]:
+    """A model and its weights, for an image that comes without."""
+    found = SHIPPED_MODELS.get(_shipped(image)[0])
+    if found:
+        return found, None
+    on_disk = most_accurate_on_disk()
+    if on_disk is None:
+        raise NoModel(
+            f"no model is named for {'the picture' if isinstance(image, Image.Image) else str(image)!r}, and none of "
+            f"torchvision's has its weights in {checkpoints()}: name one, by its weights' name to have them downloaded"
+        )
+    return on_disk
 
 
 def _classifier(
@@ -136,14 +171,22 @@ def _class_names(classifier: Classifier) -> Sequence[str]:
 
 
 def _index(name: str | int, names: Sequence[str]) -> int | None:
-    """The class's index; None for the predicted class."""
+    """The class's index; None for the predicted class.
+
+    A name that is none of the classes' may be spelt with other capitals, or be one of the words for a class that has
+    several, "tench, Tinca tinca".
+    """
     if not isinstance(name, str):
         return name
     if name == "predicted":
         return None
     places = [place for place, known in enumerate(names) if known == name]
     if not places:
-        raise UnknownName("class", name, ["predicted", *names], "or a class index")
+        words = [{known.casefold(), *known.casefold().split(", ")} for known in names]
+        places = [place for place, each in enumerate(words) if name.casefold() in each]
+    if not places:
+        hint = "or a class index" if names else "or a class index: the model has no names for its classes"
+        raise UnknownName("class", name, ["predicted", *names], hint)
     if len(places) > 1:
         raise ValueError(f"class {name!r} could be any of the classes {places}: give an index")
     return places[0]

@@ -12,7 +12,7 @@ from torch import nn
 
 from camfaith import methods as all_methods
 from camfaith.benchmark import explain
-from camfaith.benchmark.side_by_side import METHODS
+from camfaith.benchmark.side_by_side import METHODS, NoModel
 from camfaith.models import Classifier, UnknownName, load, maps
 from camfaith.models.counting import counting as tallied
 from camfaith.models.errors import NotApplicable
@@ -123,6 +123,46 @@ def test_a_class_that_is_not_there_is_refused(vgg, tiny_classifier, picture):
     twins = Classifier(tiny_classifier.network, layer="inner.body", class_names=["crane", "b", "crane", "d", "e"])
     with pytest.raises(ValueError, match=r"'crane' could be any of the classes \[0, 2\]"):
         explain(picture, model=twins, classes=["crane"])
+    nameless = Classifier(tiny_classifier.network, layer="inner.body")
+    with pytest.raises(UnknownName, match=r"unknown class 'cat'.* the model has no names for its classes"):
+        explain(picture, model=nameless, classes=["cat"])
+
+
+def test_a_class_may_be_told_in_other_capitals_or_by_one_of_its_words(tiny_classifier, picture):
+    names = ["cat", "tench, Tinca tinca", "Egyptian cat", "tiger cat", "e"]
+    model = Classifier(tiny_classifier.network, layer="inner.body", class_names=names)
+    found = explain(picture, model=model, methods=["gradcam"], classes=["Cat", "tinca TINCA", "egyptian cat"])
+    assert [c.index for c in found.classes] == [0, 1, 2]
+    fewer = Classifier(tiny_classifier.network, layer="inner.body", class_names=["a", *names[1:]])
+    with pytest.raises(UnknownName, match=r"did you mean 'Egyptian cat' or 'tiger cat'[?]"):
+        explain(picture, model=fewer, classes=["cat"])
+
+
+@pytest.mark.parametrize(("image", "model"), [("fundus:3", "fundus-vgg"), ("fundus-tag:3", "fundus-tag-resnet")])
+def test_a_shipped_sample_is_explained_by_the_model_that_ships_for_it(image, model):
+    assert explain(image, methods=["sobel"]).model == model
+
+
+def test_a_picture_is_explained_by_the_best_network_on_this_disk_and_nothing_is_downloaded(
+    tmp_path, monkeypatch, picture
+):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *a, **k: pytest.fail("it was downloaded"))
+    with pytest.raises(NoModel, match=f"none of torchvision's has its weights in {tmp_path / 'checkpoints'}"):
+        explain(picture)
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("squeezenet1_1", "squeezenet1_0", "shufflenet_v2_x0_5"):  # 58.2, 58.1 and 60.6 % top-1
+        file = torchvision.models.get_model_weights(name).DEFAULT.url.rpartition("/")[2]
+        with torch.random.fork_rng():
+            torch.save(torchvision.models.get_model(name, weights=None).state_dict(), tmp_path / "checkpoints" / file)
+    found = explain(picture, methods=["sobel"], classes=["predicted", "tench"])
+    assert found.model == "shufflenet_v2_x0_5"
+    assert (found.classes[1].index, found.picture.size) == (0, (224, 224))
+
+
+def test_weights_without_a_model_are_refused(picture):
+    with pytest.raises(ValueError, match=r"weights go with a model; name the one that 'w.pth' are for"):
+        explain(picture, weights="w.pth")
 
 
 def test_a_method_that_does_not_apply_leaves_its_panels_empty_and_the_others_as_they_are(vgg):
