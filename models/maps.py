@@ -16,6 +16,8 @@ AGAINST, FOR = (59, 76, 192), (180, 4, 38)
 QUANTILE = 0.995
 """Of a map of single pixels, the share whose |M| does not pass the end of its scale: else one pixel would set it, and
 the others would hardly show."""
+_ROUNDING = 1 / 510
+"""What a picture may lie outside [0, 1] by, as after a bicubic change of size: half a step of 8 bits."""
 
 
 def rectify(maps: Tensor) -> Tensor:
@@ -117,5 +119,15 @@ def overlay_signed(
 
 
 def _grey(picture: Image.Image | Tensor) -> Image.Image:
-    """The picture's luminance, 8 bits."""
-    return (picture_of(picture) if isinstance(picture, Tensor) else picture.convert("RGB")).convert("L")
+    """The picture's luminance, 8 bits; `ValueError` for a tensor that is no picture in [0, 1]."""
+    if not isinstance(picture, Tensor):
+        return picture.convert("RGB").convert("L")
+    if picture.ndim != 3 or len(picture) != 3:
+        raise ValueError(f"expected a picture of shape 3×H×W, got {'×'.join(map(str, picture.shape))}")
+    low, high = float(picture.min()), float(picture.max())
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+        raise ValueError(
+            f"expected a picture in [0, 1], got values from {low:.3g} to {high:.3g}: give it as it was before its "
+            "normalisation (x * std + mean undoes that), and 8-bit values divided by 255"
+        )
+    return picture_of(picture).convert("L")

@@ -167,6 +167,51 @@ def test_a_layer_that_is_not_there_is_refused_at_once(resnet):
         GradCAM(resnet, "layer5")
 
 
+def test_a_layer_may_be_given_as_the_module_itself(resnet):
+    image = noise(1, 64)
+    for method in (GradCAM, find("noise-tunnel"), find("occlusion"), find("fused")):
+        assert method(resnet, resnet.layer3[1]).layer == "layer3.1"
+    assert torch.equal(GradCAM(resnet, resnet.layer3).raw(image, 0), GradCAM(resnet, "layer3").raw(image, 0))
+    assert GradCAM(Classifier(resnet), resnet.layer3).layer == "layer3"
+
+
+@pytest.mark.parametrize("layer", [nn.ReLU(), "itself"])
+def test_a_module_that_is_no_layer_of_the_network_is_refused(resnet, layer):
+    with pytest.raises(ValueError, match=r"a layer of ResNet, got (ReLU|ResNet), which is none .*named_modules"):
+        GradCAM(resnet, resnet if layer == "itself" else layer)
+    with pytest.raises(ValueError, match="such as 'layer4', or the module; got int"):
+        GradCAM(resnet, 4)
+
+
+def test_several_layers_are_for_fused_which_the_error_shows(resnet):
+    with pytest.raises(ValueError, match="GradCAMPlusPlus takes one target layer, got a list: for one map") as error:
+        GradCAMPlusPlus(resnet, ["layer3", resnet.layer4])
+    code = str(error.value).rpartition("fused: camfaith.methods.")[2]
+    made = eval(code, {"Fused": find("fused"), "model": resnet})
+    assert (made.kind, made.layers) == (GradCAMPlusPlus, ("layer3", "layer4"))
+    with pytest.raises(ValueError, match=r"fused: camfaith.methods.Fused\(model, layers=\['layer3', 'layer4'\]\)"):
+        find("fused")(resnet, ("layer3", "layer4"))
+    with pytest.raises(ValueError, match="got a list: give it without the list"):
+        GradCAM(resnet, [resnet.layer4])
+    with pytest.raises(ValueError, match="Saliency takes one target layer, got a list: give one"):
+        Saliency(resnet, ["layer3", "layer4"])
+
+
+@pytest.mark.parametrize(("scale", "got"), [(255, "0 to 255"), (-2, "-2 to -?0"), (torch.nan, "nan to nan")])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_picture_outside_0_to_1_is_not_drawn_over(resnet, signed, scale, got):
+    picture = torch.stack([torch.zeros(8, 8), torch.ones(8, 8), torch.ones(8, 8)]) * scale
+    for given in (picture, picture[None]):
+        with pytest.raises(ValueError, match=rf"in \[0, 1\], got values from {got}: give it as it was before its norm"):
+            GradCAM(resnet).visualize(given, torch.rand(1, 8, 8), signed=signed)
+
+
+def test_rounding_may_take_a_picture_a_little_outside_0_to_1(resnet):
+    picture = torch.stack([torch.full((8, 8), -0.001), torch.full((8, 8), 1.001), torch.ones(8, 8)])
+    expected = GradCAM(resnet).visualize(picture.clamp(0, 1), torch.eye(8))
+    assert GradCAM(resnet).visualize(picture, torch.eye(8)).tobytes() == expected.tobytes()
+
+
 class Fixed(Method):
     """The same native map for every image."""
 
