@@ -157,7 +157,11 @@ def test_nothing_is_cut_off_or_written_over(methods: list[str], signed: bool, si
     more = [f"perturbation-method-{n}(layer=features.{n})" for n in range(5)] if len(methods) == 3 else []
     found = explanation([*methods, *more], (LONG, "short"), signed=signed, size=size, name="x" * 300)
     why = "this method needs what there is not: " * 20
-    panels = dict(found.panels) | {(methods[0], 0): Panel(None, None, why)}
+    panels = dict(found.panels)
+    if signed:
+        note = "≥ 0.00093 (max |M| = 0.0024)"
+        panels = {key: replace(panel, note=note, cut=True, relu="before") for key, panel in panels.items()}
+    panels[methods[0], 0] = Panel(None, None, why)
     figure = side_by_side(replace(found, panels=panels))
     figure.draw_without_rendering()
     page = figure.bbox
