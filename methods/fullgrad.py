@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ class FullGrad(Method):
     """
 
     name = "fullgrad"
+    of_pixels: ClassVar[bool] = True
 
     def __init__(self, model: nn.Module, target_layer: str | None = None, *, variant: Variant = "paper") -> None:
         super().__init__(model, target_layer)

@@ -101,6 +101,23 @@ def find_module(network: nn.Module, layer: str) -> nn.Module:
     return modules[layer]
 
 
+def layer_name(network: nn.Module, layer: str | nn.Module) -> str:
+    """The dotted name of a layer that is given by it, or as the module itself; `UnknownName`, or `ValueError` for a
+    module of another network."""
+    if isinstance(layer, nn.Module):
+        found: str | None = next((name for name, module in network.named_modules() if name and module is layer), None)
+        if found is None:
+            raise ValueError(
+                f"expected a layer of {type(network).__name__}, got {type(layer).__name__}, which is none of its "
+                "modules; give one of this network itself (not of a copy), or a name out of model.named_modules()"
+            )
+        return found
+    if not isinstance(layer, str):
+        raise ValueError(f"expected a layer's name, such as 'layer4', or the module; got {type(layer).__name__}")
+    find_module(network, layer)
+    return layer
+
+
 @contextmanager
 def hooked(
     network: nn.Module, hooks: dict[str, Callable[[Any, Scene], Any]], begin: Callable[[], None] | None = None
