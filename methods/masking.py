@@ -147,8 +147,9 @@ class SSCAM(ScoreCAM):
 class ISCAM(ScoreCAM):
     """Score-CAM with C_k the mean of f(i/N · H_k ⊙ x) over i = 1 … N, N = `n_steps` (Naidu et al. 2020).
 
-    `variant="torchcam"` takes the running sums of i/N, which pass 1, and masks and weights as Score-CAM's does;
-    `"authors"` (r0cketr1kky/ISS-CAM_resources) weighs by C_k without a softmax.
+    `variant="torchcam"` takes the running sums of i/N, which pass 1, and masks and weights as Score-CAM's does.
+    `"authors"` weighs by C_k without a softmax: `ISS_CAM2` of the authors' notebook (r0cketr1kky/ISS-CAM_resources,
+    2020, N = 10). Their later `algo.py` is no program: it adds the images up in a variable that it never sets.
     """
 
     name = "is-cam"
