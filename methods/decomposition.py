@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from camfaith.methods.base import Method, check_variant
@@ -24,7 +26,9 @@ class SingularMap(Method):
     zero behind a layer norm, the map's entry of greatest size is not negative. Zero features give a zero map. Where the
     two largest singular values are equal v₁ is any vector of a plane, and so is the map.
 
-    `variant="pgc"` takes every column's mean from it first, as pytorch-grad-cam 1.5 does (whose maps have either sign).
+    `variant="pgc"` takes every column's mean from M first, and leaves v₁ the sign that numpy's decomposition gives it,
+    as pytorch-grad-cam 1.5 does. That sign hangs on the last bit of M: of the same activations it is the library's, but
+    it may turn with the size of the batch, the layout of the images in memory, or the machine.
     """
 
     needs_layer: ClassVar[bool] = True
@@ -44,7 +48,11 @@ class SingularMap(Method):
 
     def project(self, cells: Tensor) -> Tensor:
         """Where each of the cells (B×hw×K) lies along the first component, B×hw."""
-        return first_projection(_centred(cells) if self.variant == "pgc" else cells)
+        return _projection_of_pgc(cells) if self.variant == "pgc" else first_projection(cells)
+
+    def _images(self, image: Tensor | Image.Image) -> Tensor:
+        images = super()._images(image)
+        return images.contiguous() if self.variant == "pgc" else images  # the library's activations to the last bit
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
         if self.layer is None:
@@ -110,6 +118,18 @@ class KPCACAM(EigenCAM):
 def _centred(rows: Tensor) -> Tensor:
     """Every column's mean taken off (B×n×K)."""
     return rows - rows.mean(1, keepdim=True)
+
+
+def _projection_of_pgc(cells: Tensor) -> Tensor:
+    """Of B matrices n×K, centred, where their rows lie along the first row of numpy's Vᵀ (B×n).
+
+    The full decomposition, as there: the thin one goes another way through LAPACK, whose signs need not be the same.
+    """
+    found = []
+    for matrix in cells.cpu().numpy():
+        centred = matrix - matrix.mean(0)
+        found.append(centred @ np.linalg.svd(centred, full_matrices=True)[2][0])
+    return torch.from_numpy(np.stack(found)).to(cells)
 
 
 def first_projection(matrices: Tensor) -> Tensor:
