@@ -6,6 +6,7 @@ of M's rows, laid out on the grid: M and the kind of component make the method.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -103,6 +104,8 @@ class KPCACAM(EigenCAM):
 
     def __init__(self, model: nn.Module, target_layer: str | None = None, *, gamma: float | None = None) -> None:
         super().__init__(model, target_layer)
+        if gamma is not None and not 0 < gamma < math.inf:
+            raise ValueError(f"gamma must be above 0, or None for one over the number of channels; got {gamma}")
         self.gamma = gamma
 
     def project(self, cells: Tensor) -> Tensor:

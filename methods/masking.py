@@ -7,6 +7,7 @@ network that is given normalised images is masked as theirs are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal, get_args
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camfaith.methods.base import Calls, Method, check_variant
+from camfaith.methods.base import Calls, Method, check_count, check_variant
 from camfaith.models import maps
 from camfaith.models.ablation import head
 from camfaith.models.capture import Evidence, single
@@ -132,6 +133,9 @@ class SSCAM(ScoreCAM):
         super().__init__(model, target_layer, score=score, variant=variant)
         if noise not in ("mask", "input"):
             raise ValueError(f"noise must be one of mask, input; got {noise!r}")
+        check_count("n_samples", n_samples)
+        if not 0 <= sigma < math.inf:
+            raise ValueError(f"sigma must be 0 or more, the deviation of the noise; got {sigma}")
         self.rounds, self.sigma, self.noise = n_samples, sigma, noise
 
     def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:  # noqa: ARG002
@@ -165,6 +169,7 @@ class ISCAM(ScoreCAM):
         variant: str = "paper",
     ) -> None:
         super().__init__(model, target_layer, score=score, variant=variant)
+        check_count("n_steps", n_steps)
         self.rounds = n_steps
 
     def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:  # noqa: ARG002
@@ -200,6 +205,8 @@ class RISE(Method):
         super().__init__(model, target_layer)
         if not 0 < p <= 1:
             raise ValueError(f"p must be in (0, 1], the share of cells that stay; got {p}")
+        check_count("n_masks", n_masks)
+        check_count("grid", grid)
         self.n_masks, self.grid, self.p, self.score = n_masks, grid, p, _checked(score)
 
     def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
