@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, overload
+from numbers import Integral
+from typing import Any, ClassVar, overload
 
 from PIL import Image
 from torch import Tensor, nn
@@ -167,3 +168,17 @@ def check_variant(variant: str, known: Sequence[str], what: str = "variant") -> 
     """`ValueError` for a variant of a formula that there is not."""
     if variant not in known:
         raise ValueError(f"{what} must be one of {', '.join(known)}; got {variant!r}")
+
+
+def check_count(setting: str, value: int, least: int = 1) -> None:
+    """`ValueError` for a setting that is no whole number, or a smaller one."""
+    if not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{setting} must be a whole number, {least} or more; got {value!r}")
+
+
+def name_and_settings(method: str | Mapping[str, Any], of: str) -> tuple[str, dict[str, Any]]:
+    """An inner method's name and settings; `ValueError` for a mapping without a name."""
+    settings = {"name": method} if isinstance(method, str) else dict(method)
+    if "name" not in settings:
+        raise ValueError(f"the method of {of} needs a name beside its settings, got {settings}")
+    return settings.pop("name"), settings

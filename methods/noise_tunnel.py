@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.attribution import Attribution
-from camfaith.methods.base import Calls
+from camfaith.methods.base import Calls, name_and_settings
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 
@@ -83,10 +83,7 @@ class NoiseTunnel(Attribution):
 def _inner(classifier: Classifier, layer: str | None, method: str | Mapping[str, Any]) -> Attribution:
     from camfaith.methods import find  # which knows this method too
 
-    settings = {"name": method} if isinstance(method, str) else dict(method)
-    if "name" not in settings:
-        raise ValueError(f"the method of a noise tunnel needs a name beside its settings, got {settings}")
-    name = settings.pop("name")
+    name, settings = name_and_settings(method, "a noise tunnel")
     found = find(name)(classifier, layer, **settings)
     if not isinstance(found, Attribution):
         raise ValueError(f"a noise tunnel takes an attribution of pixels, such as 'saliency'; got {name!r}")
