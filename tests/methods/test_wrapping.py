@@ -52,6 +52,15 @@ def test_finercam_of_gradcam_is_its_map_less_those_of_the_nearest_classes(refere
     close(found, torch.cat(expected))
 
 
+def test_a_call_of_finercam_alone_sends_each_image_once_forward_and_once_backward(tiny, images):
+    cam, pictures = FinerCAM(tiny, "relu1"), images(2, 9)
+    shared = cam.classifier.evidence(pictures, [1, 2], ["relu1"])
+    with counting(cam.classifier.network) as tally:
+        found = cam.raw(pictures, [1, 2])
+    assert (tally.forwards, tally.backwards) == (2, 2)
+    assert torch.equal(found, cam.explain(shared, cam.classifier))
+
+
 @pytest.mark.parametrize("variant", ["paper", "pgc"])
 def test_finercam_of_layercam_rectifies_the_gradient_of_the_difference(tiny, images, variant):
     pictures, targets = images(2, 9), [0, 2]
