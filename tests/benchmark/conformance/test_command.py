@@ -1,0 +1,63 @@
+"""What the command says, writes and ends with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from camfaith.benchmark.command_line import app
+from camfaith.benchmark.conformance import CHECKS, report
+from camfaith.methods import SHIPPED
+from camfaith.methods.adapters import LIBRARIES
+
+QUICKLY = [replace(check, cases=check.cases[-1:]) for check in CHECKS if check.name != "memory"]
+"""The checks on the largest of their inputs; memory is measured where it is asked about."""
+
+
+def ask(*words):
+    return CliRunner().invoke(app, ["check", *map(str, words)])
+
+
+@pytest.fixture
+def files(tmp_path):
+    sound, broken = tmp_path / "sound.py", tmp_path / "broken.py"
+    sound.write_text("from camfaith.methods import GradCAM\nclass Mine(GradCAM):\n    name = 'mine'\n")
+    broken.write_text(
+        sound.read_text() + "    def explain(self, e, c):\n        return super().explain(e, c).float()\n"
+    )
+    return sound, broken
+
+
+def test_the_command_ends_with_1_where_a_check_fails(files, monkeypatch):
+    sound, broken = files
+    monkeypatch.setattr(report, "CHECKS", QUICKLY)
+    passed, failed = ask(f"{sound}:Mine", "--like", "gradcam"), ask(f"{broken}:Mine")
+    assert passed.exit_code == 0, passed.output
+    assert "0 failed" in passed.output
+    assert failed.exit_code == 1
+    assert "1 failed" in failed.output
+    assert "8×8 px" in failed.output
+
+
+def test_the_command_names_what_it_does_not_know():
+    assert ask("gradcan").exit_code == 2
+    assert "did you mean 'gradcam'" in ask("gradcan").output
+    assert "name a method" in ask().output
+
+
+def test_the_command_writes_a_page(files, tmp_path, monkeypatch):
+    sound, broken = files
+    monkeypatch.setattr(report, "CHECKS", CHECKS[:3])
+    assert ask(f"{sound}:Mine", f"{broken}:Mine", "--out", tmp_path / "page.md").exit_code == 1
+    page = (tmp_path / "page.md").read_text("utf-8")
+    assert "| dtype | Maps have the precision of the network. | precision is lost" in page
+    assert f"| {sound}:Mine | 2 | – | device |" in page
+    assert f"| {broken}:Mine | dtype | batch 1, 4×4 px, seed 0 | a float64 network gets float32 maps |" in page
+
+
+def test_all_is_every_shipped_method_and_every_installed_one():
+    names = report.everything()
+    assert set(SHIPPED) <= set(names)
+    assert all(name in SHIPPED or name.partition(":")[0] in LIBRARIES for name in names)
