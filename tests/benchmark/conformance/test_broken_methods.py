@@ -322,5 +322,5 @@ def test_memory_is_watched(method, outcome):
 
 def test_a_failing_check_fails_its_test():
     (check,) = (check for check in method_checks(Undeclared) if check.check.name == "cost")
-    with pytest.raises(AssertionError, match=r"batch 2, 4×4 px.*2 forwards.*declared: 0"):
+    with pytest.raises(AssertionError, match=r"batch 1, 2×2 px.*1 forwards.*declared: 0"):
         check()

@@ -38,7 +38,7 @@ def test_the_command_ends_with_1_where_a_check_fails(files, monkeypatch):
     assert "0 failed" in passed.output
     assert failed.exit_code == 1
     assert "1 failed" in failed.output
-    assert "8×8 px" in failed.output
+    assert "2×2 px" in failed.output
 
 
 def test_the_command_names_what_it_does_not_know():
@@ -54,7 +54,7 @@ def test_the_command_writes_a_page(files, tmp_path, monkeypatch):
     page = (tmp_path / "page.md").read_text("utf-8")
     assert "| dtype | Maps have the precision of the network. | precision is lost" in page
     assert f"| {sound}:Mine | 2 | – | device |" in page
-    assert f"| {broken}:Mine | dtype | batch 1, 4×4 px, seed 0 | a float64 network gets float32 maps |" in page
+    assert f"| {broken}:Mine | dtype | batch 1, 2×2 px, seed 0 | a float64 network gets float32 maps |" in page
 
 
 def test_all_is_every_shipped_method_and_every_installed_one():
