@@ -27,8 +27,8 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether no check failed."""
-        return not self.failures
+        """Whether no check failed, and one at least could be asked."""
+        return not self.failures and bool(self.names("passed"))
 
     @property
     def failures(self) -> list[Result]:
@@ -59,6 +59,8 @@ def show(report: Report, console: Console, *, briefly: bool = False) -> None:
     passed, failed = len(report.names("passed")), len(report.failures)
     unasked = len(report.results) - passed - failed
     title = f"{report.method}: {passed} passed, {failed} failed, {unasked} do not apply"
+    if not passed and not failed:
+        title += f": nothing could be asked of it, so it does not pass ({report.results[0].seen})"
     rows = report.failures if briefly else report.results
     if not rows:
         console.print(title)

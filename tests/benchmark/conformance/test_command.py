@@ -41,6 +41,17 @@ def test_the_command_ends_with_1_where_a_check_fails(files, monkeypatch):
     assert "2×2 px" in failed.output
 
 
+def test_a_method_of_which_nothing_can_be_asked_does_not_pass(files, monkeypatch):
+    sound, _ = files
+    refusing = sound.with_name("refusing.py")
+    refusing.write_text(sound.read_text() + "    def explain(self, e, c):\n        raise NotApplicable('it wants a mask')\n")
+    refusing.write_text("from camfaith.models.errors import NotApplicable\n" + refusing.read_text())
+    monkeypatch.setattr(report, "CHECKS", QUICKLY)
+    found = ask(f"{refusing}:Mine")
+    assert found.exit_code == 1
+    assert "nothing could be asked of it, so it does not pass (it wants a mask)" in " ".join(found.output.split())
+
+
 def test_the_command_names_what_it_does_not_know():
     assert ask("gradcan").exit_code == 2
     assert "did you mean 'gradcam'" in ask("gradcan").output

@@ -62,6 +62,7 @@ class Refusing(GradCAM):
 def test_what_does_not_apply_is_told_with_its_reason():
     found = check_method(Refusing)
     assert {result.outcome for result in found.results} == {"does not apply"}
+    assert not found.passed
     assert found.results[0].seen == "it wants a mask"
     dependent = BY_NAME["class-dependence"]("eigencam")
     assert (dependent.outcome, dependent.seen) == (
