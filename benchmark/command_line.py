@@ -193,7 +193,13 @@ def check(
         list[str] | None,
         typer.Argument(help="Methods: package.module:Class, file.py:Class, shipped, pgc:..., torchcam:..."),
     ] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of theirs, as variant=pgc; may be said again.")
+    ] = None,
     like: Annotated[str | None, typer.Option(help="The method whose maps they must equal.")] = None,
+    like_given: Annotated[
+        list[str] | None, typer.Option("--like-set", help="A setting of the method that --like names.")
+    ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="All shipped methods, and those of grad-cam and torchcam.")
     ] = False,
@@ -205,13 +211,17 @@ def check(
     console = Console()
     with _errors():
         from camfaith.benchmark.conformance import report as conformance
+        from camfaith.benchmark.settings import read_settings
 
         asked = [*(names or []), *(conformance.everything() if every else [])]
         if not asked:
             raise ValueError("name a method to check, as package.module:Class, or say --all")
+        if like_given and like is None:
+            raise ValueError("--like-set needs --like")
+        equal = None if like is None else {"name": like, **read_settings(like_given or ())}
         reports = []
         for name in asked:
-            reports.append(conformance.check_method(name, like=like))
+            reports.append(conformance.check_method(name, like=equal, **read_settings(given or ())))
             conformance.show(reports[-1], console, briefly=len(asked) > 1)
         if out is not None:
             out.write_text(conformance.page(reports), "utf-8")

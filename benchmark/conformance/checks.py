@@ -16,7 +16,8 @@ from camfaith.models.errors import NotApplicable
 
 Outcome = Literal["passed", "failed", "does not apply"]
 
-_SINGLE_CELL = (Case(1, 2, 2), Case(2, 2, 2), Case(1, 4, 4), Case(2, 4, 4, 1), Case(3, 9, 12, 2))
+_TINY = Case(1, 2, 2)
+_SINGLE_CELL = (_TINY, Case(2, 2, 2), Case(1, 4, 4), Case(2, 4, 4, 1), Case(3, 9, 12, 2))
 _ORDINARY = (Case(1, 4, 4), Case(2, 4, 4, 1), Case(2, 8, 8, 2))
 _BATCHES = (Case(2, 4, 4), Case(2, 8, 8, 1), Case(3, 9, 12, 2))
 _SEEDS = tuple(Case(1, side, side, seed) for side, seed in ((4, 0), (4, 1), (4, 2), (4, 3), (8, 4), (8, 5)))
@@ -48,7 +49,7 @@ class Check:
     test: Callable[[Subject, Case], None]
     cases: Sequence[Case]
     means: str
-    least: Case = Case(1, 2, 2)
+    least: Case = _TINY
 
     @property
     def name(self) -> str:
@@ -62,7 +63,7 @@ class Check:
     def __str__(self) -> str:
         return self.name
 
-    def __call__(self, method: Any, *, like: Any = None, **settings: Any) -> Result:
+    def __call__(self, method: Any, /, *, like: Any = None, **settings: Any) -> Result:
         """What it says of a method, given by name or class; the global generators are left alone."""
         return self.of(Subject(method, like=like, **settings))
 
@@ -183,7 +184,7 @@ class Examination:
         assert result.outcome == "passed", f"{result.smallest}: {result.seen} (so {result.means})"
 
 
-def method_checks(method: Any, *, like: Any = None, **settings: Any) -> list[Examination]:
+def method_checks(method: Any, /, *, like: Any = None, **settings: Any) -> list[Examination]:
     """Every check of a method for `pytest.mark.parametrize`:
 
     @pytest.mark.parametrize("check", method_checks(MyCAM), ids=str)

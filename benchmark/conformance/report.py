@@ -44,34 +44,46 @@ class Report:
         return pd.DataFrame([asdict(result) for result in self.results])
 
 
-def check_method(method: Any, *, like: Any = None, **settings: Any) -> Report:
+def check_method(method: Any, /, *, like: Any = None, **settings: Any) -> Report:
     """All checks of a method: a class, or a name (shipped, `package.module:Class`, `pgc:Class`, `torchcam:Class`).
 
-    `like` names the method whose maps it must equal; another library's method is compared with the shipped one of its
-    name. `settings` go to its constructor.
+    `like` names the method whose maps it must equal, or is a table as a suite has it, {"name": "gradcam++", "variant":
+    "pgc"}; another library's method is compared with the shipped one of its name. `settings` go to its constructor;
+    `SuiteError` names those that there are.
     """
     subject = Subject(method, like=like, **settings)
     return Report(subject.name, tuple(check.of(subject) for check in CHECKS))
 
 
 def show(report: Report, console: Console, *, briefly: bool = False) -> None:
-    """Print what every check said, or, `briefly`, those that failed."""
-    passed, failed = len(report.names("passed")), len(report.failures)
-    unasked = len(report.results) - passed - failed
-    title = f"{report.method}: {passed} passed, {failed} failed, {unasked} do not apply"
-    if not passed and not failed:
-        title += f": nothing could be asked of it, so it does not pass ({report.results[0].seen})"
-    rows = report.failures if briefly else report.results
-    if not rows:
-        console.print(title)
-        return
-    table = Table(title=title)
-    for head in ("check", "outcome", "smallest input that breaks it", "what is seen, and what it means"):
-        table.add_column(head)
-    for result in rows:
-        what = f"{result.seen}; so {result.means}" if result.outcome == "failed" else result.seen
-        table.add_row(result.check, result.outcome, result.smallest, escape(what))
+    """Print what every check said, or, `briefly`, those that failed; a reason that several share is told once."""
+    passed, failed, unasked = report.names("passed"), report.failures, _reasons(report)
+    lacking = len(report.names("does not apply"))
+    title = f"{report.method}: {len(passed)} passed, {len(failed)} failed, {lacking} do not apply"
+    nothing = not passed and not failed
+    if nothing:
+        title += ": nothing could be asked of it, so it does not pass"
+    console.print(title, style="bold", markup=False, highlight=False)
+    rows = [(f.check, f"{f.smallest}: {f.seen}; so {f.means}") for f in failed]
+    if nothing or not briefly:
+        rows += [("does not apply", f"{reason}: {', '.join(checks)}") for reason, checks in unasked.items()]
+    if passed and not briefly:
+        rows.append(("passed", ", ".join(passed)))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for head, text in rows:
+        table.add_row(head, escape(text))
     console.print(table)
+
+
+def _reasons(report: Report) -> dict[str, list[str]]:
+    """Why checks do not apply, and which."""
+    found: dict[str, list[str]] = {}
+    for result in report.results:
+        if result.outcome == "does not apply":
+            found.setdefault(result.seen, []).append(result.check)
+    return found
 
 
 def everything() -> list[str]:

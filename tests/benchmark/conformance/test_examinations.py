@@ -11,6 +11,7 @@ import torch
 from camfaith.benchmark import check_method, method_checks
 from camfaith.benchmark.conformance import CHECKS
 from camfaith.benchmark.conformance.subject import Subject
+from camfaith.benchmark.settings import read_settings
 from camfaith.methods import SHIPPED, GradCAM
 from camfaith.models.errors import NotApplicable
 
@@ -85,6 +86,25 @@ def test_a_method_is_examined_on_the_networks_that_it_is_for():
     assert Subject("cam").ground.name == "pooled"
     assert Subject("gradcam").ground.name == "convolutional"
     assert Subject("rollout").ground.name == "transformer"
+
+
+def test_a_setting_may_be_called_method():
+    subject = Subject("noise-tunnel", method="saliency")
+    assert subject.name == "noise-tunnel(method=saliency)"
+    shape = BY_NAME["shape"]
+    assert shape("noise-tunnel", method="saliency", samples=2).outcome == "passed"
+    assert str(method_checks("noise-tunnel", method="saliency")[0]) == "noise-tunnel(method=saliency)-shape"
+
+
+def test_settings_are_read_as_a_suite_has_them():
+    assert read_settings(["variant=pgc", "samples=5", "sizes=[0.1, 0.5]", 'label="a=b"', "exact=true"]) == {
+        "variant": "pgc",
+        "samples": 5,
+        "sizes": [0.1, 0.5],
+        "label": "a=b",
+        "exact": True,
+    }
+    assert Subject({"name": "gradcam++", "variant": "pgc"}).settings == {"variant": "pgc"}
 
 
 def test_the_global_generators_are_left_alone():
