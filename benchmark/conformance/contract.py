@@ -86,14 +86,29 @@ def no_grad(subject: Subject, case: Case) -> None:
 
 
 def low_precision(subject: Subject, case: Case) -> None:
-    """In bfloat16 a map is finite and shows what it does in double precision: within 0.1 on average."""
-    size = (case.height, case.width)
-    images = case.images(torch.bfloat16)
+    """In bfloat16 and in float16, but for one that it refuses, a map is finite and shows what it does in double
+    precision: within 0.1 on average."""
+    refused = []
+    for dtype in (torch.bfloat16, torch.float16):
+        try:
+            _must_show_the_same(subject, case, dtype)
+        except NotApplicable as reason:
+            refused.append(reason)
+        except Exception as error:
+            told = str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
+            raise Broken(f"in {_name(dtype)}: {told}") from error
+    if len(refused) == 2:
+        raise refused[0]
+
+
+def _must_show_the_same(subject: Subject, case: Case, dtype: torch.dtype) -> None:
+    images = case.images(dtype)
     exact = subject.on_ground(case).maps(images.double(), case.targets)
-    found = subject.on_ground(case, dtype=torch.bfloat16).maps(images, case.targets).double()
+    found = subject.on_ground(case, dtype=dtype).maps(images, case.targets)
     if not bool(found.isfinite().all()):
         raise Broken("the map holds NaN or infinite values")
-    gap = float((shown(found, size) - shown(exact.double(), size)).abs().mean())
+    shows = (shown(each.double(), (case.height, case.width)) for each in (found, exact))
+    gap = float(torch.sub(*shows).abs().mean())
     if gap > 0.1:
         raise Broken(f"the map lies {gap:.2f} from that in double precision, on a scale from 0 to 1")
 

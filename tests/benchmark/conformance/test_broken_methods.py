@@ -12,6 +12,7 @@ from camfaith.benchmark import method_checks
 from camfaith.benchmark.conformance import CHECKS
 from camfaith.benchmark.conformance.subject import Subject
 from camfaith.methods import Calls, GradCAM, Method
+from camfaith.models.errors import NotApplicable
 
 BY_NAME = {check.name: check for check in CHECKS}
 
@@ -305,6 +306,30 @@ def test_a_check_catches_the_method_that_is_broken_in_its_way_alone(name):
     assert BY_NAME[name].of(subject).outcome == "failed"
     others = [check for check in QUICKLY if check.name != name]
     assert [check.name for check in others if check.of(subject).outcome == "failed"] == []
+
+
+class OverflowingInHalf(GradCAM):
+    """65,504 is the most that float16 holds; bfloat16 has single precision's range."""
+
+    def explain(self, evidence, classifier):
+        return super().explain(evidence, classifier) + 0 * (1e6 * evidence.images).sum()
+
+
+def test_the_precision_that_fails_is_named():
+    check = BY_NAME["low-precision"]
+    assert check(OverflowingInHalf).seen == "in float16: the map holds NaN or infinite values"
+    assert check(ByNumpy).seen.startswith("in bfloat16: TypeError: ")
+
+
+class RefusingHalf(OverflowingInHalf):
+    def explain(self, evidence, classifier):
+        if evidence.images.dtype == torch.float16:
+            raise NotApplicable("no float16")
+        return super().explain(evidence, classifier)
+
+
+def test_a_precision_that_is_refused_in_words_is_not_asked_for():
+    assert BY_NAME["low-precision"](RefusingHalf).outcome == "passed"
 
 
 class RememberingArrays(Remembering):
