@@ -89,7 +89,7 @@ def test_what_is_no_batch_of_images_is_refused(images, message):
         (
             torch.randn(2, 1),
             ValueError,
-            r"shape 2×1; expected.*for one logit z, return torch.cat\(\[-z, z\], 1\) / 2",
+            r"shape 2×1; expected.*for one logit z an image, return torch.cat\(\[-z, z\], 1\) / 2",
         ),
         (torch.randn(2), ValueError, r"returns shape 2; expected.*torch.stack\("),
         (torch.randn(2, 3, 4), ValueError, "returns shape 2×3×4; expected"),
