@@ -235,6 +235,8 @@ def list_names(
 ) -> None:
     """List the names that may stand in a suite."""
     with _errors():
+        from camfaith.methods.adapters import missing
+
         names = _known_names()
         if what and what not in names:
             from camfaith.models.lookup import UnknownName
@@ -242,6 +244,9 @@ def list_names(
             raise UnknownName("list", what, names)
         for kind in [what] if what else names:
             typer.echo(f"{kind}: {', '.join(names[kind])}")
+            if kind == "methods":
+                for advice in missing():
+                    typer.echo(advice)
 
 
 def _known_names() -> dict[str, list[str]]:
@@ -250,6 +255,7 @@ def _known_names() -> dict[str, list[str]]:
     from camfaith import methods, metrics
     from camfaith.benchmark import datasets
     from camfaith.benchmark.suite import shipped_suites
+    from camfaith.methods.adapters import installed
     from camfaith.models.loading import model_names
 
     shipped = {
@@ -259,7 +265,7 @@ def _known_names() -> dict[str, list[str]]:
         "datasets": list(datasets.SHIPPED),
     }
     found = {k: names + [p.name for p in entry_points(group=f"camfaith.{k}")] for k, names in shipped.items()}
-    return {**found, "suites": list(shipped_suites())}
+    return {**found, "methods": found["methods"] + installed(), "suites": list(shipped_suites())}
 
 
 def _listed(text: str | None) -> list[str] | None:

@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
@@ -205,6 +205,26 @@ def methods_of(library: str) -> dict[str, Any]:
             f"methods named {library}:... need {adapter.package}: pip install 'camfaith[{library}]' ({error})"
         ) from error
     return {name: kind for name, kind in content.items() if inspect.isclass(kind) and _explains(kind, adapter.takes)}
+
+
+def installed() -> list[str]:
+    """The names of the methods of all libraries that are there."""
+    found = []
+    for library in LIBRARIES:
+        with suppress(ValueError):
+            found += [f"{library}:{name}" for name in methods_of(library)]
+    return found
+
+
+def missing() -> list[str]:
+    """Of each library that is not there, how to have it."""
+    found = []
+    for library in LIBRARIES:
+        try:
+            methods_of(library)
+        except ValueError as error:
+            found.append(str(error))
+    return found
 
 
 def _explains(kind: type, takes: str) -> bool:

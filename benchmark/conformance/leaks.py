@@ -36,7 +36,8 @@ def network_untouched(subject: Subject, case: Case) -> None:
     network = bound.classifier.network
     parameters = dict(network.named_parameters())
     next(iter(parameters.values())).requires_grad_(False)
-    parameters["head.bias"].grad = torch.ones_like(parameters["head.bias"])
+    bias = network.get_parameter("head.bias")
+    bias.grad = torch.ones_like(bias)
     state = {name: value.clone() for name, value in network.state_dict().items()}
     flags = {name: parameter.requires_grad for name, parameter in parameters.items()}
     grads = {name: _copy(parameter.grad) for name, parameter in parameters.items()}

@@ -15,7 +15,7 @@ from rich.table import Table
 from camfaith import methods
 from camfaith.benchmark.conformance.checks import CHECKS, Result
 from camfaith.benchmark.conformance.subject import Subject
-from camfaith.methods.adapters import LIBRARIES, methods_of
+from camfaith.methods.adapters import LIBRARIES, installed
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,7 @@ def _reasons(report: Report) -> dict[str, list[str]]:
 
 def everything() -> list[str]:
     """The names of all shipped methods, and of those of the other libraries that are installed."""
-    found = list(methods.SHIPPED)
-    for library in LIBRARIES:
-        try:
-            found += [f"{library}:{name}" for name in methods_of(library)]
-        except ValueError:  # not installed
-            continue
-    return found
+    return [*methods.SHIPPED, *installed()]
 
 
 def page(reports: Sequence[Report]) -> str:

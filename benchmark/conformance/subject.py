@@ -154,13 +154,14 @@ class Subject:
         return self.on(self.ground.build(case.seed, **changes), self.ground.layer)
 
 
-def namesake(name: str) -> str | None:
+def namesake(name: str) -> str | Mapping[str, Any] | None:
     """The shipped method that another library's is named after."""
     library, _, theirs = name.partition(":")
     if library not in LIBRARIES:
         return None
     own = {_plain(shipped): shipped for shipped in methods.SHIPPED}
-    return own.get(_plain(theirs).removeprefix("gradcam")) or own.get(_plain(theirs))
+    found = own.get(_plain(theirs).removeprefix("gradcam")) or own.get(_plain(theirs))
+    return {"name": found, "layers": 1} if found == "legrad" else found  # theirs reads the block that it is given
 
 
 def _plain(name: str) -> str:

@@ -86,6 +86,8 @@ def test_a_method_is_examined_on_the_networks_that_it_is_for():
     assert Subject("cam").ground.name == "pooled"
     assert Subject("gradcam").ground.name == "convolutional"
     assert Subject("rollout").ground.name == "transformer"
+    pytest.importorskip("torchcam", reason="needs another library; pip install 'camfaith[peers]'")
+    assert Subject("torchcam:LeGrad").ground.name == "torchvision transformer"
 
 
 def test_a_setting_may_be_called_method():

@@ -53,6 +53,7 @@ def test_where_other_libraries_are_right_they_are_like_ours(method):
         ("pgc:KPCA_CAM", "kpca-cam"),
         ("pgc:GradCAMElementWise", "elementwise"),
         ("torchcam:CAM", "cam"),
+        ("torchcam:LeGrad", {"name": "legrad", "layers": 1}),
         ("pgc:FEM", None),
         ("mypackage:GradCAM", None),
     ],
