@@ -8,12 +8,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pandas as pd
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from camfaith import methods
 from camfaith.benchmark.conformance.checks import CHECKS, Result
+from camfaith.benchmark.conformance.defects import KNOWN_DEFECTS
 from camfaith.benchmark.conformance.subject import Subject
 from camfaith.methods.adapters import LIBRARIES, installed
 
@@ -101,14 +103,25 @@ def page(reports: Sequence[Report]) -> str:
         failures = [(r.method, f.check, f.smallest, f.seen) for r in chosen for f in r.failures]
         if failures:
             parts += ["", *_rows(("method", "fails", "smallest input that breaks it", "what is seen"), failures)]
+    if defects := _known_defects(reports):
+        parts += ["", "## Known defects, and the checks that show them", ""]
+        parts += _rows(("defect", "check", "shown of"), defects)
     return "\n".join([*parts, ""])
+
+
+def _known_defects(reports: Sequence[Report]) -> list[tuple[str, str, str]]:
+    """The known defects that these reports show, each with its check and the methods that fail it."""
+    failing = {(report.method, failure.check) for report in reports for failure in report.failures}
+    rows = [(d.what, d.check, ", ".join(m for m in d.methods if (m, d.check) in failing)) for d in KNOWN_DEFECTS]
+    return [row for row in rows if row[2]]
 
 
 def _made() -> str:
     packages = ["camfaith", "torch", *(adapter.package for adapter in LIBRARIES.values())]
-    return (
-        "Written by `camfaith check --all --out docs/conformance.md` with " + ", ".join(map(_version, packages)) + "."
-    )
+    made = f"Written by `camfaith check --all --out docs/conformance.md` with {', '.join(map(_version, packages))}."
+    asks = "`camfaith check` asks each of the questions below on small networks, and shrinks an input that breaks a method."
+    tried = "" if torch.cuda.is_available() else " There was no CUDA device: `device` was not tried."
+    return f"{made} {asks}{tried}"
 
 
 def _version(package: str) -> str:

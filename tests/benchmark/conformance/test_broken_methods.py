@@ -308,6 +308,23 @@ def test_a_check_catches_the_method_that_is_broken_in_its_way_alone(name):
     assert [check.name for check in others if check.of(subject).outcome == "failed"] == []
 
 
+class TooMuchInside(GradCAM):
+    """The images are its own; what a layer passes on is not."""
+
+    def explain(self, evidence, classifier):
+        layer = classifier.network.get_submodule(self.layer)
+        handle = layer.register_forward_hook(lambda _m, _i, output: output - 1e7)
+        try:
+            classifier.scores(evidence.images)
+        finally:
+            handle.remove()
+        return super().explain(evidence, classifier)
+
+
+def test_what_a_layer_inside_is_given_is_watched_too():
+    assert BY_NAME["in-range"](TooMuchInside).seen.startswith("layer 'conv3' is given values up to 1e+07, where")
+
+
 class OverflowingInHalf(GradCAM):
     """65,504 is the most that float16 holds; bfloat16 has single precision's range."""
 

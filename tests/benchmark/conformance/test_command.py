@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from camfaith.benchmark.command_line import app
 from camfaith.benchmark.conformance import CHECKS, Result, report
+from camfaith.benchmark.conformance.defects import Defect
 from camfaith.methods import SHIPPED
 from camfaith.methods.adapters import LIBRARIES
 
@@ -70,6 +72,32 @@ def test_the_command_writes_a_page(files, tmp_path, monkeypatch):
     assert "| dtype | Maps have the precision of the network. | precision is lost" in page
     assert f"| {sound}:Mine | 2 | – | device |" in page
     assert f"| {broken}:Mine | dtype | batch 1, 2×2 px, seed 0 | a float64 network gets float32 maps |" in page
+
+
+def test_the_page_lists_the_known_defects_that_were_shown(monkeypatch):
+    defect = Defect("it | draws", "repeatable", ("pgc:RandomCAM", "pgc:FEM"))
+    monkeypatch.setattr(report, "KNOWN_DEFECTS", (defect, Defect("it is slow", "cost", ("pgc:FEM",))))
+    shown = report.Report(
+        "pgc:RandomCAM", (Result("repeatable", "failed", "two maps", "batch 1", "no run is another"),)
+    )
+    sound = report.Report("pgc:FEM", (Result("repeatable", "passed"), Result("cost", "passed")))
+    page = report.page([shown, sound])
+    assert page.endswith(
+        "| defect | check | shown of |\n| :-- | :-- | :-- |\n| it ∣ draws | repeatable | pgc:RandomCAM |\n"
+    )
+    assert "defect" not in report.page([sound])
+
+
+@pytest.mark.parametrize(("there", "told"), [(False, 1), (True, 0)])
+def test_the_page_says_where_no_device_was_tried(monkeypatch, there, told):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    assert report.page([]).count("There was no CUDA device: `device` was not tried.") == told
+
+
+def test_the_documentation_lists_the_checks_that_there_are():
+    written = Path(__file__).parents[3] / "docs" / "conformance.md"
+    checks = written.read_text("utf-8").partition("## The checks")[2].partition("\n## ")[0]
+    assert checks == report.page([]).partition("## The checks")[2].rstrip("\n") + "\n"
 
 
 def test_all_is_every_shipped_method_and_every_installed_one():

@@ -8,33 +8,25 @@ import pytest
 
 from camfaith.benchmark import run
 from camfaith.benchmark.conformance import CHECKS
+from camfaith.benchmark.conformance.defects import KNOWN_DEFECTS
 from camfaith.benchmark.conformance.subject import namesake
 from camfaith.methods.adapters import LIBRARIES
 
 BY_NAME = {check.name: check for check in CHECKS}
 
 
-KNOWN_DEFECTS = {
-    "pgc:GradCAM": ["dtype", "network-untouched", "training-mode", "frozen", "no-grad", "low-precision", "in-place",
-                    "reused-layer", "constant-evidence"],
-    "pgc:GradCAMPlusPlus": ["logit-scale"],
-    "pgc:XGradCAM": ["cancelling-channel"],
-    "pgc:EigenCAM": ["planted-patch", "like"],
-    "pgc:AblationCAM": ["negative-logit"],
-    "pgc:RandomCAM": ["repeatable", "random-state"],
-    "torchcam:GradCAM": ["frozen", "no-grad", "training-mode", "in-place", "constant-evidence"],
-    "torchcam:GradCAMpp": ["like"],
-    "torchcam:XGradCAM": ["cancelling-channel"],
-    "torchcam:SmoothGradCAMpp": ["repeatable", "random-state", "silent-cells"],
-    "torchcam:ISCAM": ["in-range"],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("method", "names"), KNOWN_DEFECTS.items(), ids=KNOWN_DEFECTS)
-def test_known_defects_of_other_libraries_are_found(method, names):
+@pytest.mark.parametrize(
+    ("check", "method"), [(defect.check, method) for defect in KNOWN_DEFECTS for method in defect.methods]
+)
+def test_known_defects_of_other_libraries_are_found(check, method):
     module = LIBRARIES[method.partition(":")[0]].module
     pytest.importorskip(module, reason="needs other libraries; pip install 'camfaith[peers]'")
-    assert {name: BY_NAME[name](method).outcome for name in names} == dict.fromkeys(names, "failed")
+    assert BY_NAME[check](method).outcome == "failed"
+
+
+def test_ablation_far_below_zero_is_seen_at_the_layer_behind():
+    pytest.importorskip("pytorch_grad_cam", reason="needs another library; pip install 'camfaith[peers]'")
+    assert BY_NAME["in-range"]("pgc:AblationCAM").seen.startswith("layer 'relu2' is given values up to ")
 
 
 @pytest.mark.parametrize("method", ["pgc:GradCAM", "pgc:HiResCAM", "torchcam:GradCAM", "torchcam:LayerCAM"])
