@@ -207,7 +207,13 @@ def check(
         list[str] | None,
         typer.Argument(help="Methods: package.module:Class, file.py:Class, shipped, pgc:..., torchcam:..."),
     ] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of theirs, as variant=pgc; may be said again.")
+    ] = None,
     like: Annotated[str | None, typer.Option(help="The method whose maps they must equal.")] = None,
+    like_given: Annotated[
+        list[str] | None, typer.Option("--like-set", help="A setting of the method that --like names.")
+    ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="All shipped methods, and those of grad-cam and torchcam.")
     ] = False,
@@ -219,13 +225,17 @@ def check(
     console = Console()
     with _errors():
         from camfaith.benchmark.conformance import report as conformance
+        from camfaith.benchmark.settings import read_settings
 
         asked = [*(names or []), *(conformance.everything() if every else [])]
         if not asked:
             raise ValueError("name a method to check, as package.module:Class, or say --all")
+        if like_given and like is None:
+            raise ValueError("--like-set needs --like")
+        equal = None if like is None else {"name": like, **read_settings(like_given or ())}
         reports = []
         for name in asked:
-            reports.append(conformance.check_method(name, like=like))
+            reports.append(conformance.check_method(name, like=equal, **read_settings(given or ())))
             conformance.show(reports[-1], console, briefly=len(asked) > 1)
         if out is not None:
             out.write_text(conformance.page(reports), "utf-8")
@@ -239,6 +249,8 @@ def list_names(
 ) -> None:
     """List the names that may stand in a suite."""
     with _errors():
+        from camfaith.methods.adapters import missing
+
         names = _known_names()
         if what and what not in names:
             from camfaith.models.lookup import UnknownName
@@ -246,6 +258,9 @@ def list_names(
             raise UnknownName("list", what, names)
         for kind in [what] if what else names:
             typer.echo(f"{kind}: {', '.join(names[kind])}")
+            if kind == "methods":
+                for advice in missing():
+                    typer.echo(advice)
 
 
 def _known_names() -> dict[str, list[str]]:
@@ -254,6 +269,7 @@ def _known_names() -> dict[str, list[str]]:
     from camfaith import methods, metrics
     from camfaith.benchmark import datasets
     from camfaith.benchmark.suite import shipped_suites
+    from camfaith.methods.adapters import installed
     from camfaith.models.loading import model_names
 
     shipped = {
@@ -263,7 +279,7 @@ def _known_names() -> dict[str, list[str]]:
         "datasets": list(datasets.SHIPPED),
     }
     found = {k: names + [p.name for p in entry_points(group=f"camfaith.{k}")] for k, names in shipped.items()}
-    return {**found, "suites": list(shipped_suites())}
+    return {**found, "methods": found["methods"] + installed(), "suites": list(shipped_suites())}
 
 
 def _listed(text: str | None) -> list[str] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from camfaith.benchmark.suite import SuiteError, digest
@@ -12,18 +13,37 @@ from camfaith.models import UnknownName
 
 def make(what: str, build: Callable[..., Any], settings: Mapping[str, Any], kind: Any = None) -> Any:
     """`build(**settings)`, with an error that names the settings there are."""
-    allowed = _settings_of(kind or build)
-    unknown = set(settings) - set(allowed) if allowed is not None else set()
-    if unknown:
-        raise SuiteError(
-            f"{what}: unknown setting {sorted(unknown)[0]!r}; allowed: {', '.join(allowed or ()) or 'none'}"
-        )
+    require_known(what, kind or build, settings)
     try:
         return build(**settings)
     except (TypeError, ValueError, ImportError) as error:
         if isinstance(error, UnknownName):
             raise
         raise SuiteError(f"{what}: {error}") from error
+
+
+def require_known(what: str, kind: Any, settings: Iterable[str]) -> None:
+    """`SuiteError` for a setting that `kind` does not take, with those that it does."""
+    allowed = _settings_of(kind)
+    unknown = set(settings) - set(allowed) if allowed is not None else set()
+    if unknown:
+        raise SuiteError(
+            f"{what}: unknown setting {sorted(unknown)[0]!r}; allowed: {', '.join(allowed or ()) or 'none'}"
+        )
+
+
+def read_settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """Settings from `name=value`: values as a suite has them (TOML), and texts without quotes too."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        if not name or not text:
+            raise SuiteError(f"expected a setting as name=value, got {pair!r}")
+        try:
+            found[name] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name] = text
+    return found
 
 
 _BOUND = ("self", "model", "classifier", "target_layer", "layer")

@@ -6,7 +6,7 @@ import inspect
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import cache
 from importlib import import_module
@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method
-from camfaith.models.capture import Evidence, find_module
+from camfaith.models.capture import Evidence, find_module, grid_of
 from camfaith.models.classifier import Classifier
 from camfaith.models.counting import counting
 from camfaith.models.errors import NotApplicable
 from camfaith.models.lookup import UnknownName
+from camfaith.models.outputs import logits_in
+from camfaith.models.tokens import Grid, Scene, watched
 
 
 class Adapted(Method):
@@ -29,8 +31,12 @@ class Adapted(Method):
     normalised, one class an image.
 
     The map is what that user gets, B×h×w or B×H×W: rectified and stretched to [0, 1] by the library, in its precision,
-    with its defects. `options` go to its constructor. What it does to training mode, `.grad` and the global generators
-    is left as well; its prints, warnings, hooks and exchanged modules are not.
+    with its defects. What it does to training mode, `.grad` and the global generators is left as well; its prints,
+    warnings, hooks and exchanged modules are not. `options` go to its constructor.
+
+    Where a layer gives tokens, or channels last, the library is told so (`reshape_transform`), and of a network that
+    returns more than logits it sees these. `NotApplicable` where it cannot be told, where it refuses the network or the
+    layer, and where it gives no B×h×w.
     """
 
     needs_layer: ClassVar[bool] = True
@@ -45,35 +51,87 @@ class Adapted(Method):
 
     def __init__(self, model: nn.Module, target_layer: str | None = None, **options: Any) -> None:
         super().__init__(model, target_layer)
+        inspect.signature(self.theirs).bind(None, None, **options)  # a TypeError here, and not for every image
         self.options = options
         self._costs: dict[tuple[int, ...], Calls] = {}
 
-    def ask(self, network: nn.Module, images: Tensor, targets: Sequence[int]) -> Tensor:
+    def ask(self, network: nn.Module, images: Tensor, targets: Sequence[int], cells: Cells) -> Tensor:
         """The library's maps of images as the network takes them."""
         raise NotImplementedError
 
-    def made(self, network: nn.Module, layer: Any) -> Any:
+    def made(self, network: nn.Module, layer: Any, cells: Cells) -> Any:
         """The library's object; `NotApplicable` where it refuses the network or the layer."""
+        options = {"reshape_transform": cells, **self.options} if reshapes(self.theirs) else self.options
         try:
-            return self.theirs(network, layer, **self.options)
-        except ValueError as error:
-            raise NotApplicable(f"{self.name} refuses {type(network).__name__}: {error}") from error
+            return self.theirs(network, layer, **options)
+        except (TypeError, ValueError) as error:
+            raise NotApplicable(
+                f"{self.name} refuses layer {self.layer!r} of {type(network).__name__}: {error}"
+            ) from error
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
-        images = classifier.normalised(evidence.images).contiguous()
-        with _quiet(), _kept(classifier.network):
-            found = self.ask(classifier.network, images, evidence.targets.tolist())
+        network, images = classifier.network, classifier.normalised(evidence.images).contiguous()
+        with _quiet(), _kept(network), watched(network) as scene:
+            cells = Cells(self.named_layer, scene, self._require_readable)
+            find_module(network, self.named_layer).register_forward_hook(cells.note)
+            network.register_forward_hook(lambda _m, _i, given: logits_in(given, classifier.output, classifier.name))
+            found = self.ask(network, images, evidence.targets.tolist(), cells)
+        if found.ndim != 3 or len(found) != len(images):
+            shape = "×".join(map(str, found.shape))
+            raise NotApplicable(
+                f"{self.name} gives shape {shape} for {len(images)} images at layer {self.layer!r}, expected one map "
+                "h×w for each; name another layer"
+            )
         return found.to(images.device)
 
+    def _require_readable(self, grid: Grid) -> None:
+        """`NotApplicable` where the library would take a layer's cells for something else."""
+        takes = inspect.signature(self.theirs).parameters
+        if grid.form == "B×K×h×w" or "reshape_transform" in self.options or "grid_shape" in takes:
+            return
+        if not reshapes(self.theirs):
+            raise NotApplicable(
+                f"{self.name} takes no `reshape_transform`, and layer {self.layer!r} gives {grid.form}; name a layer "
+                "that gives B×K×h×w"
+            )
+        if "ablation_layer" in takes and "ablation_layer" not in self.options:
+            raise NotApplicable(
+                f"{self.name} ablates channels of B×K×h×w, and layer {self.layer!r} gives {grid.form}; give it the "
+                "setting ablation_layer=AblationLayerVit() of pytorch_grad_cam.ablation_layer"
+            )
+
     def cost(self, image: Tensor) -> Calls:
-        """Counted on one explanation of `image`, once for each size: only the library knows what it calls."""
+        """Counted on one explanation of `image`, once for each size: only the library knows what it calls. Where that
+        breaks off, what was counted until then, and the next time it is counted anew."""
         size = tuple(image.shape[1:])
-        if size not in self._costs:
-            evidence = self.classifier.evidence(image, gradients=False)
-            with counting(self.classifier.network) as tally, suppress(Exception):
+        if size in self._costs:
+            return self._costs[size]
+        evidence = self.classifier.evidence(image, gradients=False)
+        with counting(self.classifier.network) as tally:
+            try:
                 self.explain(evidence, self.classifier)
-            self._costs[size] = Calls(tally.forwards, tally.backwards)
+            except Exception:  # which explain will raise again, where it is asked for
+                return Calls(tally.forwards, tally.backwards)
+        self._costs[size] = Calls(tally.forwards, tally.backwards)
         return self._costs[size]
+
+
+class Cells:
+    """Brings what a layer puts out to B×K×h×w, its gradients as well: the libraries' `reshape_transform`."""
+
+    def __init__(self, layer: str, scene: Scene, require: Callable[[Grid], None]) -> None:
+        self.layer, self.scene, self.require = layer, scene, require
+        self._grids: dict[tuple[int, ...], Grid] = {}
+
+    def note(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        """See an output before the library does."""
+        grid = grid_of(self.layer, output, self.scene)
+        self.require(grid)
+        self._grids[tuple(output.shape[1:])] = grid
+
+    def __call__(self, output: Tensor) -> Tensor:
+        grid = self._grids.get(tuple(output.shape[1:])) or self.scene.grid(output)  # FullGrad reads other layers too
+        return output if grid is None else grid.of(output)
 
 
 class PytorchGradCAM(Adapted):
@@ -84,10 +142,10 @@ class PytorchGradCAM(Adapted):
     takes = "target_layers"
     class_free: ClassVar[frozenset[str]] = frozenset({"EigenCAM", "FEM", "KPCA_CAM", "RandomCAM"})
 
-    def ask(self, network: nn.Module, images: Tensor, targets: Sequence[int]) -> Tensor:
+    def ask(self, network: nn.Module, images: Tensor, targets: Sequence[int], cells: Cells) -> Tensor:
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-        cam = self.made(network, [find_module(network, str(self.layer))])
+        cam = self.made(network, [find_module(network, self.named_layer)], cells)
         try:
             if "target_idx" in inspect.signature(cam.forward).parameters:  # FinerCAM: one class for a whole call
                 rows = zip(torch.split(images, 1), targets, strict=True)
@@ -105,8 +163,8 @@ class TorchCAM(Adapted):
     module = "torchcam.methods"
     takes = "target_layer"
 
-    def ask(self, network: nn.Module, images: Tensor, targets: Sequence[int]) -> Tensor:
-        with self.made(network, self.layer) as extractor:
+    def ask(self, network: nn.Module, images: Tensor, targets: Sequence[int], cells: Cells) -> Tensor:
+        with self.made(network, self.layer, cells) as extractor:
             found: Tensor = extractor(list(targets), network(images))[0]
         return found.detach()
 
@@ -149,10 +207,38 @@ def methods_of(library: str) -> dict[str, Any]:
     return {name: kind for name, kind in content.items() if inspect.isclass(kind) and _explains(kind, adapter.takes)}
 
 
+def installed() -> list[str]:
+    """The names of the methods of all libraries that are there."""
+    found = []
+    for library in LIBRARIES:
+        with suppress(ValueError):
+            found += [f"{library}:{name}" for name in methods_of(library)]
+    return found
+
+
+def missing() -> list[str]:
+    """Of each library that is not there, how to have it."""
+    found = []
+    for library in LIBRARIES:
+        try:
+            methods_of(library)
+        except ValueError as error:
+            found.append(str(error))
+    return found
+
+
 def _explains(kind: type, takes: str) -> bool:
     """Whether it is made for a layer and computes maps: grad-cam's have a `forward`, torchcam's `compute_cams`."""
     computes = hasattr(kind, "forward") or hasattr(kind, "compute_cams")
     return computes and takes in inspect.signature(kind).parameters
+
+
+def reshapes(kind: type) -> bool:
+    """Whether its constructor takes a `reshape_transform`, itself or for the class that it comes from."""
+    own = inspect.signature(kind).parameters
+    passes = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in own.values())
+    known = any("reshape_transform" in inspect.signature(base).parameters for base in kind.__mro__[1:-1])
+    return "reshape_transform" in own or (passes and known)
 
 
 @contextmanager

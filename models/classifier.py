@@ -141,9 +141,10 @@ class Classifier(nn.Module):
     def checked(self, logits: Tensor) -> Tensor:
         """`logits` where they are what a classifier gives; see `logits` for the errors."""
         if logits.ndim != 2 or logits.shape[1] < 2:
+            joined = "stack" if logits.ndim == 1 else "cat"
             raise ValueError(
                 f"model {self.name!r} returns shape {'×'.join(map(str, logits.shape))}; expected logits B×C with C ≥ 2 "
-                "(for one logit z, return torch.stack([-z, z], 1) / 2)"
+                f"(for one logit z an image, return torch.{joined}([-z, z], 1) / 2)"
             )
         values = logits.detach()
         if not torch.isfinite(values).all():

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from camfaith.benchmark.conformance import contract, leaks, meaning
+from camfaith.benchmark.conformance.shrinking import shrunk
 from camfaith.benchmark.conformance.subject import Broken, Case, Subject, undisturbed
 from camfaith.models.errors import NotApplicable
 
 Outcome = Literal["passed", "failed", "does not apply"]
 
-_SINGLE_CELL = (Case(1, 2, 2), Case(2, 2, 2), Case(1, 4, 4), Case(2, 4, 4, 1), Case(3, 9, 12, 2))
+_TINY = Case(1, 2, 2)
+_SINGLE_CELL = (_TINY, Case(2, 2, 2), Case(1, 4, 4), Case(2, 4, 4, 1), Case(3, 9, 12, 2))
 _ORDINARY = (Case(1, 4, 4), Case(2, 4, 4, 1), Case(2, 8, 8, 2))
 _BATCHES = (Case(2, 4, 4), Case(2, 8, 8, 1), Case(3, 9, 12, 2))
 _SEEDS = tuple(Case(1, side, side, seed) for side, seed in ((4, 0), (4, 1), (4, 2), (4, 3), (8, 4), (8, 5)))
@@ -26,8 +28,8 @@ _SQUARES = (Case(1, 4, 4), Case(1, 6, 6, 1), Case(1, 8, 6, 2))
 
 @dataclass(frozen=True)
 class Result:
-    """What a check said of a method. `smallest` is the smallest input that breaks it; `seen` what came out of that,
-    or why the check does not apply; `means` what that means for whoever uses the maps."""
+    """What a check said of a method. `smallest` is the smallest input found that breaks it; `seen` what came out of
+    that, or why the check does not apply; `means` what that means for whoever uses the maps."""
 
     check: str
     outcome: Outcome
@@ -38,11 +40,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that is asked of a method: `test` raises where it is not so."""
+    """One thing that is asked of a method: `test` raises where it is not so.
+
+    `cases` are tried one after the other; the first that breaks the method is shrunk, down to `least`: what a smaller
+    input shows is not the method's fault.
+    """
 
     test: Callable[[Subject, Case], None]
     cases: Sequence[Case]
     means: str
+    least: Case = _TINY
 
     @property
     def name(self) -> str:
@@ -56,7 +63,7 @@ class Check:
     def __str__(self) -> str:
         return self.name
 
-    def __call__(self, method: Any, *, like: Any = None, **settings: Any) -> Result:
+    def __call__(self, method: Any, /, *, like: Any = None, **settings: Any) -> Result:
         """What it says of a method, given by name or class; the global generators are left alone."""
         return self.of(Subject(method, like=like, **settings))
 
@@ -66,17 +73,34 @@ class Check:
         reasons = []
         for case in self.cases:
             try:
-                with undisturbed(), warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    self.test(subject, case)
+                seen = self._broken(subject, case)
             except NotApplicable as reason:
                 reasons.append(str(reason))
-            except Exception as error:  # whatever a method raises breaks it
-                seen = str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
-                return Result(self.name, "failed", seen, str(case), self.means)
+                continue
+            if seen is not None:
+                smallest, seen = shrunk(case, seen, self.least, lambda smaller: self._still_broken(subject, smaller))
+                return Result(self.name, "failed", seen, str(smallest), self.means)
         if len(reasons) == len(self.cases):
             return Result(self.name, "does not apply", reasons[0])
         return Result(self.name, "passed")
+
+    def _broken(self, subject: Subject, case: Case) -> str | None:
+        """What is seen where the method breaks, None where it does not."""
+        try:
+            with undisturbed(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.test(subject, case)
+        except NotApplicable:
+            raise
+        except Exception as error:  # whatever a method raises breaks it
+            return str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
+        return None
+
+    def _still_broken(self, subject: Subject, case: Case) -> str | None:
+        try:
+            return self._broken(subject, case)
+        except NotApplicable:
+            return None
 
 
 CHECKS: tuple[Check, ...] = (
@@ -85,37 +109,58 @@ CHECKS: tuple[Check, ...] = (
     Check(contract.device, _ORDINARY, "maps have to be moved before they can be compared or shown"),
     Check(contract.finite, _SINGLE_CELL, "some images get no map, and averages over images turn NaN"),
     Check(contract.repeatable, _ORDINARY, "a result cannot be reproduced, and a run that resumes ends elsewhere"),
-    Check(contract.batch, _BATCHES, "an image's map depends on which images happen to stand beside it"),
+    Check(
+        contract.batch,
+        _BATCHES,
+        "an image's map depends on which images happen to stand beside it",
+        least=Case(2, 2, 2),
+    ),
     Check(leaks.images_untouched, _ORDINARY, "the methods that come after it explain something else"),
     Check(leaks.network_untouched, _ORDINARY, "explaining changes the model, or what its optimiser does next"),
-    Check(leaks.training_mode, _BATCHES, "called during training, it explains another network or changes this one"),
+    Check(
+        leaks.training_mode,
+        _BATCHES,
+        "called during training, it explains another network or changes this one",
+        least=Case(2, 2, 2),
+    ),
     Check(leaks.hooks, _ORDINARY, "later calls of the model are slower, hold memory, or compute something else"),
     Check(leaks.random_state, _ORDINARY, "explaining changes the random numbers of whatever runs after it"),
     Check(contract.frozen, _ORDINARY, "it cannot explain a model whose weights are fixed, as in deployment"),
     Check(contract.no_grad, _ORDINARY, "it fails in code that switches gradients off, as inference does"),
-    Check(contract.low_precision, _SEEDS[4:], "models in half precision cannot be explained"),
+    Check(contract.low_precision, _SEEDS[4:], "models in half precision cannot be explained", least=Case(1, 8, 8, 4)),
     Check(contract.in_place, _SEEDS, "in networks with in-place ReLUs (torchvision's) it mixes two layers"),
     Check(
         contract.reused_layer, _SEEDS, "in networks that share a module it explains another call than it is thought to"
     ),
     Check(contract.in_range, _ORDINARY, "the network is judged on images unlike any that it was trained on"),
     Check(contract.cost, _BATCHES, "a plan of a run tells the wrong number of network calls"),
-    Check(leaks.memory, _ORDINARY[:1], "a long run ends for want of memory"),
+    Check(leaks.memory, _ORDINARY[:1], "a long run ends for want of memory", least=Case(1, 4, 4)),
     Check(
         meaning.class_dependence,
         _CROWDS,
         "the map says nothing of the class; if it is meant so: class_dependent = False",
+        least=Case(1, 3, 3),
     ),
     Check(meaning.zero_activations, _ORDINARY, "a layer that shows nothing gets a picture"),
     Check(meaning.constant_evidence, _SCENES, "evidence everywhere looks like evidence nowhere"),
-    Check(meaning.planted_patch, _SCENES, "the map's highest point is not where the evidence is"),
-    Check(meaning.negative_logit, _SCENES, "for a class that the model holds unlikely the map is reversed or empty"),
+    Check(meaning.planted_patch, _SCENES, "the map's highest point is not where the evidence is", least=Case(1, 4, 4)),
+    Check(
+        meaning.negative_logit,
+        _SCENES,
+        "for a class that the model holds unlikely the map is reversed or empty",
+        least=Case(1, 4, 4),
+    ),
     Check(meaning.mosaic, _SCENES, "the map of one class shows what speaks for another"),
-    Check(meaning.known_map, _SCENES, "it is no weighting of channels by the class's gradient"),
+    Check(meaning.known_map, _SCENES, "it is no weighting of channels by the class's gradient", least=Case(1, 3, 3)),
     Check(meaning.completeness, _SEEDS, "the map's values are no shares of the logit"),
     Check(meaning.logit_scale, _SEEDS, "a model with the same decisions and flatter logits gets another map"),
-    Check(meaning.flip, _SQUARES, "maps lean to one side, whatever the image"),
-    Check(meaning.cancelling_channel, _SCENES, "with signed activations (SiLU, GELU) one channel may rule the map"),
+    Check(meaning.flip, _SQUARES, "maps lean to one side, whatever the image", least=Case(1, 4, 4)),
+    Check(
+        meaning.cancelling_channel,
+        _SCENES,
+        "with signed activations (SiLU, GELU) one channel may rule the map",
+        least=Case(1, 4, 4),
+    ),
     Check(meaning.silent_cells, _SCENES, "the map lights up where the layer has nothing to show"),
     Check(meaning.like, _SEEDS, "numbers published with it are not those of the method whose name it bears"),
 )
@@ -139,7 +184,7 @@ class Examination:
         assert result.outcome == "passed", f"{result.smallest}: {result.seen} (so {result.means})"
 
 
-def method_checks(method: Any, *, like: Any = None, **settings: Any) -> list[Examination]:
+def method_checks(method: Any, /, *, like: Any = None, **settings: Any) -> list[Examination]:
     """Every check of a method for `pytest.mark.parametrize`:
 
     @pytest.mark.parametrize("check", method_checks(MyCAM), ids=str)

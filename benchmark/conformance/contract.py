@@ -3,14 +3,16 @@ and `NotApplicable` where it cannot be asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from camfaith.benchmark.conformance.networks import Repeating
-from camfaith.benchmark.conformance.subject import Broken, Case, Malformed, Subject, must_agree, shown
+from camfaith.benchmark.conformance.subject import Bound, Broken, Case, Malformed, Subject, must_agree, shown
 from camfaith.methods import Calls
 from camfaith.models.counting import counting
 from camfaith.models.errors import NotApplicable
@@ -86,14 +88,29 @@ def no_grad(subject: Subject, case: Case) -> None:
 
 
 def low_precision(subject: Subject, case: Case) -> None:
-    """In bfloat16 a map is finite and shows what it does in double precision: within 0.1 on average."""
-    size = (case.height, case.width)
-    images = case.images(torch.bfloat16)
+    """In bfloat16 and in float16, but for one that it refuses, a map is finite and shows what it does in double
+    precision: within 0.1 on average."""
+    refused = []
+    for dtype in (torch.bfloat16, torch.float16):
+        try:
+            _must_show_the_same(subject, case, dtype)
+        except NotApplicable as reason:
+            refused.append(reason)
+        except Exception as error:
+            told = str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
+            raise Broken(f"in {_name(dtype)}: {told}") from error
+    if len(refused) == 2:
+        raise refused[0]
+
+
+def _must_show_the_same(subject: Subject, case: Case, dtype: torch.dtype) -> None:
+    images = case.images(dtype)
     exact = subject.on_ground(case).maps(images.double(), case.targets)
-    found = subject.on_ground(case, dtype=torch.bfloat16).maps(images, case.targets).double()
+    found = subject.on_ground(case, dtype=dtype).maps(images, case.targets)
     if not bool(found.isfinite().all()):
         raise Broken("the map holds NaN or infinite values")
-    gap = float((shown(found, size) - shown(exact.double(), size)).abs().mean())
+    shows = (shown(each.double(), (case.height, case.width)) for each in (found, exact))
+    gap = float(torch.sub(*shows).abs().mean())
     if gap > 0.1:
         raise Broken(f"the map lies {gap:.2f} from that in double precision, on a scale from 0 to 1")
 
@@ -119,23 +136,47 @@ def reused_layer(subject: Subject, case: Case) -> None:
 
 
 def in_range(subject: Subject, case: Case) -> None:
-    """The images that the method itself sends through the network are no more than three times as bright as its own."""
-    bound, images = subject.on_ground(case), case.images()
-    if bound.draws(images, case.targets):
+    """The images that the method itself sends through the network are no more than three times as bright as its own,
+    and no layer is given values a hundred times as large as any that its own image leads to."""
+    ground, images = subject.ground, case.images()
+    _must_stay_in_range(subject.on_ground(case), images, case.targets)
+    if ground.before_relu:  # where activations are signed, and some methods do otherwise
+        with suppress(NotApplicable):
+            _must_stay_in_range(subject.on(ground.build(case.seed), ground.before_relu), images, case.targets)
+
+
+def _must_stay_in_range(bound: Bound, images: Tensor, targets: Sequence[int]) -> None:
+    if bound.draws(images, targets):
         raise NotApplicable("it adds noise, which has no bound")
-    evidence, seen = bound.evidence(images, case.targets), [0.0]
-
-    def note(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        seen.extend(float(given.detach().abs().max()) for given in inputs if isinstance(given, Tensor))
-
-    handle = bound.classifier.network.register_forward_pre_hook(note)
-    try:
+    network = bound.classifier.network
+    with _largest_inputs(network) as usual:
+        evidence = bound.evidence(images, targets)
+    with _largest_inputs(network) as found:
         bound.explain(evidence)
-    finally:
-        handle.remove()
-    ratio = max(seen) / float(evidence.images.abs().max())
+    ratio = found.pop("", 0.0) / usual.pop("")
     if ratio > 3:
         raise Broken(f"the network is shown values {ratio:.1f} times as large as any of the image's")
+    largest = max(usual.values())
+    for layer, most in found.items():
+        if most > 100 * largest:
+            raise Broken(f"layer {layer!r} is given values up to {most:.2g}, where the image's own reach {largest:.2g}")
+
+
+@contextmanager
+def _largest_inputs(network: nn.Module) -> Iterator[dict[str, float]]:
+    """The largest magnitude that each module is given in the block, by name; the network's own is ""."""
+    largest: dict[str, float] = {}
+
+    def note(_module: nn.Module, inputs: tuple[Any, ...], *, name: str) -> None:
+        sizes = [float(given.detach().abs().max()) for given in inputs if isinstance(given, Tensor) and given.numel()]
+        largest[name] = max([largest.get(name, 0.0), *sizes])
+
+    handles = [m.register_forward_pre_hook(partial(note, name=name)) for name, m in network.named_modules()]
+    try:
+        yield largest
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def cost(subject: Subject, case: Case) -> None:

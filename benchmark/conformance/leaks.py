@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import random
+import sys
 from collections import OrderedDict, deque
 from typing import Any
 
@@ -35,7 +36,8 @@ def network_untouched(subject: Subject, case: Case) -> None:
     network = bound.classifier.network
     parameters = dict(network.named_parameters())
     next(iter(parameters.values())).requires_grad_(False)
-    parameters["head.bias"].grad = torch.ones_like(parameters["head.bias"])
+    bias = network.get_parameter("head.bias")
+    bias.grad = torch.ones_like(bias)
     state = {name: value.clone() for name, value in network.state_dict().items()}
     flags = {name: parameter.requires_grad for name, parameter in parameters.items()}
     grads = {name: _copy(parameter.grad) for name, parameter in parameters.items()}
@@ -98,27 +100,40 @@ def random_state(subject: Subject, case: Case) -> None:
 
 
 def memory(subject: Subject, case: Case) -> None:
-    """Memory does not grow over 200 calls (fewer, where one asks for many forwards)."""
+    """Neither objects nor bytes grow in number over 180 calls (fewer, where one asks for many forwards)."""
     bound = subject.on_ground(case)
     evidence = bound.evidence(case.images(), case.targets)
     with counting(bound.classifier.network) as tally:
         bound.explain(evidence)
-    calls = max(12, min(200, 2000 // max(tally.forwards, 1)))
+    rounds = max(4, min(60, 600 // max(tally.forwards, 1)))
     marks = []
-    for rounds in (calls // 4, calls - calls // 4):
+    for _ in range(3):
         for _ in range(rounds):
             bound.explain(evidence)
         gc.collect()
-        marks.append(_alive())
-    grown = (marks[1] - marks[0]) / rounds
-    if grown > 0.5:
-        raise Broken(f"{grown:.1f} objects stay behind after each call")
+        marks.append(_held())
+    # What is made once, whenever that is, does not grow twice.
+    objects, size = (min(second - first, third - second) / rounds for first, second, third in zip(*marks, strict=True))
+    if objects > 0.5:
+        raise Broken(f"{objects:.1f} objects stay behind after each call")
+    if size > 0.5:
+        raise Broken(f"{size:.0f} bytes more are held after each call")
 
 
-def _alive() -> int:
-    """Objects that Python's collector knows, tensors among them, and what is in its containers, arrays among that."""
-    objects = gc.get_objects()
-    return len(objects) + sum(len(o) for o in objects if type(o) in (list, dict, OrderedDict, set, deque))
+_SIZED = {bytes, bytearray, str, int, np.ndarray}
+"""What holds memory of its own, and what Python's collector does not know."""
+
+
+def _held() -> tuple[int, int]:
+    """How many objects there are: those that the collector knows, and what is in its containers. And how many bytes
+    are in tensors, arrays, bytes, texts and numbers. Both are exact: a method that keeps nothing adds none."""
+    objects = [o for o in gc.get_objects() if type(o) is not torch.UntypedStorage]  # which are made by looking
+    count = len(objects) + sum(len(o) for o in objects if type(o) in (list, dict, OrderedDict, set, deque))
+    sizes = {id(o): sys.getsizeof(o) for o in gc.get_referents(*objects) if type(o) in _SIZED}
+    dense = [o for o in objects if type(o) in (Tensor, nn.Parameter) and o.layout is torch.strided]
+    storages = [tensor.untyped_storage() for tensor in dense]
+    tensors = {storage.data_ptr(): storage.nbytes() for storage in storages}
+    return count, sum(sizes.values()) + sum(tensors.values())
 
 
 def _mode(training: bool) -> str:

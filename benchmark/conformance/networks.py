@@ -9,6 +9,8 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import VisionTransformer
 
 CLASSES = 3
 
@@ -79,10 +81,40 @@ def transformer(
     return _finished(Patches(stride), seed, symmetric, faint, dtype)
 
 
+class Resized(VisionTransformer):  # type: ignore[misc]
+    """torchvision's vision transformer of two blocks; images of any size are brought to its own."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 2, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=12, dropout=0.3, num_classes=CLASSES)
+        self.conv1, self.head = self.conv_proj, self.heads.head
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(F.interpolate(images, (8, 8), mode="bilinear"))
+        return logits
+
+
+def torchvisions(
+    seed: int,
+    *,
+    stride: int = 2,  # noqa: ARG001 - its patches are its own
+    symmetric: bool = False,
+    faint: float = 1.0,
+    dtype: torch.dtype = torch.float64,
+) -> nn.Module:
+    """As `transformer`, for methods that know torchvision's modules alone; its patches know where they lie, but not
+    where it is `symmetric`."""
+    network = Resized()
+    _finished(network, seed, symmetric, faint, dtype)
+    if symmetric:
+        nn.init.zeros_(network.encoder.pos_embedding)
+    return network
+
+
 GROUNDS = (
     Ground("convolutional", small, "relu2", "conv2"),
     Ground("pooled", partial(small, pooled=True), "relu2", "conv2"),
     Ground("transformer", transformer, "blocks.1"),
+    Ground("torchvision transformer", torchvisions, "encoder.layers.encoder_layer_1"),
 )
 
 
@@ -101,7 +133,7 @@ def _finished(network: nn.Module, seed: int, symmetric: bool, faint: float, dtyp
             if symmetric and isinstance(module, nn.Conv2d):
                 kernel = module.weight
                 kernel.copy_((kernel + kernel.flip(2) + kernel.flip(3) + kernel.flip(2, 3)) / 4)
-        for name, parameter in network.named_parameters():
+        for name, parameter in network.named_parameters(remove_duplicate=False):
             if name in ("conv2.weight", "conv2.bias", "conv3.bias", "head.bias"):
                 parameter.mul_(faint)
     return network.to(dtype).eval()

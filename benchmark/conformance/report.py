@@ -8,14 +8,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pandas as pd
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from camfaith import methods
 from camfaith.benchmark.conformance.checks import CHECKS, Result
+from camfaith.benchmark.conformance.defects import KNOWN_DEFECTS
 from camfaith.benchmark.conformance.subject import Subject
-from camfaith.methods.adapters import LIBRARIES, methods_of
+from camfaith.methods.adapters import LIBRARIES, installed
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether no check failed."""
-        return not self.failures
+        """Whether no check failed, and one at least could be asked."""
+        return not self.failures and bool(self.names("passed"))
 
     @property
     def failures(self) -> list[Result]:
@@ -44,43 +46,51 @@ class Report:
         return pd.DataFrame([asdict(result) for result in self.results])
 
 
-def check_method(method: Any, *, like: Any = None, **settings: Any) -> Report:
+def check_method(method: Any, /, *, like: Any = None, **settings: Any) -> Report:
     """All checks of a method: a class, or a name (shipped, `package.module:Class`, `pgc:Class`, `torchcam:Class`).
 
-    `like` names the method whose maps it must equal; another library's method is compared with the shipped one of its
-    name. `settings` go to its constructor.
+    `like` names the method whose maps it must equal, or is a table as a suite has it, {"name": "gradcam++", "variant":
+    "pgc"}; another library's method is compared with the shipped one of its name. `settings` go to its constructor;
+    `SuiteError` names those that there are.
     """
     subject = Subject(method, like=like, **settings)
     return Report(subject.name, tuple(check.of(subject) for check in CHECKS))
 
 
 def show(report: Report, console: Console, *, briefly: bool = False) -> None:
-    """Print what every check said, or, `briefly`, those that failed."""
-    passed, failed = len(report.names("passed")), len(report.failures)
-    unasked = len(report.results) - passed - failed
-    title = f"{report.method}: {passed} passed, {failed} failed, {unasked} do not apply"
-    rows = report.failures if briefly else report.results
-    if not rows:
-        console.print(title)
-        return
-    table = Table(title=title)
-    for head in ("check", "outcome", "smallest input that breaks it", "what is seen, and what it means"):
-        table.add_column(head)
-    for result in rows:
-        what = f"{result.seen}; so {result.means}" if result.outcome == "failed" else result.seen
-        table.add_row(result.check, result.outcome, result.smallest, escape(what))
+    """Print what every check said, or, `briefly`, those that failed; a reason that several share is told once."""
+    passed, failed, unasked = report.names("passed"), report.failures, _reasons(report)
+    lacking = len(report.names("does not apply"))
+    title = f"{report.method}: {len(passed)} passed, {len(failed)} failed, {lacking} do not apply"
+    nothing = not passed and not failed
+    if nothing:
+        title += ": nothing could be asked of it, so it does not pass"
+    console.print(title, style="bold", markup=False, highlight=False)
+    rows = [(f.check, f"{f.smallest}: {f.seen}; so {f.means}") for f in failed]
+    if nothing or not briefly:
+        rows += [("does not apply", f"{reason}: {', '.join(checks)}") for reason, checks in unasked.items()]
+    if passed and not briefly:
+        rows.append(("passed", ", ".join(passed)))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for head, text in rows:
+        table.add_row(head, escape(text))
     console.print(table)
+
+
+def _reasons(report: Report) -> dict[str, list[str]]:
+    """Why checks do not apply, and which."""
+    found: dict[str, list[str]] = {}
+    for result in report.results:
+        if result.outcome == "does not apply":
+            found.setdefault(result.seen, []).append(result.check)
+    return found
 
 
 def everything() -> list[str]:
     """The names of all shipped methods, and of those of the other libraries that are installed."""
-    found = list(methods.SHIPPED)
-    for library in LIBRARIES:
-        try:
-            found += [f"{library}:{name}" for name in methods_of(library)]
-        except ValueError:  # not installed
-            continue
-    return found
+    return [*methods.SHIPPED, *installed()]
 
 
 def page(reports: Sequence[Report]) -> str:
@@ -93,14 +103,25 @@ def page(reports: Sequence[Report]) -> str:
         failures = [(r.method, f.check, f.smallest, f.seen) for r in chosen for f in r.failures]
         if failures:
             parts += ["", *_rows(("method", "fails", "smallest input that breaks it", "what is seen"), failures)]
+    if defects := _known_defects(reports):
+        parts += ["", "## Known defects, and the checks that show them", ""]
+        parts += _rows(("defect", "check", "shown of"), defects)
     return "\n".join([*parts, ""])
+
+
+def _known_defects(reports: Sequence[Report]) -> list[tuple[str, str, str]]:
+    """The known defects that these reports show, each with its check and the methods that fail it."""
+    failing = {(report.method, failure.check) for report in reports for failure in report.failures}
+    rows = [(d.what, d.check, ", ".join(m for m in d.methods if (m, d.check) in failing)) for d in KNOWN_DEFECTS]
+    return [row for row in rows if row[2]]
 
 
 def _made() -> str:
     packages = ["camfaith", "torch", *(adapter.package for adapter in LIBRARIES.values())]
-    return (
-        "Written by `camfaith check --all --out docs/conformance.md` with " + ", ".join(map(_version, packages)) + "."
-    )
+    made = f"Written by `camfaith check --all --out docs/conformance.md` with {', '.join(map(_version, packages))}."
+    asks = "`camfaith check` asks each of the questions below on small networks, and shrinks an input that breaks a method."
+    tried = "" if torch.cuda.is_available() else " There was no CUDA device: `device` was not tried."
+    return f"{made} {asks}{tried}"
 
 
 def _version(package: str) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from camfaith import methods
 from camfaith.benchmark.conformance.networks import CLASSES, GROUNDS, Ground
+from camfaith.benchmark.settings import require_known
 from camfaith.methods.adapters import LIBRARIES
 from camfaith.models import Classifier, Evidence, maps
 from camfaith.models.errors import NotApplicable
@@ -92,13 +93,22 @@ class Bound:
 
 
 class Subject:
-    """A method by its name or class, with settings for its constructor, and the method whose maps it must equal."""
+    """A method by its name or class, with settings for its constructor, and the method whose maps it must equal.
 
-    def __init__(self, method: Any, *, like: Any = None, **settings: Any) -> None:
-        self.kind = methods.find(method) if isinstance(method, str) else method
-        self.name = method if isinstance(method, str) else str(getattr(method, "name", method.__name__))
-        self.settings: Mapping[str, Any] = settings
-        like = namesake(self.name) if like is None else like
+    Both may be tables, as a suite has them: {"name": "gradcam++", "variant": "pgc"}. `SuiteError` for a setting that
+    there is not.
+    """
+
+    def __init__(self, method: Any, /, *, like: Any = None, **settings: Any) -> None:
+        table = method if isinstance(method, Mapping) else {"name": method}
+        named = table["name"]
+        self.settings: Mapping[str, Any] = {k: v for k, v in table.items() if k != "name"} | settings
+        self.kind = methods.find(named) if isinstance(named, str) else named
+        bare = named if isinstance(named, str) else str(getattr(named, "name", named.__name__))
+        require_known(f"method {bare!r}", self.kind, self.settings)
+        told = ", ".join(f"{key}={value}" for key, value in self.settings.items())
+        self.name = f"{bare}({told})" if told else bare
+        like = namesake(bare) if like is None else like
         self.like = Subject(like) if like is not None else None
         self.control: bool = getattr(self.kind, "control", False)
         self.class_dependent: bool = getattr(self.kind, "class_dependent", True)
@@ -144,13 +154,14 @@ class Subject:
         return self.on(self.ground.build(case.seed, **changes), self.ground.layer)
 
 
-def namesake(name: str) -> str | None:
+def namesake(name: str) -> str | Mapping[str, Any] | None:
     """The shipped method that another library's is named after."""
     library, _, theirs = name.partition(":")
     if library not in LIBRARIES:
         return None
     own = {_plain(shipped): shipped for shipped in methods.SHIPPED}
-    return own.get(_plain(theirs).removeprefix("gradcam")) or own.get(_plain(theirs))
+    found = own.get(_plain(theirs).removeprefix("gradcam")) or own.get(_plain(theirs))
+    return {"name": found, "layers": 1} if found == "legrad" else found  # theirs reads the block that it is given
 
 
 def _plain(name: str) -> str:

@@ -78,6 +78,16 @@ def test_an_unknown_method_is_one_line_and_an_exit_code(suite_file, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+def test_list_shows_the_methods_of_the_libraries_that_are_there_and_how_to_have_the_others(monkeypatch):
+    pytest.importorskip("torchcam", reason="needs another library; pip install 'camfaith[peers]'")
+    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
+    told = ask("list", "methods").output
+    assert "torchcam:LayerCAM" in told
+    assert "pgc:GradCAM" not in told
+    assert "methods named pgc:... need grad-cam: pip install 'camfaith[pgc]'" in told
+    assert "need grad-cam" not in ask("list", "metrics").output
+
+
 def test_list_shows_what_may_stand_in_a_suite():
     assert "gradcam, gradcam++, xgradcam" in ask("list", "methods").output
     assert "fundus-tag" in ask("list", "datasets").output

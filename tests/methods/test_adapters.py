@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.models.vision_transformer import VisionTransformer
 
 from camfaith.methods import Calls, find
 from camfaith.methods.adapters import LIBRARIES, adapted, methods_of
-from camfaith.models import Classifier, UnknownName
+from camfaith.models import Classifier, UnknownName, maps
 from camfaith.models.counting import counting
 from camfaith.models.errors import NotApplicable
 
@@ -184,8 +186,147 @@ def test_a_library_that_is_missing_is_told_with_its_extra(monkeypatch, library, 
 def test_a_network_that_the_library_refuses_is_not_for_its_method(asked):
     installed("torchcam:")
     classifier, evidence = asked
-    with pytest.raises(NotApplicable, match=r"torchcam:LeGrad refuses Sequential: .*VisionTransformer"):
+    with pytest.raises(
+        NotApplicable, match=r"torchcam:LeGrad refuses layer 'relu2' of Sequential: .*VisionTransformer"
+    ):
         find("torchcam:LeGrad")(classifier, "relu2").explain(evidence, classifier)
+
+
+def vit() -> nn.Module:
+    return VisionTransformer(
+        image_size=12, patch_size=3, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=12, num_classes=3
+    )
+
+
+def swin() -> nn.Module:
+    return SwinTransformer([2, 2], 8, [1, 1], [1, 2], [2, 2], num_classes=3)
+
+
+VIT = (vit, (12, 12), "encoder.layers.encoder_layer_1.ln_1")
+SWIN = (swin, (12, 20), "features.2")
+
+
+@pytest.fixture
+def transformer():
+    """A small transformer with random weights, and evidence of two images at a layer that gives no B×K×h×w."""
+
+    def build(make, size, layer):
+        with torch.random.fork_rng():
+            torch.manual_seed(2)
+            network = make().double().eval()
+            for parameter in network.parameters():
+                nn.init.normal_(parameter, 0.0, 0.3)
+            images = torch.rand(2, 3, *size, dtype=torch.float64)
+        classifier = Classifier(network)
+        return classifier, classifier.evidence(images, [2, 0], [layer])
+
+    return build
+
+
+def shown_by_grad_cam(raw: Tensor, size: tuple[int, int]) -> Tensor:
+    """Rectified and stretched, then grown and stretched again."""
+    return maps.normalise(maps.upsample(maps.normalise(maps.rectify(raw)), size)).float()
+
+
+@pytest.mark.parametrize(("make", "size", "layer"), [VIT, SWIN])
+@pytest.mark.parametrize("name", ["GradCAM", "XGradCAM", "HiResCAM"])
+def test_grad_cam_reads_the_patches_of_a_transformer(transformer, make, size, layer, name):
+    installed("pgc:")
+    classifier, evidence = transformer(make, size, layer)
+    own = find(name.lower())(classifier, layer).explain(evidence, classifier)
+    found = find(f"pgc:{name}")(classifier, layer).explain(evidence, classifier)
+    torch.testing.assert_close(found, shown_by_grad_cam(own, size), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("make", "size", "layer"), [VIT, SWIN])
+def test_torchcam_reads_the_patches_of_a_transformer(transformer, make, size, layer):
+    installed("torchcam:")
+    classifier, evidence = transformer(make, size, layer)
+    own = find("gradcam")(classifier, layer).explain(evidence, classifier)
+    found = find("torchcam:GradCAM")(classifier, layer).explain(evidence, classifier)
+    torch.testing.assert_close(found, maps.normalise(maps.rectify(own)), atol=1e-4, rtol=0)
+
+
+def test_legrad_of_torchcam_is_ours_of_its_block(transformer):
+    installed("torchcam:")
+    classifier, evidence = transformer(*VIT)
+    own = find("legrad")(classifier, layers=1).explain(evidence, classifier)
+    found = find("torchcam:LeGrad")(classifier, "encoder.layers.encoder_layer_1").explain(evidence, classifier)
+    torch.testing.assert_close(found, maps.normalise(own), atol=1e-4, rtol=0)
+
+
+def test_a_layer_that_is_no_block_is_not_for_legrad(transformer):
+    installed("torchcam:")
+    classifier, evidence = transformer(*VIT)
+    with pytest.raises(NotApplicable, match=r"refuses layer 'encoder.layers.encoder_layer_1.ln_1' .*self_attention"):
+        find("torchcam:LeGrad")(classifier, VIT[2]).explain(evidence, classifier)
+
+
+def test_ablation_of_tokens_wants_the_librarys_layer_for_them(transformer):
+    installed("pgc:")
+    from pytorch_grad_cam.ablation_layer import AblationLayerVit
+
+    classifier, evidence = transformer(*VIT)
+    with pytest.raises(NotApplicable, match=r"layer '.*ln_1' gives B×T×K; .*ablation_layer=AblationLayerVit\(\)"):
+        find("pgc:AblationCAM")(classifier, VIT[2]).explain(evidence, classifier)
+    method = find("pgc:AblationCAM")(classifier, VIT[2], ablation_layer=AblationLayerVit())
+    assert bool(method.explain(evidence, classifier).std((1, 2)).gt(0.1).all())
+
+
+def test_tokens_are_refused_where_the_library_cannot_be_told_of_them(transformer, monkeypatch):
+    installed("torchcam:")
+    classifier, evidence = transformer(*SWIN)
+    monkeypatch.setattr("camfaith.methods.adapters.reshapes", lambda _kind: False)  # as torchcam before 0.5
+    with pytest.raises(NotApplicable, match=r"takes no `reshape_transform`, and layer 'features.2' gives B×h×w×K"):
+        find("torchcam:GradCAM")(classifier, "features.2").explain(evidence, classifier)
+
+
+def test_what_is_no_map_for_each_image_is_refused(asked, monkeypatch):
+    installed("torchcam:")
+    classifier, evidence = asked
+    method = find("torchcam:GradCAM")(classifier, "relu2")
+    monkeypatch.setattr(method, "ask", lambda *_: torch.zeros(1, 7, 7))
+    with pytest.raises(NotApplicable, match=r"gives shape 1×7×7 for 2 images at layer 'relu2', expected one map"):
+        method.explain(evidence, classifier)
+
+
+class Pair(nn.Module):
+    """What a network puts out, and its images beside it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"images": images, "scores": self.network(images)}
+
+
+@pytest.mark.parametrize("name", ["pgc:GradCAM", "pgc:ScoreCAM", "torchcam:GradCAM", "torchcam:ScoreCAM"])
+def test_of_a_network_that_returns_more_the_library_sees_the_logits(asked, name):
+    installed(name)
+    plain, evidence = asked
+    expected = find(name)(plain, "relu2").explain(evidence, plain)
+    classifier = Classifier(Pair(plain.network), mean=MEAN, std=STD, output="scores")
+    method = find(name)(classifier, "network.relu2")
+    assert torch.equal(method.explain(evidence, classifier), expected)
+    assert hooks_of(classifier.network) == hooks_of(Pair(plain.network))
+    assert method.cost(evidence.images[:1]) == find(name)(plain, "relu2").cost(evidence.images[:1])
+
+
+def test_a_setting_that_the_librarys_constructor_does_not_take_is_told_at_once(asked):
+    installed("pgc:")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'depth'"):
+        find("pgc:GradCAM")(asked[0], "relu2", depth=3)
+
+
+def test_what_was_counted_until_the_library_broke_off_is_not_kept(asked, monkeypatch):
+    installed("torchcam:")
+    classifier, evidence = asked
+    method = find("torchcam:GradCAM")(classifier, "relu2")
+    with monkeypatch.context() as broken:
+        broken.setattr(method, "ask", lambda *_: 1 / 0)
+        assert method.cost(evidence.images[:1]) == Calls()
+    assert method.cost(evidence.images[:1]) == Calls(forwards=1, backwards=1)
 
 
 def test_other_names_with_a_colon_are_modules():

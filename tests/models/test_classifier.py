@@ -1,5 +1,6 @@
 """Images in, logits out: normalisation, geometry, targets, and every wrong model refused in words."""
 
+import re
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -93,9 +94,9 @@ def test_what_is_no_batch_of_images_is_refused(images, message):
         (
             torch.randn(2, 1),
             ValueError,
-            r"shape 2×1; expected.*for one logit z, return torch.stack\(\[-z, z\], 1\) / 2",
+            r"shape 2×1; expected.*for one logit z an image, return torch.cat\(\[-z, z\], 1\) / 2",
         ),
-        (torch.randn(2), ValueError, "returns shape 2; expected"),
+        (torch.randn(2), ValueError, r"returns shape 2; expected.*torch.stack\("),
         (torch.randn(2, 3, 4), ValueError, "returns shape 2×3×4; expected"),
         (torch.randn(2, 3).softmax(1), ValueError, "returns probabilities.*remove its softmax"),
         (torch.tensor([[0.0, 1.0], [torch.nan, 1.0]]), FloatingPointError, r"NaN or infinite logits: images \[1\]"),
@@ -162,10 +163,15 @@ def test_evidence_of_a_network_that_returns_a_dict_is_that_of_its_logits(tiny):
     assert (tally.forwards, tally.backwards) == (2, 2)
 
 
-def test_the_recipe_for_one_logit_keeps_its_probability():
-    z = torch.tensor([0.3, -2.0])
-    probability = (torch.stack([-z, z], 1) / 2).softmax(1)[:, 1]
-    torch.testing.assert_close(probability, z.sigmoid())
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_the_advice_for_one_logit_does_as_it_is_given_and_keeps_its_probability(shape):
+    z = torch.tensor([0.3, -2.0]).reshape(shape)
+    with pytest.raises(ValueError, match="for one logit z") as error:
+        Classifier(Answer(z)).scores(torch.rand(2, 3, 4, 4))
+    advised = re.search(r"return (.*)\)$", str(error.value)).group(1)
+    pairs = eval(advised, {"torch": torch, "z": z})
+    scores = Classifier(Answer(pairs)).scores(torch.rand(2, 3, 4, 4))
+    torch.testing.assert_close(scores.softmax(1)[:, 1], z.flatten().sigmoid())
 
 
 def test_not_a_number_is_found_in_every_batch_and_not_in_the_first_alone():

@@ -1,0 +1,168 @@
+"""What the command says, writes and ends with."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from camfaith.benchmark.command_line import app
+from camfaith.benchmark.conformance import CHECKS, Result, report
+from camfaith.benchmark.conformance.defects import Defect
+from camfaith.methods import SHIPPED
+from camfaith.methods.adapters import LIBRARIES
+
+QUICKLY = [replace(check, cases=check.cases[-1:]) for check in CHECKS if check.name != "memory"]
+"""The checks on the largest of their inputs; memory is measured where it is asked about."""
+
+
+def ask(*words):
+    return CliRunner().invoke(app, ["check", *map(str, words)])
+
+
+@pytest.fixture
+def files(tmp_path):
+    sound, broken = tmp_path / "sound.py", tmp_path / "broken.py"
+    sound.write_text("from camfaith.methods import GradCAM\nclass Mine(GradCAM):\n    name = 'mine'\n")
+    broken.write_text(
+        sound.read_text() + "    def explain(self, e, c):\n        return super().explain(e, c).float()\n"
+    )
+    return sound, broken
+
+
+def test_the_command_ends_with_1_where_a_check_fails(files, monkeypatch):
+    sound, broken = files
+    monkeypatch.setattr(report, "CHECKS", QUICKLY)
+    passed, failed = ask(f"{sound}:Mine", "--like", "gradcam"), ask(f"{broken}:Mine")
+    assert passed.exit_code == 0, passed.output
+    assert "0 failed" in passed.output
+    assert failed.exit_code == 1
+    assert "1 failed" in failed.output
+    assert "2×2 px" in failed.output
+
+
+def test_a_method_of_which_nothing_can_be_asked_does_not_pass(files, monkeypatch):
+    sound, _ = files
+    refusing = sound.with_name("refusing.py")
+    refusing.write_text(
+        sound.read_text() + "    def explain(self, e, c):\n        raise NotApplicable('it wants a mask')\n"
+    )
+    refusing.write_text("from camfaith.models.errors import NotApplicable\n" + refusing.read_text())
+    monkeypatch.setattr(report, "CHECKS", QUICKLY)
+    found = ask(f"{refusing}:Mine")
+    assert found.exit_code == 1
+    assert "nothing could be asked of it, so it does not pass" in " ".join(found.output.split())
+
+
+def test_the_command_names_what_it_does_not_know():
+    assert ask("gradcan").exit_code == 2
+    assert "did you mean 'gradcam'" in ask("gradcan").output
+    assert "name a method" in ask().output
+
+
+def test_the_command_writes_a_page(files, tmp_path, monkeypatch):
+    sound, broken = files
+    monkeypatch.setattr(report, "CHECKS", CHECKS[:3])
+    assert ask(f"{sound}:Mine", f"{broken}:Mine", "--out", tmp_path / "page.md").exit_code == 1
+    page = (tmp_path / "page.md").read_text("utf-8")
+    assert "| dtype | Maps have the precision of the network. | precision is lost" in page
+    assert f"| {sound}:Mine | 2 | – | device |" in page
+    assert f"| {broken}:Mine | dtype | batch 1, 2×2 px, seed 0 | a float64 network gets float32 maps |" in page
+
+
+def test_the_page_lists_the_known_defects_that_were_shown(monkeypatch):
+    defect = Defect("it | draws", "repeatable", ("pgc:RandomCAM", "pgc:FEM"))
+    monkeypatch.setattr(report, "KNOWN_DEFECTS", (defect, Defect("it is slow", "cost", ("pgc:FEM",))))
+    shown = report.Report(
+        "pgc:RandomCAM", (Result("repeatable", "failed", "two maps", "batch 1", "no run is another"),)
+    )
+    sound = report.Report("pgc:FEM", (Result("repeatable", "passed"), Result("cost", "passed")))
+    page = report.page([shown, sound])
+    assert page.endswith(
+        "| defect | check | shown of |\n| :-- | :-- | :-- |\n| it ∣ draws | repeatable | pgc:RandomCAM |\n"
+    )
+    assert "defect" not in report.page([sound])
+
+
+@pytest.mark.parametrize(("there", "told"), [(False, 1), (True, 0)])
+def test_the_page_says_where_no_device_was_tried(monkeypatch, there, told):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    assert report.page([]).count("There was no CUDA device: `device` was not tried.") == told
+
+
+def test_the_documentation_lists_the_checks_that_there_are():
+    written = Path(__file__).parents[3] / "docs" / "conformance.md"
+    checks = written.read_text("utf-8").partition("## The checks")[2].partition("\n## ")[0]
+    assert checks == report.page([]).partition("## The checks")[2].rstrip("\n") + "\n"
+
+
+def test_all_is_every_shipped_method_and_every_installed_one():
+    names = report.everything()
+    assert set(SHIPPED) <= set(names)
+    assert all(name in SHIPPED or name.partition(":")[0] in LIBRARIES for name in names)
+
+
+def test_the_command_takes_settings_of_a_method_and_of_the_one_it_must_equal(monkeypatch):
+    monkeypatch.setattr(report, "CHECKS", [check for check in CHECKS if check.name == "like"])
+    words = ("gradcam++", "--set", "variant=pgc", "--like", "gradcam++")
+    differing, equal = ask(*words), ask(*words, "--like-set", "variant=pgc")
+    assert differing.exit_code == 1
+    assert "gradcam++(variant=pgc) and gradcam++: they differ" in " ".join(differing.output.split())
+    assert equal.exit_code == 0, equal.output
+
+
+def test_the_command_names_the_settings_that_there_are():
+    found = ask("gradcam++", "--set", "varinat=pgc")
+    assert found.exit_code == 2
+    assert "method 'gradcam++': unknown setting 'varinat'; allowed: variant" in found.output
+    assert "as name=value, got 'variant'" in ask("gradcam++", "--set", "variant").output
+    assert "--like-set needs --like" in ask("gradcam++", "--like-set", "variant=pgc").output
+
+
+@pytest.fixture
+def told():
+    """What is shown of a report on a terminal of 80 columns, line by line."""
+
+    def show(found, **how):
+        console = Console(width=80, record=True, file=io.StringIO())
+        report.show(found, console, **how)
+        return console.export_text().splitlines()
+
+    return show
+
+
+@pytest.fixture
+def mixed():
+    results = [
+        Result(
+            "batch", "failed", "together and one by one: they differ", "batch 2, 2×2 px, seed 0", "maps depend on it"
+        ),
+        Result("mosaic", "does not apply", "it [does] not depend on the class"),
+        Result("cancelling-channel", "does not apply", "it [does] not depend on the class"),
+        Result("shape", "passed"),
+        Result("finite", "passed"),
+    ]
+    return report.Report("mine", tuple(results))
+
+
+def test_eighty_columns_are_enough_and_a_shared_reason_is_told_once(told, mixed):
+    assert [line.rstrip() for line in told(mixed)] == [
+        "mine: 2 passed, 1 failed, 2 do not apply",
+        "batch           batch 2, 2×2 px, seed 0: together and one by one: they differ;",
+        "                so maps depend on it",
+        "does not apply  it [does] not depend on the class: mosaic, cancelling-channel",
+        "passed          shape, finite",
+    ]
+
+
+def test_of_many_methods_the_failures_alone_are_told(told, mixed):
+    assert [line.rstrip() for line in told(mixed, briefly=True)][3:] == []
+    unasked = report.Report("mine", mixed.results[1:3])
+    assert " ".join(" ".join(told(unasked, briefly=True)).split()) == (
+        "mine: 0 passed, 0 failed, 2 do not apply: nothing could be asked of it, so it does not pass "
+        "does not apply it [does] not depend on the class: mosaic, cancelling-channel"
+    )

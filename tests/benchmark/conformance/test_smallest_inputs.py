@@ -1,0 +1,85 @@
+"""A failure comes with the smallest input that shows it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from camfaith.benchmark.conformance import CHECKS
+from camfaith.benchmark.conformance.shrinking import TRIES, shrunk
+from camfaith.benchmark.conformance.subject import Case, Subject
+from camfaith.methods import GradCAM
+
+BY_NAME = {check.name: check for check in CHECKS}
+
+
+class OverTheBatch(GradCAM):
+    def explain(self, evidence, classifier):
+        raw = super().explain(evidence, classifier)
+        return raw / raw.abs().max().clamp(min=1e-30)
+
+
+class Standardised(GradCAM):
+    """The deviation of a single cell is NaN."""
+
+    def explain(self, evidence, classifier):
+        raw = super().explain(evidence, classifier)
+        return raw / raw.flatten(1).std(1).clamp(min=1e-30)[:, None, None]
+
+
+class BrokenWhereWide(GradCAM):
+    def explain(self, evidence, classifier):
+        raw = super().explain(evidence, classifier)
+        return raw * torch.nan if raw.shape[1] != raw.shape[2] else raw
+
+
+class BrokenWhereHigh(GradCAM):
+    def explain(self, evidence, classifier):
+        raw = super().explain(evidence, classifier)
+        return raw * torch.nan if evidence.images.shape[2] >= 5 else raw
+
+
+def test_a_failure_comes_with_the_smallest_input_and_its_meaning():
+    result = BY_NAME["batch"](OverTheBatch)
+    assert result.smallest == "batch 2, 2×2 px, seed 0"
+    assert result.seen.startswith("together and one by one: they differ by 0.")
+    assert result.means == "an image's map depends on which images happen to stand beside it"
+    assert BY_NAME["finite"](Standardised).smallest == "batch 1, 2×2 px, seed 0"
+
+
+def test_inputs_grow_until_one_breaks_it_and_shrink_while_they_do():
+    result = BY_NAME["finite"](BrokenWhereWide)
+    assert result.smallest == "batch 1, 2×3 px, seed 0"
+    assert result.seen == "2 of 2 values are NaN or infinite"
+
+
+def test_what_breaks_only_from_some_height_on_is_shown_at_that_height():
+    assert BY_NAME["finite"](BrokenWhereHigh).smallest == "batch 1, 5×2 px, seed 0"
+
+
+def test_an_input_is_not_made_smaller_than_the_check_can_be_asked_on():
+    check = replace(BY_NAME["finite"], least=Case(2, 2, 7, 1))
+    assert check(BrokenWhereHigh).smallest == "batch 2, 5×7 px, seed 1"
+
+
+def test_after_so_many_tries_the_smallest_until_then_is_shown():
+    tried = []
+
+    def broken(case):
+        tried.append(case)
+        return str(case) if case.batch == 1 and case.width == 1000 else None
+
+    found, seen = shrunk(Case(3, 2, 1000), "at first", Case(1, 2, 2), broken)
+    assert found == Case(1, 2, 1000)
+    assert seen == str(found)
+    assert len(tried) == TRIES
+
+
+@pytest.mark.parametrize("name", ["gradcam", "hirescam", "scorecam", "saliency", "integrated-gradients", "legrad"])
+def test_a_sound_method_passes_at_the_smallest_input_of_every_check(name):
+    subject = Subject(name)
+    smallest = [replace(check, cases=[check.least]) for check in CHECKS if check.name != "memory"]
+    found = [check.of(subject) for check in smallest]
+    assert [(result.check, result.seen) for result in found if result.outcome == "failed"] == []
