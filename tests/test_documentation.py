@@ -159,7 +159,7 @@ def test_the_page_tells_how_many_calls_a_method_makes(methods_page):
     assert rows["eigencam"] == "layer | no | no | 1 | 0"
     assert rows["integrated-gradients"] == "pixels | yes | no | 1 + 32 | 32"
     assert rows["scorecam"] == "layer | yes | yes | 1 + 64 | 0"
-    assert rows["legrad"] == "own | yes | no | 1 + 13 | 12"
+    assert rows["legrad"] == "own | yes | no | 1 + 14 | 12"
 
 
 @pytest.mark.parametrize(("variant", "package"), [("pgc", "grad-cam"), ("torchcam", "torchcam")])
