@@ -118,8 +118,9 @@ class SSCAM(ScoreCAM):
 
     name = "ss-cam"
     variants: ClassVar[tuple[str, ...]] = ("paper", "torchcam")
-    exempt: ClassVar[Mapping[str, str]] = ScoreCAM.exempt | {
-        "mosaic": "its noise, of deviation 2 on masks in [0, 1], outweighs a mask of few pixels"
+    exempt: ClassVar[Mapping[str, str]] = {
+        **ScoreCAM.exempt,
+        "mosaic": "its noise, of deviation 2 on masks in [0, 1], outweighs a mask of few pixels",
     }
 
     def __init__(
