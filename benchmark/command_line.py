@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,10 +141,14 @@ def report(
 @app.command()
 def explain(
     image: Annotated[str, typer.Argument(help="A picture file, or a sample that ships with the package (fundus:3).")],
-    model: Annotated[
-        str, typer.Option(help="A name, package.module:function, file.py:function, or a suite with one model (TOML).")
-    ],
     out: Annotated[Path, typer.Option(help="The file to write: .png, .pdf or .svg.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A name, package.module:function, file.py:function, or a suite with one model (TOML); left out: the "
+            "model that ships for a sample, else torchvision's most accurate with weights on this disk."
+        ),
+    ] = None,
     methods: Annotated[
         str | None, typer.Option(help="Comma-separated methods; left out: five that share a pass.")
     ] = None,
@@ -164,24 +169,33 @@ def explain(
 ) -> None:
     """Explain one picture: the maps of several methods for several classes, side by side in one file."""
     with _errors():
-        from camfaith.benchmark.side_by_side import METHODS
+        from camfaith.benchmark.side_by_side import METHODS, NoModel
         from camfaith.benchmark.side_by_side import explain as explain_picture
         from camfaith.reports.panels import destination, draw, write
 
         if destination(out).exists() and Path(image).exists() and out.samefile(image):
             raise ValueError(f"{out} is the picture itself; give another file to write")
         named = _listed(methods)
-        found = explain_picture(
-            image,
-            model=model,
-            methods=METHODS if named is None else named,
-            classes=[_number(name) for name in _listed(classes) or ()],
-            weights=weights,
-            layer=layer,
-            signed=signed,
-            data=data,
-            device=device,
-        )
+        try:
+            found = explain_picture(
+                image,
+                model=model,
+                methods=METHODS if named is None else named,
+                classes=[_number(name) for name in _listed(classes) or ()],
+                weights=weights,
+                layer=layer,
+                signed=signed,
+                data=data,
+                device=device,
+            )
+        except NoModel as error:
+            asked = {"--model": "resnet50", "--weights": "DEFAULT", "--methods": methods, "--classes": classes}
+            asked |= {"--layer": layer, "--out": str(out)}
+            words = [word for option, value in asked.items() if value is not None for word in (option, value)]
+            command = shlex.join(["camfaith", "explain", image, *words, *["--signed"] * signed])
+            raise ValueError(f"{error}, as in\n\n    {command}\n") from error
+        if model is None:
+            typer.echo(f"model: {found.model}, as none is named", err=True)
         for method, why in found.missing:
             typer.echo(f"{method}: {why}", err=True)
         typer.echo(f"picture: {write(draw(found), out)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,16 @@ class ClassScore:
 class Panel:
     """One method's map for one class, as the method gave it (h×w) and over the picture; None where there is none.
 
-    `note` says why there is none, or what must be known to read the map.
+    `note` says why there is none, or what must be known to read the map. `cut` says that the colours end at a quantile
+    of the map's values (`maps.QUANTILE`) and not at its greatest. `relu` says where a map with both signs stands to the
+    ReLU that ends the method's definition: "before" it, "after" it where the method gives its maps so; "" without one.
     """
 
     raw: NDArray[np.floating] | None
     picture: Image.Image | None
     note: str = ""
+    cut: bool = False
+    relu: Literal["", "before", "after"] = ""
 
 
 @dataclass(frozen=True)

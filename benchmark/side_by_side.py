@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torchvision import models as torchvision_models
 
 from camfaith.benchmark import datasets, explaining
 from camfaith.benchmark.cost import Cost
@@ -22,17 +24,25 @@ from camfaith.benchmark.workbench import Arm, asking, open_arm, open_model
 from camfaith.models import Classifier, Evidence, LayerError, UnknownName, maps, survey
 from camfaith.models.errors import NotApplicable
 from camfaith.models.layers import Layer
+from camfaith.models.loading import checkpoints, most_accurate_on_disk
 
 METHODS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
 """What is asked unless methods are named: none of them makes a call of its own."""
 
+SHIPPED_MODELS = {"fundus": "fundus-vgg", "fundus-tag": "fundus-tag-resnet"}
+"""The model that is asked about the samples of a shipped data set unless one is named."""
+
 Capture = Callable[[Sequence[Arm]], Evidence]
+
+
+class NoModel(ValueError):
+    """No model is named, and there is none to take."""
 
 
 def explain(
     image: str | Path | Image.Image,
     *,
-    model: str | Path | nn.Module,
+    model: str | Path | nn.Module | None = None,
     methods: Sequence[str | Mapping[str, Any]] = METHODS,
     classes: Sequence[str | int] = ("predicted",),
     weights: str | Path | None = None,
@@ -45,21 +55,27 @@ def explain(
 
     `image` is a picture, its file, or a sample that ships with the package ("fundus:3"). `model` is a network, a name
     as `models.load` takes it, with `weights`, or the TOML file of a suite with one model (`data` is its ${data}).
-    Methods are names or tables as in a suite, classes are names, indices or "predicted". `signed` draws raw maps, red
-    for the class and blue against; otherwise maps are shown as a method's call gives them.
+    None takes the model that ships for a sample, else the most accurate of torchvision's networks whose weights are on
+    this disk already: nothing is downloaded unless `weights` ask for it. Methods are names or tables as in a suite,
+    classes are names, whatever their case, indices or "predicted". `signed` draws raw maps, red for the class and blue
+    against; otherwise maps are shown as a method's call gives them.
 
     All methods share one forward and one backward a class, at the union of their layers; what methods send besides
     comes on top, as does one forward where the target layer has to be found.
 
     A method that does not apply, or fails, leaves panels that say why. Raises `UnknownName` for what is not there,
-    `SampleError` for a picture that cannot be read, `SuiteError` for a model that cannot be asked, and `NotApplicable`
-    where no method gives a map.
+    `SampleError` for a picture that cannot be read, `SuiteError` for a model that cannot be asked, `NoModel` where
+    there is none to ask, and `NotApplicable` where no method gives a map.
     """
     if not methods or not classes:
         raise ValueError(f"name at least one method and one class; got {list(methods)} and {list(classes)}")
     sample = _sample(image)
+    if model is None:
+        if weights is not None:
+            raise ValueError(f"weights go with a model; name the one that {str(weights)!r} are for")
+        model, weights = _default_model(image)
     classifier = _classifier(model, weights, data, device)
-    names = classifier.class_names or ()
+    names = _class_names(classifier)
     wanted = [_index(name, names) for name in classes]
     seen = classifier.place(classifier.prepare(sample.image))
     mask = None if sample.mask is None else classifier.prepare_mask(sample.mask).to(classifier.device)
@@ -93,14 +109,35 @@ def explain(
 def _sample(image: str | Path | Image.Image) -> Sample:
     if isinstance(image, Image.Image):
         return Sample("picture", image)
-    name, _, index = str(image).rpartition(":")
-    if name not in datasets.SHIPPED or not index.isdigit() or Path(image).exists():
+    name, index = _shipped(image)
+    if not name:
         return Sample(Path(image).name, read_picture(image))
     found = make(f"data set {name!r}", datasets.find(name), {})
     if int(index) >= len(found):
         raise ValueError(f"data set {name!r} has the samples 0 to {len(found) - 1}, got {index}")
     sample: Sample = found[int(index)]
     return Sample(str(image), sample.image, mask=sample.mask)
+
+
+def _shipped(image: str | Path | Image.Image) -> tuple[str, str]:
+    """The shipped data set and the index that `image` names, "fundus:3"; empty where it names none."""
+    name, _, index = str(image).rpartition(":")
+    shipped = name in datasets.SHIPPED and index.isdigit() and not Path(str(image)).exists()
+    return (name, index) if shipped else ("", "")
+
+
+def _default_model(image: str | Path | Image.Image) -> tuple[str, str | None]:
+    """A model and its weights, for an image that comes without."""
+    found = SHIPPED_MODELS.get(_shipped(image)[0])
+    if found:
+        return found, None
+    on_disk = most_accurate_on_disk()
+    if on_disk is None:
+        raise NoModel(
+            f"no model is named for {'the picture' if isinstance(image, Image.Image) else str(image)!r}, and none of "
+            f"torchvision's has its weights in {checkpoints()}: name one, by its weights' name to have them downloaded"
+        )
+    return on_disk
 
 
 def _classifier(
@@ -125,15 +162,31 @@ def _sole_model(suite: str, data: str | Path | None) -> ModelEntry:
     return entries[0]
 
 
+def _class_names(classifier: Classifier) -> Sequence[str]:
+    """Its own; ImageNet's for a network of torchvision's that has none, as with weights from a file."""
+    if classifier.class_names is None and classifier.name in torchvision_models.list_models(module=torchvision_models):
+        labels: Sequence[str] = torchvision_models.ResNet18_Weights.DEFAULT.meta["categories"]
+        return labels
+    return classifier.class_names or ()
+
+
 def _index(name: str | int, names: Sequence[str]) -> int | None:
-    """The class's index; None for the predicted class."""
+    """The class's index; None for the predicted class.
+
+    A name that is none of the classes' may be spelt with other capitals, or be one of the words for a class that has
+    several, "tench, Tinca tinca".
+    """
     if not isinstance(name, str):
         return name
     if name == "predicted":
         return None
     places = [place for place, known in enumerate(names) if known == name]
     if not places:
-        raise UnknownName("class", name, ["predicted", *names], "or a class index")
+        words = [{known.casefold(), *known.casefold().split(", ")} for known in names]
+        places = [place for place, each in enumerate(words) if name.casefold() in each]
+    if not places:
+        hint = "or a class index" if names else "or a class index: the model has no names for its classes"
+        raise UnknownName("class", name, ["predicted", *names], hint)
     if len(places) > 1:
         raise ValueError(f"class {name!r} could be any of the classes {places}: give an index")
     return places[0]
@@ -186,7 +239,7 @@ def _passes(arms: Sequence[Arm], capture: Capture, refused: dict[str, str]) -> l
 def _scores(evidence: Evidence, names: Sequence[str]) -> list[ClassScore]:
     logits, found = evidence.logits[0], []
     for index in evidence.targets.tolist():
-        name = names[index] if index < len(names) else f"class {index}"
+        name = names[index] if len(names) == len(logits) else f"class {index}"
         found.append(ClassScore(index, name, float(logits.softmax(0)[index]), index == int(logits.argmax())))
     return found
 
@@ -198,22 +251,38 @@ def _panels(
     found = explaining.explain(classifier, arm, evidence, Cost())
     panels = {(arm.label, targets[row]): Panel(None, None, why) for row, (_, why) in found.failures.items()}
     for row, raw in zip(found.rows, found.raw, strict=True):
-        panels[arm.label, targets[row]] = _drawn(raw, picture, signed)
+        drawn = _drawn(raw, picture, signed, _of_pixels(arm, raw, picture))
+        panels[arm.label, targets[row]] = replace(drawn, relu=_relu(arm)) if signed else drawn
     return panels
 
 
-def _drawn(raw: Tensor, picture: Image.Image, signed: bool) -> Panel:
-    values = raw.cpu().numpy()
+def _relu(arm: Arm) -> Literal["", "before", "after"]:
+    if getattr(arm.explainer, "displayed", False):
+        return "after"
+    return "before" if arm.rectified else ""
+
+
+def _of_pixels(arm: Arm, raw: Tensor, picture: Image.Image) -> bool:
+    """What the method says of its maps; of one that says nothing, whether its map is as large as the picture."""
+    return bool(getattr(arm.explainer, "of_pixels", tuple(raw.shape) == (picture.height, picture.width)))
+
+
+def _drawn(raw: Tensor, picture: Image.Image, signed: bool, of_pixels: bool) -> Panel:
+    values, quantile = raw.cpu().numpy(), maps.QUANTILE if of_pixels else 1.0
     if signed:
-        return Panel(values, maps.overlay_signed(picture, raw), f"max |M| = {float(raw.abs().max()):.2g}")
+        top, most = float(maps.reach(raw[None], quantile)), float(raw.abs().max())
+        note = f"max |M| = {most:.2g}" if top == most else f"≥ {top:.2g} (max |M| = {most:.2g})"
+        return Panel(values, maps.overlay_signed(picture, raw, quantile=quantile), note, top < most)
     shown = maps.upsample(maps.rectify(raw[None]), (picture.height, picture.width))
     note = ""
     if bool(maps.is_constant(shown)):
         note = "constant" if bool((shown > 0).any()) else "nothing for the class"
-    return Panel(values, maps.overlay(picture, maps.normalise(shown)[0]), note)
+    heatmap = maps.normalise(shown)
+    cut = bool(maps.reach(heatmap, quantile) < maps.reach(heatmap))
+    return Panel(values, maps.overlay(picture, heatmap[0], quantile=quantile), note, cut)
 
 
 def _scale(signed: bool) -> Image.Image:
-    """The colours from least to most on white."""
-    white, steps = Image.new("RGB", (256, 1), "white"), torch.linspace(-1 if signed else 0, 1, 256)[None]
-    return maps.overlay_signed(white, steps) if signed else maps.overlay(white, steps, opacity=1)
+    """The colours from least to most, over all greys that a picture can have: black below, white above."""
+    greys, steps = Image.linear_gradient("L").rotate(180), torch.linspace(-1 if signed else 0, 1, 256)[None]
+    return (maps.overlay_signed if signed else maps.overlay)(greys, steps.expand(256, -1))

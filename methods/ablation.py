@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method, check_variant
 from camfaith.methods.masking import batch_size
-from camfaith.models.ablation import HEAD_BATCH, ablate_channels, head
+from camfaith.models.ablation import HEAD_BATCH, Head, ablate_channels, head
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
+from camfaith.models.errors import NotApplicable
 from camfaith.models.speed import out_of_memory
 
 Variant = Literal["paper", "pgc"]
@@ -28,7 +29,8 @@ class AblationCAM(Method):
 
     `variant="pgc"` divides by y, and where the smallest activation m of the image is not 0, as after a SiLU, it does as
     pytorch-grad-cam 1.5: channel k is set to m − 1e7·(k mod 32 + 1), not to zero, since it takes m anew from each
-    batch of 32 that it writes into.
+    batch of 32 that it writes into. Raises `NotApplicable` where a class token, or another that is no patch, goes
+    through the layer, since the library switches the channel off there too, and where float16 does not hold −1e7.
     """
 
     name = "ablationcam"
@@ -53,11 +55,25 @@ class AblationCAM(Method):
         return torch.einsum("bk,bkhw->bhw", (y - ablated) / size, activations)
 
     def _logits(self, classifier: Classifier, image: Tensor, activations: Tensor) -> Tensor:
-        alone = head(classifier, self.named_layer, image).alone
-        values: Tensor | None = None
-        if self.variant == "pgc" and bool((lowest := activations.min()) != 0):
-            values = lowest - 1e7 * (torch.arange(len(activations)).to(activations) % 32 + 1)
-        return self._switched_off(classifier, image, HEAD_BATCH if alone else batch_size(image), values)
+        found = head(classifier, self.named_layer, image)
+        values = self._of_pgc(found, activations, image.dtype) if self.variant == "pgc" else None
+        return self._switched_off(classifier, image, HEAD_BATCH if found.alone else batch_size(image), values)
+
+    def _of_pgc(self, found: Head, activations: Tensor, dtype: torch.dtype) -> Tensor | None:
+        """What each channel is set to; None for zero."""
+        if found.prefix:
+            raise NotApplicable(
+                f"variant 'pgc' of {self.name} cannot be had at {self.layer!r}: pytorch-grad-cam switches a channel "
+                f"off in every token, and {found.prefix} of them there are no patches; take variant='paper'"
+            )
+        if bool((lowest := activations.min()) == 0):
+            return None
+        if dtype == torch.float16:
+            raise NotApplicable(
+                f"variant 'pgc' of {self.name} sets the channels of {self.layer!r} to −1e7 and less, which float16 "
+                "does not hold; give it the network in single precision, as network.float(), or take variant='paper'"
+            )
+        return lowest - 1e7 * (torch.arange(len(activations)).to(activations) % 32 + 1)
 
     def _switched_off(self, classifier: Classifier, image: Tensor, batch: int, values: Tensor | None) -> Tensor:
         """The logits (K+1)×C; of half as many channels at once where memory runs out."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -79,6 +79,8 @@ def noise_baselines(image: Tensor, count: int, seed: int) -> Tensor:
 
 class Attribution(Method):
     """One value for every pixel and colour; a new one gives `attribute` and its `cost`."""
+
+    of_pixels: ClassVar[bool] = True
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         """The values at `images` (which ask for gradients), B×K×h×w.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, overload
+from functools import partial
+from numbers import Integral
+from typing import Any, ClassVar, overload
 
 from PIL import Image
 from torch import Tensor, nn
 
 from camfaith.models import maps
-from camfaith.models.capture import Evidence, find_module
+from camfaith.models.capture import Evidence, layer_name
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.layers import target_layer as find_target_layer
 from camfaith.models.speed import laid_out
@@ -35,8 +37,8 @@ class Method:
     """An explanation method bound to a model; a new one overrides `explain`.
 
     `model` is a Classifier or a plain `nn.Module` (whose images are then taken as that module wants them).
-    `target_layer` is a dotted layer name; None takes the classifier's own, or finds the last layer with a spatial
-    output. `UnknownName` is raised for a layer that is not there.
+    `target_layer` is a dotted layer name, or the module; None takes the classifier's own, or finds the last layer with
+    a spatial output. `UnknownName` is raised for a layer that is not there, `ValueError` for several at once.
     """
 
     name: ClassVar[str]
@@ -49,6 +51,9 @@ class Method:
     """Whether the method's definition ends in a ReLU; raw maps are given before it."""
     class_dependent: ClassVar[bool] = True
     """Whether the map depends on the class that is asked about."""
+    of_pixels: ClassVar[bool] = False
+    """Whether a raw map holds a value for each pixel of the image, not for a layer's cells: the colours of its pictures
+    end at a high quantile (`maps.QUANTILE`), since one pixel would set the scale of all."""
     complete: ClassVar[bool] = False
     """Whether the raw map sums to the class's logit where the network has ReLUs and no biases."""
     control: ClassVar[bool] = False
@@ -56,11 +61,12 @@ class Method:
     exempt: ClassVar[Mapping[str, str]] = {}
     """Conformance checks that the method's definition breaks, each with the reason."""
 
-    def __init__(self, model: nn.Module, target_layer: str | None = None) -> None:
+    def __init__(self, model: nn.Module, target_layer: str | nn.Module | None = None) -> None:
         self.classifier = Classifier.of(model)
-        self.layer = target_layer or self.classifier.layer
-        if self.layer is not None:
-            find_module(self.classifier.network, self.layer)
+        given = self.classifier.layer if target_layer is None else target_layer
+        if isinstance(given, list | tuple):
+            raise self._several(given)
+        self.layer = None if given is None else layer_name(self.classifier.network, given)
 
     @property
     def explained_layer(self) -> str | None:
@@ -92,6 +98,10 @@ class Method:
         images = self._images(image)
         if self.needs_layer and not self.layers:
             self.layer = find_target_layer(self.classifier, images)
+        return self._asked(images, class_idx)
+
+    def _asked(self, images: Tensor, class_idx: Targets) -> Tensor:
+        """`explain` of evidence gathered for it alone; a method that asks the network itself may do without."""
         evidence = self.classifier.evidence(images, class_idx, self.layers, gradients=self.needs_gradients)
         return self.explain(evidence, self.classifier)
 
@@ -121,10 +131,14 @@ class Method:
     ) -> Image.Image | list[Image.Image]:
         """The heat map in colour over the picture (PIL, or a tensor in [0, 1]); a list for a batch of several.
 
-        `signed` takes a raw map and draws both of its signs (`maps.overlay_signed`): red for the class, blue against.
+        The picture is in grey, so that every hue is the map's. `signed` takes a raw map and draws both of its signs
+        (`maps.overlay_signed`): red for the class, blue against. Colours reach to the map's greatest value, and those
+        of a map of pixels to that which 99.5 % of them do not pass.
         """
         overlay: Callable[[Image.Image | Tensor, Tensor], Image.Image]
-        overlay = maps.overlay_signed if signed else maps.overlay
+        overlay = partial(
+            maps.overlay_signed if signed else maps.overlay, quantile=maps.QUANTILE if self.of_pixels else 1.0
+        )
         if isinstance(picture, Tensor) and picture.ndim == 4:
             if len(picture) != len(heatmap):
                 raise ValueError(f"expected one heat map per picture, got {len(heatmap)} for {len(picture)}")
@@ -136,6 +150,15 @@ class Method:
             heatmap = heatmap[0]
         return overlay(picture, heatmap)
 
+    def _several(self, layers: Sequence[str | nn.Module]) -> ValueError:
+        """The error for a list in a target layer's place."""
+        names = [layer_name(self.classifier.network, layer) for layer in layers]
+        advice = "give it without the list" if len(names) == 1 else "give one"
+        if len(names) > 1 and self.needs_layer:
+            method = "" if self.name == "fused" else f"method={self.name!r}, "
+            advice = f"for one map of several, fused: camfaith.methods.Fused(model, {method}layers={names})"
+        return ValueError(f"{type(self).__name__} takes one target layer, got a {type(layers).__name__}: {advice}")
+
     def _images(self, image: Tensor | Image.Image) -> Tensor:
         images = self.classifier.prepare(image) if isinstance(image, Image.Image) else image
         return laid_out(self.classifier.network, self.classifier.place(images))
@@ -145,3 +168,17 @@ def check_variant(variant: str, known: Sequence[str], what: str = "variant") -> 
     """`ValueError` for a variant of a formula that there is not."""
     if variant not in known:
         raise ValueError(f"{what} must be one of {', '.join(known)}; got {variant!r}")
+
+
+def check_count(setting: str, value: int, least: int = 1) -> None:
+    """`ValueError` for a setting that is no whole number, or a smaller one."""
+    if not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{setting} must be a whole number, {least} or more; got {value!r}")
+
+
+def name_and_settings(method: str | Mapping[str, Any], of: str) -> tuple[str, dict[str, Any]]:
+    """An inner method's name and settings; `ValueError` for a mapping without a name."""
+    settings = {"name": method} if isinstance(method, str) else dict(method)
+    if "name" not in settings:
+        raise ValueError(f"the method of {of} needs a name beside its settings, got {settings}")
+    return settings.pop("name"), settings

@@ -95,6 +95,7 @@ class LayerGradCam(Attribution):
 
     name = "captum-gradcam"
     needs_layer: ClassVar[bool] = True
+    of_pixels: ClassVar[bool] = False
     rectified: ClassVar[bool] = True
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:

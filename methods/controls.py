@@ -17,6 +17,7 @@ from camfaith.models.errors import NotApplicable
 class Control(Method):
     control: ClassVar[bool] = True
     class_dependent: ClassVar[bool] = False
+    of_pixels: ClassVar[bool] = True
 
 
 class Random(Control):
@@ -24,6 +25,7 @@ class Random(Control):
     same upsampling."""
 
     name = "random"
+    of_pixels: ClassVar[bool] = False
 
     def __init__(self, model: nn.Module, target_layer: str | None = None, *, grid: int = 7) -> None:
         super().__init__(model, target_layer)

@@ -12,14 +12,13 @@ from torch.nn import functional as F
 
 from camfaith.methods.attribution import TOGETHER, Attribution, captum, copied_to, noise_baselines
 from camfaith.methods.base import Calls
-from camfaith.methods.rules import check_precision, no_rule, unmarked, unshared
+from camfaith.methods.rules import check_precision, no_rule, unmarked, unshared, without_backward_hooks
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.steps import Step, trace
 
-_MIXING = (nn.MaxPool1d, nn.MaxPool3d, nn.Softmax)
-"""Kinds whose rule takes something from the other rows of a batch, and loses part of the sum."""
+_POOLING = {nn.MaxPool1d: F.max_pool1d, nn.MaxPool2d: F.max_pool2d, nn.MaxPool3d: F.max_pool3d}
 
 _TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-2, torch.bfloat16: 0.1}
 """How much of Σ|map| may be missing from its sum."""
@@ -29,13 +28,13 @@ class DeepLift(Attribution):
     """(x − b) ⊙ m for black b, where the multiplier m of a linear layer is its gradient, and that of a non-linear one
     Δout/Δin, the rescale rule (Shrikumar et al. 2017). Its sum is S_c(x) − S_c(b).
 
-    Where |Δin| < 1e-10 the gradient at x stands for the quotient. Where windows of `nn.MaxPool2d` overlap, a pixel gets
+    Where |Δin| < 1e-10 the gradient at x stands for the quotient. Where windows of max pooling overlap, a pixel gets
     what all of them give it; captum 0.9 keeps the last alone, a fifth less in sum on an untrained ResNet-18.
 
-    `NotApplicable` names the module whose function is neither linear nor one that captum has a rule for: SiLU, GELU,
-    products of two activations, functional ReLUs. What gradients do not show, as a mask x > 0 in a ReLU's place, is
-    found by the sum, and refused (not behind `nn.Softmax`, `nn.MaxPool1d` and `nn.MaxPool3d`, whose rules lose some of
-    it). A ReLU module that is called several times is no obstacle. One forward more for each image finds that out.
+    `NotApplicable` names the module whose function is neither linear nor one that captum has a complete rule for: SiLU,
+    GELU, softmax (whose rule loses part of the sum), products of two activations, functional ReLUs. What gradients do
+    not show, as a mask x > 0 in a ReLU's place, is found by the sum, and refused. A ReLU module that is called several
+    times is no obstacle. One forward more for each image finds that out.
     """
 
     name = "deep-lift"
@@ -47,45 +46,46 @@ class DeepLift(Attribution):
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         check_precision(self.name, classifier)
-        steps, _ = trace(classifier, images)
-        _check(self.name, steps)
-        drawn = [self.baselines(x, seed) for x, seed in zip(images.detach(), evidence.seeds.tolist(), strict=True)]
+        with without_backward_hooks(classifier):
+            steps, _ = trace(classifier, images)
+            _check(self.name, steps)
+            with unmarked(classifier.network), unshared(classifier.network, steps), _adding_windows():
+                return self._means(evidence, classifier, images.detach())
+
+    def _means(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
+        drawn = [self.baselines(x, seed) for x, seed in zip(images, evidence.seeds.tolist(), strict=True)]
         count = len(drawn[0])
-        exact = not any(isinstance(step.module, _MIXING) for step in steps)
-        together = TOGETHER // 2 if exact else 1
         pairs = zip(
-            torch.split(images.detach().repeat_interleave(count, 0), together),
-            torch.split(torch.cat(drawn), together),
-            torch.split(evidence.targets.repeat_interleave(count), together),
+            torch.split(images.repeat_interleave(count, 0), TOGETHER // 2),
+            torch.split(torch.cat(drawn), TOGETHER // 2),
+            torch.split(evidence.targets.repeat_interleave(count), TOGETHER // 2),
             strict=True,
         )
-        with unmarked(classifier.network), unshared(classifier.network, steps), _adding_windows() as rules:
-            ruled = [module for module in classifier.network.modules() if type(module) in rules]
-            with copied_to(ruled):
-                explainer = captum().DeepLift(classifier)
-                # captum would hook a module twice that two parents share
-                mine = explainer._forward_hook
-                explainer._can_register_hook = lambda m: type(m) in rules and mine not in m._forward_hooks.values()
-                found = [self._lifted(explainer, x, b, c, exact=exact) for x, b, c in pairs]
+        kinds = _kinds()
+        with copied_to(module for module in classifier.network.modules() if type(module) in kinds):
+            explainer = captum().DeepLift(classifier)
+            # captum would hook a module twice that two parents share
+            mine = explainer._forward_hook
+            explainer._can_register_hook = lambda m: type(m) in kinds and mine not in m._forward_hooks.values()
+            found = [self._lifted(explainer, x, b, c) for x, b, c in pairs]
         return torch.cat(found).view(len(images), count, *images.shape[1:]).mean(1)
 
-    def _lifted(self, explainer: Any, x: Tensor, b: Tensor, targets: Tensor, *, exact: bool) -> Tensor:
-        """Captum's result for pairs of image and baseline; `NotApplicable` where it should be complete and is not."""
+    def _lifted(self, explainer: Any, x: Tensor, b: Tensor, targets: Tensor) -> Tensor:
+        """Captum's result for pairs of image and baseline; `NotApplicable` where it is not complete."""
         logits: list[Tensor] = []
         handle = explainer.model.register_forward_hook(lambda _m, _i, out: logits.append(out.detach()))
         try:
             found: Tensor = explainer.attribute(x.requires_grad_(), b, target=targets).detach()
         finally:
             handle.remove()
-        if exact:
-            of_x, of_b = logits[-1].gather(1, targets.repeat(2)[:, None])[:, 0].chunk(2)
-            missing = (found.flatten(1).sum(1) - (of_x - of_b)).abs()
-            if bool((missing > _TOLERANCE[found.dtype] * found.abs().flatten(1).sum(1)).any()):
-                raise NotApplicable(
-                    f"{self.name}: the map does not sum to S(x) − S(b), so the network computes something that its "
-                    "gradients do not show (a mask such as x > 0, .detach(), torch.no_grad()); write it with modules "
-                    "such as nn.ReLU, or take another method"
-                )
+        of_x, of_b = logits[-1].gather(1, targets.repeat(2)[:, None])[:, 0].chunk(2)
+        missing = (found.flatten(1).sum(1) - (of_x - of_b)).abs()
+        if bool((missing > _TOLERANCE[found.dtype] * found.abs().flatten(1).sum(1)).any()):
+            raise NotApplicable(
+                f"{self.name}: the map does not sum to S(x) − S(b), so the network computes something that its "
+                "gradients do not show (a mask such as x > 0, .detach(), torch.no_grad()); write it with modules "
+                "such as nn.ReLU, or take another method"
+            )
         return found
 
     def cost(self, image: Tensor) -> Calls:
@@ -109,26 +109,28 @@ class DeepLiftShap(DeepLift):
         return noise_baselines(image, self.count, seed)
 
 
-def _rules() -> Any:
-    """Captum's own table: kinds of modules to functions."""
+def _kinds() -> set[type[nn.Module]]:
+    """The kinds of modules whose rules lose nothing: captum's, without the one for softmax."""
     from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 
-    return SUPPORTED_NON_LINEAR
+    return set(SUPPORTED_NON_LINEAR) - {nn.Softmax}
 
 
 @contextmanager
-def _adding_windows() -> Iterator[Any]:
-    rules = _rules()
-    captums = rules[nn.MaxPool2d]
+def _adding_windows() -> Iterator[None]:
+    """Captum pools as `_max_pooling` says."""
+    from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
+
+    captums = dict(SUPPORTED_NON_LINEAR)
     try:
-        rules[nn.MaxPool2d] = _max_pooling
-        yield rules
+        SUPPORTED_NON_LINEAR.update(dict.fromkeys(_POOLING, _max_pooling))
+        yield
     finally:
-        rules[nn.MaxPool2d] = captums
+        SUPPORTED_NON_LINEAR.update(captums)
 
 
 def _max_pooling(
-    pool: nn.MaxPool2d, inputs: Tensor, outputs: Tensor, grad_input: Tensor, grad_output: Tensor, eps: float
+    pool: Any, inputs: Tensor, outputs: Tensor, grad_input: Tensor, grad_output: Tensor, eps: float
 ) -> Tensor:
     """Captum's rule for max pooling at one image: what x's output has above b's goes to x's maximum, what b's has above
     x's to b's maximum; the first half of every batch is x, the second b."""
@@ -136,19 +138,25 @@ def _max_pooling(
     larger = torch.maximum(y, c)
     given = grad_output * torch.cat([larger - c, y - larger])
     shape = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
-    _, places = F.max_pool2d(inputs, *shape, return_indices=True)
+    _, places = _POOLING[type(pool)](inputs, *shape, return_indices=True)
     sums = torch.zeros_like(inputs).flatten(2).scatter_add(2, places.flatten(2), given.flatten(2)).view(inputs.shape)
     still = (x - b).abs() < eps
     quotient = (sums[: len(x)] + sums[len(x) :]) / torch.where(still, torch.ones_like(x), x - b)
-    return torch.where(still, grad_input[: len(x)], quotient).repeat(2, 1, 1, 1)
+    return torch.where(still, grad_input[: len(x)], quotient).repeat(2, *[1] * (x.ndim - 1))
 
 
 def _check(method: str, steps: Sequence[Step]) -> None:
-    rules = _rules()
+    kinds = _kinds()
+    known = ", ".join(sorted(f"nn.{kind.__name__}" for kind in kinds))
+    advice = f"write it with modules of the kinds that have one ({known})"
     for step in steps:
-        if type(step.module) not in rules:
-            for function in step.functions:
-                if not function.linear:
-                    known = ", ".join(sorted(f"nn.{rule.__name__}" for rule in rules))
-                    advice = f"write it with modules of the kinds that have one ({known})"
-                    raise no_rule(method, step, function.name, advice)
+        if type(step.module) in kinds:
+            if not step.plain:
+                raise NotApplicable(
+                    f"{method}: {step.where} is not called with a tensor that depends on the images, by position, or "
+                    "writes into it, or does not return one tensor alone (return_indices); change that"
+                )
+            continue
+        for function in step.functions:
+            if not function.linear:
+                raise no_rule(method, step, function.name, advice)

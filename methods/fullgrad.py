@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Collection
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from camfaith.methods.base import Calls, Method, check_variant
 from camfaith.models import maps
-from camfaith.models.capture import Evidence, evaluating, target_logit
+from camfaith.models.capture import Evidence, evaluating, single, target_logit
 from camfaith.models.classifier import Classifier
 
 Variant = Literal["paper", "pgc"]
+_CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 
 
 class FullGrad(Method):
     """ψ(∇x S_c ⊙ x) + Σ_l Σ_k ψ(g^l ⊙ b^l)_k, never negative, on the image's grid (Srinivas and Fleuret 2019).
 
     x is what the network is given, after normalisation; g^l = ∂S_c/∂(the output of layer l) and b^l its bias, for all
-    convolutions and batch norms (`full_gradients`; the biases of a fully connected head have no place in the image, and
-    none in the map). ψ takes the absolute value, scales it by (v − min)/(max − min), and upsamples. Minimum and maximum
-    are those of all channels of a layer, as in the authors' code. That code adds 10⁻⁶ to the denominator, which would
-    rule where gradients are small, and aligns the corners as it upsamples; here a flat layer adds 0, and maps are
-    upsampled as all maps are.
+    convolutions, linear layers and batch norms (`full_gradients`). The map holds those whose output is a grid for each
+    image, B×K×h×w, or B×h×w×K of a linear layer: the biases of a head, of a row of tokens and of windows cut out of the
+    image have no place in it. ψ takes the absolute value, scales it by (v − min)/(max − min), and upsamples. Minimum
+    and maximum are those of all channels of a layer, as in the authors' code. That code adds 10⁻⁶ to the denominator,
+    which would rule where gradients are small, and aligns the corners as it upsamples; here a flat layer adds 0, and
+    maps are upsampled as all maps are.
+
+    For a network of ReLUs the parts, drawn or not, add up to S_c exactly. Where they do not, the map is still drawn,
+    and a warning says so: SiLU, GELU, attention and the norms that measure the image itself (layer, group and instance
+    norm) are not linear around x, and have no part, their biases included; nor have constants that a network adds
+    outside its layers, as position embeddings.
 
     `variant="pgc"`: minimum and maximum of each channel, and 10⁻⁷ in the denominator, as in pytorch-grad-cam 1.5, so
-    that every channel counts alike, however small its share.
-
-    For a network of ReLUs the parts add up to S_c exactly. Where they do not, as with SiLU or GELU, whose own biases
-    are not known here, the map is still drawn, and a warning says so.
+    that every channel counts alike, however small its share; of `nn.Conv2d` and `nn.BatchNorm2d` alone, their
+    subclasses left out, whatever else has a bias. What it draws is not meant to add up, and is not checked.
     """
 
     name = "fullgrad"
+    of_pixels: ClassVar[bool] = True
 
     def __init__(self, model: nn.Module, target_layer: str | None = None, *, variant: Variant = "paper") -> None:
         super().__init__(model, target_layer)
@@ -47,17 +54,13 @@ class FullGrad(Method):
         return Calls(forwards=1, backwards=1)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
-        score, parts = full_gradients(classifier, evidence.images, evidence.targets)
-        sums = torch.stack([part.flatten(1).sum(1) for part in parts])
-        if bool(((score - sums.sum(0)).abs() > 1e-3 * sums.abs().sum(0)).any()):
-            warnings.warn(
-                f"FullGrad: what the input and the biases of {type(classifier.network).__name__} add does not sum to "
-                "the logit: it has nonlinearities other than ReLU, or biases outside its layers",
-                stacklevel=2,
-            )
+        chosen = _of_pgc(classifier.network) if self.variant == "pgc" else None
+        score, parts = full_gradients(classifier, evidence.images, evidence.targets, chosen)
+        if self.variant == "paper":
+            _warn_unless_complete(classifier, score, parts)
         height, width = evidence.images.shape[-2:]
-        drawn = [maps.upsample(self._scaled(part.abs()).sum(1), (height, width)) for part in parts if part.ndim == 4]
-        return torch.stack(drawn).sum(0)
+        placed = [part for part in parts if part.ndim == 4 and len(part) == len(score)]
+        return torch.stack([maps.upsample(self._scaled(p.abs()).sum(1), (height, width)) for p in placed]).sum(0)
 
     def _scaled(self, values: Tensor) -> Tensor:
         over = (1, 2, 3) if self.variant == "paper" else (2, 3)
@@ -67,55 +70,84 @@ class FullGrad(Method):
         return (values - low) / torch.where(high > low, high - low, 1)
 
 
-def full_gradients(classifier: Classifier, images: Tensor, targets: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """S_c (B), and the parts that sum to it in a network of ReLUs: ∇x S_c ⊙ x, and g ⊙ b for each call of a layer with
-    a bias b, g being the gradient at its output; channels on the second axis.
+def full_gradients(
+    classifier: Classifier, images: Tensor, targets: Tensor, biases: Collection[Tensor] | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """S_c (B), and the parts that sum to it in a network of ReLUs: ∇x S_c ⊙ x, and g ⊙ b for each call of a function
+    with a bias b, g being the gradient at its output; channels on the second axis, and single precision at least.
 
-    Convolutions, linear layers and batch norms, whose bias is β − γμ/√(σ²+ε). Their sum is exact because a network of
-    ReLUs is linear around x in x and its biases together. Normalisation inside the classifier makes no part:
-    x = (image − mean)/std, and so ∇x S_c ⊙ x = ∂S_c/∂image ⊙ (image − mean).
+    Convolutions, linear layers and batch norms, whose bias is β − γμ/√(σ²+ε), whatever module calls them: behind its
+    batch norm one may run its activation too. Of these only the ones whose parameter is among `biases`, where they are
+    given. The sum is exact because a network of ReLUs is linear around x in x and its biases together. Normalisation
+    inside the classifier makes no part: x = (image − mean)/std, and so ∇x S_c ⊙ x = ∂S_c/∂image ⊙ (image − mean).
     """
-    parts: list[Tensor] = []
     with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
         leaf = images.clone().requires_grad_()
-        handles = []
-        try:
-            for module in classifier.network.modules():
-                bias = _bias(module)
-                if bias is not None:
-                    handles.append(module.register_forward_hook(_listener(bias, parts, isinstance(module, nn.Linear))))
+        with _Biases(biases) as found:
             score = target_logit(classifier.logits(leaf.clone()), targets.clone())
-            (gradient,) = torch.autograd.grad(score.sum(), leaf)
-        finally:
-            for handle in handles:
-                handle.remove()
+        (gradient,) = torch.autograd.grad(score.sum(), leaf)
     mean = images.new_tensor(classifier.mean or [0.0] * images.shape[1]).view(1, -1, 1, 1)
-    return score.detach(), [gradient * (images - mean), *parts]
+    return single(score.detach()), [single(gradient) * single(images - mean), *found.parts]
 
 
-def _bias(module: nn.Module) -> Tensor | None:
-    """What a layer adds to each of its output channels, as long as it is linear but for that."""
-    if isinstance(module, _ConvNd | nn.Linear):
-        return None if module.bias is None else module.bias.detach()
-    if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
-        scale = (module.running_var + module.eps).rsqrt()
-        if module.affine:
-            scale = scale * module.weight.detach()
-        shift = -module.running_mean * scale
-        return shift + module.bias.detach() if module.affine else shift
-    return None
+def _of_pgc(network: nn.Module) -> list[Tensor]:
+    """The biases of the layers that pytorch-grad-cam takes."""
+    layers = [module for module in network.modules() if type(module) in (nn.Conv2d, nn.BatchNorm2d)]
+    return [layer.bias for layer in layers if isinstance(layer.bias, Tensor)]
 
 
-def _listener(bias: Tensor, parts: list[Tensor], channels_last: bool) -> Callable[..., Tensor]:
-    """A forward hook that adds g ⊙ b to `parts` when the gradient g at the output comes back."""
+def _warn_unless_complete(classifier: Classifier, score: Tensor, parts: list[Tensor]) -> None:
+    sums = torch.stack([part.reshape(len(score), -1).sum(1) for part in parts])
+    rounding = max(1e-3, 8 * torch.finfo(classifier.dtype).eps)
+    if bool(((score - sums.sum(0)).abs() > rounding * sums.abs().sum(0)).any()):
+        warnings.warn(
+            f"FullGrad: what the input and the biases of {type(classifier.network).__name__} add does not sum to "
+            "the logit: it has nonlinearities other than ReLU, or biases outside its layers",
+            stacklevel=3,
+        )
 
-    def listen(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        def keep(gradient: Tensor) -> None:
-            g = gradient.movedim(-1, 1) if channels_last else gradient
-            parts.append(g * bias.view(-1, *[1] * (g.ndim - 2)))
 
-        if output.requires_grad:  # else nothing that depends on the image comes this way
-            output.register_hook(keep)  # type: ignore[no-untyped-call]
+class _Biases(TorchFunctionMode):
+    """Adds g ⊙ b to `parts` for every bias b that is added inside, when the gradient g at the output comes back."""
+
+    def __init__(self, only: Collection[Tensor] | None) -> None:
+        super().__init__()
+        self.parts: list[Tensor] = []
+        self._only = None if only is None else {id(parameter) for parameter in only}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = dict(kwargs or {})
+        output = func(*args, **named)
+        parameter, bias = _added(func, args, named)
+        if bias is None or not output.requires_grad:  # else nothing that depends on the image comes this way
+            return output
+        if self._only is None or id(parameter) in self._only:
+            output.register_hook(self._keeper(bias.detach(), channels_last=func is F.linear))
         return output.clone()  # an in-place ReLU that wrote into the output would take its hook away where it is a view
 
-    return listen
+    def _keeper(self, bias: Tensor, *, channels_last: bool) -> Any:
+        def keep(gradient: Tensor) -> None:
+            g = single(gradient.movedim(-1, 1) if channels_last else gradient)
+            self.parts.append(g * bias.to(g).view(-1, *[1] * (g.ndim - 2)))
+
+        return keep
+
+
+def _added(func: Any, args: Any, named: dict[str, Any]) -> tuple[Tensor | None, Tensor | None]:
+    """The bias parameter of a call, and what the call adds to each of its output channels, as long as it is linear but
+    for that."""
+    if func is F.linear or func in _CONVOLUTIONS:
+        bias = args[2] if len(args) > 2 else named.get("bias")
+        return bias, bias
+    if func is not F.batch_norm:
+        return None, None
+    given = inspect.signature(F.batch_norm).bind(*args, **named)
+    given.apply_defaults()
+    of = given.arguments
+    if of["training"]:  # or by the statistics of the images, where it keeps none
+        return None, None
+    scale = (single(of["running_var"]) + of["eps"]).rsqrt()
+    if of["weight"] is not None:
+        scale = scale * of["weight"]
+    shift = -of["running_mean"] * scale
+    return of["bias"], shift if of["bias"] is None else shift + of["bias"]

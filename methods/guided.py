@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from camfaith.methods.attribution import Attribution
-from camfaith.methods.base import Calls
 from camfaith.methods.gradient import GradCAM
 from camfaith.methods.rules import no_rule
 from camfaith.models import maps
@@ -36,19 +36,19 @@ class GuidedBackprop(Attribution):
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         with _Guiding(only_open=self.only_open) as relus:
             scores = target_logit(classifier(images), evidence.targets)
-        if any(function.rectifies for function in functions(scores)):
-            raise self._unmet(classifier, images)
-        if not relus.met:
-            raise NotApplicable(
-                f"{self.name} changes gradients at ReLUs, and {classifier.name} runs none (SiLU, GELU and the like "
-                "cannot be guided); take input-x-gradient or integrated-gradients"
-            )
-        return torch.autograd.grad(scores.sum(), images)[0]
+            if any(function.rectifies or function.hides for function in functions(scores)):
+                raise self._unmet(classifier, images)
+            if not relus.met:
+                raise NotApplicable(
+                    f"{self.name} changes gradients at ReLUs, and {classifier.name} runs none (SiLU, GELU and the like "
+                    "cannot be guided); take input-x-gradient or integrated-gradients"
+                )
+            # checkpointing runs ReLUs again meanwhile: of edges, not tensors, the mode does not let go
+            return torch.autograd.grad(get_gradient_edge(scores.sum()), get_gradient_edge(images))[0]
 
     def _unmet(self, classifier: Classifier, images: Tensor) -> NotApplicable:
         """The error for a ReLU that was not exchanged."""
-        with _Guiding(only_open=self.only_open):
-            steps, _ = trace(classifier, images)
+        steps, _ = trace(classifier, images)
         step, function = next((step, each) for step in steps for each in step.functions if each.rectifies)
         return no_rule(self.name, step, function.name, "write it as nn.ReLU or F.relu")
 
@@ -70,16 +70,13 @@ class GuidedGradCam(GuidedBackprop):
 
     name = "guided-gradcam"
     needs_layer: ClassVar[bool] = True
+    needs_gradients: ClassVar[bool] = True
     explained_layer = None
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
+        cam = GradCAM(classifier, self.named_layer).explain(evidence, classifier).clamp(min=0)
         guided = super().attribute(evidence, classifier, images)
-        at_layer = classifier.evidence(images, evidence.targets, [self.named_layer])
-        cam = GradCAM(classifier, self.named_layer).explain(at_layer, classifier).clamp(min=0)
         return guided * maps.upsample(cam, (images.shape[-2], images.shape[-1]))[:, None]
-
-    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
-        return Calls(forwards=2, backwards=2)
 
 
 class _Guiding(TorchFunctionMode):

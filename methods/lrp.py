@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from camfaith.methods.attribution import Attribution, captum, copied_to
-from camfaith.methods.base import Calls
-from camfaith.methods.rules import check_precision, no_rule, stateless, unmarked, unshared
+from camfaith.methods.base import Calls as Cost
+from camfaith.methods.rules import check_precision, no_rule, unmarked, without_backward_hooks
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.outputs import logits_in
-from camfaith.models.steps import Step, trace
+from camfaith.models.steps import Calls, Function, Step, depends, trace
 
 
 class LRP(Attribution):
     """R_i = Σ_j a_i w_ij/(z_j + ε·sign z_j) · R_j from the logit back to the input, z_j = Σ_i a_i w_ij + b_j, at every
-    linear layer, batch norm, pooling and sum of two branches; activations hand R on as it is (Bach et al. 2015).
+    linear layer, batch norm, pooling, mean and sum; ReLU and tanh hand R on as it is (Bach et al. 2015).
 
     The relevance is that of the network's own input, x after normalisation: what is 0 there, not black, has none.
     Without biases ΣR tends to S_c as ε falls to 0; biases keep their share. Captum has one ε for all layers.
 
-    A module's own captum rule, set as its attribute `rule`, is kept. `NotApplicable` names the module that has none
-    (SiLU, Sigmoid, GELU, layer norm), the one that has parameters and is called several times, and the one that
-    computes more than sums and reshapings between its modules, as a functional ReLU or mean. One forward more for each
-    image finds that out.
+    Modules and functions alike: `nn.AdaptiveAvgPool2d(1)`, `F.avg_pool2d` and `x.mean((2, 3))`, `nn.ReLU` and
+    `torch.relu`. A module's own captum rule, set as its attribute `rule`, is kept. `NotApplicable` names the module
+    that computes what has no rule (SiLU, Sigmoid, GELU, layer norm, products of two activations), and the one whose own
+    rule cannot be followed. One forward more for each image finds that out.
     """
 
     name = "lrp"
@@ -41,105 +39,116 @@ class LRP(Attribution):
         self.epsilon = epsilon
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
-        from captum.attr._core.lrp import SUPPORTED_NON_LINEAR_LAYERS
-        from captum.attr._utils.lrp_rules import EpsilonRule
-
         check_precision(self.name, classifier)
-        steps, given = trace(classifier, images)
-        network = _Summing(classifier, _additions(steps))
-        moving = {step.module for step in steps if all(function.moves for function in step.functions)}
-        with unmarked(network):
-            for leaf in _leaves(network):
-                if type(leaf) not in SUPPORTED_NON_LINEAR_LAYERS and not hasattr(leaf, "rule"):
-                    leaf.rule = EpsilonRule() if leaf in moving else EpsilonRule(self.epsilon)
-            with unshared(network, steps), copied_to(_leaves(network)):
+        with without_backward_hooks(classifier), unmarked(classifier.network):
+            steps, given = trace(classifier, images)
+            own = _with_own_rules(steps)
+            network = _Network(classifier, self._ruled(step for step in steps if step.module not in own))
+            with copied_to(own):
                 explainer = captum().LRP(network)
-                # captum's own list has a module twice that two parents share
-                explainer._get_layers = lambda model: explainer.layers.extend(_leaves(model))
+                explainer._get_layers = lambda _model: explainer.layers.extend([*own, *network.calls.values()])
                 found: Tensor = explainer.attribute(given.requires_grad_(), target=evidence.targets)
         return found
 
-    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
-        return Calls(forwards=3, backwards=1)
+    def cost(self, image: Tensor) -> Cost:  # noqa: ARG002
+        return Cost(forwards=3, backwards=1)
+
+    def _ruled(self, steps: Iterable[Step]) -> dict[int, _Ruled]:
+        """A module with its rule for each call of a layer's function, by number; `NotApplicable` for what has none."""
+        from captum.attr._utils.lrp_rules import EpsilonRule, IdentityRule
+
+        ruled = {}
+        for step in steps:
+            for function in step.others:
+                if not function.moves:
+                    raise no_rule(self.name, step, function.name, _ADVICE)
+            for call in step.calls:
+                unknown = [function for function in call.functions if not _known(function)]
+                if unknown:
+                    raise no_rule(self.name, step, unknown[0].name, _ADVICE)
+                if any(map(_activates, call.functions)):
+                    ruled[call.number] = _Ruled(IdentityRule())
+                elif not all(function.moves for function in call.functions):
+                    ruled[call.number] = _Ruled(EpsilonRule(self.epsilon))
+        return ruled
 
 
-class _Summing(nn.Module):
-    """A classifier's network, whose sums of two branches run as captum's module for them, which its rule needs."""
+_ADVICE = (
+    "write it with layers or functions that have one (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.ReLU or F.relu, pooling "
+    "without indices, sums), or give a module without others in it one of captum.attr._utils.lrp_rules as its "
+    "attribute `rule`"
+)
 
-    def __init__(self, classifier: Classifier, additions: int) -> None:
-        from captum.attr._utils.custom_modules import Addition_Module
 
+def _activates(function: Function) -> bool:
+    return function.rectifies or function.name == "Tanh"
+
+
+def _known(function: Function) -> bool:
+    return function.linear or function.name.startswith("MaxPool") or _activates(function)
+
+
+def _with_own_rules(steps: Sequence[Step]) -> list[nn.Module]:
+    """The modules that bring their own rules; `NotApplicable` names one that captum's hooks cannot follow."""
+    from captum.attr._utils.lrp_rules import PropagationRule
+
+    own = [step for step in steps if isinstance(getattr(step.module, "rule", None), PropagationRule)]
+    calls = Counter(step.module for step in own)
+    for step in own:
+        if not step.leaf:
+            wrong = "has modules in it; give them rules"
+        elif calls[step.module] > 1:
+            wrong = f"is called {calls[step.module]} times in a forward; give each call a module of its own"
+        elif not step.plain:
+            wrong = (
+                "is not called with tensors alone, by position, or writes into them, or does not return one tensor; "
+                "change that, or leave the rule to lrp"
+            )
+        else:
+            continue
+        raise NotApplicable(f"lrp: {step.where} has a rule of its own, and {wrong}")
+    return list(calls)
+
+
+class _Ruled(nn.Module):
+    """One call of a function, as the rules want it: a module that is given tensors by position, and leaves them as they
+    are."""
+
+    def __init__(self, rule: Any) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def make(self, func: Callable[..., Tensor], args: tuple[Any, ...], named: Mapping[str, Any]) -> Tensor:
+        values = [*args, *named.values()]
+        places = [place for place, value in enumerate(values) if depends(value)]
+        written: list[Tensor] = []
+
+        def run(*tensors: Tensor) -> Tensor:
+            copies = {place: tensor.clone() for place, tensor in zip(places, tensors, strict=True)}
+            filled = [copies.get(place, value) for place, value in enumerate(values)]
+            result = func(*filled[: len(args)], **dict(zip(named, filled[len(args) :], strict=True)))
+            written.extend(values[place] for place, copy in copies.items() if copy is result)
+            return result
+
+        self.forward = run
+        result: Tensor = self(*(values[place].clone() for place in places))
+        return written[0].copy_(result) if written else result
+
+
+class _Network(nn.Module):
+    """A classifier's network, in which some calls of functions are modules, which captum's rules need."""
+
+    def __init__(self, classifier: Classifier, calls: Mapping[int, _Ruled]) -> None:
         super().__init__()
         self.network, self._output, self._name = classifier.network, classifier.output, classifier.name
-        self.additions = nn.ModuleList(Addition_Module() for _ in range(additions))
+        self.calls = calls
 
     def forward(self, images: Tensor) -> Tensor:
-        turns = iter(self.additions)
-        with _Sums(turns) if self.additions else nullcontext():
-            result = logits_in(self.network(images), self._output, self._name)
-        if any(True for _ in turns):
-            raise NotApplicable(
-                "lrp: a sum of two tensors is written in a way that it cannot follow; write it as a + b"
-            )
-        return result
+        with Calls(self._make):
+            result = self.network(images.clone())  # it may write into it
+        return logits_in(result, self._output, self._name)
 
-
-class _Sums(TorchFunctionMode):
-    """Hands every sum of two tensors with gradients to the next of some modules."""
-
-    def __init__(self, modules: Iterator[nn.Module]) -> None:
-        super().__init__()
-        self._modules = modules
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if kwargs or name not in ("add", "add_", "__add__", "__iadd__", "__radd__") or not _both_depend(args):
-            return func(*args, **(kwargs or {}))
-        module = next(self._modules, None)
-        if module is None:
-            raise NotApplicable(
-                "lrp: the network sums two tensors that its output does not depend on; leave that out of its forward"
-            )
-        total = module(*args)
-        return args[0].copy_(total) if name in ("add_", "__iadd__") else total
-
-
-def _leaves(network: nn.Module) -> list[nn.Module]:
-    return [module for module in network.modules() if not any(True for _ in module.children())]
-
-
-def _both_depend(values: Sequence[Any]) -> bool:
-    return len(values) == 2 and all(isinstance(value, Tensor) and value.requires_grad for value in values)
-
-
-def _additions(steps: Sequence[Step]) -> int:
-    """How many sums of two branches the network computes between its modules; `NotApplicable` where LRP cannot go."""
-    from captum.attr._core.lrp import SUPPORTED_LAYERS_WITH_RULES, SUPPORTED_NON_LINEAR_LAYERS
-
-    known = {*SUPPORTED_LAYERS_WITH_RULES, *SUPPORTED_NON_LINEAR_LAYERS}
-    advice = (
-        "write it with modules that have one (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.ReLU, pooling), or give the "
-    )
-    advice += "module one of captum.attr._utils.lrp_rules as its attribute `rule`"
-    for step in steps:
-        for function in step.functions:
-            if not step.leaf:
-                fine = function.moves or function.adds
-            elif function.own_statistics:
-                fine = False
-            else:
-                ruled = type(step.module) in known or hasattr(step.module, "rule")
-                fine = ruled or function.linear or function.name.startswith("MaxPool")
-            if not fine:
-                raise no_rule(LRP.name, step, function.name, advice)
-    for module, calls in Counter(step.module for step in steps if step.leaf).items():
-        if calls > 1 and not stateless(module):
-            where = next(step.where for step in steps if step.module is module)
-            raise NotApplicable(f"lrp: {where} is called {calls} times in a forward; give each call its own module")
-    between = sum(function.adds for step in steps if not step.leaf for function in step.functions)
-    within = [step.where for step in steps if step.leaf and any(function.adds for function in step.functions)]
-    if between and within:
-        raise NotApplicable(
-            f"lrp: {within[0]} adds two tensors, and so does the network between its modules; write all sums in one way"
-        )
-    return between
+    def _make(self, number: int, func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        if number in self.calls:
+            return self.calls[number].make(func, args, named)
+        return func(*args, **named)

@@ -7,6 +7,7 @@ network that is given normalised images is masked as theirs are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal, get_args
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camfaith.methods.base import Calls, Method, check_variant
+from camfaith.methods.base import Calls, Method, check_count, check_variant
 from camfaith.models import maps
 from camfaith.models.ablation import head
 from camfaith.models.capture import Evidence, single
@@ -117,6 +118,9 @@ class SSCAM(ScoreCAM):
 
     name = "ss-cam"
     variants: ClassVar[tuple[str, ...]] = ("paper", "torchcam")
+    exempt: ClassVar[Mapping[str, str]] = ScoreCAM.exempt | {
+        "mosaic": "its noise, of deviation 2 on masks in [0, 1], outweighs a mask of few pixels"
+    }
 
     def __init__(
         self,
@@ -132,6 +136,9 @@ class SSCAM(ScoreCAM):
         super().__init__(model, target_layer, score=score, variant=variant)
         if noise not in ("mask", "input"):
             raise ValueError(f"noise must be one of mask, input; got {noise!r}")
+        check_count("n_samples", n_samples)
+        if not 0 <= sigma < math.inf:
+            raise ValueError(f"sigma must be 0 or more, the deviation of the noise; got {sigma}")
         self.rounds, self.sigma, self.noise = n_samples, sigma, noise
 
     def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:  # noqa: ARG002
@@ -147,8 +154,9 @@ class SSCAM(ScoreCAM):
 class ISCAM(ScoreCAM):
     """Score-CAM with C_k the mean of f(i/N · H_k ⊙ x) over i = 1 … N, N = `n_steps` (Naidu et al. 2020).
 
-    `variant="torchcam"` takes the running sums of i/N, which pass 1, and masks and weights as Score-CAM's does;
-    `"authors"` (r0cketr1kky/ISS-CAM_resources) weighs by C_k without a softmax.
+    `variant="torchcam"` takes the running sums of i/N, which pass 1, and masks and weights as Score-CAM's does.
+    `"authors"` weighs by C_k without a softmax: `ISS_CAM2` of the authors' notebook (r0cketr1kky/ISS-CAM_resources,
+    2020, N = 10). Their later `algo.py` is no program: it adds the images up in a variable that it never sets.
     """
 
     name = "is-cam"
@@ -164,6 +172,7 @@ class ISCAM(ScoreCAM):
         variant: str = "paper",
     ) -> None:
         super().__init__(model, target_layer, score=score, variant=variant)
+        check_count("n_steps", n_steps)
         self.rounds = n_steps
 
     def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:  # noqa: ARG002
@@ -182,6 +191,7 @@ class RISE(Method):
     """
 
     name = "rise"
+    of_pixels: ClassVar[bool] = True
     exempt: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("planted-patch", "negative-logit", "mosaic"), "it is exact only as the number of its random masks grows"
     )
@@ -199,6 +209,8 @@ class RISE(Method):
         super().__init__(model, target_layer)
         if not 0 < p <= 1:
             raise ValueError(f"p must be in (0, 1], the share of cells that stay; got {p}")
+        check_count("n_masks", n_masks)
+        check_count("grid", grid)
         self.n_masks, self.grid, self.p, self.score = n_masks, grid, p, _checked(score)
 
     def cost(self, image: Tensor) -> Calls:  # noqa: ARG002

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.attribution import Attribution
-from camfaith.methods.base import Calls
+from camfaith.methods.base import Calls, name_and_settings
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 
@@ -51,7 +51,7 @@ class NoiseTunnel(Attribution):
         super().__init__(model, target_layer)
         self.kind, self.samples, self.sigma = kind, samples, sigma
         self.method = _inner(self.classifier, self.layer, method)
-        self.needs_layer = self.method.needs_layer  # type: ignore[misc]
+        self.needs_layer, self.of_pixels = self.method.needs_layer, self.method.of_pixels  # type: ignore[misc]
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         self.method.layer = self.layer  # which may have been found meanwhile
@@ -66,6 +66,9 @@ class NoiseTunnel(Attribution):
         for part, own in zip(torch.split(noise, _TOGETHER), torch.split(seeds, _TOGETHER), strict=True):
             repeated = replace(evidence.select([0] * len(part)), seeds=own)
             noisy = (image + part.to(image)).requires_grad_()
+            if self.method.needs_gradients:
+                there = classifier.evidence(noisy, repeated.targets, self.method.layers)
+                repeated = replace(repeated, activations=there.activations, gradients=there.gradients)
             maps.append(self.method.attribute(repeated, classifier, noisy).detach())
         return _KINDS[self.kind](torch.cat(maps))
 
@@ -73,16 +76,14 @@ class NoiseTunnel(Attribution):
         return self.method.combine(attributions)
 
     def cost(self, image: Tensor) -> Calls:
-        return self.method.cost(image) * self.samples
+        at_layers = Calls(forwards=1, backwards=1) if self.method.needs_gradients else Calls()
+        return (self.method.cost(image) + at_layers) * self.samples
 
 
 def _inner(classifier: Classifier, layer: str | None, method: str | Mapping[str, Any]) -> Attribution:
     from camfaith.methods import find  # which knows this method too
 
-    settings = {"name": method} if isinstance(method, str) else dict(method)
-    if "name" not in settings:
-        raise ValueError(f"the method of a noise tunnel needs a name beside its settings, got {settings}")
-    name = settings.pop("name")
+    name, settings = name_and_settings(method, "a noise tunnel")
     found = find(name)(classifier, layer, **settings)
     if not isinstance(found, Attribution):
         raise ValueError(f"a noise tunnel takes an attribution of pixels, such as 'saliency'; got {name!r}")

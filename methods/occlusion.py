@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.attribution import TOGETHER, Attribution, captum
-from camfaith.methods.base import Calls
+from camfaith.methods.base import Calls, check_count
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 
@@ -16,7 +16,8 @@ from camfaith.models.classifier import Classifier
 class Occlusion(Attribution):
     """S_c(x) − S_c(x with a black window), averaged over the windows that cover a pixel (Zeiler and Fergus 2014).
 
-    `window` and `stride` are pixels; None makes them 1/6 and 1/12 of the image's side.
+    `window` and `stride` are pixels; None makes them 1/6 and 1/12 of the image's side. A stride larger than the window
+    would leave pixels out: it is refused, and None is at most the window. So is a window larger than the image.
     """
 
     name = "occlusion"
@@ -25,11 +26,20 @@ class Occlusion(Attribution):
         self, model: nn.Module, target_layer: str | None = None, *, window: int | None = None, stride: int | None = None
     ) -> None:
         super().__init__(model, target_layer)
+        for setting, pixels in (("window", window), ("stride", stride)):
+            if pixels is not None:
+                check_count(setting, pixels)
         self.window, self.stride = window, stride
 
     def _sizes(self, height: int, width: int) -> tuple[int, int]:
         side = min(height, width)
-        return self.window or max(1, side // 6), self.stride or max(1, side // 12)
+        window = self.window or max(1, side // 6)
+        stride = self.stride or max(1, min(side // 12, window))
+        if window > side:
+            raise ValueError(f"window must be {side} or less in an image of {height}×{width} pixels; got {window}")
+        if stride > window:
+            raise ValueError(f"stride must be {window} or less, as the window is, to leave out no pixel; got {stride}")
+        return window, stride
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         window, stride = self._sizes(*images.shape[-2:])

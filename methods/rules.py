@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -36,7 +36,7 @@ class _Turns(nn.Module):
 def unshared(network: nn.Module, steps: Sequence[Step]) -> Iterator[None]:
     """Captum keeps what its rules need on a module, once: inside, a module without parameters that is called several
     times, as a ResNet block's only ReLU, is one copy a call."""
-    calls = Counter(step.module for step in steps if step.leaf and stateless(step.module))
+    calls = Counter(step.module for step in steps if step.leaf and _stateless(step.module))
     turns = {module: _Turns(module, count) for module, count in calls.items() if count > 1}
     places = [
         (parent, name, child)
@@ -77,6 +77,19 @@ def unmarked(network: nn.Module) -> Iterator[None]:
             attributes.update(own)
 
 
+@contextmanager
+def without_backward_hooks(network: nn.Module) -> Iterator[None]:
+    """The network's own backward hooks rest inside: what they would see is what the rules make of gradients."""
+    kept = [(module, module._backward_hooks, module._backward_pre_hooks) for module in network.modules()]
+    try:
+        for module, _, _ in kept:
+            module._backward_hooks, module._backward_pre_hooks = OrderedDict(), OrderedDict()
+        yield
+    finally:
+        for module, hooks, before in kept:
+            module._backward_hooks, module._backward_pre_hooks = hooks, before
+
+
 def check_precision(method: str, classifier: Classifier) -> None:
     """`NotApplicable` where the rules' small denominators leave the range of numbers."""
     if classifier.dtype == torch.float16:
@@ -86,7 +99,7 @@ def check_precision(method: str, classifier: Classifier) -> None:
         )
 
 
-def stateless(module: nn.Module) -> bool:
+def _stateless(module: nn.Module) -> bool:
     return not any(True for _ in module.parameters()) and not any(True for _ in module.buffers())
 
 

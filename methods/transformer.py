@@ -1,7 +1,8 @@
 """Maps from the attention of a vision transformer: one value a patch, none for the class token.
 
 A_l are the attention matrices of layer l: heads × T×T, row i being what token i takes from each of the T tokens.
-Both methods raise `NotApplicable` for a network without attention, or with attention within windows (Swin, MaxViT).
+Both methods raise `NotApplicable` for a network without attention, with attention within windows (Swin, MaxViT) or in
+code that is not seen, and where blocks do not follow one another.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method
-from camfaith.models.attention import Block, Transformer, depth, observe, opened
 from camfaith.models.capture import Evidence, evaluating, single
-from camfaith.models.classifier import Classifier
+from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.errors import NotApplicable
+from camfaith.models.transformer import Block, Transformer, depth, observe
 
 
 class AttentionRollout(Method):
@@ -24,7 +25,7 @@ class AttentionRollout(Method):
 
     Not negative, and the same for every class. Whose row it is follows from which tokens the score depends on behind
     the last layer: the class token's; the mean of both where there is a distillation token; the mean of all where the
-    patches are pooled.
+    patches are pooled, of the class token's too, each alike, where the head reads both.
     """
 
     name = "rollout"
@@ -33,7 +34,7 @@ class AttentionRollout(Method):
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         means: list[Tensor] = []
         seen = observe(
-            classifier, evidence.images, lambda attention: means.append(_by_image(attention, evidence).mean(1))
+            classifier, evidence.images, lambda attention: means.append(_by_image(attention, len(evidence)).mean(1))
         )
         rolled = _read(seen, evidence.targets)
         for mean in reversed(means):
@@ -41,7 +42,7 @@ class AttentionRollout(Method):
         return seen.on_grid(rolled[:, 0])
 
     def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
-        return Calls(forwards=2, backwards=1)
+        return Calls(forwards=3, backwards=1)
 
 
 class LeGrad(Method):
@@ -49,7 +50,8 @@ class LeGrad(Method):
     the head gives the class for the mean of the T tokens behind layer l (Bousselham et al. 2024).
 
     Not negative. `layers` counts from the last; None takes all (the authors' code takes two unless told otherwise). The
-    min-max normalisation is a display step here. The forward for an s_l passes over the layers, and is cheap.
+    min-max normalisation is a display step here. The forward for an s_l passes over the layers, and is cheap. Of a
+    single layer it cannot be told where it ends, before or behind the head's norm: `NotApplicable`.
     """
 
     name = "legrad"
@@ -61,31 +63,41 @@ class LeGrad(Method):
         self.counted = layers
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
-        seen = observe(classifier, evidence.images)
-        blocks = seen.blocks if self.counted is None else seen.blocks[-self.counted :]
+        return self._maps(evidence.images, evidence.targets, classifier)
+
+    def _asked(self, images: Tensor, class_idx: Targets) -> Tensor:
+        return self._maps(images, class_idx, self.classifier)
+
+    def _maps(self, images: Tensor, class_idx: Targets, classifier: Classifier) -> Tensor:
+        attention: list[Tensor] = []
+        seen = observe(classifier, images, attention.append, graph=True)
+        if len(attention) < 2:
+            raise NotApplicable(
+                f"expected two blocks or more, each ending where the next begins; {classifier.name} has one: "
+                "use rollout, or a gradient CAM"
+            )
+        targets, first = classifier.targets(class_idx, seen.logits), -(self.counted or 0)
         with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
-            maps = [self._sensitivity(seen, block, evidence) for block in blocks]
+            layers = zip(seen.blocks[first:], attention[first:], strict=True)
+            maps = [self._sensitivity(seen, block, matrices, targets) for block, matrices in layers]
         return seen.on_grid(torch.stack(maps).mean(0))
 
-    def _sensitivity(self, seen: Transformer, block: Block, evidence: Evidence) -> Tensor:
+    @staticmethod
+    def _sensitivity(seen: Transformer, block: Block, attention: Tensor, targets: Tensor) -> Tensor:
         """One layer's share, B×T."""
-        attention: list[Tensor] = []
-        with opened(block.module, attention.append):
-            tokens = block(block.tokens.detach().requires_grad_())
-        logits = seen.head(tokens.mean(1, keepdim=True).expand_as(tokens))
-        score = logits.gather(1, evidence.targets[:, None]).sum()
-        (gradient,) = torch.autograd.grad(score, attention)
-        return _by_image(gradient, evidence).clamp(min=0).mean((1, 2))
+        logits = seen.head(block.output.mean(1, keepdim=True).expand_as(block.output))
+        (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), attention)
+        return _by_image(gradient, len(targets)).clamp(min=0).mean((1, 2))
 
     def cost(self, image: Tensor) -> Calls:
         blocks = depth(self.classifier, image)
         scores = min(self.counted or blocks, blocks)
-        return Calls(forwards=1 + scores, backwards=scores)
+        return Calls(forwards=2 + scores if scores else 1, backwards=scores)
 
 
-def _by_image(matrices: Tensor, evidence: Evidence) -> Tensor:
+def _by_image(matrices: Tensor, images: int) -> Tensor:
     """B×heads×T×T, whichever of B and heads share an axis."""
-    return single(matrices).reshape(len(evidence), -1, *matrices.shape[-2:])
+    return single(matrices).reshape(images, -1, *matrices.shape[-2:])
 
 
 def _read(seen: Transformer, targets: Tensor) -> Tensor:

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Calls, Method, check_variant
+from camfaith.methods.base import Calls, Method, check_count, check_variant, name_and_settings
+from camfaith.methods.gradient import LayerCAM
 from camfaith.models import maps
-from camfaith.models.capture import Evidence, find_module, target_logit
-from camfaith.models.classifier import Classifier
+from camfaith.models.capture import Evidence, find_module, single, target_logit
+from camfaith.models.classifier import Classifier, Targets
+
+Inner = str | Mapping[str, Any]
+"""A method's name, or a mapping of its `name` and settings."""
 
 Variant = Literal["paper", "pgc"]
+Fusion = Literal["paper", "pgc", "torchcam"]
 How = Literal["max", "mean"]
 
 
-def _of_a_layer(method: str) -> Any:
-    """The method class of that name; `ValueError` where it does not read a layer."""
+def _of_a_layer(method: Inner, of: str) -> Any:
+    """What makes the method at a classifier and one of its layers; `ValueError` where it does not read a layer."""
     from camfaith.methods import find  # which knows the methods of this file too
 
-    kind = find(method)
+    name, settings = name_and_settings(method, of)
+    kind = find(name)
     if not getattr(kind, "needs_layer", True):
-        raise ValueError(f"method must be one that explains a layer, as 'gradcam' does; got {method!r}")
-    return kind
+        raise ValueError(f"method must be one that explains a layer, as 'gradcam' does; got {name!r}")
+    return partial(kind, **settings)
 
 
 def _cost(method: Any, image: Tensor) -> Calls:
@@ -37,7 +44,8 @@ class FinerCAM(Method):
     """What tells the class from others: the map of `method` for S_c − α/T Σ_t S_d_t (Zhang et al. 2025).
 
     The T others are the `similar` classes whose logits are nearest to S_c, all where there are fewer. α = `alpha`, 0.6
-    in the paper; 0 gives `method` itself. The map is linear in the score for GradCAM, not so for others.
+    in the paper; 0 gives `method` itself, a name or a mapping of its `name` and settings. The map is linear in the
+    score for GradCAM, not so for others.
 
     `variant="pgc"`: the authors' code and pytorch-grad-cam 1.5 weigh the others by their probabilities,
     Σ_t p_t (S_c − α S_d_t)/(Σ_t p_t + 1e-9), through which the gradient flows too; their α is 1 unless told otherwise.
@@ -45,40 +53,52 @@ class FinerCAM(Method):
 
     name = "finercam"
     needs_layer: ClassVar[bool] = True
-    rectified: ClassVar[bool] = True
 
     def __init__(
         self,
         model: nn.Module,
         target_layer: str | None = None,
         *,
-        method: str = "gradcam",
+        method: Inner = "gradcam",
         alpha: float = 0.6,
         similar: int = 3,
         variant: Variant = "paper",
     ) -> None:
         super().__init__(model, target_layer)
         check_variant(variant, get_args(Variant))
-        if similar < 1:
-            raise ValueError(f"similar must be at least 1 class, got {similar}")
-        self.kind = _of_a_layer(method)
-        if not getattr(self.kind, "needs_gradients", True):
+        check_count("similar", similar)
+        if not 0 <= alpha < math.inf:
+            raise ValueError(f"alpha must be 0, which compares nothing, or more; got {alpha}")
+        self.at = _of_a_layer(method, self.name)
+        self.inner = self.at(self.classifier, self.layer)
+        if not getattr(self.inner, "needs_gradients", True):
             raise ValueError(f"method must be one that reads gradients, as 'gradcam' does; got {method!r}")
         self.alpha, self.similar, self.variant = alpha, similar, variant
 
+    @property
+    def rectified(self) -> bool:  # type: ignore[override]
+        return bool(getattr(self.inner, "rectified", False))
+
     def cost(self, image: Tensor) -> Calls:
-        return Calls(forwards=1, backwards=1) + _cost(self.kind(self.classifier, self.layer), image)
+        return Calls(forwards=1, backwards=1) + _cost(self.at(self.classifier, self.layer), image)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
+        return self._compared(classifier, evidence.images, evidence.targets, evidence.seeds)
+
+    def _asked(self, images: Tensor, class_idx: Targets) -> Tensor:
+        return self._compared(self.classifier, images, class_idx)
+
+    def _compared(
+        self, classifier: Classifier, images: Tensor, class_idx: Targets, seeds: Tensor | None = None
+    ) -> Tensor:
         layer = self.named_layer
-        compared = classifier.evidence(
-            evidence.images, evidence.targets, [layer], seeds=evidence.seeds, score=self.difference
-        )
-        found: Tensor = self.kind(classifier, layer).explain(compared, classifier)
+        evidence = classifier.evidence(images, class_idx, [layer], seeds=seeds, score=self.difference)
+        found: Tensor = self.at(classifier, layer).explain(evidence, classifier)
         return found
 
     def difference(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The score that is explained, one per image."""
+        """The score that is explained, one per image, in single precision at least."""
+        logits = single(logits)
         own = target_logit(logits, targets)
         near = self._nearest(logits.detach(), targets)
         others = logits.gather(1, near)
@@ -96,12 +116,18 @@ class FinerCAM(Method):
 
 class Fused(Method):
     """One map of several `layers`: the maximum, or the mean, of tanh(γ M/max|M|), M being the map of `method` at one,
-    brought to the finest grid (Jiang et al. 2021).
+    brought to the greatest height and width among them (Jiang et al. 2021).
 
-    LayerCAM's paper scales the maps of its shallow layers so, with γ = `gamma` = 2, and takes the maximum; here every
-    layer's map is scaled, which puts all on one level whatever their gradients' size. Maps of a method that ends in a
-    ReLU are rectified first; those of a signed method keep their signs. A map that is zero stays zero. Without `layers`
-    there is the target layer alone.
+    LayerCAM's paper scales the maps of its shallow layers so, with γ = `gamma` = 2, and takes the maximum (`how`); here
+    every layer's map is scaled, which puts all on one level whatever their gradients' size. Maps of a method that ends
+    in a ReLU are rectified first; those of a signed method keep their signs. A map that is zero stays zero. Without
+    `layers` there is the target layer alone.
+
+    `variant` says how maps are joined, and nothing of M, whose own comes with it: `method={"name": "gradcam++",
+    "variant": "pgc"}`. `"pgc"`: as pytorch-grad-cam 1.5 joins its `target_layers`, the mean of the rectified maps, each
+    (M − min)/(max − min + 1e-7) and upsampled to the image. `"torchcam"`: `fuse_cams` of torchcam 0.5, the maximum of
+    (M − min)/(max − min + 1e-8), which goes through tanh(2 ·) for LayerCAM, unless it is one map alone. Both leave no
+    choice of `how` and `gamma`.
     """
 
     name = "fused"
@@ -116,23 +142,31 @@ class Fused(Method):
         model: nn.Module,
         target_layer: str | None = None,
         *,
-        method: str = "layercam",
+        method: Inner = "layercam",
         layers: Sequence[str] = (),
-        how: How = "max",
-        gamma: float = 2.0,
+        how: How | None = None,
+        gamma: float | None = None,
+        variant: Fusion = "paper",
     ) -> None:
         super().__init__(model, target_layer)
-        check_variant(how, get_args(How), "how")
-        if gamma <= 0:
+        check_variant(variant, get_args(Fusion))
+        check_variant(how or "max", get_args(How), "how")
+        if gamma is not None and not 0 < gamma < math.inf:
             raise ValueError(f"gamma must be above 0, got {gamma}")
+        if variant != "paper" and (how, gamma) != (None, None):
+            raise ValueError(
+                f"variant {variant!r} joins maps in a way of its own: leave out how and gamma, got {how!r} and {gamma}"
+            )
         for layer in layers:
             find_module(self.classifier.network, layer)
-        self.kind = _of_a_layer(method)
-        self.named_layers, self.how, self.gamma = tuple(layers), how, gamma
+        self.at = _of_a_layer(method, self.name)
+        self.inner = self.at(self.classifier, self.layer)
+        self.named_layers, self.how, self.gamma = tuple(layers), how or "max", gamma or 2.0
+        self.variant = variant
 
     @property
     def needs_gradients(self) -> bool:  # type: ignore[override]
-        return bool(getattr(self.kind, "needs_gradients", True))
+        return bool(getattr(self.inner, "needs_gradients", True))
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -142,16 +176,36 @@ class Fused(Method):
         return sum((_cost(part, image) for part in self._parts()), Calls())
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
-        scaled = [self._scaled(part.explain(evidence, classifier)) for part in self._parts()]
-        finest = max((m.shape[-2:] for m in scaled), key=math.prod)
-        grown = torch.stack([maps.upsample(m, (finest[0], finest[1])) for m in scaled])
-        return grown.amax(0) if self.how == "max" else grown.mean(0)
+        found = [part.explain(evidence, classifier) for part in self._parts()]
+        if self.variant == "pgc" or getattr(self.inner, "rectified", False):
+            found = [maps.rectify(raw) for raw in found]
+        if self.variant == "pgc":
+            return _grown([_stretched(m, 1e-7) for m in found], evidence.images.shape).mean(0)
+        scaled = self._of_torchcam(found) if self.variant == "torchcam" else [self._scaled(m) for m in found]
+        grown = _grown(scaled, *(m.shape for m in scaled))
+        return grown.mean(0) if self.how == "mean" else grown.amax(0)
 
     def _parts(self) -> list[Any]:
-        return [self.kind(self.classifier, layer) for layer in self.layers]
+        return [self.at(self.classifier, layer) for layer in self.layers]
 
-    def _scaled(self, raw: Tensor) -> Tensor:
-        if getattr(self.kind, "rectified", False):
-            raw = maps.rectify(raw)
-        top = raw.abs().amax((1, 2), keepdim=True)
-        return (self.gamma * raw / torch.where(top > 0, top, 1)).tanh()
+    def _scaled(self, rectified: Tensor) -> Tensor:
+        top = rectified.abs().amax((1, 2), keepdim=True)
+        return (self.gamma * rectified / torch.where(top > 0, top, 1)).tanh()
+
+    def _of_torchcam(self, rectified: list[Tensor]) -> list[Tensor]:
+        stretched = [_stretched(m, 1e-8) for m in rectified]
+        if len(stretched) == 1 or not isinstance(self.inner, LayerCAM):
+            return stretched
+        return [(2 * m).tanh() for m in stretched]
+
+
+def _stretched(m: Tensor, eps: float) -> Tensor:
+    """To [0, 1] as the libraries do it: a flat map becomes 0."""
+    low, high = m.amin((1, 2), keepdim=True), m.amax((1, 2), keepdim=True)
+    return (m - low) / (high - low + eps)
+
+
+def _grown(all_maps: Sequence[Tensor], *shapes: torch.Size) -> Tensor:
+    """The maps of every layer, each upsampled to the greatest height and the greatest width of these shapes."""
+    size = max(shape[-2] for shape in shapes), max(shape[-1] for shape in shapes)
+    return torch.stack([maps.upsample(m, size) for m in all_maps])

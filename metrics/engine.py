@@ -17,7 +17,7 @@ from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.explanations import Explained, Redrawn
 from camfaith.metrics.probes import Blank, Channels, ImageProbe, Probe, Subject
 from camfaith.models.ablation import HEAD_BATCH, ablate_channels, head
-from camfaith.models.capture import evaluating
+from camfaith.models.capture import inferring
 from camfaith.models.classifier import Classifier
 from camfaith.models.counting import Tally, counting
 from camfaith.models.speed import Setup, arranged, out_of_memory
@@ -111,7 +111,7 @@ class Engine:
                         jobs[key] = _Job(probe, Subject(case, index, given, place, partial(known, index)))
                     elif probe.reads != "image":
                         self.meter.shared += probe.count(case.pixels)
-        with torch.inference_mode(), evaluating(self.classifier.network):
+        with inferring(self.classifier.network):
             self._finish(list(jobs.values()), case)
         self.meter.spared += sum(job.probe.count(case.pixels) - len(job.scores) for job in jobs.values())
         asked = dict.fromkeys(probe for _, probes in wanted.values() for probe in probes)
@@ -167,7 +167,7 @@ class Engine:
         while start < ends[-1]:
             stop = min(start + self.batch_size, ends[-1])
             try:
-                with torch.inference_mode():
+                with torch.no_grad():
                     images = self._filled(jobs, ends, start, stop, case)
                 work(images, start, stop)
             except RuntimeError as error:
@@ -254,7 +254,7 @@ class Engine:
     def _ablated(self, layer: str, image: Tensor) -> tuple[Tensor, int, int]:
         while True:
             try:
-                with torch.inference_mode(), evaluating(self.classifier.network):
+                with inferring(self.classifier.network):
                     alone = head(self.classifier, layer, image).alone
                     batch = self.head_batch if alone else self.batch_size
                     return ablate_channels(self.classifier, layer, image, batch)

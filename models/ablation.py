@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from camfaith.models.capture import evaluating, grid_of, hooked
+from camfaith.models.capture import grid_of, hooked, inferring
 from camfaith.models.classifier import Classifier
 from camfaith.models.tokens import Scene
 
@@ -18,10 +18,12 @@ HEAD_BATCH = 256
 
 @dataclass(frozen=True)
 class Head:
-    """The channels of a layer, and whether the network behind it takes a batch of activations for one image."""
+    """The channels of a layer, whether the network behind it takes a batch of activations for one image, and how many
+    of its tokens have no place on the image."""
 
     channels: int
     alone: bool
+    prefix: int = 0
 
     def forwards(self, batch: int) -> int:
         """Images sent through the whole network to switch off each channel, and all, in batches of `batch`."""
@@ -42,7 +44,7 @@ def ablate_channels(
     network lets one image meet many activations, the layers up to `layer` run once for a whole batch of channels. Of a
     layer of tokens the patches lose the channel; a class token keeps it, as no map shows it.
     """
-    with torch.inference_mode(), evaluating(classifier.network):
+    with inferring(classifier.network):
         known = head(classifier, layer, image)
         channels, rows = known.channels, []
         gates = torch.ones(channels + 1, channels, dtype=image.dtype, device=image.device)
@@ -59,25 +61,35 @@ def ablate_channels(
 
 
 def head(classifier: Classifier, layer: str, image: Tensor) -> Head:
-    """What lies at and behind `layer`, tried once per network, layer and image size with two or three forwards."""
+    """What lies at and behind `layer`, tried once per network, layer and image size with two or three forwards.
+
+    Where the image's logits are the same without any channel, as before a head of zeros, nothing tells whether the
+    network behind the layer may run alone: it does not, and is tried anew the next time.
+    """
     known = _known.setdefault(classifier.network, {})
     key = (layer, tuple(image.shape[1:]))
-    if key not in known:
-        known[key] = _try(classifier, layer, image[:1])
-    return known[key]
+    if key in known:
+        return known[key]
+    found, told = _try(classifier, layer, image[:1])
+    if told:
+        known[key] = found
+    return found
 
 
-def _try(classifier: Classifier, layer: str, image: Tensor) -> Head:
-    seen: list[int] = []
+def _try(classifier: Classifier, layer: str, image: Tensor) -> tuple[Head, bool]:
+    """The head, and whether the image could tell."""
+    seen: list[tuple[int, int]] = []
 
     def note(output: Tensor, scene: Scene) -> Tensor:
-        seen.append(grid_of(layer, output, scene).of(output).shape[1])
+        grid = grid_of(layer, output, scene)
+        seen.append((grid.of(output).shape[1], grid.prefix))
         return output
 
-    with torch.inference_mode(), evaluating(classifier.network):
+    with inferring(classifier.network):
         with hooked(classifier.network, {layer: note}):
             classifier(image)
-        gates = torch.ones(3, seen[-1], dtype=image.dtype, device=image.device)
+        channels, prefix = seen[-1]
+        gates = torch.ones(3, channels, dtype=image.dtype, device=image.device)
         gates[0, 0], gates[1] = 0, 0
         whole = _gated(classifier, layer, image.expand(3, -1, -1, -1), gates)
         try:
@@ -85,16 +97,21 @@ def _try(classifier: Classifier, layer: str, image: Tensor) -> Head:
         except torch.OutOfMemoryError:
             raise
         except Exception:
-            return Head(seen[-1], False)
-    close = alone.shape == whole.shape and torch.allclose(alone, whole, rtol=1e-4, atol=1e-4 * float(whole.abs().max()))
-    return Head(seen[-1], close)
+            return Head(channels, False, prefix), True
+    if alone.shape != whole.shape:
+        return Head(channels, False, prefix), True
+    rounding = 1e-4 * float(whole.abs().max())
+    told = float((whole[1] - whole[2]).abs().max()) > rounding
+    return Head(channels, told and torch.allclose(alone, whole, rtol=1e-4, atol=rounding), prefix), told
 
 
 def _gated(classifier: Classifier, layer: str, images: Tensor, gates: Tensor, values: Tensor | None = None) -> Tensor:
     def gate(output: Tensor, scene: Scene) -> Tensor:
         grid = grid_of(layer, output, scene)
         kept = grid.of(output) * gates[:, :, None, None]
-        return grid.into(output, kept if values is None else kept + ((1 - gates) * values)[:, :, None, None])
+        if values is not None:
+            kept = kept + ((1 - gates) * values)[:, :, None, None]
+        return grid.into(output, kept.to(output.dtype))
 
     with hooked(classifier.network, {layer: gate}):
         result: Tensor = classifier(images)

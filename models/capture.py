@@ -84,6 +84,14 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
+@contextmanager
+def inferring(network: nn.Module) -> Iterator[None]:
+    """`evaluating`, without a graph. What the network keeps of such a forward may be part of a graph later, as
+    tensors of inference mode may not."""
+    with torch.inference_mode(False), torch.no_grad(), evaluating(network):
+        yield
+
+
 def find_module(network: nn.Module, layer: str) -> nn.Module:
     """The submodule of that dotted name; `UnknownName` gives the nearest ones."""
     modules: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))
@@ -91,6 +99,23 @@ def find_module(network: nn.Module, layer: str) -> nn.Module:
     if layer not in modules:
         raise UnknownName("layer", layer, modules)
     return modules[layer]
+
+
+def layer_name(network: nn.Module, layer: str | nn.Module) -> str:
+    """The dotted name of a layer that is given by it, or as the module itself; `UnknownName`, or `ValueError` for a
+    module of another network."""
+    if isinstance(layer, nn.Module):
+        found: str | None = next((name for name, module in network.named_modules() if name and module is layer), None)
+        if found is None:
+            raise ValueError(
+                f"expected a layer of {type(network).__name__}, got {type(layer).__name__}, which is none of its "
+                "modules; give one of this network itself (not of a copy), or a name out of model.named_modules()"
+            )
+        return found
+    if not isinstance(layer, str):
+        raise ValueError(f"expected a layer's name, such as 'layer4', or the module; got {type(layer).__name__}")
+    find_module(network, layer)
+    return layer
 
 
 @contextmanager
@@ -125,8 +150,8 @@ def grid_of(layer: str, output: Any, scene: Scene) -> Grid:
     if grid is None:
         raise LayerError(
             f"layer {layer!r} has no spatial output: expected B×K×h×w, B×h×w×K, or tokens B×T×K of which the last are "
-            f"a convolution's h×w cells, got {'×'.join(map(str, output.shape))}; name a layer before it, or leave the "
-            "layer out to have the last one found"
+            f"a convolution's h×w cells, of {scene.count} images, got {'×'.join(map(str, output.shape))}; name a layer "
+            "before it, or leave the layer out to have the last one found"
         )
     return grid
 

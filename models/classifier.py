@@ -11,7 +11,17 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from camfaith.models.capture import Evidence, Recorder, Score, evaluating, gradients_at, hooked, single, target_logit
+from camfaith.models.capture import (
+    Evidence,
+    Recorder,
+    Score,
+    evaluating,
+    gradients_at,
+    hooked,
+    inferring,
+    single,
+    target_logit,
+)
 from camfaith.models.outputs import logits_in
 
 Targets = None | int | Sequence[int] | Tensor | Callable[[Tensor], Tensor]
@@ -149,10 +159,9 @@ class Classifier(nn.Module):
             self._outputs_checked = len(values) > 0
         return logits
 
-    @torch.inference_mode()
     def scores(self, images: Tensor) -> Tensor:
         """Logits (B×C) of RGB images in [0, 1], in evaluation mode and without a graph."""
-        with evaluating(self.network):
+        with inferring(self.network):
             return self.logits(self.place(images))
 
     def evidence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from camfaith.models.capture import Recorder, Score, evaluating, gradients_at, hooked, target_logit
 from camfaith.models.classifier import Classifier
@@ -16,10 +17,12 @@ def curvature(
     """g = ∂s/∂A and H·A with H = ∂²s/∂A², both B×K×h×w, for the score s of each image's class.
 
     One forward, one backward, and one more through that backward: H·A = ∂(Σ g·A')/∂A with A' = A held fixed. Where s is
-    linear in A, as between the kinks of ReLUs, H·A = 0. Nothing is left behind in the network. `NotApplicable` where
-    PyTorch has no second derivative, as of a hard sigmoid.
+    linear in A, as between the kinks of ReLUs, H·A = 0. Nothing is left behind in the network. Attention runs step by
+    step, since PyTorch's fused kernels can be differentiated once. `NotApplicable` where PyTorch has no second
+    derivative, as of a hard sigmoid.
     """
-    with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
+    stepwise = sdpa_kernel(SDPBackend.MATH)
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network), stepwise:
         record = Recorder([layer], gradients=True)
         with hooked(classifier.network, record.hooks, record.begin):
             logits = classifier.logits(images.clone())

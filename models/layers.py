@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from camfaith.models.capture import LayerError, Recorder, evaluating, hooked
+from camfaith.models.capture import LayerError, Recorder, evaluating, hooked, inferring
 from camfaith.models.classifier import Classifier
 from camfaith.models.tokens import Grid, watched
 
@@ -25,7 +25,8 @@ class Layer:
     """A module that ran: its dotted name, its kind, and the shape of its output without the batch axis.
 
     `grid` says where the output's cells lie on the image, None where it has none. `reached` is False for a layer of
-    tokens none of whose patches has a part in the predicted class's score.
+    tokens none of whose patches has a part in the predicted class's score, and for one that also gives what has no
+    place; of one that runs more than once the last call counts.
     """
 
     name: str
@@ -56,7 +57,7 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
     seen: list[Layer] = []
     handles = []
     image = classifier.place(images)[:1].contiguous()
-    with torch.inference_mode(), evaluating(classifier.network), watched(classifier.network) as scene:
+    with inferring(classifier.network), watched(classifier.network) as scene:
         try:
             for name, module in classifier.network.named_modules():
                 if not name:
@@ -65,8 +66,7 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
                 def note(module: nn.Module, _inputs: object, output: object, name: str = name) -> None:
                     if isinstance(output, Tensor):
                         kind, shape = type(module).__name__, tuple(output.shape[1:])
-                        grid = scene.grid(output) if output.shape[:1] == (1,) else None  # else windows of the image
-                        seen.append(Layer(name, kind, shape, isinstance(module, _PASSIVE), grid))
+                        seen.append(Layer(name, kind, shape, isinstance(module, _PASSIVE), scene.grid(output)))
 
                 handles.append(module.register_forward_hook(note))
             classifier.logits(image)
@@ -82,8 +82,9 @@ def _with_reach(classifier: Classifier, image: Tensor, layers: Sequence[Layer]) 
         return list(layers)
     # One row a token and yet four axes: attention from token to token, or its heads, and no grid.
     found = [replace(a, grid=None) if len(a.shape) == 3 and a.shape[1] in rows else a for a in layers]
-    runs = Counter(layer.name for layer in found)
-    reached = _reached(classifier, image, [layer.name for layer in found if layer.tokens and runs[layer.name] == 1])
+    last = {layer.name: layer for layer in found}
+    placeless = {layer.name for layer in layers if layer.grid is None}
+    reached = _reached(classifier, image, [name for name in last if last[name].tokens and name not in placeless])
     return [replace(layer, reached=layer.name in reached) if layer.tokens else layer for layer in found]
 
 
@@ -91,7 +92,8 @@ def _reached(classifier: Classifier, image: Tensor, names: Sequence[str]) -> set
     """The layers at which the gradient of the greatest logit is not zero in every cell."""
     record = Recorder(names, gradients=True)
     with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
-        with hooked(classifier.network, record.hooks, record.begin):
+        with hooked(classifier.network, record.hooks, record.begin), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a layer runs more than once matters where it is explained
             score = classifier.logits(image.clone()).amax(1).sum()
         if not score.requires_grad:
             return set()
@@ -105,8 +107,9 @@ def last_spatial_layer(layers: Sequence[Layer]) -> str:
     score reads: behind the last attention of a vision transformer with a class token it reads no patch, so that there
     the last block's first norm is found.
 
-    `LayerError` where there is none, or where it comes before tokens: a vision transformer's patch embedding is
-    spatial, but shows nothing of the class, nor do the last tokens whose place is known, if others come after them.
+    A convolution before tokens that the score does not reach, as of a position encoding inside a block or the patch
+    embedding, shows nothing of the class, nor do the last tokens whose place is known, if others come after them.
+    `LayerError` where nothing else is left.
     """
     after = None
     for layer in reversed(layers):
@@ -117,17 +120,16 @@ def last_spatial_layer(layers: Sequence[Layer]) -> str:
                 f"layer {layer.name!r} gives rows (B×{layer.shape[0]}×{layer.shape[1]}), no convolution's cells, "
                 "so no target layer is found; name it yourself"
             )
-        if not layer.spatial:
-            continue
         if layer.tokens and not layer.reached:
             after = layer
-        elif after and not layer.tokens:
-            raise LayerError(
-                f"layer {after.name!r} gives tokens, and the score depends on no patch of any layer of tokens (a head "
-                "of zeros, untrained?), so no target layer is found; load weights, or name the target layer yourself"
-            )
-        else:
+        elif layer.spatial and (layer.tokens or not after):
             return layer.name
+    if after:
+        raise LayerError(
+            f"layer {after.name!r} gives tokens, and the score depends on no patch of any layer of tokens B×T×K (a "
+            "head of zeros, untrained? or are they T×B×K?), so no target layer is found; load weights, or name the "
+            "target layer yourself"
+        )
     raise LayerError(
         "found no layer with a spatial output (B×K×h×w, more than one cell); name the target layer yourself"
     )

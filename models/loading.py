@@ -6,8 +6,9 @@ import math
 import pickle
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlparse
 
 import safetensors
 import safetensors.torch
@@ -101,6 +102,24 @@ def _torchvision(name: str, weights: str | None, class_names: Sequence[str] | No
         raise UnknownName(f"weights of {name}", weights, enum.__members__, "or a local file, or 'none'")
     chosen = enum[weights]
     return torchvision_models.get_model(name, weights=chosen), _preprocessing(chosen)
+
+
+def most_accurate_on_disk() -> tuple[str, str] | None:
+    """The network of torchvision's that does best on ImageNet among those whose weights are on this disk already, with
+    the name of its weights; None where there are none."""
+    there = {path.name for path in checkpoints().glob("*.pth")}
+    found = [
+        (weights.meta["_metrics"]["ImageNet-1K"]["acc@1"], name, weights.name)
+        for name in torchvision_models.list_models(module=torchvision_models)
+        for weights in torchvision_models.get_model_weights(name)
+        if PurePosixPath(urlparse(weights.url).path).name in there
+    ]
+    return max(found)[1:] if found else None
+
+
+def checkpoints() -> Path:
+    """Where torchvision keeps the weights that it has downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def _preprocessing(weights: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
@@ -13,13 +14,15 @@ from typing import Any
 
 
 class UnknownName(ValueError):
-    """A name that nothing answers to; the message gives the nearest known ones."""
+    """A name that nothing answers to; the message gives the nearest known ones: those that hold it as a word, else
+    those spelt alike."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        near = [known for known in names if name.casefold() in re.split(r"[\W_]+", known.casefold())][:8]
+        near = near or difflib.get_close_matches(name, names, n=3, cutoff=0.4)
         guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-        listed = ", ".join(names) if len(names) <= 40 else f"{', '.join(names[:40])}, ... ({len(names)} in all)"
+        listed = ", ".join(names) if len(names) <= 40 else f"{', '.join(names[:8])}, ... ({len(names)} in all)"
         super().__init__(f"unknown {what} {name!r}: {guess}known: {listed or 'none'}{'; ' + hint if hint else ''}")
 
 

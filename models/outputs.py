@@ -29,9 +29,13 @@ def logits_in(result: object, output: str | int | None, model: str) -> Tensor:
     logits = found.get("logits" if output is None else output)
     if isinstance(logits, Tensor):
         return logits
-    tensors = [f"{k!r} ({'×'.join(map(str, v.shape))})" for k, v in found.items() if isinstance(v, Tensor)]
+    tensors = {key: value for key, value in found.items() if isinstance(value, Tensor)}
     asked = "" if output is None else f" and no tensor at {output!r}"
-    advice = f"say which entry holds them by `output`: {', '.join(tensors)}; or " if tensors else ""
+    advice = ""
+    if tensors:
+        listed = ", ".join(f"{key!r} ({'×'.join(map(str, value.shape))})" for key, value in tensors.items())
+        likely = next((key for key, value in tensors.items() if value.ndim == 2), next(iter(tensors)))
+        advice = f"say which entry holds them, as Classifier(net, output={likely!r}), of {listed}; or "
     raise TypeError(
         f"model {model!r} returns a {type(result).__name__}, not a tensor of logits{asked}; "
         f"{advice}wrap it in a module that returns the logits alone"

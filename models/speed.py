@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from camfaith.models.capture import evaluating
+from camfaith.models.capture import evaluating, inferring
 from camfaith.models.classifier import Classifier
 from camfaith.models.folding import folded, with_relus_folded
 
@@ -141,7 +141,7 @@ def _same_when_fused(best: Setup, classifier: Classifier, image: Tensor) -> bool
     if not can_be_fused(classifier):
         return False
     images = _batch(image, best)
-    with torch.inference_mode(), evaluating(classifier.network):
+    with inferring(classifier.network):
         return torch.equal(arranged(classifier, replace(best, fused=True))(images), classifier(images))
 
 
@@ -204,7 +204,7 @@ def _better(best: Setup, classifier: Classifier, image: Tensor, other: Setup) ->
 def rate(classifier: Classifier, image: Tensor, setup: Setup, seconds: float = 0.15) -> float:
     """Images per second through the network, the best of several warm batches."""
     images = _batch(image, setup)
-    with torch.inference_mode(), evaluating(classifier.network), warnings.catch_warnings():
+    with inferring(classifier.network), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         forward = arranged(classifier, setup)
         return setup.batch_size / fastest(lambda: forward(images), images.device, seconds)

@@ -1,14 +1,16 @@
-"""What a network does in one forward: the modules that it calls, and the functions that it computes outside of them."""
+"""What a network does in one forward: the modules that it calls, and the functions that each of them computes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
@@ -22,8 +24,12 @@ _ADDING = {"AdaptiveAvgPool2D", "Add", "AvgPool2D", "Mean", "Neg", "ReflectionPa
 _MULTIPLYING = {"Addmm", "Bmm", "Convolution", "CudnnBatchNorm", "Div", "Linear", "MiopenBatchNorm", "Mm", "Mul",
                 "NativeBatchNorm"}  # fmt: skip
 
-
-_OWN_STATISTICS = "WithOwnStatistics"
+_LAYERS = {"adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "addmm", "avg_pool1d", "avg_pool2d",
+           "avg_pool3d", "batch_norm", "bmm", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+           "conv_transpose3d", "einsum", "interpolate", "linear", "max_pool1d", "max_pool2d", "max_pool3d", "mean",
+           "mm", "neg", "pad", "relu", "sum", "tanh",
+           *(turned + name for turned in ("", "i", "r") for name in ("add", "div", "matmul", "mul", "sub", "truediv"))
+           }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,14 +48,9 @@ class Function:
         return self.name in _MOVING
 
     @property
-    def own_statistics(self) -> bool:
-        """Whether it normalises by the batch's own mean and deviation."""
-        return self.name.endswith(_OWN_STATISTICS)
-
-    @property
-    def adds(self) -> bool:
-        """Whether it adds two tensors that both depend on the images, as a residual block does."""
-        return self.name == "Add" and sum(self.depends) == 2
+    def hides(self) -> bool:
+        """Whether it is a part of the network that `torch.utils.checkpoint` runs without gradients."""
+        return self.name == "CheckpointFunctionBackward"
 
     @property
     def linear(self) -> bool:
@@ -60,12 +61,30 @@ class Function:
 
 
 @dataclass(frozen=True)
+class Call:
+    """One call of a function that does a layer's work, as `F.relu` or `x.mean`, the number that it has among the calls
+    of a forward, and the functions that it computes."""
+
+    number: int
+    functions: tuple[Function, ...]
+
+
+@dataclass(frozen=True)
 class Step:
-    """One call of a module in a forward, and the functions that it computes itself, outside the modules in it."""
+    """One call of a module in a forward, the calls of layers' functions in it, and the other functions that it computes
+    itself, outside the modules in it."""
 
     name: str
     module: nn.Module
-    functions: tuple[Function, ...]
+    calls: tuple[Call, ...]
+    others: tuple[Function, ...]
+    plain: bool
+    """Whether it is given nothing but tensors that depend on the images, by position, writes into none of them, and
+    returns one that does: hooks then see all that goes through it."""
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        return (*(function for call in self.calls for function in call.functions), *self.others)
 
     @property
     def leaf(self) -> bool:
@@ -78,75 +97,147 @@ class Step:
         return f"module {self.name!r} ({kind})" if self.name else f"{kind} itself"
 
 
+class Calls(TorchFunctionMode):
+    """Has every call of a layer's function with something that depends on the images made by `make`, which is given its
+    number, the function and its arguments."""
+
+    def __init__(self, make: Callable[[int, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]) -> None:
+        super().__init__()
+        self.count, self._make = 0, make
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = dict(kwargs or {})
+        named_so = getattr(func, "__name__", "").strip("_") in _LAYERS
+        if not named_so or not any(map(depends, (*args, *named.values()))):
+            return func(*args, **named)
+        self.count += 1
+        return self._make(self.count, func, args, named)
+
+
+def depends(value: Any) -> bool:
+    """Whether it is a tensor that depends on the images, where a forward has these alone ask for gradients."""
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+class _Running:
+    """One call of a module, and the nodes of the graph that it makes."""
+
+    def __init__(self, name: str, module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        self.name, self.module = name, module
+        self.calls: list[tuple[int, list[Any]]] = []
+        self.others: list[Any] = []
+        self.plain = not named and all(depends(value) for value in inputs)
+        self._given = [(tensor, tensor._version) for tensor in _tensors(inputs)]
+
+    def end(self, output: Any) -> None:
+        wrote = any(tensor._version != version for tensor, version in self._given)
+        self.plain = self.plain and depends(output) and not wrote
+        self._given.clear()
+
+    def step(self, live: set[Any]) -> Step:
+        calls = tuple(Call(number, _functions(nodes, live)) for number, nodes in self.calls)
+        return Step(self.name, self.module, calls, _functions(self.others, live), self.plain)
+
+
 def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
     """Every call of a module in one forward of `images`, in the order in which they end, and what the network was
     given (the images after normalisation).
 
-    A function belongs to the innermost module that was running. Only what the output of a module depends on is seen, of
-    the network itself what its logits depend on. `NotApplicable` names a TorchScript module, which shows nothing.
+    A function belongs to the innermost module that was running. Only what the logits depend on is seen. `NotApplicable`
+    names a TorchScript module, which shows nothing, and says where checkpointing hides a part of the network.
     """
-    steps: list[Step] = []
-    running: list[list[Function]] = [[]]  # and what comes before the network
+    network = classifier.network
+    ended: list[_Running] = []
+    running = [_Running("", classifier, (), {})]  # what comes before the network
     given: list[Tensor] = []
     seen: set[Any] = set()
 
-    def enter(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        if module is classifier.network:
-            steps.clear()  # a forward that broke off is begun anew
-            given.append(next(_tensors((inputs, named))).detach())
-        running[-1].extend(functions((inputs, named), seen))
-        running.append([])
+    def enter(name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if module is network:  # a forward that broke off is begun anew
+            ended.clear()
+            calls.count = 0
+            given.append(next(_tensors((inputs, named))).detach().clone())  # it may write into it
+        running[-1].others.extend(_nodes((inputs, named), seen))
+        running.append(_Running(name, module, inputs, named))
 
-    def leave(name: str, module: nn.Module, output: Any) -> None:
-        if module is classifier.network:
-            output = ()  # which may hold the logits in any form, and other things
-        steps.append(Step(name, module, (*running.pop(), *functions(output, seen))))
+    def leave(module: nn.Module, output: Any) -> None:
+        last = running.pop()
+        if module is not network:  # whose output may hold the logits in any form
+            last.others.extend(_nodes(output, seen))
+        last.end(output)
+        ended.append(last)
 
+    def call(number: int, func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        running[-1].others.extend(_nodes((args, named), seen))
+        result = func(*args, **named)
+        running[-1].calls.append((number, list(_nodes(result, seen))))
+        return result
+
+    calls = Calls(call)
     handles = []
-    with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
+    with torch.inference_mode(False), torch.enable_grad(), evaluating(network):
         try:
-            for name, module in classifier.network.named_modules():
+            for name, module in network.named_modules():
                 if isinstance(module, torch.jit.ScriptModule):
                     raise NotApplicable(
                         f"what {f'module {name!r}' if name else 'the network'} computes cannot be seen, because it is "
                         "TorchScript; give the Python module that it was made from, or take another method"
                     )
-                handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
-                handles.append(module.register_forward_hook(lambda m, _i, output, name=name: leave(name, m, output)))
-            logits = classifier(images.detach().clone().requires_grad_().clone())
-            network = steps.pop()
-            steps.append(replace(network, functions=(*network.functions, *functions(logits, seen))))
+                entering = partial(enter, name)
+                handles.append(module.register_forward_pre_hook(entering, with_kwargs=True))
+                handles.append(module.register_forward_hook(lambda m, _i, output: leave(m, output)))
+            with calls:
+                logits = classifier(images.detach().clone().requires_grad_().clone())
+            ended[-1].others.extend(_nodes(logits, seen))
         finally:
             for handle in handles:
                 handle.remove()
-    return steps, given[-1]
+    live = set(_nodes(logits))
+    if any(_function(node).hides for node in live):
+        raise NotApplicable(
+            f"{classifier.name} runs a part of itself in torch.utils.checkpoint with use_reentrant=True, which hides "
+            "what it computes; set use_reentrant=False, or switch checkpointing off (timm: set_grad_checkpointing)"
+        )
+    return [each.step(live) for each in ended], given[-1]
 
 
-def functions(value: Any, seen: set[Any] | None = None) -> Iterator[Function]:
-    """The functions behind the tensors in `value`, without those `seen` before."""
+def functions(value: Any) -> Iterator[Function]:
+    """The functions behind the tensors in `value`."""
+    return map(_function, _nodes(value))
+
+
+def _functions(nodes: list[Any], live: set[Any]) -> tuple[Function, ...]:
+    return tuple(_function(node) for node in nodes if node in live)
+
+
+def _nodes(value: Any, seen: set[Any] | None = None) -> Iterator[Any]:
+    """The nodes of the graph behind the tensors in `value`, without those `seen` before."""
     seen = set() if seen is None else seen
-    waiting = [tensor.grad_fn for tensor in _tensors(value)]
+    waiting: list[Any] = [tensor.grad_fn for tensor in _tensors(value)]
     while waiting:
-        node: Any = waiting.pop()
+        node = waiting.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        before = [following for following, _ in node.next_functions]
-        waiting.extend(before)
-        name = re.sub(r"Backward\d+$", "", node.name())  # without a number: a function of the network's own
-        # a normalisation by the image's own mean and deviation is no linear one
-        own = _OWN_STATISTICS if getattr(node, "_saved_training", False) else ""
-        rounded = "Rounded" if getattr(node, "_saved_rounding_mode", None) else ""
-        depends = tuple(argument is not None for argument in before)
-        yield Function(rounded + name + own, depends, _rectifies(name, node, depends))
+        waiting.extend(before for before, _ in node.next_functions)
+        yield node
 
 
-def _rectifies(name: str, node: Any, depends: tuple[bool, ...]) -> bool:
+def _function(node: Any) -> Function:
+    name = re.sub(r"Backward\d+$", "", node.name())  # without a number: a function of the network's own
+    # a normalisation by the image's own mean and deviation is no linear one
+    own = "WithOwnStatistics" if getattr(node, "_saved_training", False) else ""
+    rounded = "Rounded" if getattr(node, "_saved_rounding_mode", None) else ""
+    depends_on = tuple(argument is not None for argument, _ in node.next_functions)
+    return Function(rounded + name + own, depends_on, _rectifies(name, node, depends_on))
+
+
+def _rectifies(name: str, node: Any, depends_on: tuple[bool, ...]) -> bool:
     if name in ("Clamp", "ClampMin", "Threshold"):
         bound = node._saved_threshold if name == "Threshold" else node._saved_min
         upper = node._saved_max if name == "Clamp" else None
         return upper is None and bound is not None and bool((torch.as_tensor(bound) == 0).all())
-    return name == "Relu" or (name == "Maximum" and sum(depends) == 1)
+    return name == "Relu" or (name == "Maximum" and sum(depends_on) == 1)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from camfaith.models.errors import NotApplicable
+
 Form = Literal["B×K×h×w", "B×h×w×K", "B×T×K"]
 
 
@@ -46,38 +48,59 @@ class Grid:
 
 
 class Scene:
-    """What a forward has shown so far: the size of its images, and the grids of its convolutions."""
+    """What a forward has shown so far: the number and size of its images, and the grids of its convolutions."""
 
-    def __init__(self, widths: set[int]) -> None:
-        self.size = (1, 1)
+    def __init__(self, widths: set[int], *, tokens_first: bool = False) -> None:
+        self.count, self.size = 1, (1, 1)
         self._grids: set[tuple[int, int]] = set()
+        self._padded: set[tuple[int, int]] = set()
         self._widths = widths  # what the network's linear layers take, always on the last axis
+        self._tokens_first = tokens_first  # whether rows may be T×B×K
 
     def begin(self, images: Tensor) -> None:
-        self.size = (images.shape[-2], images.shape[-1])
+        self.count, self.size = len(images), (images.shape[-2], images.shape[-1])
         self._grids.clear()
+        self._padded.clear()
 
-    def note(self, output: Tensor) -> None:
-        self._grids.add((output.shape[-2], output.shape[-1]))
+    def note(self, output: Tensor, *, padded: bool = False) -> None:
+        """What a convolution gives; `padded` where its cells reach beyond the image."""
+        if len(output) == self.count:
+            grid = output.shape[-2], output.shape[-1]
+            self._grids.add(grid)
+            self._padded |= {grid} if padded else set()
+
+    def pads(self, convolution: nn.Conv2d, given: Tensor) -> bool:
+        """Whether it cuts into patches what has grown from the image by less than a patch."""
+        more = [g - own for g, own in zip(given.shape[-2:], self.size, strict=True)]
+        fits = all(0 <= m < side for m, side in zip(more, convolution.kernel_size, strict=True))
+        return convolution.stride == convolution.kernel_size and any(more) and fits
 
     def grid(self, output: Tensor) -> Grid | None:
-        """Where the cells of a layer's output lie, None where it has none.
+        """Where the cells of a layer's output lie, None where it has none, or where its first axis is not the images'.
 
         Four axes are B×h×w×K where the last is as long as a linear layer is wide and the two before it fit the image's
         proportions better than the last two do; else B×K×h×w. T tokens are the cells of a convolution, the patch
         embedding's or a later one's, behind T − h·w others: of the convolution that leaves fewest over, and fewer than
-        it has cells.
+        it has cells. Of as many tokens as images none have a place in a network that may put its tokens first.
+        `NotApplicable` for tokens whose patches reach beyond the image: a map stretched to it would be off.
         """
         shape = tuple(output.shape)
+        if shape[:1] != (self.count,):
+            return None
         if len(shape) == 4:
             first, last = (shape[2], shape[3]), (shape[1], shape[2])
             if shape[3] in self._widths and self._misfit(*last) < self._misfit(*first):
                 return Grid(*last, "B×h×w×K")
             return Grid(*first)
-        if len(shape) == 3:
+        if len(shape) == 3 and not (self._tokens_first and shape[0] == shape[1]):
             fitting = [(h * w, h, w) for h, w in self._grids if 1 < h * w <= shape[1] < 2 * h * w]
             if fitting:
                 cells, height, width = max(fitting)
+                if (height, width) in self._padded:
+                    raise NotApplicable(
+                        f"expected images that are cut into whole patches; those of {self.size[0]}×{self.size[1]} are "
+                        f"padded to make {height}×{width}, and no map would lie where it belongs: resize or crop them"
+                    )
                 return Grid(height, width, "B×T×K", shape[1] - cells)
         return None
 
@@ -88,10 +111,16 @@ class Scene:
 @contextmanager
 def watched(network: nn.Module) -> Iterator[Scene]:
     """Shows every forward of the block to a scene."""
-    scene = Scene({m.in_features for m in network.modules() if isinstance(m, nn.Linear)})
+    linear = {m.in_features for m in network.modules() if isinstance(m, nn.Linear)}
+    attention = [m for m in network.modules() if isinstance(m, nn.MultiheadAttention)]
+    scene = Scene(linear, tokens_first=not all(m.batch_first for m in attention))
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+
+    def note(convolution: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        scene.note(output, padded=bool(inputs) and scene.pads(convolution, inputs[0]))
+
     handles = [network.register_forward_pre_hook(lambda _module, inputs: scene.begin(inputs[0]))]
-    handles += [m.register_forward_hook(lambda _module, _inputs, output: scene.note(output)) for m in convolutions]
+    handles += [m.register_forward_hook(note) for m in convolutions]
     try:
         yield scene
     finally:

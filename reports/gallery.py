@@ -86,20 +86,23 @@ def choose(view: View, block: Block, column: Judged, each: int = EACH) -> list[C
 
 def heatmap(raw: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """A raw map as it is shown: positive part, bilinear to (width, height), stretched to [0, 1]. A constant map is 1
-    where it is positive, else 0."""
+    where it is positive, else 0. In a map of that size itself the 0.5 % of the pixels that have most are 1, unless no
+    others have anything: else one pixel would set the scale."""
     positive = np.maximum(raw, 0)
-    if positive.shape != size[::-1]:
+    of_pixels = positive.shape == size[::-1]
+    if not of_pixels:
         positive = np.asarray(Image.fromarray(positive).resize(size, Image.Resampling.BILINEAR))
     low, high = positive.min(), positive.max()
     if high <= low:
         return (positive > 0).astype(np.float32)
-    return np.asarray((positive - low) / (high - low), np.float32)
+    within = np.quantile(positive, 0.995, method="inverted_cdf") if of_pixels else high
+    return np.asarray((positive - low) / ((within if within > low else high) - low), np.float32).clip(max=1)
 
 
 def overlay(picture: Image.Image, shown: NDArray[np.float32]) -> Image.Image:
-    """A heat map in colour over the picture."""
+    """A heat map in colour over the picture in grey, so that every hue is the map's."""
     colours = Image.fromarray(colormaps["inferno"](shown, bytes=True)[..., :3].copy())
-    return Image.blend(picture.convert("RGB"), colours, 0.5)
+    return Image.blend(picture.convert("L").convert("RGB"), colours, 0.5)
 
 
 def outlined(picture: Image.Image, mask: Image.Image) -> Image.Image:

@@ -25,9 +25,17 @@ _GAP, _LINE, _TILE, _TALL = 0.08, 0.135, 1.9, 1.5  # inches, and a tile's height
 _BAR, _SCALE, _NARROW = 1.7, 0.36, 4.4
 _DPI = 300
 _TOLD = {
-    True: "Red speaks for the class, blue against it, before any ReLU. Each map has a scale of its own, from −max |M| "
-    "to the max |M| beneath it. The picture is grey and lightened.",
+    True: "Red speaks for the class, blue against it. Each map has a scale of its own, from −max |M| to the max |M| "
+    "beneath it. The picture is grey and lightened.",
     False: "What speaks for the class. Each map has a scale of its own, from its least (0) to its most (1).",
+}
+_CUT = {
+    True: " Where a ≥ stands beneath it, the colours end there: 0.5 % of the pixels have more.",
+    False: " The colours of maps of single pixels end where 0.5 % of the pixels have more (≥ 1).",
+}
+_RELU = {
+    "before": " Before ReLU: the method's definition goes on to cut off what is blue.",
+    "after": " After ReLU: the method's maps come with that cut off, and stretched to [0, 1].",
 }
 _TICKS = {True: ("−max |M|", "0", "max |M|"), False: ("0", "1")}
 
@@ -54,12 +62,16 @@ def draw(found: Explanation) -> Figure:
     wide = min(_TILE, (WIDTH - _GAP) / across - _GAP)
     high = wide * min(_TALL, found.picture.height / found.picture.width)
     width = max(_NARROW, across * (wide + _GAP) + _GAP)
-    above = _LINE * max(_wrapped(name, wide).count("\n") + 1 for name in found.methods)
-    below = _LINE * any(panel.note for panel in found.panels.values() if panel.picture)
+    shown = [panel for panel in found.panels.values() if panel.picture]
+    above = _LINE * max(_wrapped(_short(name), wide).count("\n") + 1 for name in found.methods)
+    below = _LINE * max((_beneath(panel, wide).count("\n") + 1 for panel in shown if panel.note), default=0)
     heading = _wrapped(
-        "   ·   ".join((found.name, found.model, *(f"layer {n}" for n in found.layers))), width - 2 * _GAP
+        "   ·   ".join((found.name, _short(found.model), *(f"layer {n}" for n in found.layers))), width - 2 * _GAP
     )
-    told = _wrapped(_TOLD[found.signed], width - _BAR - 10 * _GAP, lines=6)
+    cut = any(panel.cut for panel in shown)
+    told = _TOLD[found.signed] + cut * _CUT[found.signed]
+    told += "".join(text for relu, text in _RELU.items() if any(panel.relu == relu for panel in shown))
+    told = _wrapped(told, width - _BAR - 10 * _GAP, lines=12)
     head, foot = (_LINE * (text.count("\n") + 1) + _GAP for text in (heading, told))
     foot = max(foot, _SCALE)
     rows = -(-(1 + len(found.methods)) // across)
@@ -77,13 +89,13 @@ def draw(found: Explanation) -> Figure:
                 down, right = divmod(number, across)
                 left = _GAP + right * (wide + _GAP)
                 up = top + _LINE + down * (above + high + below + _GAP) + above
-                page.text(left, up - 0.03, _wrapped(name, wide), va="bottom")
+                page.text(left, up - 0.03, _wrapped(_short(name), wide), va="bottom")
                 _tile(page.box(left, up, wide, high), panel, wide, high)
                 if panel.picture and panel.note:
-                    page.text(left, up + high + 0.03, panel.note, color="0.35", size=6)
+                    page.text(left, up + high + 0.03, _beneath(panel, wide), color="0.35", size=6)
         bar, bottom = page.box(4 * _GAP, height - foot, _BAR, 0.09), height - foot
         bar.imshow(found.scale, aspect="auto", extent=(0, 1, 0, 1))
-        ticks = _TICKS[found.signed]
+        ticks = _TICKS[found.signed] if found.signed or not cut else ("0", "≥ 1")
         bar.set(yticks=[], xticks=[n / (len(ticks) - 1) for n in range(len(ticks))], xticklabels=ticks)
         page.text(_BAR + 9 * _GAP, bottom - 0.02, told, color="0.35")
     return page.drawn
@@ -99,6 +111,17 @@ def _tile(axes: Axes, panel: Panel, wide: float, high: float) -> None:
     axes.set_facecolor("0.93")
     why = _wrapped(panel.note, wide - _GAP, lines=int(high / 0.11) - 1)
     axes.text(0.5, 0.5, why, ha="center", va="center", size=6, color="0.3", transform=axes.transAxes)
+
+
+def _short(name: str) -> str:
+    """The class or function alone of one that stands in a file, "path/to/file.py:Class"."""
+    path, _, attribute = name.rpartition(":")
+    return attribute if path.endswith(".py") else name
+
+
+def _beneath(panel: Panel, wide: float) -> str:
+    """The note of a map, in two lines at most."""
+    return _wrapped(f"{panel.note}, {panel.relu} ReLU" if panel.relu else panel.note, wide * 7 / 6)
 
 
 def _caption(explained: ClassScore, width: float) -> str:

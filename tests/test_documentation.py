@@ -1,13 +1,15 @@
-"""What README and CONTRIBUTING show works as it stands there."""
+"""What README and CONTRIBUTING show works as it stands there, and the page of methods tells of them all."""
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,10 @@ from PIL import Image
 
 from camfaith.benchmark import check_method, run
 from camfaith.benchmark import load as load_run
+from camfaith.benchmark.methods_page import PEERS, page
 from camfaith.benchmark.suite import Suite
 from camfaith.benchmark.workbench import open_judges
+from camfaith.methods import SHIPPED, find
 from camfaith.models import Classifier
 
 ROOT = Path(__file__).parents[1]
@@ -118,6 +122,64 @@ def test_the_tests_of_contributing_pass(newcomers, tmp_path):
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )
     assert "2 passed" in done.stdout, done.stdout
+
+
+@pytest.fixture(scope="module")
+def methods_page():
+    return (ROOT / "docs" / "methods.md").read_text("utf-8")
+
+
+def test_the_page_of_methods_is_what_the_methods_say_of_themselves(methods_page):
+    assert methods_page == page(), "write it anew: python -m camfaith.benchmark.methods_page > docs/methods.md"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_method_and_every_variant_that_it_takes_is_on_the_page(methods_page, name):
+    (section,) = re.findall(rf"^### `{re.escape(name)}`\n(.*?)(?=^##|\Z)", methods_page, re.DOTALL | re.MULTILINE)
+    kind = find(name)
+    assert kind.__doc__.strip().splitlines()[0] in section
+    for setting, parameter in inspect.signature(kind).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            assert f"`{setting}={parameter.default!r}`".replace("'", '"') in section
+    if "variant" in inspect.signature(kind).parameters:
+        with pytest.raises(ValueError, match="variant must be one of") as error:
+            kind(torch.nn.Conv2d(3, 2, 1), variant="no variant")
+        taken = re.search(r"one of (.*); got", str(error.value)).group(1).split(", ")
+        assert len(taken) > 1
+        for variant in taken:
+            assert f'"{variant}"' in section
+            if variant in PEERS:
+                assert f'`variant="{variant}"` with {PEERS[variant]}' in section
+
+
+def test_the_page_tells_how_many_calls_a_method_makes(methods_page):
+    rows = dict(re.findall(r"^\| \[`(.*?)`\]\(.*?\) \| (.*) \|$", methods_page, re.MULTILINE))
+    assert set(rows) == set(SHIPPED)
+    assert rows["gradcam"] == "layer | yes | yes | 1 | 1"
+    assert rows["eigencam"] == "layer | no | no | 1 | 0"
+    assert rows["integrated-gradients"] == "pixels | yes | no | 1 + 32 | 32"
+    assert rows["scorecam"] == "layer | yes | yes | 1 + 64 | 0"
+    assert rows["legrad"] == "own | yes | no | 1 + 13 | 12"
+
+
+@pytest.mark.parametrize(("variant", "package"), [("pgc", "grad-cam"), ("torchcam", "torchcam")])
+def test_variants_are_tried_against_the_versions_that_the_page_names(variant, package):
+    try:
+        installed = version(package)
+    except PackageNotFoundError:
+        pytest.skip(f"{package} is not installed; pip install 'camfaith[peers]'")
+    assert installed.startswith(PEERS[variant].rpartition(" ")[2])
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/methods.md"])
+def test_what_is_linked_is_there(document):
+    text = (ROOT / document).read_text("utf-8")
+    sections = re.findall(r"^### `(.*)`$", text, re.MULTILINE)
+    for target in re.findall(r"\]\(([^)]*)\)", text):
+        if target.startswith("#"):
+            assert re.sub(r"-1$", "", target[1:]) in [re.sub(r"[^\w-]", "", section) for section in sections]
+        else:
+            assert (ROOT / document).parent.joinpath(target).exists(), target
 
 
 def test_the_cam_of_contributing_is_short_and_keeps_to_the_contract(newcomers):

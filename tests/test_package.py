@@ -40,3 +40,11 @@ def test_the_command_is_installed_and_works_elsewhere(tmp_path):
     words = [sys.executable, "-c", code, "list", "suites"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "suites: quick"
+
+
+def test_no_file_of_methods_is_longer_than_300_lines():
+    sources = [path for path in files("camfaith.methods").iterdir() if path.name.endswith(".py")]
+    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in sources}
+    long = {name: length for name, length in lengths.items() if length > 300}
+    assert lengths, "no file of methods/ was found"
+    assert not long, f"longer than 300 lines: {long}; a file holds one family of methods, so give what is new its own"

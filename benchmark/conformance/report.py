@@ -119,8 +119,9 @@ def _known_defects(reports: Sequence[Report]) -> list[tuple[str, str, str]]:
 def _made() -> str:
     packages = ["camfaith", "torch", *(adapter.package for adapter in LIBRARIES.values())]
     made = f"Written by `camfaith check --all --out docs/conformance.md` with {', '.join(map(_version, packages))}."
+    asks = "Each check runs on small networks, and shrinks an input that breaks a method."
     tried = "" if torch.cuda.is_available() else " There was no CUDA device: `device` was not tried."
-    return made + tried
+    return f"{made} {asks}{tried}"
 
 
 def _version(package: str) -> str:

@@ -175,6 +175,19 @@ def test_explain_says_in_one_line_what_is_wrong_and_writes_nothing(change, messa
     assert not [path for path in tmp_path.iterdir() if path.name != "cache"]
 
 
+def test_explain_without_a_model_takes_the_shipped_one_or_shows_the_whole_command(photograph, tmp_path, monkeypatch):
+    done = ask("explain", "fundus:3", "--methods", "gradcam", "--classes", "mild", "--out", tmp_path / "maps.png")
+    assert done.exit_code == 0, done.output
+    assert done.stderr == "model: fundus-vgg, as none is named\n"
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    words = ("--methods", "gradcam,cam", "--classes", "cat,hot dog", "--signed", "--out", tmp_path / "other.png")
+    done = ask("explain", photograph, *words)
+    assert done.exit_code == 2
+    command = f"camfaith explain {photograph} --model resnet50 --weights DEFAULT --methods gradcam,cam "
+    assert command + f"--classes 'cat,hot dog' --out {tmp_path / 'other.png'} --signed\n" in done.stderr
+    assert not (tmp_path / "other.png").exists()
+
+
 def test_an_output_that_cannot_be_written_is_refused_before_anything_is_computed(monkeypatch):
     monkeypatch.setattr("camfaith.benchmark.side_by_side.explain", lambda *a, **k: pytest.fail("it was computed"))
     assert ask("explain", "fundus:3", "--model", "fundus-vgg", "--out", "missing/maps.png").exit_code == 2

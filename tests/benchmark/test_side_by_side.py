@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from camfaith import methods as all_methods
 from camfaith.benchmark import explain
-from camfaith.benchmark.side_by_side import METHODS
-from camfaith.models import Classifier, UnknownName, load
+from camfaith.benchmark.side_by_side import METHODS, NoModel
+from camfaith.models import Classifier, UnknownName, load, maps
 from camfaith.models.counting import counting as tallied
 from camfaith.models.errors import NotApplicable
 
@@ -121,6 +123,46 @@ def test_a_class_that_is_not_there_is_refused(vgg, tiny_classifier, picture):
     twins = Classifier(tiny_classifier.network, layer="inner.body", class_names=["crane", "b", "crane", "d", "e"])
     with pytest.raises(ValueError, match=r"'crane' could be any of the classes \[0, 2\]"):
         explain(picture, model=twins, classes=["crane"])
+    nameless = Classifier(tiny_classifier.network, layer="inner.body")
+    with pytest.raises(UnknownName, match=r"unknown class 'cat'.* the model has no names for its classes"):
+        explain(picture, model=nameless, classes=["cat"])
+
+
+def test_a_class_may_be_told_in_other_capitals_or_by_one_of_its_words(tiny_classifier, picture):
+    names = ["cat", "tench, Tinca tinca", "Egyptian cat", "tiger cat", "e"]
+    model = Classifier(tiny_classifier.network, layer="inner.body", class_names=names)
+    found = explain(picture, model=model, methods=["gradcam"], classes=["Cat", "tinca TINCA", "egyptian cat"])
+    assert [c.index for c in found.classes] == [0, 1, 2]
+    fewer = Classifier(tiny_classifier.network, layer="inner.body", class_names=["a", *names[1:]])
+    with pytest.raises(UnknownName, match=r"did you mean 'Egyptian cat' or 'tiger cat'[?]"):
+        explain(picture, model=fewer, classes=["cat"])
+
+
+@pytest.mark.parametrize(("image", "model"), [("fundus:3", "fundus-vgg"), ("fundus-tag:3", "fundus-tag-resnet")])
+def test_a_shipped_sample_is_explained_by_the_model_that_ships_for_it(image, model):
+    assert explain(image, methods=["sobel"]).model == model
+
+
+def test_a_picture_is_explained_by_the_best_network_on_this_disk_and_nothing_is_downloaded(
+    tmp_path, monkeypatch, picture
+):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *a, **k: pytest.fail("it was downloaded"))
+    with pytest.raises(NoModel, match=f"none of torchvision's has its weights in {tmp_path / 'checkpoints'}"):
+        explain(picture)
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("squeezenet1_1", "squeezenet1_0", "shufflenet_v2_x0_5"):  # 58.2, 58.1 and 60.6 % top-1
+        file = torchvision.models.get_model_weights(name).DEFAULT.url.rpartition("/")[2]
+        with torch.random.fork_rng():
+            torch.save(torchvision.models.get_model(name, weights=None).state_dict(), tmp_path / "checkpoints" / file)
+    found = explain(picture, methods=["sobel"], classes=["predicted", "tench"])
+    assert found.model == "shufflenet_v2_x0_5"
+    assert (found.classes[1].index, found.picture.size) == (0, (224, 224))
+
+
+def test_weights_without_a_model_are_refused(picture):
+    with pytest.raises(ValueError, match=r"weights go with a model; name the one that 'w.pth' are for"):
+        explain(picture, weights="w.pth")
 
 
 def test_a_method_that_does_not_apply_leaves_its_panels_empty_and_the_others_as_they_are(vgg):
@@ -193,19 +235,79 @@ def test_maps_that_show_nothing_say_so(vgg, tmp_path):
     found = explain("fundus:3", model=vgg, methods=["constant", against, "gradcam"])
     assert [found.panels[m, 3].note for m in found.methods] == ["constant", "nothing for the class", ""]
     signed = explain("fundus:3", model=vgg, methods=["constant", against], signed=True)
-    assert [signed.panels[m, 3].note[:9] for m in signed.methods] == ["max |M| =", "max |M| ="]
     assert signed.panels["constant", 3].note == "max |M| = 1"
 
 
-def test_the_scale_runs_from_blue_over_nothing_to_red_or_from_dark_to_bright(vgg):
-    signed, plain = (
-        np.asarray(explain("fundus:3", model=vgg, methods=["sobel"], signed=s).scale)[0].astype(int)
-        for s in (True, False)
+def test_signed_panels_say_how_they_stand_to_the_relu_of_the_definition(vgg, tmp_path):
+    (tmp_path / "library.py").write_text(
+        "class Displayed:\n"
+        "    displayed = True\n"
+        "    def __init__(self, model, target_layer=None): pass\n"
+        "    def explain(self, evidence, classifier): return evidence.images[:, 0]\n"
     )
+    methods = ["gradcam", "hirescam", "saliency", f"{tmp_path / 'library.py'}:Displayed"]
+    signed, plain = (explain("fundus:3", model=vgg, methods=methods, signed=s) for s in (True, False))
+    assert [signed.panels[m, 3].relu for m in methods] == ["before", "", "", "after"]
+    assert {panel.relu for panel in plain.panels.values()} == {""}
+
+
+def test_classes_of_torchvisions_networks_have_their_names_whatever_the_weights(tmp_path):
+    weights = str(tmp_path / "w.safetensors")
+    with torch.random.fork_rng():
+        save_file(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
+    with pytest.warns(UserWarning, match="gets its images as they are"):
+        found = explain(Image.new("RGB", (64, 64)), model="squeezenet1_1", weights=weights, classes=["tench", 281])
+    assert [(c.index, c.name) for c in found.classes] == [(0, "tench"), (281, "tabby")]
+    few = Classifier(nn.Sequential(nn.Conv2d(3, 5, 3), nn.AvgPool2d(62), nn.Flatten()), name="resnet18")
+    (shown,) = explain(Image.new("RGB", (64, 64)), model=few, classes=[1]).classes
+    assert shown.name == "class 1"
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_picture_says_where_colours_end_before_the_greatest_value(vgg, tmp_path, signed):
+    (tmp_path / "one.py").write_text(
+        "class Pixels:\n"
+        "    step = 1\n"
+        "    def __init__(self, model, target_layer=None): pass\n"
+        "    def explain(self, evidence, classifier): return evidence.images[:, 0, ::self.step, ::self.step] ** 9\n"
+        "class Cells(Pixels):\n"
+        "    step = 8\n"
+    )
+    mine = [{"name": f"{tmp_path / 'one.py'}:{name}", "label": name} for name in ("Pixels", "Cells")]
+    found = explain("fundus:3", model=vgg, methods=[*mine, "saliency", "gradcam", "oracle"], signed=signed)
+    panels = [found.panels[m, 3] for m in found.methods]
+    assert [panel.cut for panel in panels] == [True, False, True, False, False]
+    if signed:
+        values = np.sort(np.abs(panels[2].raw), None)
+        end = values[int(np.ceil(0.995 * len(values))) - 1]
+        assert panels[2].note == f"≥ {end:.2g} (max |M| = {values[-1]:.2g})"
+        assert panels[3].note == f"max |M| = {np.abs(panels[3].raw).max():.2g}"
+
+
+def test_the_scale_runs_from_blue_over_nothing_to_red_or_from_dark_to_bright(vgg):
+    signed, plain = (over_white(vgg, signed=s) for s in (True, False))
     assert signed[0, 2] > signed[0, 0] + 90
     assert signed[-1, 0] > signed[-1, 2] + 90
     assert signed[127:129].min() >= 253
-    assert plain[0].sum() < 10 < 500 < plain[-1].sum()
+    assert plain[0].tolist() == pytest.approx([128, 128, 130], abs=2)
+    assert plain[-1].min() > 200
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_every_colour_of_a_picture_is_on_the_scale_at_the_value_and_the_grey_that_it_has(vgg, signed):
+    found = explain("fundus:3", model=vgg, methods=["hirescam"], signed=signed)
+    scale, grey = np.asarray(found.scale).astype(int), np.asarray(found.picture.convert("L"))
+    raw = torch.from_numpy(found.panels["hirescam", 3].raw)[None]
+    if signed:
+        place = (maps.upsample(maps.balance(raw), (96, 96))[0] + 1) / 2
+    else:
+        place = maps.normalise(maps.upsample(maps.rectify(raw), (96, 96)))[0]
+    expected = scale[255 - grey, (255 * place).round().long().numpy()]
+    assert np.abs(np.asarray(found.panels["hirescam", 3].picture) - expected).max() <= 3
+
+
+def over_white(vgg, *, signed):
+    return np.asarray(explain("fundus:3", model=vgg, methods=["sobel"], signed=signed).scale)[0].astype(int)
 
 
 def test_a_suite_with_one_model_stands_for_that_model(tmp_path, picture):

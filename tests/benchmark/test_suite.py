@@ -150,7 +150,7 @@ def no_network(): return 3
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("a_tuple", r"returns a tuple, not a tensor of logits; .* by `output`: 0 \(1×5\), 1 \(1×5\); or wrap it"),
+        ("a_tuple", r"returns a tuple, not a tensor of logits; .*output=0\), of 0 \(1×5\), 1 \(1×5\); or wrap it"),
         ("probabilities", "returns probabilities .* remove its softmax"),
         ("one_logit", "returns shape 1×1; expected logits B×C with C ≥ 2"),
         ("not_a_number", "gives NaN or infinite logits"),

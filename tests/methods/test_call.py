@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from camfaith.methods import CAM, SHIPPED, Constant, GradCAM, GradCAMPlusPlus, HiResCAM, Method, Saliency, find
 from camfaith.models import Classifier, UnknownName
-from camfaith.models.maps import overlay_signed
+from camfaith.models.maps import QUANTILE, overlay, overlay_signed
 
 SPECIAL = ("oracle", "rollout", "legrad")  # they need a mask, or a transformer
 
@@ -93,6 +93,25 @@ def test_raw_maps_are_drawn_with_both_signs(resnet):
     assert cam.visualize(picture, raw[:1], signed=True).tobytes() == overlay_signed(picture, raw[0]).tobytes()
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_colours_of_a_map_of_pixels_end_at_a_quantile_and_those_of_a_layers_map_at_its_greatest(resnet, signed):
+    image, values = Image.new("L", (32, 32)), torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) ** 40
+    draw = overlay_signed if signed else overlay
+    for method, quantile in ((Saliency, QUANTILE), (GradCAM, 1)):
+        expected = draw(image, values, quantile=quantile)
+        assert method(resnet).visualize(image, values, signed=signed).tobytes() == expected.tobytes()
+    assert draw(image, values, quantile=QUANTILE).tobytes() != draw(image, values).tobytes()
+
+
+def test_a_method_says_truly_whether_its_maps_are_of_pixels(tiny, images):
+    for name in SHIPPED:
+        if name in SPECIAL:
+            continue
+        cam = find(name)(tiny, "relu2")
+        assert cam.of_pixels == (cam.raw(images(1, 16), 1).shape == (1, 16, 16)), name
+    assert not find("noise-tunnel")(tiny, "relu2", method="captum-gradcam").of_pixels
+
+
 @pytest.mark.parametrize("batch", [True, False])
 def test_as_many_heat_maps_as_pictures_are_wanted(resnet, batch):
     with pytest.raises(ValueError, match="one heat map"):
@@ -146,6 +165,51 @@ def test_the_layer_of_the_classifier_is_taken_unless_another_is_named(resnet):
 def test_a_layer_that_is_not_there_is_refused_at_once(resnet):
     with pytest.raises(UnknownName, match=r"'layer5'.*did you mean 'layer[1-4]'"):
         GradCAM(resnet, "layer5")
+
+
+def test_a_layer_may_be_given_as_the_module_itself(resnet):
+    image = noise(1, 64)
+    for method in (GradCAM, find("noise-tunnel"), find("occlusion"), find("fused")):
+        assert method(resnet, resnet.layer3[1]).layer == "layer3.1"
+    assert torch.equal(GradCAM(resnet, resnet.layer3).raw(image, 0), GradCAM(resnet, "layer3").raw(image, 0))
+    assert GradCAM(Classifier(resnet), resnet.layer3).layer == "layer3"
+
+
+@pytest.mark.parametrize("layer", [nn.ReLU(), "itself"])
+def test_a_module_that_is_no_layer_of_the_network_is_refused(resnet, layer):
+    with pytest.raises(ValueError, match=r"a layer of ResNet, got (ReLU|ResNet), which is none .*named_modules"):
+        GradCAM(resnet, resnet if layer == "itself" else layer)
+    with pytest.raises(ValueError, match="such as 'layer4', or the module; got int"):
+        GradCAM(resnet, 4)
+
+
+def test_several_layers_are_for_fused_which_the_error_shows(resnet):
+    with pytest.raises(ValueError, match="GradCAMPlusPlus takes one target layer, got a list: for one map") as error:
+        GradCAMPlusPlus(resnet, ["layer3", resnet.layer4])
+    code = str(error.value).rpartition("fused: camfaith.methods.")[2]
+    made = eval(code, {"Fused": find("fused"), "model": resnet})
+    assert (made.at.func, made.layers) == (GradCAMPlusPlus, ("layer3", "layer4"))
+    with pytest.raises(ValueError, match=r"fused: camfaith.methods.Fused\(model, layers=\['layer3', 'layer4'\]\)"):
+        find("fused")(resnet, ("layer3", "layer4"))
+    with pytest.raises(ValueError, match="got a list: give it without the list"):
+        GradCAM(resnet, [resnet.layer4])
+    with pytest.raises(ValueError, match="Saliency takes one target layer, got a list: give one"):
+        Saliency(resnet, ["layer3", "layer4"])
+
+
+@pytest.mark.parametrize(("scale", "got"), [(255, "0 to 255"), (-2, "-2 to -?0"), (torch.nan, "nan to nan")])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_picture_outside_0_to_1_is_not_drawn_over(resnet, signed, scale, got):
+    picture = torch.stack([torch.zeros(8, 8), torch.ones(8, 8), torch.ones(8, 8)]) * scale
+    for given in (picture, picture[None]):
+        with pytest.raises(ValueError, match=rf"in \[0, 1\], got values from {got}: give it as it was before its norm"):
+            GradCAM(resnet).visualize(given, torch.rand(1, 8, 8), signed=signed)
+
+
+def test_rounding_may_take_a_picture_a_little_outside_0_to_1(resnet):
+    picture = torch.stack([torch.full((8, 8), -0.001), torch.full((8, 8), 1.001), torch.ones(8, 8)])
+    expected = GradCAM(resnet).visualize(picture.clamp(0, 1), torch.eye(8))
+    assert GradCAM(resnet).visualize(picture, torch.eye(8)).tobytes() == expected.tobytes()
 
 
 class Fixed(Method):

@@ -1,6 +1,7 @@
 """EigenCAM and EigenGradCAM against a singular value decomposition found by hand, one cell and channel at a time."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -115,6 +116,34 @@ def test_zero_activations_give_a_zero_map_and_disturb_no_other_image(method):
 def test_gradients_far_from_one_scale_the_map_and_no_more(shape, scale):
     a, g = torch.rand(2, 2, *shape, generator=torch.Generator().manual_seed(0))
     close(explained(EigenGradCAM, a, g * scale) / scale, explained(EigenGradCAM, a, g), 1e-5)
+
+
+@pytest.mark.parametrize("method", [EigenCAM, EigenGradCAM], ids=lambda method: method.name)
+def test_contributions_are_what_the_map_gains_from_each_channel(reference, images, method):
+    classifier, cam = reference("fundus-effnet"), method(reference("fundus-effnet"), "features")
+    evidence = classifier.evidence(images(2, 96), 2, ["features"])
+    found, heat = cam.contributions(evidence), cam.explain(evidence, classifier)
+    features = cam.features(evidence, "features")
+    v = torch.linalg.svd(features.flatten(2).mT).Vh[:, 0]
+    sign = torch.einsum("bk,bkhw,bhw->b", v, features, heat).sign()[:, None]
+    close(found, sign * v * features.sum((2, 3)))
+    close(found.sum(1), heat.sum((1, 2)))
+
+
+def test_channels_whose_mean_is_taken_off_add_nothing(reference, images):
+    classifier, cam = reference("fundus-vgg"), EigenCAM(reference("fundus-vgg"), "features", variant="pgc")
+    evidence = classifier.evidence(images(2, 96), 2, ["features"])
+    assert float(cam.contributions(evidence).abs().max()) < 1e-12 * float(cam.explain(evidence, classifier).abs().max())
+
+
+def test_contributions_of_features_that_are_zero_are_zero(tiny, images):
+    evidence = Classifier(tiny).evidence(images(1, 16), None, ["conv1"])
+    dark = replace(evidence, activations={"conv1": torch.zeros_like(evidence.activations["conv1"])})
+    assert (EigenCAM(tiny, "conv1").contributions(dark) == 0).all()
+
+
+def test_a_kernel_of_cells_has_no_share_for_a_channel(tiny):
+    assert KPCACAM(tiny, "conv1").contributions is None
 
 
 def test_eigencam_is_the_same_for_every_class_and_needs_no_gradients(reference, images):

@@ -5,10 +5,11 @@ from collections import OrderedDict
 import captum.attr
 import pytest
 import torch
+from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camfaith.methods import DeepLift, DeepLiftShap
+from camfaith.methods import LRP, DeepLift, DeepLiftShap
 from camfaith.methods.attribution import noise_baselines
 from camfaith.models import Classifier
 from camfaith.models.errors import NotApplicable
@@ -137,6 +138,43 @@ def test_overlapping_windows_of_max_pooling_lose_nothing(images, pool):
     torch.testing.assert_close(DeepLift(network).raw(pictures, 1).sum((1, 2)), expected, rtol=1e-9, atol=1e-12)
 
 
+class Pooled(nn.Module):
+    """Rows of pixels, or pixels three deep, behind a convolution."""
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(4)
+            self.conv, self.head = nn.Conv2d(3, 4, 3).double(), nn.Linear(8, 3).double()
+        self.pool, self.deep = pool, isinstance(pool, nn.MaxPool3d)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        x = self.pool(x.view(len(x), 2, 2, *x.shape[2:]) if self.deep else x.flatten(2))
+        return self.head(F.adaptive_avg_pool1d(x.flatten(1)[:, None], 8)[:, 0])
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool1d(3), nn.MaxPool3d(2)], ids=str)
+def test_captum_gives_the_same_in_one_dimension_and_in_three(images, pool):
+    network, picture = Pooled(pool), images(1, 11)
+    theirs = captum.attr.DeepLift(network).attribute(picture, target=2).detach()
+    torch.testing.assert_close(DeepLift(network).raw(picture, 2), theirs.sum(1), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool1d(3, 2, 1), nn.MaxPool3d((1, 3, 3), 2)], ids=str)
+def test_overlapping_windows_in_one_dimension_and_in_three_lose_nothing(images, pool):
+    network, pictures = Pooled(pool), images(3, 11)
+    scores = Classifier(network).scores
+    expected = (scores(pictures) - scores(torch.zeros_like(pictures)))[:, 1]
+    torch.testing.assert_close(DeepLift(network).raw(pictures, 1).sum((1, 2)), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_captums_own_rules_are_back_afterwards(images):
+    before = dict(SUPPORTED_NON_LINEAR)
+    DeepLift(pooled(nn.MaxPool2d(3, 1), nn.Identity())).raw(images(1, 10), 1)
+    assert before == SUPPORTED_NON_LINEAR
+
+
 def test_the_rows_of_a_batch_do_not_mix_in_max_pooling():
     """Red and green of the second image cancel, so each Δin is 0 and the pool's own gradient stands for the quotient:
     captum's rule would take that of the first image."""
@@ -152,13 +190,6 @@ def test_the_rows_of_a_batch_do_not_mix_in_max_pooling():
     method = DeepLift(network)
     method.combine = lambda attributions: attributions[:, 0]
     torch.testing.assert_close(method.raw(pictures, 1)[1:], alone[:, 0])
-
-
-def test_nor_do_they_in_a_softmax(images):
-    network, pictures = pooled(nn.Softmax(1), nn.Identity()), images(2, 10)
-    together = DeepLift(network).raw(pictures, 1)
-    alone = torch.cat([DeepLift(network).raw(picture[None], 1) for picture in pictures])
-    torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-12)
 
 
 class Functional(nn.Module):
@@ -184,6 +215,7 @@ class Gated(Functional):
         (Gated(), r"Mul in Gated itself"),
         (nn.Sequential(nn.Conv2d(3, 2, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), r"'1' \(GELU\)"),
         (nn.Sequential(nn.Conv2d(3, 2, 3), nn.InstanceNorm2d(2), nn.Flatten()), r"'1' \(InstanceNorm2d\)"),
+        (nn.Sequential(nn.Conv2d(3, 2, 3), nn.Softmax(1), nn.Flatten()), r"Softmax in module '1' \(Softmax\)"),
     ],
 )
 def test_what_has_no_rule_is_named(network, what):
@@ -194,6 +226,52 @@ def test_what_has_no_rule_is_named(network, what):
 def test_a_network_of_silus_is_refused_at_its_first(reference, images):
     with pytest.raises(NotApplicable, match=r"Silu in module 'features\.0\.act' \(SiLU\)"):
         DeepLift(reference("fundus-effnet")).raw(images(1, 32))
+
+
+@pytest.mark.parametrize(
+    ("relu", "call"),
+    [
+        (nn.ReLU(), lambda relu, x: relu(input=x)),
+        (nn.ReLU(), lambda relu, x: x + relu(x.detach())),
+        (nn.MaxPool2d(2, return_indices=True), lambda pool, x: pool(x)[0]),
+    ],
+)
+def test_a_module_whose_call_captum_cannot_follow_is_named(tiny, images, relu, call):
+    tiny.relu1 = Called(relu, call)
+    with pytest.raises(
+        NotApplicable, match=rf"deep-lift: module 'relu1\.inner' \({type(relu).__name__}\) is not called"
+    ):
+        DeepLift(tiny).raw(images(1, 15), 1)
+
+
+class Called(nn.Module):
+    def __init__(self, inner: nn.Module, call) -> None:
+        super().__init__()
+        self.inner, self.call = inner, call
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.call(self.inner, x)
+        return out
+
+
+@pytest.mark.parametrize("method", [DeepLift, LRP], ids=lambda method: method.name)
+@pytest.mark.parametrize("layer", ["", "conv1", "relu1", "relu2"])
+def test_backward_hooks_of_the_networks_own_rest_meanwhile(tiny, images, method, layer):
+    pictures, seen = images(2, 15), []
+    expected = method(tiny).raw(pictures, 1)
+    module = tiny.get_submodule(layer)
+    handles = [
+        module.register_full_backward_pre_hook(lambda _module, _flow: seen.append("before")),
+        module.register_full_backward_hook(lambda _module, _back, _flow: seen.append("after")),
+    ]
+    torch.testing.assert_close(method(tiny).raw(pictures, 1), expected)
+    assert seen == []
+    tiny(pictures.requires_grad_()).sum().backward()
+    assert seen == ["before", "after"]
+    for handle in handles:
+        handle.remove()
+    assert not module._backward_hooks
+    assert not module._backward_pre_hooks
 
 
 class Masking(nn.Module):

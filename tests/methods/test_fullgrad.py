@@ -5,9 +5,13 @@ import warnings
 from collections import OrderedDict
 
 import pytest
+import timm
 import torch
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision import models as vision
+from torchvision.models.convnext import CNBlockConfig
 
 from camfaith.methods import FullGrad
 from camfaith.methods.fullgrad import full_gradients
@@ -57,14 +61,129 @@ class Odd(nn.Module):
         return self.head(x.mean((1, 2))) + 0 * self.constant(torch.ones(1, 1).to(x))
 
 
-@pytest.fixture
-def odd() -> nn.Module:
-    network, source = Odd().double(), torch.Generator().manual_seed(6)
+def unsettled(network: nn.Module) -> nn.Module:
+    """Weights, biases and statistics that are no zeros and ones, of batch norms whose variance is above zero."""
+    source = torch.Generator().manual_seed(6)
     for tensor in (*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())):
         nn.init.uniform_(tensor, 0.1, 0.9, generator=source)
         if tensor.ndim > 1:
-            tensor.data.sub_(0.4)
-    return network.eval()
+            tensor.data.sub_(0.45)
+    return network.double().eval()
+
+
+@pytest.fixture
+def odd() -> nn.Module:
+    return unsettled(Odd())
+
+
+class Functional(nn.Module):
+    """Functions of parameters that are no layer's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel, self.shift = nn.Parameter(torch.zeros(4, 3, 3, 3)), nn.Parameter(torch.zeros(4))
+        self.rows, self.low = nn.Parameter(torch.zeros(3, 4)), nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.conv2d(x, self.kernel, bias=self.shift, padding=1)
+        x = F.batch_norm(x, self.shift, running_var=self.shift + 0.5, eps=0.1).relu()
+        return F.linear(x.mean((2, 3)), self.rows, self.low)
+
+
+class Windows(nn.Module):
+    """A linear layer over the pixels of four quarters, each a row of the batch, and another over the whole grid."""
+
+    def __init__(self, rows_of: str) -> None:
+        super().__init__()
+        self.conv, self.inside = nn.Conv2d(3, 4, 1), nn.Linear(4, 4)
+        self.grid, self.head, self.rows_of = nn.Linear(4, 5), nn.Linear(5, 3), rows_of
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).relu()
+        cut = x.unflatten(3, (2, -1)).unflatten(2, (2, -1)).permute(0, 2, 4, 3, 5, 1).flatten(0, 2)
+        if self.rows_of == "tokens":
+            cut = cut.flatten(1, 2)
+        x = self.inside(cut).relu().reshape(len(x), -1, 4)
+        return self.head(self.grid(x.unflatten(1, (8, -1))).relu().mean((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("network", "count"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct2d(4), nn.Flatten(), nn.Linear(144, 3)), 4),
+        (Functional(), 4),
+        (Windows("pixels"), 5),
+        (Windows("tokens"), 5),
+    ],
+    ids=["a batch norm that runs its own ReLU", "functions", "windows", "windows of tokens"],
+)
+def test_biases_add_up_whoever_adds_them_and_wherever_they_lie(images, network, count):
+    classifier, pictures, targets = Classifier(unsettled(network)), images(2, 8), torch.tensor([0, 2])
+    score, parts = full_gradients(classifier, pictures, targets)
+    sums = [part.reshape(2, -1).sum(1) for part in parts]
+    assert len(parts) == count
+    assert all(float(one.abs().min()) > 1e-6 for one in sums)  # none of them is idle
+    close(sum(sums), score)
+    with warnings.catch_warnings(action="error"):
+        FullGrad(classifier).raw(pictures, targets)
+
+
+def test_a_network_of_timm_adds_up_as_far_as_its_precision_goes(images):
+    network = unsettled(timm.create_model("regnetx_002", num_classes=3))
+    score, parts = full_gradients(Classifier(network), images(2, 32), torch.tensor([0, 1]))
+    close(added_up(parts), score)
+    with warnings.catch_warnings(action="error"):
+        FullGrad(network.bfloat16()).raw(images(2, 32), [0, 1])
+
+
+@pytest.mark.parametrize("rows_of", ["pixels", "tokens"])
+def test_a_linear_layer_is_drawn_over_the_grid_and_not_over_windows(images, rows_of):
+    network = unsettled(Windows(rows_of))
+    _, parts = full_gradients(Classifier(network), images(2, 8), torch.tensor([0, 2]))
+    by_shape = {tuple(part.shape): part.abs() for part in parts}
+    assert set(by_shape) - {(2, 3, 8, 8), (2, 4, 8, 8), (2, 5, 8, 8), (2, 3)} == {
+        (8, 4, 4, 4) if rows_of == "pixels" else (8, 4, 16)
+    }
+    drawn = [by_shape[2, k, 8, 8] for k in (3, 4, 5)]
+    low, high = ([bound(v, (1, 2, 3), keepdim=True) for v in drawn] for bound in (torch.amin, torch.amax))
+    expected = sum(((v - a) / torch.where(b > a, b - a, 1)).sum(1) for v, a, b in zip(drawn, low, high, strict=True))
+    close(FullGrad(network).raw(images(2, 8), [0, 2]), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("variant", ["paper", "pgc"])
+def test_in_half_precision_the_map_is_in_single_and_that_of_the_same_network_in_double(
+    reference, images, variant, dtype
+):
+    classifier = reference("fundus-vgg")
+    half, pictures = copy.deepcopy(classifier).to(dtype), images(2, 96).to(dtype)
+    whole = copy.deepcopy(half).double()
+    with warnings.catch_warnings(action="error"):
+        found = FullGrad(half, variant=variant).raw(pictures, [1, 3])
+    expected = FullGrad(whole, variant=variant).raw(pictures.double(), [1, 3])
+    assert found.dtype == torch.float32
+    assert float((found - expected).abs().mean() / expected.mean()) < {torch.float16: 0.01, torch.bfloat16: 0.1}[dtype]
+
+
+def test_small_shares_and_variances_are_no_zeros_in_half_precision(images):
+    """g ⊙ b of 10⁻⁵ · 10⁻⁴, and σ² + ε of 10⁻⁷, are below what half precision tells from zero."""
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.BatchNorm2d(2, eps=1e-7), nn.Flatten(), nn.Linear(32, 2))
+    for values, constant in ((network[0].weight, 0.1), (network[0].bias, 1e-4), (network[4].weight, 1e-5)):
+        nn.init.constant_(values, constant)
+    network[2].running_var.fill_(1e-6)
+    network[2].running_mean.fill_(1e-2)
+    _, parts = full_gradients(Classifier(network.half()), images(1, 4).half(), torch.tensor([1]))
+    _, expected = full_gradients(Classifier(network.double()), images(1, 4), torch.tensor([1]))
+    for part, precise in zip(parts, expected, strict=True):
+        close(part.double(), precise, 2e-3)
+
+
+def test_of_a_norm_that_measures_the_images_itself_the_bias_is_no_part(images):
+    for norm in (nn.BatchNorm2d(4, track_running_stats=False), nn.LayerNorm([4, 6, 6]), nn.GroupNorm(2, 4)):
+        network = unsettled(nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Flatten(), nn.Linear(144, 3)))
+        with pytest.warns(UserWarning, match="does not sum to the logit"):
+            FullGrad(network).raw(images(2, 8), 1)
+        assert len(full_gradients(Classifier(network), images(2, 8), torch.tensor([1, 1]))[1]) == 3
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -163,16 +282,43 @@ def test_a_logit_that_the_parts_do_not_add_up_to_is_told(reference, linear_model
         FullGrad(linear_model(5, 6)).raw(images(1, 5, 6), 0)
 
 
-def test_fullgrad_of_pgc_agrees_with_pytorch_grad_cam(reference, images):
+def convnext() -> nn.Module:
+    return vision.ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], num_classes=4, layer_scale=1.0)
+
+
+OF_PGC = {
+    "convolutions": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(True), nn.Conv2d(4, 6, 3, 2), nn.ReLU(True), nn.Flatten(), nn.Linear(1176, 4)
+    ),
+    "convnext": convnext,
+    "resnet": lambda: vision.resnet18(num_classes=4),
+    "timm resnet": lambda: timm.create_model("resnet10t", num_classes=4),
+    "timm regnet": lambda: timm.create_model("regnetx_002", num_classes=4),
+    "timm swin": lambda: timm.create_model(
+        "swin_tiny_patch4_window7_224",
+        num_classes=4, img_size=32, window_size=2, embed_dim=12, depths=(1, 1), num_heads=(2, 2),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", OF_PGC)
+def test_fullgrad_of_pgc_agrees_with_pytorch_grad_cam(images, family):
     pgc = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed; pip install 'camfaith[peers]'")
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    network, pictures = copy.deepcopy(reference("fundus-vgg").network), images(2, 96)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        network = OF_PGC[family]().double().eval()
+        for parameter in network.parameters():  # untrained biases are zero
+            parameter.data += 0.1 * torch.rand_like(parameter)
     with pgc.FullGrad(network, []) as theirs:
-        expected = torch.from_numpy(theirs(pictures, [ClassifierOutputTarget(1), ClassifierOutputTarget(3)]))
-    found = FullGrad(network, variant="pgc")(pictures, [1, 3])
+        expected = torch.from_numpy(theirs(images(2, 32), [ClassifierOutputTarget(1), ClassifierOutputTarget(3)]))
+    with warnings.catch_warnings(action="error"):
+        found = FullGrad(network, variant="pgc")(images(2, 32), [1, 3])
     torch.testing.assert_close(found, expected.double(), rtol=0, atol=1e-5)
-    assert (found - FullGrad(network)(pictures, [1, 3])).abs().max() > 0.01
+    assert float(expected.std()) > 0.1
+    with warnings.catch_warnings(action="ignore"):
+        assert (found - FullGrad(network)(images(2, 32), [1, 3])).abs().max() > 0.01
 
 
 def test_the_parts_of_an_ordered_network_are_those_of_its_layers(images):

@@ -1,12 +1,16 @@
 """Gradients that ReLUs change: guided backpropagation, deconvolution and guided GradCAM, by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from captum import attr as captum
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from camfaith.methods import Deconvolution, GradCAM, GuidedBackprop, GuidedGradCam, InputXGradient
+from camfaith.methods import LRP, Calls, Deconvolution, DeepLift, GradCAM, GuidedBackprop, GuidedGradCam, InputXGradient
+from camfaith.models import Classifier
 from camfaith.models.errors import NotApplicable
 
 
@@ -71,6 +75,16 @@ def test_guided_gradcam_is_guided_backprop_times_upsampled_gradcam(tiny, images)
     torch.testing.assert_close(GuidedGradCam(tiny, "relu2").raw(pictures, 1), expected, rtol=1e-9, atol=1e-12)
 
 
+def test_guided_gradcam_reads_its_layer_from_the_evidence(tiny, images):
+    pictures, classifier = images(2, 15), Classifier(tiny)
+    method, evidence = GuidedGradCam(tiny, "relu2"), classifier.evidence(pictures, 1, ["relu2"])
+    assert method.cost(pictures[:1]) == Calls(forwards=1, backwards=1)
+    bright = replace(evidence, activations={"relu2": 3 * evidence.activations["relu2"]})
+    torch.testing.assert_close(method.explain(bright, classifier), 3 * method.explain(evidence, classifier))
+    with pytest.raises(ValueError, match="GradCAM needs evidence with gradients at 'relu2'"):
+        method.explain(classifier.evidence(pictures, 1, ["relu2"], gradients=False), classifier)
+
+
 RELUS = {
     "F.relu": F.relu,
     "F.relu in place": lambda x: F.relu(x, inplace=True),
@@ -108,6 +122,31 @@ def test_captum_guides_alike_where_every_relu_is_a_module_and_nothing_flows_past
         torch.testing.assert_close(own(tiny).raw(pictures, 1), expected, rtol=1e-9, atol=1e-12)
     expected = captum.GuidedGradCam(tiny, tiny.relu2).attribute(pictures, 1, interpolate_mode="bilinear").sum(1)
     torch.testing.assert_close(GuidedGradCam(tiny, "relu2").raw(pictures, 1), expected.detach(), rtol=1e-9, atol=1e-12)
+
+
+class Checkpointed(nn.Module):
+    """Keeps nothing of the tiny network's body for the way back, and runs it again there."""
+
+    def __init__(self, tiny: nn.Module, *, reentrant: bool) -> None:
+        super().__init__()
+        self.body, self.head, self.reentrant = tiny[:4], tiny[4:], reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(checkpoint(self.body, x, use_reentrant=self.reentrant))
+        return out
+
+
+@pytest.mark.parametrize("method", [GuidedBackprop, Deconvolution, GuidedGradCam, DeepLift, LRP])
+def test_a_network_that_runs_parts_of_itself_again_is_explained_alike(tiny, images, method):
+    pictures = images(2, 15)
+    expected = method(tiny, "relu2").raw(pictures, 1)
+    torch.testing.assert_close(method(Checkpointed(tiny, reentrant=False), "body").raw(pictures, 1), expected)
+
+
+@pytest.mark.parametrize("method", [GuidedBackprop, Deconvolution, DeepLift, LRP])
+def test_a_network_that_runs_parts_of_itself_without_gradients_is_told_what_to_do(tiny, images, method):
+    with pytest.raises(NotApplicable, match=r"Checkpointed runs a part of itself in .*; set use_reentrant=False"):
+        method(Checkpointed(tiny, reentrant=True)).raw(images(2, 15), 1)
 
 
 class Between(nn.Module):

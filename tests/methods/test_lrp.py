@@ -96,9 +96,9 @@ def residual(*adds: str) -> nn.Module:
     return drawn(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), *blocks, *head))
 
 
-@pytest.mark.parametrize("add", ["operator", "in place", "method", "function", "module"])
+@pytest.mark.parametrize("add", ["operator", "in place", "method", "function", "keywords", "module"])
 def test_without_biases_lrp_is_input_times_gradient_and_keeps_the_score(images, add):
-    network, pictures = residual(add, add), images(2, 12)
+    network, pictures = residual(add, "operator"), images(2, 12)
     found = LRP(network, epsilon=1e-12).raw(pictures, 1)
     torch.testing.assert_close(found, InputXGradient(network).raw(pictures, 1), rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(found.sum((1, 2)), Classifier(network).scores(pictures)[:, 1], rtol=1e-6, atol=0)
@@ -126,34 +126,51 @@ def test_captums_own_call_gives_the_same_relevance(images):
     torch.testing.assert_close(LRP(classifier).raw(pictures, 1), theirs.sum(1), rtol=1e-7, atol=1e-9)
 
 
-class Mean(nn.Module):
-    def __init__(self) -> None:
+class Computing(nn.Module):
+    """A head behind something between a convolution and itself."""
+
+    def __init__(self, *between) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, 2, 3)
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+        self.between, self.modules_between = between, nn.ModuleList(m for m in between if isinstance(m, nn.Module))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x).mean((2, 3))
+        x = self.conv(x)
+        for each in self.between:
+            x = each(x)
+        out: Tensor = self.head(x)
+        return out
 
 
-TWICE = nn.Conv2d(3, 3, 3, padding=1)
+def relevance(network: nn.Module, pictures: Tensor) -> Tensor:
+    return LRP(drawn(network), epsilon=0.1).raw(pictures, 1)
+
+
+GLOBAL, FLAT, TWO, LARGEST = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.AvgPool2d(2), nn.MaxPool2d(2)
 
 
 @pytest.mark.parametrize(
-    ("network", "what"),
+    ("functions", "modules"),
     [
-        (Mean(), r"no rule for Mean in Mean itself; .*lrp_rules"),
-        (
-            nn.Sequential(nn.Conv2d(3, 2, 3), nn.Sigmoid(), nn.Flatten()),
-            r"no rule for Sigmoid in module '1' \(Sigmoid\)",
-        ),
-        (nn.Sequential(TWICE, nn.ReLU(), TWICE, nn.Flatten()), r"module '0' \(Conv2d\) is called 2 times"),
-        (residual("operator", "module"), r"module '3\.0\.sum' \(Addition_Module\) adds two tensors, and so does"),
-        (residual("keywords"), r"write it as a \+ b"),
+        ([lambda x: x.mean((2, 3))], [GLOBAL, FLAT]),
+        ([lambda x: torch.mean(x, dim=[-2, -1])], [GLOBAL, FLAT]),
+        ([lambda x: F.adaptive_avg_pool2d(x, 1), lambda x: torch.flatten(x, 1)], [GLOBAL, FLAT]),
+        ([lambda x: F.adaptive_avg_pool2d(x, 1), lambda x: x.flatten(1)], [GLOBAL, FLAT]),
+        ([lambda x: F.adaptive_avg_pool2d(x, (1, 1)), lambda x: x.view(len(x), -1)], [GLOBAL, FLAT]),
+        ([F.relu, GLOBAL, FLAT], [nn.ReLU(), GLOBAL, FLAT]),
+        ([lambda x: F.relu(x, inplace=True), GLOBAL, FLAT], [nn.ReLU(), GLOBAL, FLAT]),
+        ([lambda x: F.relu(input=x), GLOBAL, FLAT], [nn.ReLU(), GLOBAL, FLAT]),
+        ([torch.relu, GLOBAL, FLAT], [nn.ReLU(), GLOBAL, FLAT]),
+        ([Tensor.relu_, GLOBAL, FLAT], [nn.ReLU(), GLOBAL, FLAT]),
+        ([torch.tanh, GLOBAL, FLAT], [nn.Tanh(), GLOBAL, FLAT]),
+        ([lambda x: F.avg_pool2d(x, 2), GLOBAL, FLAT], [TWO, GLOBAL, FLAT]),
+        ([lambda x: F.max_pool2d(x, kernel_size=2), GLOBAL, FLAT], [LARGEST, GLOBAL, FLAT]),
     ],
 )
-def test_where_lrp_cannot_go_is_named(network, what):
-    with pytest.raises(NotApplicable, match=f"lrp.* {what}"):
-        LRP(network.double()).raw(torch.rand(1, 3, 8, 8, dtype=torch.float64), 1)
+def test_a_function_has_the_rule_of_its_module(images, functions, modules):
+    pictures = images(2, 9)
+    expected = relevance(Computing(*modules), pictures)
+    torch.testing.assert_close(relevance(Computing(*functions), pictures), expected, rtol=1e-9, atol=1e-12)
 
 
 class NormAndReLU(nn.BatchNorm2d):
@@ -168,17 +185,120 @@ class NormAndReLU(nn.BatchNorm2d):
         return out
 
 
+def test_a_layer_with_a_module_in_it_has_its_rule(images):
+    pictures = images(2, 9)
+    expected = relevance(Computing(nn.BatchNorm2d(4), nn.ReLU(), GLOBAL, FLAT), pictures)
+    torch.testing.assert_close(relevance(Computing(NormAndReLU(4), GLOBAL, FLAT), pictures), expected)
+    computed = Computing(nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 3)), GLOBAL, FLAT)
+    found = relevance(computed, pictures)
+    nn.utils.parametrize.remove_parametrizations(computed.between[0], "weight")
+    torch.testing.assert_close(found, LRP(computed, epsilon=0.1).raw(pictures, 1))
+
+
+class Does(nn.Module):
+    """A leaf."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs, **named) -> Tensor:
+        return self.function(*inputs, **named)
+
+
+class Called(nn.Module):
+    """A leaf and a way of calling it."""
+
+    def __init__(self, leaf: nn.Module, call) -> None:
+        super().__init__()
+        self.leaf, self.call = leaf, call
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.call(self.leaf, x)
+        return out
+
+
 @pytest.mark.parametrize(
-    ("norm", "message"),
+    ("leaf", "call", "function"),
     [
-        (NormAndReLU(4), r"NativeBatchNorm in module '1' \(NormAndReLU\)"),
-        (nn.BatchNorm2d(4, track_running_stats=False), r"NativeBatchNormWithOwnStatistics in module '1'"),
+        (nn.ReLU(), lambda leaf, x: leaf(input=x), nn.ReLU()),
+        (nn.AvgPool2d(2), lambda leaf, x: leaf(input=x), nn.AvgPool2d(2)),
+        (Does(lambda x, size: F.interpolate(x, size=size)), lambda leaf, x: leaf(x, 12), nn.Upsample(12)),
+        (Does(lambda xs: torch.cat(xs, 1)), lambda leaf, x: leaf([x[:, :2], x[:, 2:]]), nn.Identity()),
+        (Does(lambda xs: xs[0] + xs[1]), lambda leaf, x: leaf([x, x]), lambda x: x + x),
+        (Does(lambda x: x.mul_(2)), lambda leaf, x: leaf(x), lambda x: 2 * x),
+        (Does(lambda x, y: x.add_(y)), lambda leaf, x: leaf(x.clone(), x), lambda x: x + x),
+        (Does(lambda x: (x, x)), lambda leaf, x: leaf(x)[0], nn.Identity()),
+        (Does(torch.ones_like), lambda leaf, x: x + leaf(x.detach()), lambda x: x + 1),
+        (Does(torch.no_grad()(lambda x: 0 * x + 1)), lambda leaf, x: x + leaf(x), lambda x: x + 1),
     ],
 )
-def test_a_layer_that_does_more_than_its_rule_is_an_error(images, norm, message):
-    network = drawn(nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)))
-    with pytest.raises(NotApplicable, match=message):
-        LRP(network).raw(images(2, 9), 1)
+def test_a_leaf_that_is_called_in_another_way_has_the_rules_of_what_it_computes(images, leaf, call, function):
+    pictures = images(2, 9)
+    expected = relevance(Computing(function, GLOBAL, FLAT), pictures)
+    torch.testing.assert_close(relevance(Computing(Called(leaf, call), GLOBAL, FLAT), pictures), expected)
+
+
+def test_a_module_that_is_called_twice_is_explained_as_two_of_its_kind(images):
+    pictures, twice, relu = images(2, 9), nn.Conv2d(4, 4, 3, bias=False), nn.ReLU()
+    once = Computing(nn.Conv2d(4, 4, 3, bias=False), nn.ReLU(), nn.Conv2d(4, 4, 3, bias=False), nn.ReLU(), GLOBAL, FLAT)
+    shared = drawn(Computing(twice, relu, twice, relu, GLOBAL, FLAT))
+    drawn(once)
+    for name in ("conv", "head"):
+        getattr(once, name).load_state_dict(getattr(shared, name).state_dict())
+    for each in (once.between[0], once.between[2]):
+        each.load_state_dict(twice.state_dict())
+    torch.testing.assert_close(LRP(shared).raw(pictures, 1), LRP(once).raw(pictures, 1))
+
+
+def test_a_network_that_writes_into_what_it_is_given_is_explained(images):
+    pictures, ahead = images(2, 9), nn.Sequential(Does(lambda x: x.sub_(0.5)), Computing(GLOBAL, FLAT))
+    apart = nn.Sequential(Does(lambda x: x - 0.5), Computing(GLOBAL, FLAT))
+    torch.testing.assert_close(relevance(ahead, pictures), relevance(apart, pictures))
+
+
+def ruled(module: nn.Module) -> nn.Module:
+    module.rule = EpsilonRule(0.1)
+    return module
+
+
+def test_a_rule_of_a_modules_own_leaves_what_flows_past_it_alone(images):
+    pictures = images(2, 9)
+    expected, found = (
+        relevance(Computing(Called(conv, lambda leaf, x: leaf(x) + x), GLOBAL, FLAT), pictures)
+        for conv in (nn.Conv2d(4, 4, 3, padding=1), ruled(nn.Conv2d(4, 4, 3, padding=1)))
+    )
+    torch.testing.assert_close(found, expected)
+
+
+TWICE = ruled(nn.Conv2d(4, 4, 3, padding=1))
+
+
+@pytest.mark.parametrize(
+    ("between", "what"),
+    [
+        ([nn.Sigmoid()], r"lrp has no rule for Sigmoid in module 'modules_between\.0' \(Sigmoid\); .*lrp_rules"),
+        ([torch.sigmoid], r"lrp has no rule for Sigmoid in Computing itself"),
+        ([lambda x: x * x.mean()], r"lrp has no rule for Mul in Computing itself"),
+        (
+            [nn.BatchNorm2d(4, track_running_stats=False)],
+            r"NativeBatchNormWithOwnStatistics in module .*\(BatchNorm2d\)",
+        ),
+        (
+            [Called(nn.MaxPool2d(2, return_indices=True), lambda leaf, x: leaf(x)[0])],
+            r"MaxPool2DWithIndices in module 'modules_between\.0\.leaf' \(MaxPool2d\); .*pooling without indices",
+        ),
+        ([TWICE, nn.ReLU(), TWICE], r"module 'modules_between\.0' \(Conv2d\) has a rule .* is called 2 times"),
+        ([ruled(nn.Sequential(nn.ReLU()))], r"module 'modules_between\.0' \(Sequential\) has a rule .* modules in it"),
+        (
+            [Called(ruled(nn.Conv2d(4, 4, 3)), lambda leaf, x: leaf(input=x))],
+            r"module 'modules_between\.0\.leaf' \(Conv2d\) has a rule of its own, and is not called with tensors alone",
+        ),
+    ],
+)
+def test_where_lrp_cannot_go_is_named(images, between, what):
+    with pytest.raises(NotApplicable, match=what):
+        relevance(Computing(*between, GLOBAL, FLAT), images(1, 9))
 
 
 def test_a_relu_and_a_pool_that_two_parents_share_are_two(images):
@@ -210,20 +330,23 @@ def test_logits_among_other_outputs_are_explained(tiny, images):
 class Watching(nn.Module):
     """Sums two tensors twice, the first time for a look at them alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, watches: bool = True) -> None:
         super().__init__()
+        self.watches = watches
         self.branch, self.pool, self.head = nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Linear(3, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.branch(x)
-        self.seen = (x + y).detach()
+        if self.watches:
+            self.seen = (x + y).detach()
         out: Tensor = self.head(self.pool(x + y).flatten(1))
         return out
 
 
-def test_a_sum_that_the_output_does_not_read_is_an_error(images):
-    with pytest.raises(NotApplicable, match="sums two tensors that its output does not depend on"):
-        LRP(drawn(Watching())).raw(images(1, 9), 1)
+def test_a_sum_that_the_output_does_not_read_has_no_say(images):
+    watching = drawn(Watching())
+    blind = drawn(Watching(watches=False))
+    torch.testing.assert_close(LRP(watching).raw(images(2, 9), 1), LRP(blind).raw(images(2, 9), 1))
 
 
 def test_an_attribute_that_captum_uses_too_is_kept(tiny, images):

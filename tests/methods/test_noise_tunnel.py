@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from camfaith.methods import GradientShap, NoiseTunnel, Saliency
+from camfaith.methods import Calls, GradientShap, GuidedGradCam, NoiseTunnel, Saliency
 from camfaith.methods.superpixels import superpixels
 from camfaith.models import Classifier
+from camfaith.models.counting import counting
 
 
 def explained(method, classifier: Classifier, pictures: Tensor, target: int, seed: int) -> Tensor:
@@ -88,6 +89,17 @@ def test_superpixels_are_those_of_the_image_without_noise(tiny, images):
     found, labels = explained(tunnel, Classifier(tiny), picture, 1, 3)[0], superpixels(picture[0], **few)
     assert all(len(found[labels == i].unique()) == 1 for i in labels.unique())
     assert len(found.unique()) == len(labels.unique())
+
+
+def test_what_the_method_reads_at_a_layer_is_that_of_the_noisy_images(tiny, images):
+    picture, classifier = images(1, 11), Classifier(tiny)
+    expected = sum(GuidedGradCam(tiny, "relu2").raw(x[None], 1) for x in noises(picture[0], 40, 3, 0.3)) / 3
+    tunnel = NoiseTunnel(tiny, "relu2", method="guided-gradcam", samples=3, sigma=0.3)
+    with counting(tiny) as tally:
+        found = explained(tunnel, classifier, picture, 1, 40)
+    torch.testing.assert_close(found, expected)
+    assert tunnel.cost(picture) == Calls(forwards=6, backwards=6)
+    assert (tally.forwards, tally.backwards) == (7, 6)  # and one for the evidence
 
 
 def test_a_layer_that_the_method_needs_is_found(tiny, images):

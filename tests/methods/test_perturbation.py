@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from camfaith.methods import CAM, ISCAM, RISE, SSCAM, AblationCAM, Calls, ScoreC
 from camfaith.models import Classifier
 from camfaith.models.ablation import head
 from camfaith.models.counting import counting
+from camfaith.models.errors import NotApplicable
 
 LAYERS = [("fundus-resnet", "layer3"), ("fundus-vgg", "features.4"), ("fundus-effnet", "features.2")]
 KIN = [ScoreCAM, SSCAM, ISCAM]
@@ -182,6 +184,23 @@ def test_iscam_is_the_mean_along_the_masks(small):
     close(ISCAM(classifier, "relu2", n_steps=3).explain(found, classifier), torch.stack(expected))
 
 
+def test_iscam_of_its_authors_is_their_program_channel_by_channel(small):
+    """`ISS_CAM2` of their notebook: probabilities along ten steps, one image at a time, averaged and not weighed up."""
+    classifier, found = small
+    expected = []
+    for x, a, c in zip(found.images, found.activations["relu2"], [1, 2], strict=True):
+        total = torch.zeros_like(a[0])
+        for channel in a:
+            grown = slow_bilinear(channel, 16, 16)
+            if float(grown.max()) == float(grown.min()):
+                continue
+            masked = x * (grown - grown.min()) / (grown.max() - grown.min())
+            scores = [float(classifier.scores((masked * 0.1 * i)[None]).softmax(1)[0, c]) for i in range(1, 11)]
+            total += sum(scores) / len(scores) * channel
+        expected.append(total)
+    close(ISCAM(classifier, "relu2", variant="authors").explain(found, classifier), torch.stack(expected))
+
+
 @pytest.mark.parametrize("noise", ["mask", "input"])
 def test_sscam_is_the_mean_over_noise_from_each_images_seed(small, noise):
     classifier, found = small
@@ -302,6 +321,112 @@ def test_ablationcam_of_pgc_agrees_with_pytorch_grad_cam(evidence, name, layer):
         weights = theirs.get_cam_weights(found.images, module, targets, a.numpy(), None)
     ours = AblationCAM(classifier, layer, variant="pgc").explain(found, classifier)
     close(ours, torch.einsum("bk,bkhw->bhw", torch.from_numpy(weights).double(), a), 1e-5)
+
+
+OF_TIMM = {
+    "tokens": (
+        "vit_base_patch16_siglip_gap_224",
+        {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 40, "num_heads": 2},
+        "blocks.1.norm1",
+        lambda tokens: tokens.mT.unflatten(2, (4, 4)),
+    ),
+    "channels last": (
+        "swin_tiny_patch4_window7_224",
+        {"img_size": 32, "window_size": 2, "embed_dim": 12, "depths": (2, 2), "num_heads": (2, 2)},
+        "layers.0.blocks.1",
+        lambda cells: cells.permute(0, 3, 1, 2),
+    ),
+    "a class token": (
+        "vit_tiny_patch16_224",
+        {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 16, "num_heads": 2},
+        "blocks.1.norm1",
+        None,
+    ),
+}
+
+
+@pytest.fixture
+def of_timm() -> Callable[[str], Any]:
+    """A small transformer in double precision, a layer of it, and where its cells lie."""
+
+    def make(name: str) -> Any:
+        model, sizes, layer, cells = OF_TIMM[name]
+        network, source = timm.create_model(model, num_classes=4, **sizes).double().eval(), torch.Generator()
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, 0, 0.3, generator=source.manual_seed(parameter.numel()))
+        return network, layer, cells
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["tokens", "channels last"])
+def test_ablationcam_of_pgc_agrees_with_pytorch_grad_cam_on_transformers(of_timm, images, name):
+    pgc = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed; pip install 'camfaith[peers]'")
+    from pytorch_grad_cam.ablation_layer import AblationLayerVit
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    network, layer, cells = of_timm(name)
+    classifier, module = Classifier(network), network.get_submodule(layer)
+    found = classifier.evidence(images(2, 32), [1, 3], [layer], gradients=False)
+    a, targets = found.activations[layer], [ClassifierOutputTarget(c) for c in (1, 3)]
+    with pgc.AblationCAM(network, [module], cells, AblationLayerVit()) as theirs:
+        weights = theirs.get_cam_weights(found.images, module, targets, a.numpy(), None)
+    ours = AblationCAM(classifier, layer, variant="pgc").explain(found, classifier)
+    close(ours, torch.einsum("bk,bkhw->bhw", torch.from_numpy(weights).double(), a), 1e-5)
+
+
+def test_where_pytorch_grad_cam_takes_a_class_tokens_channel_too_its_variant_is_refused(of_timm, images):
+    network, layer, _ = of_timm("a class token")
+    with pytest.raises(NotApplicable, match=r"'pgc' of ablationcam .*'blocks.1.norm1'.* 1 of them .* variant='paper'"):
+        AblationCAM(network, layer, variant="pgc").raw(images(1, 32), 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("layer", ["conv2", "relu2"])
+def test_ablationcam_of_pgc_in_half_precision_is_one_channel_after_the_other(tiny, images, layer, dtype):
+    tiny.to(dtype)
+    cam, picture = AblationCAM(tiny, layer, variant="pgc"), images(1, 16).to(dtype)
+    evidence = cam.classifier.evidence(picture, 1, [layer])
+    lowest = evidence.activations[layer].min()
+    if layer == "conv2" and dtype == torch.float16:
+        with pytest.raises(NotApplicable, match=r"1e7 and less, which float16 does not hold; .*network.float"):
+            cam.explain(evidence, cam.classifier)
+        return
+    y, expected = evidence.logits[0, 1], 0
+    for k, channel in enumerate(evidence.activations[layer][0]):
+
+        def switched_off(_module: nn.Module, _inputs: Any, output: Tensor, k: int = k) -> Tensor:
+            output = output.clone()
+            output[:, k] = 0 if lowest == 0 else lowest - 1e7 * (k + 1)
+            return output
+
+        handle = tiny.get_submodule(layer).register_forward_hook(switched_off)
+        expected = expected + (y - cam.classifier.scores(picture)[0, 1].float()) / y * channel
+        handle.remove()
+    close(cam.explain(evidence, cam.classifier)[0], expected, 1e-2)
+
+
+class Shared(nn.Module):
+    """Logits that grow with the number of images sent together, which a head that runs alone does not see."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x) * len(x)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_head_of_zeros_tells_nothing_about_the_one_that_is_trained(tiny, images, shared):
+    classifier, layer = (Classifier(Shared(tiny)), "network.relu2") if shared else (Classifier(tiny), "relu2")
+    trained = tiny.head.weight.clone()
+    with torch.no_grad():
+        tiny.head.weight.zero_()
+        tiny.head.bias.zero_()
+        assert not head(classifier, layer, images(1, 16)).alone
+        tiny.head.weight.copy_(trained)
+    assert head(classifier, layer, images(1, 16)).alone != shared
 
 
 def test_rise_with_masks_that_hide_nothing_is_the_score_everywhere(reference, images):
@@ -435,16 +560,17 @@ def test_every_channel_is_a_forward_a_head_needs_one_for_all_and_rise_one_for_ea
 class Unsplit(nn.Module):
     """Counts its images, so that one image does not do for many activations."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, classes: int) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.classes = network, classes
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network(x).view(len(x), -1)
+        return self.network(x).view(len(x), self.classes)
 
 
-def test_a_head_that_cannot_run_alone_costs_a_forward_for_each_channel(tiny, images):
-    pictures, network = images(1, 16), Unsplit(tiny)
+@pytest.mark.parametrize("classes", [-1, 3], ids=["another shape", "an error"])
+def test_a_head_that_cannot_run_alone_costs_a_forward_for_each_channel(tiny, images, classes):
+    pictures, network = images(1, 16), Unsplit(tiny, classes)
     cam = AblationCAM(network, "network.relu2")
     assert not head(cam.classifier, "network.relu2", pictures).alone
     assert cam.cost(pictures) == Calls(forwards=5 + 1)
@@ -476,6 +602,15 @@ def test_a_layer_is_needed(tiny, images, method):
         (RISE, {"score": "p"}, r"score must be one of probability, logit; got 'p'"),
         (SSCAM, {"noise": "both"}, r"noise must be one of mask, input; got 'both'"),
         (RISE, {"p": 0.0}, r"p must be in \(0, 1\].*got 0.0"),
+        (RISE, {"n_masks": 0}, "n_masks must be a whole number, 1 or more; got 0"),
+        (RISE, {"n_masks": 10.5}, "n_masks must be a whole number, 1 or more; got 10.5"),
+        (RISE, {"grid": 0}, "grid must be a whole number, 1 or more; got 0"),
+        (SSCAM, {"n_samples": 0}, "n_samples must be a whole number, 1 or more; got 0"),
+        (SSCAM, {"n_samples": -3}, "n_samples must be a whole number, 1 or more; got -3"),
+        (SSCAM, {"sigma": -1.0}, "sigma must be 0 or more, the deviation of the noise; got -1.0"),
+        (SSCAM, {"sigma": math.nan}, "sigma must be 0 or more.* got nan"),
+        (SSCAM, {"sigma": math.inf}, "sigma must be 0 or more.* got inf"),
+        (ISCAM, {"n_steps": 0}, "n_steps must be a whole number, 1 or more; got 0"),
     ],
     ids=str,
 )

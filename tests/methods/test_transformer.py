@@ -11,9 +11,9 @@ from torchvision.models import SwinTransformer, VisionTransformer
 
 from camfaith.methods import AttentionRollout, Calls, LeGrad
 from camfaith.models import Classifier
-from camfaith.models.attention import observe, opened
 from camfaith.models.counting import counting
 from camfaith.models.errors import NotApplicable
+from camfaith.models.transformer import observe
 
 TIMM = {"pretrained": False, "num_classes": 4, "img_size": (24, 16), "patch_size": 8, "depth": 3, "embed_dim": 8}
 TIMM |= {"num_heads": 2}
@@ -196,7 +196,7 @@ def test_the_cost_of_legrad_follows_its_layers(transformer):
     classifier = transformer("torchvision")
     image = pictures(classifier, 1)
     costs = [LeGrad(classifier, layers=layers).cost(image) for layers in (None, 1, 2, 9)]
-    assert costs == [Calls(4, 3), Calls(2, 1), Calls(3, 2), Calls(4, 3)]
+    assert costs == [Calls(5, 3), Calls(3, 1), Calls(4, 2), Calls(5, 3)]
 
 
 def test_the_network_comes_back_when_it_breaks(transformer):
@@ -218,6 +218,11 @@ def test_the_network_comes_back_when_it_breaks(transformer):
     assert torch.equal(classifier.scores(images), evidence.logits)
 
 
+class ClassToken(nn.Module):
+    def forward(self, tokens):
+        return tokens[:, 0]
+
+
 class Encoder(nn.Module):
     """PyTorch's own encoder layers, which have a fast path in evaluation mode, behind patches and a class token."""
 
@@ -226,11 +231,11 @@ class Encoder(nn.Module):
         self.embed = nn.Conv2d(3, 8, 4, 4)
         layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.3)
         self.encoder = nn.TransformerEncoder(layer, 2)
-        self.head = nn.Linear(8, 3)
+        self.read, self.head = ClassToken(), nn.Linear(8, 3)
 
     def forward(self, images):
         patches = self.embed(images).flatten(2).mT
-        return self.head(self.encoder(torch.cat([patches.mean(1, keepdim=True), patches], 1))[:, 0])
+        return self.head(self.read(self.encoder(torch.cat([patches.mean(1, keepdim=True), patches], 1))))
 
 
 def test_fast_paths_show_their_attention():
@@ -243,27 +248,6 @@ def test_fast_paths_show_their_attention():
     _, expected = network.encoder.layers[0].self_attn(x, x, x, average_attn_weights=False)
     torch.testing.assert_close(shown[0], expected)
     assert (len(shown), seen.grid.height, seen.grid.width) == (2, 2, 3)
-
-
-class Masked(nn.Module):
-    """Calls the fused attention with a mask and a scale of its own."""
-
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__()
-        self.mask = mask
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(x, x, x.cos(), self.mask, scale=0.7)
-
-
-@pytest.mark.parametrize("mask", [torch.rand(5, 5) > 0.4, torch.rand(5, 5)], ids=["bool", "float"])
-def test_attention_in_two_steps_is_the_fused_one(mask):
-    mask = mask | torch.eye(5, dtype=torch.bool) if mask.dtype == torch.bool else mask
-    network, x, shown = Masked(mask), torch.randn(2, 3, 5, 4), []
-    with opened(network, shown.append):
-        found = network(x)
-    torch.testing.assert_close(found, network(x))
-    torch.testing.assert_close(shown[0] @ x.cos(), found)
 
 
 class Stack(nn.Module):
@@ -307,7 +291,7 @@ class Stages(nn.Module):
 
 def test_a_module_that_calls_the_fused_attention_is_a_block():
     network, image = Stack(Attend(16), Attend(16)), torch.rand(1, 3, 16, 16)
-    assert LeGrad(network).cost(image) == Calls(3, 2)
+    assert LeGrad(network).cost(image) == Calls(4, 2)
     assert LeGrad(network).raw(image, 0).shape == (1, 4, 4)
 
 
@@ -342,19 +326,41 @@ def test_a_head_that_reads_nothing_gives_no_row():
         AttentionRollout(network).raw(torch.rand(1, 3, 16, 16))
 
 
+def test_where_a_single_layer_ends_is_not_known_and_rollout_need_not_know():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        network = VisionTransformer(16, 8, 1, 2, 8, 16, num_classes=4)
+        nn.init.normal_(network.heads.head.weight)
+    classifier = Classifier(network.double().eval(), name="torchvision")
+    images = pictures(classifier)
+    with torch.no_grad():
+        layers = ByHand(classifier).layers(images)
+    found = AttentionRollout(classifier).raw(images)
+    assert found[1].flatten().tolist() == pytest.approx(slow_rollout(layers, 1, [0])[1:])
+    with pytest.raises(NotApplicable, match=r"expected two blocks or more.*torchvision has one: use rollout"):
+        LeGrad(classifier).raw(images)
+
+
+class ClassAndMean(nn.Module):
+    """A head on the class token beside the mean of the patches."""
+
+    def forward(self, tokens):
+        return torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1)
+
+
+def test_a_head_that_reads_the_class_token_and_the_patches_gives_the_mean_of_all_rows():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        network = Encoder().double().eval()
+    network.read, network.head = ClassAndMean(), nn.Linear(16, 3).double()
+    images, shown = torch.rand(1, 3, 8, 12, dtype=torch.float64), []
+    with torch.no_grad():
+        observe(Classifier(network), images, lambda attention: shown.append((attention, attention.reshape(1, 2, 7, 7))))
+    expected = slow_rollout([(torch.zeros(1, 7, 8), [a[:, 0], a[:, 1]]) for _, a in shown], 0, list(range(7)))
+    assert AttentionRollout(network).raw(images).flatten().tolist() == pytest.approx(expected[1:])
+
+
 @pytest.mark.parametrize("layers", [0, -2])
 def test_layers_are_counted_from_one(transformer, layers):
     with pytest.raises(ValueError, match=rf"layers must be 1 or more.*got {layers}"):
         LeGrad(transformer("timm"), layers=layers)
-
-
-def test_code_that_views_what_the_fused_attention_gives_goes_on_working():
-    x = torch.randn(2, 5, 12)
-
-    def attend() -> Tensor:
-        heads = x.unflatten(2, (3, 4)).transpose(1, 2)
-        return F.scaled_dot_product_attention(heads, heads, heads).transpose(1, 2).view(2, 5, 12)
-
-    with opened(nn.Identity(), lambda _: None):
-        found = attend()
-    torch.testing.assert_close(found, attend())

@@ -1,5 +1,6 @@
 """Variants give what the libraries that they are named after compute: by their formulas, and as installed."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from camfaith.methods import KPCACAM, EigenCAM, EigenGradCAM, GradCAMPlusPlus, XGradCAM
+from camfaith.methods.decomposition import first_projection
 
 LAYERS = [("fundus-resnet", "layer3"), ("fundus-vgg", "features.4"), ("fundus-effnet", "features.2")]
 WEIGHTS = {
@@ -89,19 +91,33 @@ def test_centred_singular_maps_are_principal_components(evidence, method, name, 
     expected = [(m - m.mean(0)) @ np.linalg.eigh(np.cov(m.T))[1][:, -1] for m in features]
     ours = cam.explain(found, classifier)
     same_up_to_sign(ours.flatten(1), np.stack(expected), 1e-6)
-    assert ((ours.flatten(1) * torch.from_numpy(features - features.mean(1, keepdims=True)).sum(2)).sum(1) >= 0).all()
 
 
-@pytest.mark.parametrize(("name", "layer"), LAYERS)
-def test_singular_maps_of_pgc_agree_with_pytorch_grad_cam(evidence, name, layer):
-    projections = pytest.importorskip(
-        "pytorch_grad_cam.utils.svd_on_activations", reason="grad-cam is not installed; pip install 'camfaith[peers]'"
-    )
-    classifier, found = evidence(name, layer)
-    a, g = found.activations[layer], found.gradients[layer]
-    for method, features in ((EigenCAM, a), (EigenGradCAM, g * a)):
-        ours = method(classifier, layer, variant="pgc").explain(found, classifier)
-        same_up_to_sign(ours, projections.get_2d_projection(features.numpy()), 1e-5)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("weights", ["random", "shipped"])
+@pytest.mark.parametrize(("name", "layer"), [*LAYERS, ("fundus-vgg", "features"), ("fundus-effnet", "features")])
+def test_singular_maps_of_pgc_agree_with_pytorch_grad_cam_sign_and_all(reference, images, name, layer, weights, dtype):
+    pgc = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed; pip install 'camfaith[peers]'")
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    classifier = copy.deepcopy(reference(name, weights)).to(dtype)
+    pictures, targets = images(8, 96).to(dtype), [i % 5 for i in range(8)]
+    asked = [ClassifierOutputTarget(target) for target in targets]
+    for method, theirs in ((EigenCAM, pgc.EigenCAM), (EigenGradCAM, pgc.EigenGradCAM)):
+        with theirs(classifier, [classifier.network.get_submodule(layer)]) as library:
+            expected = torch.from_numpy(library(pictures, asked))
+        found = method(classifier, layer, variant="pgc")(pictures, targets).float()
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_the_sign_of_pytorch_grad_cam_is_not_ours(reference, images):
+    """So that agreement with it is no matter of course: of the maps of some images it is the other one."""
+    classifier, pictures = reference("fundus-vgg", "shipped"), images(16, 96)
+    evidence = classifier.evidence(pictures, None, ["features.4"])
+    cells = evidence.activations["features.4"].flatten(2).mT
+    theirs = EigenCAM(classifier, "features.4", variant="pgc").explain(evidence, classifier).flatten(1)
+    ours = first_projection(cells - cells.mean(1, keepdim=True))
+    assert set((ours * theirs).sum(1).sign().tolist()) == {1.0, -1.0}
 
 
 def slow_kernel_component(cells: np.ndarray, gamma: float) -> np.ndarray:
@@ -139,6 +155,12 @@ def test_kpca_cam_agrees_with_pytorch_grad_cam(evidence, name, layer):
     classifier, found = evidence(name, layer)
     theirs = projections.get_2d_projection_kernel(found.activations[layer].numpy())
     same_up_to_sign(KPCACAM(classifier, layer).explain(found, classifier), theirs, 1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_kernel_that_tells_no_cells_apart_is_refused(tiny, gamma):
+    with pytest.raises(ValueError, match=f"gamma must be above 0, or None .*; got {gamma}"):
+        KPCACAM(tiny, "conv1", gamma=gamma)
 
 
 def test_cells_that_are_all_alike_have_no_component(reference):

@@ -1,13 +1,14 @@
 """Methods over methods: a class against its nearest, and several layers in one map."""
 
 import copy
+import itertools
 import math
 
 import pytest
 import torch
 from torch import Tensor
 
-from camfaith.methods import Calls, EigenCAM, FinerCAM, Fused, GradCAM, HiResCAM, LayerCAM, ShapleyCAM
+from camfaith.methods import Calls, EigenCAM, FinerCAM, Fused, GradCAM, HiResCAM, LayerCAM, ShapleyCAM, find
 from camfaith.metrics.base import explainer_of
 from camfaith.models import Classifier, UnknownName, maps
 from camfaith.models.capture import find_module
@@ -51,6 +52,15 @@ def test_finercam_of_gradcam_is_its_map_less_those_of_the_nearest_classes(refere
     close(found, torch.cat(expected))
 
 
+def test_a_call_of_finercam_alone_sends_each_image_once_forward_and_once_backward(tiny, images):
+    cam, pictures = FinerCAM(tiny, "relu1"), images(2, 9)
+    shared = cam.classifier.evidence(pictures, [1, 2], ["relu1"])
+    with counting(cam.classifier.network) as tally:
+        found = cam.raw(pictures, [1, 2])
+    assert (tally.forwards, tally.backwards) == (2, 2)
+    close(found, cam.explain(shared, cam.classifier))
+
+
 @pytest.mark.parametrize("variant", ["paper", "pgc"])
 def test_finercam_of_layercam_rectifies_the_gradient_of_the_difference(tiny, images, variant):
     pictures, targets = images(2, 9), [0, 2]
@@ -65,6 +75,27 @@ def test_finercam_of_layercam_rectifies_the_gradient_of_the_difference(tiny, ima
     (g,) = torch.autograd.grad(sum(differences), a)
     cam = FinerCAM(tiny, "relu1", method="layercam", alpha=0.7, similar=2, variant=variant)
     close(cam.raw(pictures, targets), (g.clamp(min=0) * a.detach()).sum(1), 1e-6)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", {"name": "gradcam++", "variant": "pgc"}, "eigengradcam"])
+def test_finercam_ends_in_a_relu_where_its_method_does_and_takes_the_methods_settings(tiny, images, method):
+    name, settings = (method, {}) if isinstance(method, str) else ("gradcam++", {"variant": "pgc"})
+    inner = find(name)(tiny, "relu1", **settings)
+    cam = FinerCAM(tiny, "relu1", method=method, alpha=0)
+    assert cam.rectified == explainer_of(cam, Classifier(tiny)).rectified == inner.rectified
+    assert torch.equal(cam.raw(images(1, 9), 1), inner.raw(images(1, 9), 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_class_that_leaves_nothing_to_the_others_has_a_finite_map_in_every_precision(tiny, images, dtype):
+    """The others' probabilities, and 10⁻⁹, are zero in half precision."""
+    tiny.head.bias.data = torch.tensor([19.0, 0.0, 0.0]).double()
+    tiny.to(dtype)
+    for variant in ("paper", "pgc"):
+        found = FinerCAM(tiny, "relu2", variant=variant).raw(images(1, 9), 0)
+        assert bool(found.isfinite().all())
+    precise = FinerCAM(copy.deepcopy(tiny).double(), "relu2", variant="pgc").raw(images(1, 9).to(dtype).double(), 0)
+    close(found.double(), precise, 0.05)
 
 
 def test_of_classes_that_are_equally_near_the_first_is_taken(tiny):
@@ -104,7 +135,12 @@ def test_finercam_of_pgc_agrees_with_pytorch_grad_cam(reference, images, name, l
         ({"method": "saliency"}, "method must be one that explains a layer.*got 'saliency'"),
         ({"method": "eigencam"}, "method must be one that reads gradients.*got 'eigencam'"),
         ({"method": "gradcm"}, "did you mean 'gradcam'"),
-        ({"similar": 0}, "similar must be at least 1 class, got 0"),
+        ({"similar": 0}, "similar must be a whole number, 1 or more; got 0"),
+        ({"similar": 1.5}, "similar must be a whole number, 1 or more; got 1.5"),
+        ({"alpha": -0.1}, "alpha must be 0, which compares nothing, or more; got -0.1"),
+        ({"alpha": math.nan}, "alpha must be .* got nan"),
+        ({"alpha": math.inf}, "alpha must be .* got inf"),
+        ({"method": {"name": "gradcam++", "variant": "mine"}}, "variant must be .* got 'mine'"),
         ({"variant": "torchcam"}, "variant must be one of paper, pgc"),
     ],
 )
@@ -163,6 +199,72 @@ def test_fused_layercams_agree_with_torchcam(reference, images):
     close(Fused(classifier, layers=layers).raw(pictures, [1, 3]), torchcam.LayerCAM.fuse_cams(scaled), 1e-5)
 
 
+@pytest.mark.parametrize("layers", [["layer3", "layer1", "layer2"], ["layer2"]], ids=["three layers", "one layer"])
+@pytest.mark.parametrize(
+    ("method", "theirs"),
+    [
+        ("gradcam", "GradCAM"),
+        ("layercam", "LayerCAM"),
+        ({"name": "gradcam++", "variant": "torchcam"}, "GradCAMpp"),
+        ({"name": "scorecam", "variant": "torchcam"}, "ScoreCAM"),
+    ],
+    ids=str,
+)
+def test_maps_joined_as_in_torchcam_agree_with_torchcam(reference, images, method, theirs, layers):
+    torchcam = pytest.importorskip(
+        "torchcam.methods", reason="torchcam is not installed; pip install 'camfaith[peers]'"
+    )
+    classifier, pictures = reference("fundus-resnet"), images(2, 48, 32)
+    with getattr(torchcam, theirs)(classifier, [f"network.{layer}" for layer in layers]) as library:
+        cams = library([1, 3], classifier(pictures.clone().requires_grad_()))
+        expected = library.fuse_cams(cams).detach()
+    found = Fused(classifier, method=method, layers=layers, variant="torchcam").raw(pictures, [1, 3])
+    close(found, expected, 1e-5)
+    assert float((found - Fused(classifier, method=method, layers=layers).raw(pictures, [1, 3])).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("layers", [["layer3", "layer1", "layer2"], ["layer2"]], ids=["three layers", "one layer"])
+@pytest.mark.parametrize(
+    ("method", "theirs"),
+    [
+        ("gradcam", "GradCAM"),
+        ("hirescam", "HiResCAM"),
+        ("layercam", "LayerCAM"),
+        ({"name": "gradcam++", "variant": "pgc"}, "GradCAMPlusPlus"),
+        ({"name": "scorecam", "variant": "pgc"}, "ScoreCAM"),
+    ],
+    ids=str,
+)
+def test_maps_joined_as_in_pytorch_grad_cam_agree_with_pytorch_grad_cam(reference, images, method, theirs, layers):
+    pgc = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed; pip install 'camfaith[peers]'")
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    classifier, pictures = copy.deepcopy(reference("fundus-resnet")), images(2, 48, 32)
+    with getattr(pgc, theirs)(classifier, [find_module(classifier.network, layer) for layer in layers]) as library:
+        expected = torch.from_numpy(library(pictures, [ClassifierOutputTarget(c) for c in (1, 3)])).double()
+    cam = Fused(classifier, method=method, layers=layers, variant="pgc")
+    assert cam.raw(pictures, [1, 3]).shape == (2, 48, 32)
+    torch.testing.assert_close(cam(pictures, [1, 3]), expected, rtol=0, atol=1e-5)
+    if len(layers) > 1:
+        for how in ("max", "mean"):
+            ours = Fused(classifier, method=method, layers=layers, how=how)(pictures, [1, 3])
+            assert float((ours - expected).abs().max()) > 1e-2
+
+
+def test_how_maps_are_joined_and_whose_maps_they_are_are_said_apart(reference, images):
+    classifier, pictures, layers = reference("fundus-resnet"), images(1, 48), ["layer2", "layer3"]
+    maps_of = {
+        (inner, outer): Fused(
+            classifier, method={"name": "gradcam++", "variant": inner}, layers=layers, variant=outer
+        ).raw(pictures, 1)
+        for inner in ("paper", "pgc")
+        for outer in ("paper", "torchcam")
+    }
+    close(Fused(classifier, method="gradcam++", layers=layers).raw(pictures, 1), maps_of["paper", "paper"])
+    for one, other in itertools.combinations(maps_of.values(), 2):
+        assert float((one - other).abs().max()) > 1e-6
+
+
 def test_a_layer_whose_map_is_zero_adds_zeros(tiny, images):
     torch.nn.init.zeros_(tiny.head.weight)
     assert (Fused(tiny, layers=["relu1", "relu2"], how="mean").raw(images(1, 9), 1) == 0).all()
@@ -217,6 +319,12 @@ def test_methods_with_calls_of_their_own_can_be_fused(tiny, images):
         ({"layers": ["relu9"]}, UnknownName, "unknown layer 'relu9'"),
         ({"how": "sum"}, ValueError, "how must be one of max, mean; got 'sum'"),
         ({"gamma": 0}, ValueError, "gamma must be above 0, got 0"),
+        ({"gamma": math.nan}, ValueError, "gamma must be above 0, got nan"),
+        ({"variant": "mine"}, ValueError, "variant must be one of paper, pgc, torchcam; got 'mine'"),
+        ({"variant": "pgc", "how": "mean"}, ValueError, "'pgc' joins .* leave out how and gamma, got 'mean' and None"),
+        ({"variant": "torchcam", "gamma": 2.0}, ValueError, "leave out how and gamma, got None and 2.0"),
+        ({"method": {"variant": "pgc"}}, ValueError, "method of fused needs a name beside its settings"),
+        ({"method": {"name": "gradcam++", "variant": "mine"}}, ValueError, "variant must be .* got 'mine'"),
     ],
 )
 def test_what_cannot_be_fused_is_refused(tiny, options, error, message):

@@ -83,7 +83,12 @@ def test_what_is_no_batch_of_images_is_refused(images, message):
         (
             {"features": torch.zeros(2, 3), "size": 2},
             TypeError,
-            r"returns a dict.*by `output`: 'features' \(2×3\); or",
+            r"returns a dict.* as Classifier\(net, output='features'\), of 'features' \(2×3\); or",
+        ),
+        (
+            (torch.zeros(2, 3, 4, 4), torch.zeros(2, 3)),
+            TypeError,
+            r"as Classifier\(net, output=1\), of 0 \(2×3×4×4\), 1 \(2×3\); or wrap it",
         ),
         ([], TypeError, "returns a list, not a tensor of logits; wrap it"),
         (

@@ -1,5 +1,6 @@
 """Which layers a network has, in what order they ran, and which is the target."""
 
+import warnings
 from collections import OrderedDict
 
 import pytest
@@ -66,6 +67,18 @@ def test_a_layer_after_which_the_score_reads_no_token_is_passed_over():
         last_spatial_layer([layers[0], layers[3]])
 
 
+def test_a_convolution_inside_a_block_whose_tokens_the_score_does_not_read_is_passed_over_too():
+    tokens = Grid(14, 14, "B×T×K", 1)
+    layers = [
+        Layer("embed", "Conv2d", (16, 14, 14), False, Grid(14, 14)),
+        Layer("norm", "LayerNorm", (197, 16), False, tokens),
+        Layer("position", "Conv2d", (8, 14, 14), False, Grid(14, 14)),
+        Layer("block", "Block", (197, 16), False, tokens, reached=False),
+    ]
+    assert last_spatial_layer(layers) == "norm"
+    assert last_spatial_layer(layers[:3]) == "position"
+
+
 class Attending(nn.Module):
     """Attention spelt out in modules, as many people write it: its matrix has four axes and is no grid."""
 
@@ -77,11 +90,13 @@ class Attending(nn.Module):
 
     def forward(self, images):
         patches = self.embed(images).flatten(2).mT
-        tokens = torch.cat([patches.mean(1, keepdim=True).detach(), patches], 1)
+        return self.head(self.mix(torch.cat([patches.mean(1, keepdim=True).detach(), patches], 1))[:, 0])
+
+    def mix(self, tokens):
         x = self.norm(tokens)
         q, k, v = (part(x).unflatten(2, (2, 4)).transpose(1, 2) for part in (self.query, self.key, self.value))
         mixed = self.softmax(q @ k.mT) @ v
-        return self.head((tokens + self.out(mixed.transpose(1, 2).flatten(2)))[:, 0])
+        return tokens + self.out(mixed.transpose(1, 2).flatten(2))
 
 
 def test_the_last_norm_before_attention_is_the_target_and_not_what_is_inside_it():
@@ -118,10 +133,11 @@ def test_windows_of_an_image_are_no_grid_of_it():
 
 
 class Shared(nn.Module):
-    """One norm for the patches and for their mean."""
+    """One norm for the patches and for their mean, in either order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, mean_first: bool) -> None:
         super().__init__()
+        self.mean_first = mean_first
         self.embed, self.block, self.norm, self.head = (
             nn.Conv2d(3, 4, 4, 4),
             nn.GELU(),
@@ -130,12 +146,41 @@ class Shared(nn.Module):
         )
 
     def forward(self, images):
-        tokens = self.norm(self.block(self.embed(images).flatten(2).mT))
-        return self.head(self.norm(tokens.mean(1)))
+        tokens = self.block(self.embed(images).flatten(2).mT)
+        if self.mean_first:
+            mean = self.norm(tokens.mean(1))
+            return self.head(mean + self.norm(tokens).mean(1))
+        return self.head(self.norm(self.norm(tokens).mean(1)))
 
 
-def test_a_module_that_runs_on_tokens_and_on_less_is_no_target():
-    assert target_layer(Classifier(Shared()), torch.rand(1, 3, 16, 16)) == "block"
+@pytest.mark.parametrize("mean_first", [False, True])
+def test_a_module_that_runs_on_tokens_and_on_less_is_no_target(mean_first):
+    assert target_layer(Classifier(Shared(mean_first=mean_first)), torch.rand(1, 3, 16, 16)) == "block"
+
+
+class Again(nn.Module):
+    """One block of attention that runs three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.block, self.head = nn.Conv2d(3, 8, 4, 4), Attending(), nn.Linear(8, 3)
+        self.block.norm.weight.data.uniform_(0.5, 1.5)
+
+    def forward(self, images):
+        patches = self.embed(images).flatten(2).mT
+        tokens = torch.cat([patches.mean(1, keepdim=True).detach(), patches], 1)
+        for _ in range(3):
+            tokens = self.block.mix(tokens)
+        return self.head(tokens[:, 0])
+
+
+def test_of_a_layer_of_tokens_that_runs_again_the_last_run_is_found():
+    network, images = Again().eval(), torch.rand(1, 3, 16, 16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert target_layer(Classifier(network), images) == "block.norm"
+    with pytest.warns(UserWarning, match=r"'block.norm' runs more than once.*last call"):
+        assert Classifier(network).evidence(images, 1, ["block.norm"]).gradients["block.norm"].any()
 
 
 def test_rows_whose_place_is_not_known_leave_no_target_before_them():

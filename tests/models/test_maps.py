@@ -79,12 +79,47 @@ def test_an_image_and_its_picture_are_the_same_pixels():
 
 
 def test_the_overlay_has_the_size_of_the_picture_and_blends_by_its_opacity():
-    picture, heatmap = Image.new("RGB", (6, 4), (10, 20, 30)), torch.tensor([[0.0, 1.0]])
+    picture, heatmap = Image.new("RGB", (6, 4), (20, 20, 20)), torch.tensor([[0.0, 1.0]])
     drawn = maps.overlay(picture, heatmap, colormap="gray", opacity=0.5)
     assert drawn.size == (6, 4)
-    assert drawn.getpixel((0, 0)) == (5, 10, 15)
-    assert all(abs(a - b) <= 1 for a, b in zip(drawn.getpixel((5, 3)), (132, 137, 142), strict=True))
+    assert drawn.getpixel((0, 0)) == (10, 10, 10)
+    assert all(abs(a - 137) <= 1 for a in drawn.getpixel((5, 3)))
     assert maps.overlay(picture, heatmap, opacity=0).tobytes() == picture.tobytes()
+
+
+def test_every_hue_of_an_overlay_is_the_maps():
+    heatmap = torch.linspace(0, 1, 9)[None]
+    coloured = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 9, 3), np.uint8))
+    assert maps.overlay(coloured, heatmap).tobytes() == maps.overlay(coloured.convert("L"), heatmap).tobytes()
+    assert (np.ptp(np.asarray(maps.overlay(coloured, heatmap, colormap="gray")).astype(int), axis=2) == 0).all()
+
+
+def test_a_scale_ends_where_the_share_asked_for_does_not_pass():
+    rising = torch.arange(1.0, 1001)[torch.randperm(1000, generator=torch.Generator().manual_seed(0))].view(1, 40, 25)
+    both = torch.cat([rising, -rising * 1e-20])
+    assert maps.reach(both)[:, 0, 0].tolist() == pytest.approx([1000, 1e-17])
+    assert maps.reach(both, 0.995)[:, 0, 0].tolist() == pytest.approx([995, 9.95e-18])
+    balanced = maps.balance(both, 0.995)
+    assert (balanced[0] == 1).sum() == (balanced[1] == -1).sum() == 6
+    torch.testing.assert_close(balanced[0].clamp(max=0.9), (rising[0] / 995).clamp(max=0.9))
+
+
+@pytest.mark.parametrize(("lit", "end"), [(6, 2), (5, 4)])
+def test_where_fewer_pixels_than_are_left_out_have_anything_the_greatest_ends_the_scale(lit, end):
+    sparse = torch.zeros(1, 1000)
+    sparse[0, :lit] = 2
+    sparse[0, 0] = 4
+    assert float(maps.reach(sparse[None], 0.995)) == end
+
+
+def test_one_pixel_does_not_set_the_scale_of_a_map_of_pixels():
+    spiked = torch.full((1, 40, 10), 0.01)
+    spiked[0, 0], spiked[0, 1, 0] = 0, 1
+    picture, plain = Image.new("L", (10, 40)), (spiked[0] > 0).float()
+    assert maps.overlay(picture, spiked[0], quantile=0.995).tobytes() == maps.overlay(picture, plain).tobytes()
+    assert maps.overlay(picture, spiked[0]).getpixel((3, 3)) != maps.overlay(picture, plain).getpixel((3, 3))
+    found = maps.overlay_signed(picture, -spiked[0], quantile=0.995)
+    assert found.tobytes() == maps.overlay_signed(picture, -plain).tobytes()
 
 
 def test_grey_and_transparent_pictures_and_tensors_can_be_drawn_over():

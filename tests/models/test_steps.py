@@ -119,13 +119,65 @@ def test_what_is_linear_is_known(function, linear):
     assert all(each.linear for step in steps for each in step.functions) is linear
 
 
-def test_a_sum_of_two_branches_is_told_from_a_constant_added():
-    steps, _ = trace(Classifier(Computes(lambda x: (x + x.mean()) + torch.rand(4))), torch.rand(1, 3, 4, 4))
-    assert sorted((each.name, each.adds) for each in steps[-1].functions) == [
-        ("Add", False),
-        ("Add", True),
-        ("Mean", False),
+def calls(network: nn.Module) -> list[tuple[str, list[tuple[int, list[str]]]]]:
+    steps, _ = trace(Classifier(network), torch.rand(1, 3, 4, 4))
+    numbered = [
+        (step.name, [(call.number, [each.name for each in call.functions]) for call in step.calls]) for step in steps
     ]
+    return [(name, found) for name, found in numbered if found]
+
+
+def test_calls_of_layers_functions_are_numbered_as_they_are_made():
+    assert calls(Outer()) == [
+        ("conv", [(1, ["Convolution"])]),
+        ("inner", [(3, ["Relu"]), (4, ["Add"])]),
+        ("inner", [(5, ["Relu"]), (6, ["Add"])]),
+        ("", [(2, ["Tanh"]), (7, ["Mean"])]),
+    ]
+
+
+class Remarking(nn.Module):
+    """Computes what the logits do not depend on, inside a module and outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Inner()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.inner(x, other=F.relu(x))
+        return x.mean((2, 3))
+
+
+def test_a_call_that_the_logits_do_not_depend_on_has_its_number_and_no_functions():
+    assert calls(Remarking()) == [("inner", [(2, []), (3, [])]), ("", [(1, []), (4, ["Mean"])])]
+
+
+class Calling(nn.Module):
+    def __init__(self, module: nn.Module, call) -> None:
+        super().__init__()
+        self.inner, self.call = module, call
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.call(self.inner, x * 1)
+        return x.mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("module", "call", "plain"),
+    [
+        (nn.ReLU(), lambda module, x: module(x), True),
+        (nn.Identity(), lambda module, x: module(x), True),
+        (nn.ReLU(inplace=True), lambda module, x: module(x), False),
+        (nn.ReLU(), lambda module, x: module(input=x), False),
+        (nn.MaxPool2d(2, return_indices=True), lambda module, x: module(x)[0], False),
+        (Computes(lambda x: x[0] + x[1]), lambda module, x: module([x, x]), False),
+        (Computes(torch.abs), lambda module, x: module(x.detach()) * x, False),
+        (Computes(Tensor.detach), lambda module, x: module(x) * x, False),
+    ],
+)
+def test_a_plain_call_is_told_from_one_that_hooks_do_not_see_whole(module, call, plain):
+    steps, _ = trace(Classifier(Calling(module, call)), torch.rand(1, 3, 4, 4))
+    assert steps[0].plain is plain
 
 
 class Holding(nn.Module):

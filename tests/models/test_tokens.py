@@ -6,14 +6,15 @@ from torch import nn
 
 from camfaith.models import Classifier, LayerError
 from camfaith.models.ablation import ablate_channels
+from camfaith.models.errors import NotApplicable
 from camfaith.models.tokens import Grid, Scene, watched
 
 
-def seen(size, *grids, widths=(12,)) -> Scene:
-    scene = Scene(set(widths))
-    scene.begin(torch.zeros(1, 3, *size))
+def seen(size, *grids, widths=(12,), count=1, tokens_first=False) -> Scene:
+    scene = Scene(set(widths), tokens_first=tokens_first)
+    scene.begin(torch.zeros(count, 3, *size))
     for grid in grids:
-        scene.note(torch.zeros(1, 5, *grid))
+        scene.note(torch.zeros(count, 5, *grid))
     return scene
 
 
@@ -41,6 +42,34 @@ def test_a_shape_is_read_by_what_the_forward_has_shown(shape, expected):
 
 def test_as_many_channels_as_rows_and_columns_are_channels_first():
     assert seen((32, 32)).grid(torch.zeros(1, 12, 12, 12)) == Grid(12, 12)
+
+
+@pytest.mark.parametrize("shape", [(12, 4, 2), (4, 2, 12), (8, 12)], ids=str)
+def test_what_has_not_one_entry_for_each_image_has_no_cells_of_it(shape):
+    scene = seen((64, 32), (4, 2), count=3)
+    assert scene.grid(torch.zeros(3, *shape)) is not None
+    assert [scene.grid(torch.zeros(count, *shape)) for count in (1, 6, 12)] == [None] * 3
+
+
+def test_a_convolution_of_windows_has_no_cells_of_the_image():
+    scene = seen((64, 32))
+    scene.note(torch.zeros(4, 5, 4, 2))
+    assert scene.grid(torch.zeros(1, 8, 12)) is None
+
+
+def test_as_many_images_as_tokens_are_told_apart_only_where_tokens_never_come_first():
+    rows = torch.zeros(8, 8, 12)
+    assert seen((64, 32), (4, 2), count=8).grid(rows) == Grid(4, 2, "B×T×K")
+    assert seen((64, 32), (4, 2), count=8, tokens_first=True).grid(rows) is None
+    assert seen((64, 32), (4, 2), count=5, tokens_first=True).grid(rows[:5]) == Grid(4, 2, "B×T×K")
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_pytorchs_attention_says_whether_tokens_come_first(batch_first):
+    with watched(nn.MultiheadAttention(4, 1, batch_first=batch_first)) as scene:
+        scene.begin(torch.zeros(8, 3, 8, 4))
+        scene.note(torch.zeros(8, 4, 4, 2))
+    assert (scene.grid(torch.zeros(8, 8, 4)) is None) is not batch_first
 
 
 def test_a_new_forward_forgets_the_grids_of_the_last():
@@ -80,6 +109,31 @@ def test_what_has_no_place_stays_for_every_row_of_cells():
     found = grid.into(output, torch.zeros(4, 3, 2, 2))
     assert torch.equal(found[:, 0], output[:, 0].expand(4, -1))
     assert not found[:, 1:].any()
+
+
+def patches_of(size, *before, kernel=4, stride=4) -> Grid | None:
+    network = nn.Sequential(*before, nn.Conv2d(3, 5, kernel, stride), nn.Flatten(2))
+    with watched(network) as scene:
+        return scene.grid(network(torch.zeros(1, 3, *size)).mT)
+
+
+def test_patches_that_reach_beyond_the_image_are_refused():
+    with pytest.raises(NotApplicable, match=r"whole patches; those of 8×10 are padded to make 2×3.*resize or crop"):
+        patches_of((8, 10), nn.ZeroPad2d((0, 2, 0, 0)))
+
+
+def test_padding_is_forgotten_with_the_forward_that_had_it():
+    scene = seen((8, 10))
+    scene.note(torch.zeros(1, 5, 2, 3), padded=True)
+    scene.begin(torch.zeros(1, 3, 8, 12))
+    scene.note(torch.zeros(1, 5, 2, 3))
+    assert scene.grid(torch.zeros(1, 6, 5)) == Grid(2, 3, "B×T×K")
+
+
+def test_whole_patches_enlarged_images_and_overlapping_windows_are_not():
+    assert patches_of((8, 12), nn.ZeroPad2d(0)) == Grid(2, 3, "B×T×K")
+    assert patches_of((8, 12), nn.Upsample(scale_factor=2)) == Grid(4, 6, "B×T×K")
+    assert patches_of((8, 12), nn.ZeroPad2d(1), stride=2) == Grid(4, 6, "B×T×K")
 
 
 class Patches(nn.Module):

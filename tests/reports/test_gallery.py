@@ -108,10 +108,25 @@ def test_a_constant_map_is_full_where_positive_else_nothing(value: float, shown:
     assert (heatmap(np.full((3, 3), value, np.float32), (6, 6)) == shown).all()
 
 
-def test_an_overlay_is_half_picture_half_colour() -> None:
+def test_one_pixel_does_not_set_the_scale_of_a_map_of_pixels() -> None:
+    raw = np.full((40, 10), 1, np.float32)
+    raw[0], raw[1, :2] = 0, 100
+    shown = heatmap(raw, (10, 40))
+    assert (shown[1:] == 1).all()
+    assert (shown[0] == 0).all()
+    assert heatmap(raw, (20, 80))[10:].max() < 0.02  # of cells, the greatest sets it
+
+
+def test_a_map_of_pixels_with_but_a_few_above_nothing_shows_those() -> None:
+    raw = np.zeros((40, 10), np.float32)
+    raw[3, :2] = 2, 1
+    assert heatmap(raw, (10, 40))[3, :3].tolist() == [1, 0.5, 0]
+
+
+def test_an_overlay_is_half_grey_picture_half_colour() -> None:
     picture = Image.new("RGB", (4, 4), (200, 100, 0))
     drawn = np.asarray(overlay(picture, np.zeros((4, 4), np.float32)))
-    assert abs(drawn[0, 0].astype(int) - [100, 50, 1]).max() <= 2
+    assert abs(drawn[0, 0].astype(int) - [59, 59, 61]).max() <= 2  # luminance 118.5, and inferno begins at (0, 0, 4)
 
 
 def test_the_mask_is_outlined_and_not_filled() -> None:

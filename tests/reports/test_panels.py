@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -97,6 +98,40 @@ def test_the_scale_says_what_its_ends_are(signed: bool, ticks: list[str], told: 
     assert any(told in text.replace("\n", " ") for text in texts(figure))
 
 
+@pytest.mark.parametrize(
+    ("signed", "ticks", "told"),
+    [(True, ["−max |M|", "0", "max |M|"], "the colours end there"), (False, ["0", "≥ 1"], "end where 0.5 %")],
+)
+def test_colours_that_end_before_the_greatest_value_are_told_of(signed: bool, ticks: list[str], told: str) -> None:
+    found = explanation(["gradcam"], signed=signed)
+    panels = {key: replace(panel, cut=True) for key, panel in found.panels.items()}
+    figure = side_by_side(replace(found, panels=panels))
+    assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ticks
+    assert any(told in text.replace("\n", " ") for text in texts(figure))
+    assert not any(told in text.replace("\n", " ") for text in texts(side_by_side(found)))
+
+
+@pytest.mark.parametrize("relu", ["before", "after"])
+def test_a_relu_of_the_definition_is_told_of_where_there_is_one_and_not_elsewhere(
+    relu: Literal["before", "after"],
+) -> None:
+    found = explanation(["gradcam", "hirescam"], signed=True)
+    told = {"before": "Before ReLU: the method's definition goes on", "after": "After ReLU: the method's maps come"}
+    assert not any("ReLU" in text for text in texts(side_by_side(found)))
+    panels = dict(found.panels) | {("gradcam", 0): replace(found.panels["gradcam", 0], relu=relu)}
+    written = [text.replace("\n", " ") for text in texts(side_by_side(replace(found, panels=panels)))]
+    assert written.count(f"max |M| = 0.031, {relu} ReLU") == 1
+    assert written.count("max |M| = 0.031") == 3
+    assert {key for key, text in told.items() if any(text in each for each in written)} == {relu}
+
+
+def test_what_stands_in_a_file_is_shown_by_its_own_name() -> None:
+    found = explanation(["/home/me/cams.py:MyCAM", "package.cams:MyCAM", "pgc:GradCAM"], ("only",))
+    written = texts(side_by_side(replace(found, model="/home/me/nets.py:make")))
+    assert written[0] == "eye.png   ·   make   ·   layer features.8"
+    assert written[3:6] == ["MyCAM", "package.cams:MyCAM", "pgc:GradCAM"]
+
+
 def test_a_map_that_is_not_there_leaves_a_grey_tile_with_the_reason() -> None:
     found = explanation(["cam", "gradcam"], ("only",))
     why = "CAM needs global average pooling"
@@ -122,7 +157,11 @@ def test_nothing_is_cut_off_or_written_over(methods: list[str], signed: bool, si
     more = [f"perturbation-method-{n}(layer=features.{n})" for n in range(5)] if len(methods) == 3 else []
     found = explanation([*methods, *more], (LONG, "short"), signed=signed, size=size, name="x" * 300)
     why = "this method needs what there is not: " * 20
-    panels = dict(found.panels) | {(methods[0], 0): Panel(None, None, why)}
+    panels = dict(found.panels)
+    if signed:
+        note = "≥ 0.00093 (max |M| = 0.0024)"
+        panels = {key: replace(panel, note=note, cut=True, relu="before") for key, panel in panels.items()}
+    panels[methods[0], 0] = Panel(None, None, why)
     figure = side_by_side(replace(found, panels=panels))
     figure.draw_without_rendering()
     page = figure.bbox
