@@ -30,7 +30,7 @@ KNOWN_DEFECTS = (
         "in-place",
         ("pgc:GradCAM", "torchcam:GradCAM"),
     ),
-    Defect("activations of a layer's first call meet gradients of its last", "reused-layer", ("pgc:GradCAM",)),
+    Defect("of a layer that runs twice the first call is explained", "reused-layer", ("pgc:GradCAM",)),
     Defect(
         "the minimum is subtracted behind the ReLU: a constant positive map becomes all zero",
         "constant-evidence",
