@@ -249,9 +249,10 @@ def list_names(
 ) -> None:
     """List the names that may stand in a suite."""
     with _errors():
+        from camfaith.benchmark.names import known_names
         from camfaith.methods.adapters import missing
 
-        names = _known_names()
+        names = known_names()
         if what and what not in names:
             from camfaith.models.lookup import UnknownName
 
@@ -261,25 +262,6 @@ def list_names(
             if kind == "methods":
                 for advice in missing():
                     typer.echo(advice)
-
-
-def _known_names() -> dict[str, list[str]]:
-    from importlib.metadata import entry_points
-
-    from camfaith import methods, metrics
-    from camfaith.benchmark import datasets
-    from camfaith.benchmark.suite import shipped_suites
-    from camfaith.methods.adapters import installed
-    from camfaith.models.loading import model_names
-
-    shipped = {
-        "methods": list(methods.SHIPPED),
-        "metrics": list(metrics.SHIPPED),
-        "models": model_names(),
-        "datasets": list(datasets.SHIPPED),
-    }
-    found = {k: names + [p.name for p in entry_points(group=f"camfaith.{k}")] for k, names in shipped.items()}
-    return {**found, "methods": found["methods"] + installed(), "suites": list(shipped_suites())}
 
 
 def _listed(text: str | None) -> list[str] | None:
