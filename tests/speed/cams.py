@@ -6,8 +6,9 @@ All in one process on one network, each called as its documentation says, in tur
 Only the second of two calls in a row counts: the first finds the memory as another library left it. Each gives heat
 maps of the images' size; torchcam's, which come on the layer's grid, are upsampled as its metrics do, and captum's by
 its own `interpolate`. Who draws samples draws as many as the others.
-Those that ask the network of every channel take minutes: they are measured when they are named, each call counts, and a
-second round is left out where the first took its share of time. On small images (`--side`) the ratios are much alike.
+Those that ask the network of every channel, or that a peer draws channel by channel, take minutes: they are measured
+when they are named, each call counts, and a second round is left out where the first took its share of time. On small
+images (`--side`) the ratios are much alike.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ TORCHCAM = {
     "is-cam": torchcam.ISCAM,
 }
 KNOWN = tuple(dict.fromkeys([*PGC, *TORCHCAM]))
-LONG = ("scorecam", "ss-cam", "is-cam", "ablationcam")
+LONG = ("scorecam", "ss-cam", "is-cam", "ablationcam", "fullgrad")
 SETTINGS = {"smoothgradcam++": {"samples": 4}, "ss-cam": {"n_samples": 4}, "is-cam": {"n_steps": 4}}
 THEIRS = {"smoothgradcam++": {"num_samples": 4}, "ss-cam": {"num_samples": 4}, "is-cam": {"num_samples": 4}}
 ELSEWHERE = {
