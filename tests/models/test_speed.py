@@ -372,10 +372,10 @@ def is_last(images):
 
 def test_one_call_puts_channels_last_where_the_kernels_are_small_beside_the_batch():
     heavy = nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 64, 3), nn.Conv2d(64, 4096, 1))  # 36,864 weights in 3×3
-    for images in (torch.rand(3, 3, 8, 8), torch.rand(4, 3, 8, 8)):  # up to 28,800 and 38,400
+    for images in (torch.rand(7, 3, 8, 8), torch.rand(8, 3, 8, 8)):  # up to 35,840 and 40,960
         found = laid_out(heavy, images)
         assert torch.equal(found, images)
-        assert is_last(found) is (len(images) == 4)
+        assert is_last(found) is (len(images) == 8)
 
 
 def test_one_call_keeps_a_layout_that_it_does_not_change():
