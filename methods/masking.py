@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from camfaith.methods.base import Calls, Method, check_count, check_variant
 from camfaith.models import maps
 from camfaith.models.ablation import head
-from camfaith.models.capture import Evidence, single
+from camfaith.models.capture import Evidence, inferring, single
 from camfaith.models.classifier import Classifier
 from camfaith.models.speed import laid_out, out_of_memory
 
@@ -74,16 +74,18 @@ class ScoreCAM(Method):
 
     def _scores(self, evidence: Evidence, activations: Tensor, classifier: Classifier) -> Tensor:
         """f of the masked images, B×K, the mean over the rounds."""
-        space, found = _space(classifier, evidence.images), []
+        found = []
         rows = zip(evidence.images, activations, evidence.targets.tolist(), evidence.seeds.tolist(), strict=True)
-        for image, channels, target, seed in rows:
-            source, asked = torch.Generator().manual_seed(seed), []
-            for step in range(self.rounds):
-                for part in torch.split(channels, len(space)):
-                    masks, out = self.masks(part, image.shape[1:])[:, None], space[: len(part)]
-                    self.fill(out, image, masks, step, source)
-                    asked.append(_score(classifier, out, target, self.score))
-            found.append(torch.cat(asked).view(self.rounds, -1).mean(0))
+        with inferring(classifier.network):
+            space = _space(classifier, evidence.images)
+            for image, channels, target, seed in rows:
+                source, asked = torch.Generator().manual_seed(seed), []
+                for step in range(self.rounds):
+                    for part in torch.split(channels, len(space)):
+                        masks, out = self.masks(part, image.shape[1:])[:, None], space[: len(part)]
+                        self.fill(out, image, masks, step, source)
+                        asked.append(_score(classifier, out, target, self.score))
+                found.append(torch.cat(asked).view(self.rounds, -1).mean(0))
         return torch.stack(found)
 
     def masks(self, channels: Tensor, size: torch.Size) -> Tensor:
@@ -218,14 +220,16 @@ class RISE(Method):
         return Calls(forwards=self.n_masks)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
-        space, found = _space(classifier, evidence.images), []
+        found = []
         rows = zip(evidence.images, evidence.targets.tolist(), evidence.seeds.tolist(), strict=True)
-        for image, target, seed in rows:
-            total = single(torch.zeros_like(image[0]))
-            for masks in self.masks(image, seed):
-                out = torch.mul(image, masks[:, None], out=space[: len(masks)])
-                total += torch.einsum("n,nhw->hw", _score(classifier, out, target, self.score), single(masks))
-            found.append(total)
+        with inferring(classifier.network):
+            space = _space(classifier, evidence.images)
+            for image, target, seed in rows:
+                total = single(torch.zeros_like(image[0]))
+                for masks in self.masks(image, seed):
+                    out = torch.mul(image, masks[:, None], out=space[: len(masks)])
+                    total += torch.einsum("n,nhw->hw", _score(classifier, out, target, self.score), single(masks))
+                found.append(total)
         return torch.stack(found) / (self.p * self.n_masks)
 
     def masks(self, image: Tensor, seed: int) -> Iterator[Tensor]:
@@ -262,9 +266,9 @@ def _space(classifier: Classifier, images: Tensor) -> Tensor:
 
 
 def _score(classifier: Classifier, images: Tensor, target: int, score: Score) -> Tensor:
-    """f of n images; of half as many at once where memory runs out."""
+    """f of n images, while `inferring`; of half as many at once where memory runs out."""
     try:
-        logits = single(classifier.scores(images))
+        logits = single(classifier.logits(images))
         return (logits.softmax(1) if score == "probability" else logits)[:, target]
     except RuntimeError as error:
         if not out_of_memory(error) or len(images) == 1:

@@ -73,15 +73,19 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in network.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     try:
-        network.eval()
-        for parameter, _ in flags:
-            parameter.requires_grad_(False)
+        if any(mode for _, mode in modes):
+            network.eval()
+        for parameter, flag in flags:
+            if flag:
+                parameter.requires_grad_(False)
         yield
     finally:
         for module, mode in modes:
-            module.training = mode
+            if module.training != mode:
+                module.training = mode
         for parameter, flag in flags:
-            parameter.requires_grad_(flag)
+            if parameter.requires_grad != flag:
+                parameter.requires_grad_(flag)
 
 
 @contextmanager

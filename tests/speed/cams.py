@@ -1,14 +1,14 @@
 """camfaith's CAMs against pytorch-grad-cam's, torchcam's and captum's: seconds for one image and for a batch.
 
-    python tests/speed/cams.py [--images 1 16] [--side 224] [--rounds 15] [--cams scorecam ablationcam]
+    python tests/speed/cams.py [--images 1 16] [--side 224] [--rounds 15] [--seconds 15] [--device cpu] [--cams …]
 
 All in one process on one network, each called as its documentation says, in turn and warm; the median of the rounds.
 Only the second of two calls in a row counts: the first finds the memory as another library left it. Each gives heat
 maps of the images' size; torchcam's, which come on the layer's grid, are upsampled as its metrics do, and captum's by
 its own `interpolate`. Who draws samples draws as many as the others.
 Those that ask the network of every channel, or that a peer draws channel by channel, take minutes: they are measured
-when they are named, each call counts, and a second round is left out where the first took its share of time. On small
-images (`--side`) the ratios are much alike.
+when they are named, each call counts, and rounds end where they have taken their `--seconds`. On small images
+(`--side`) the ratios are much alike.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def calls(network: nn.Module, layer: str, images: Tensor, cams: Sequence[str]) -
     return found
 
 
-def measure(asked: dict[str, dict[str, Call]], rounds: int) -> dict[str, dict[str, float]]:
+def measure(asked: dict[str, dict[str, Call]], rounds: int, share: float) -> dict[str, dict[str, float]]:
     """The median seconds of every call; those of one CAM take turns, so that what else the machine does hits all alike,
     and end when a round of them has taken its share of time."""
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -163,11 +163,13 @@ def measure(asked: dict[str, dict[str, Call]], rounds: int) -> dict[str, dict[st
             for who, call in sides.items():
                 if what not in LONG:
                     call()
+                wait()
                 began = time.perf_counter()
                 call()
+                wait()
                 if turn or what in LONG:  # the first is to warm up
                     seconds[what, who].append(time.perf_counter() - began)
-            if (turn >= 3 or what in LONG) and time.perf_counter() - started > 15:
+            if (turn >= 3 or what in LONG) and time.perf_counter() - started > share:
                 break
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for (what, who), taken in seconds.items():
@@ -176,6 +178,12 @@ def measure(asked: dict[str, dict[str, Call]], rounds: int) -> dict[str, dict[st
         peers = {who: taken for who, taken in found[name].items() if who != OWN}
         found[SIX]["fastest of each"] = found[SIX].get("fastest of each", 0.0) + min(peers.values())
     return found
+
+
+def wait() -> None:
+    """Until a GPU has done what it was asked."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def rows(found: dict[str, dict[str, float]], network: str, images: int) -> list[str]:
@@ -194,6 +202,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seconds", type=float, default=15, help="for the rounds of one CAM")
     parser.add_argument("--cams", nargs="+", default=[name for name in KNOWN if name not in LONG], choices=KNOWN)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     given = parser.parse_args()
@@ -204,10 +214,11 @@ def main() -> None:
         network = torchvision.models.get_model(name, weights=None).eval()
         if isinstance(network, VisionTransformer):  # its head begins at zero, and every map would be
             torch.nn.init.normal_(network.heads.head.weight, std=0.02)
+        network.to(given.device)
         for count in given.images:
-            images = torch.rand(count, 3, given.side, given.side)
+            images = torch.rand(count, 3, given.side, given.side, device=given.device)
             cams = [cam for cam in given.cams if name not in ELSEWHERE.get(cam, ())]
-            found = measure(calls(network, NETWORKS[name], images, cams), given.rounds)
+            found = measure(calls(network, NETWORKS[name], images, cams), given.rounds, given.seconds)
             print("\n".join(rows(found, name, count)), flush=True)
 
 
