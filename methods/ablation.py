@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method, check_variant
-from camfaith.methods.masking import batch_size
 from camfaith.models.ablation import HEAD_BATCH, Head, ablate_channels, head
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
-from camfaith.models.speed import out_of_memory
+from camfaith.models.speed import batch_size, out_of_memory
 
 Variant = Literal["paper", "pgc"]
 

@@ -20,17 +20,9 @@ from camfaith.models import maps
 from camfaith.models.ablation import head
 from camfaith.models.capture import Evidence, inferring, single
 from camfaith.models.classifier import Classifier
-from camfaith.models.speed import laid_out, out_of_memory
+from camfaith.models.speed import batch_size, laid_out, out_of_memory
 
 Score = Literal["probability", "logit"]
-
-
-def batch_size(images: Tensor) -> int:
-    """Masked images like these that go through the network at once: enough to keep an accelerator busy; on a CPU what
-    its caches hold, and more where small images would leave most of the time to laying out weights."""
-    if images.device.type != "cpu":
-        return 64
-    return 16 if images.shape[-2] * images.shape[-1] > 10_000 else 32
 
 
 class ScoreCAM(Method):

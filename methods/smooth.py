@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from camfaith.methods.base import Calls, Method, check_variant
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
-
-BATCH = 16
-"""Noisy copies of an image that go through the network together."""
+from camfaith.models.speed import batch_size
 
 Variant = Literal["paper", "torchcam"]
 
@@ -53,29 +51,34 @@ class SmoothGradCAMPlusPlus(Method):
         return Calls(forwards=self.samples, backwards=self.samples)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
-        return torch.stack([self._map(evidence.select([row]), classifier) for row in range(len(evidence))])
+        together = max(1, batch_size(evidence.images) // self.samples)
+        rows = torch.arange(len(evidence)).split(together)
+        return torch.cat([self._maps(evidence.select(some.tolist()), classifier) for some in rows])
 
-    def _map(self, one: Evidence, classifier: Classifier) -> Tensor:
-        """One image's map, h×w."""
-        layer = self.named_layer
-        clean = one.activations[layer][0]
+    def _maps(self, some: Evidence, classifier: Classifier) -> Tensor:
+        """The maps of images whose copies go through the network together, or of one whose copies are too many."""
+        layer, count = self.named_layer, len(some)
+        clean = some.activations[layer]
         powers = torch.zeros(3, *clean.shape, dtype=torch.float64, device=clean.device)  # g³ of a small g is no float32
-        for noise in torch.split(self._noise(one), BATCH):
-            noisy = classifier.evidence(one.images + noise, int(one.targets), [layer])
-            g = noisy.gradients[layer].double()
-            powers += torch.stack([(g**p).sum(0) for p in (1, 2, 3)])
+        for noise in torch.split(self._noise(some), max(1, batch_size(some.images) // count), 1):
+            copies = (some.images[:, None] + noise).flatten(0, 1)
+            noisy = classifier.evidence(copies, some.targets.repeat_interleave(noise.shape[1]), [layer])
+            g = noisy.gradients[layer].unflatten(0, (count, -1))
+            powers += torch.stack([(g.double() ** p).sum(1) for p in (1, 2, 3)])
         d1, d2, d3 = powers / self.samples
         if self.variant == "torchcam":
-            alpha = d2 / (2 * d2 + (clean * d3).sum((1, 2), keepdim=True) + 1e-8)
-            d1, clean = g[-1], noisy.activations[layer][-1]
+            alpha = d2 / (2 * d2 + (clean * d3).sum((2, 3), keepdim=True) + 1e-8)
+            d1, clean = g[:, -1], noisy.activations[layer].unflatten(0, (count, -1))[:, -1]
         else:
-            below = 2 * d2 + clean.sum((1, 2), keepdim=True) * d3
+            below = 2 * d2 + clean.sum((2, 3), keepdim=True) * d3
             alpha = torch.where(below == 0, 0, d2 / torch.where(below == 0, 1, below))
-        weights = (alpha * d1.clamp(min=0)).sum((1, 2)).to(clean)
-        return torch.einsum("k,khw->hw", weights, clean)
+        weights = (alpha * d1.clamp(min=0)).sum((2, 3)).to(clean)
+        return torch.einsum("bk,bkhw->bhw", weights, clean)
 
-    def _noise(self, one: Evidence) -> Tensor:
-        """Each copy's noise, samples×3×H×W."""
-        source = torch.Generator().manual_seed(int(one.seeds))
-        shape = (self.samples, *one.images.shape[1:])
-        return (self.sigma * torch.randn(shape, generator=source, dtype=torch.float64)).to(one.images)
+    def _noise(self, some: Evidence) -> Tensor:
+        """Each copy's noise from its image's seed, B×samples×3×H×W."""
+        drawn = []
+        for seed in some.seeds.tolist():
+            source = torch.Generator().manual_seed(seed)
+            drawn.append(torch.randn(self.samples, *some.images.shape[1:], generator=source))
+        return (self.sigma * torch.stack(drawn)).to(some.images)

@@ -70,8 +70,10 @@ class Evidence:
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Evaluation mode and no parameter gradients inside; every flag comes back as it was, whatever happens."""
-    modes = [(module, module.training) for module in network.modules()]
-    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    modes, flags = [], []
+    for module in network.modules():
+        modes.append((module, module.training))
+        flags += [(own, own.requires_grad) for own in module._parameters.values() if own is not None]
     try:
         if any(mode for _, mode in modes):
             network.eval()
@@ -98,11 +100,14 @@ def inferring(network: nn.Module) -> Iterator[None]:
 
 def find_module(network: nn.Module, layer: str) -> nn.Module:
     """The submodule of that dotted name; `UnknownName` gives the nearest ones."""
-    modules: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))
-    modules.pop("", None)
-    if layer not in modules:
-        raise UnknownName("layer", layer, modules)
-    return modules[layer]
+    found: nn.Module | None = network
+    for step in layer.split("."):
+        found = None if found is None else found._modules.get(step)
+    if found is None:
+        known: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))
+        known.pop("", None)
+        raise UnknownName("layer", layer, known)
+    return found
 
 
 def layer_name(network: nn.Module, layer: str | nn.Module) -> str:

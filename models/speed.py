@@ -73,6 +73,22 @@ def arranged(classifier: Classifier, setup: Setup) -> Callable[[Tensor], Tensor]
 
 
 @contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """On a CUDA device: convolutions and products in full single precision, whose backward gives the same each time.
+
+    torch's own defaults are TF32 for convolutions, and cuDNN's fastest kernels, which add in any order. A shortcut that
+    is allowed goes before it; all flags come back.
+    """
+    kernels, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = kernels.allow_tf32, products.allow_tf32, kernels.deterministic, kernels.benchmark
+    try:
+        kernels.allow_tf32, products.allow_tf32, kernels.deterministic, kernels.benchmark = False, False, True, False
+        yield
+    finally:
+        kernels.allow_tf32, products.allow_tf32, kernels.deterministic, kernels.benchmark = before
+
+
+@contextmanager
 def _precision(shortcuts: Sequence[Shortcut], device: torch.device) -> Iterator[None]:
     matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     cast: Any = torch.autocast(device.type, torch.bfloat16) if "bf16" in shortcuts else nullcontext()
@@ -92,13 +108,24 @@ def laid_out(network: nn.Module, images: Tensor) -> Tensor:
     1×1 laid out anew in each call. It is taken where these are few beside the pixels of the batch; else, and on other
     devices, the images stay as they are.
     """
+    if images.device.type != "cpu":
+        return images
     kernels = (m.weight for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1))
-    spread = sum(weight.numel() for weight in kernels)
-    if images.device.type != "cpu" or spread > _SPREAD * images[:, 0].numel():
+    if sum(weight.numel() for weight in kernels) > _SPREAD * images[:, 0].numel():
         return images
     return images.contiguous(memory_format=torch.channels_last)
 
 
+def batch_size(images: Tensor) -> int:
+    """Altered images like these that go through the network at once, without measuring: enough to keep an accelerator
+    busy; on a CPU what its caches hold, and more where small images would leave most of the time to laying out weights.
+    """
+    if images.device.type != "cpu":
+        return 64
+    return 16 if images.shape[-2] * images.shape[-1] > 10_000 else 32
+
+
+@exact_arithmetic()
 def tune(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) -> Setup:
     """The fastest setup for images like this one (1×3×H×W), by a few seconds of measuring at most.
 

@@ -67,13 +67,13 @@ class Scene:
         if len(output) == self.count:
             grid = output.shape[-2], output.shape[-1]
             self._grids.add(grid)
-            self._padded |= {grid} if padded else set()
+            if padded:
+                self._padded.add(grid)
 
     def pads(self, convolution: nn.Conv2d, given: Tensor) -> bool:
-        """Whether it cuts into patches what has grown from the image by less than a patch."""
+        """Whether a convolution into patches cuts what has grown from the image by less than a patch."""
         more = [g - own for g, own in zip(given.shape[-2:], self.size, strict=True)]
-        fits = all(0 <= m < side for m, side in zip(more, convolution.kernel_size, strict=True))
-        return convolution.stride == convolution.kernel_size and any(more) and fits
+        return any(more) and all(0 <= m < side for m, side in zip(more, convolution.kernel_size, strict=True))
 
     def grid(self, output: Tensor) -> Grid | None:
         """Where the cells of a layer's output lie, None where it has none, or where its first axis is not the images'.
@@ -111,16 +111,26 @@ class Scene:
 @contextmanager
 def watched(network: nn.Module) -> Iterator[Scene]:
     """Shows every forward of the block to a scene."""
-    linear = {m.in_features for m in network.modules() if isinstance(m, nn.Linear)}
-    attention = [m for m in network.modules() if isinstance(m, nn.MultiheadAttention)]
-    scene = Scene(linear, tokens_first=not all(m.batch_first for m in attention))
-    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    widths, convolutions, tokens_first = set(), [], False
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            convolutions.append(module)
+        elif isinstance(module, nn.Linear):
+            widths.add(module.in_features)
+        elif isinstance(module, nn.MultiheadAttention):
+            tokens_first = tokens_first or not module.batch_first
+    scene = Scene(widths, tokens_first=tokens_first)
 
-    def note(convolution: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def note(_convolution: nn.Conv2d, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        scene.note(output)
+
+    def note_patches(convolution: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         scene.note(output, padded=bool(inputs) and scene.pads(convolution, inputs[0]))
 
     handles = [network.register_forward_pre_hook(lambda _module, inputs: scene.begin(inputs[0]))]
-    handles += [m.register_forward_hook(note) for m in convolutions]
+    for module in convolutions:
+        cuts = module.stride == module.kernel_size != (1, 1)
+        handles.append(module.register_forward_hook(note_patches if cuts else note))
     try:
         yield scene
     finally:

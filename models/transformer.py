@@ -96,7 +96,7 @@ def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None,
     with torch.inference_mode(False), torch.set_grad_enabled(graph), evaluating(network), ExitStack() as stack:
         scene = stack.enter_context(watched(network))
         for name, module in network.named_modules():
-            if name:
+            if name and _is_of_interest(module):
                 stack.callback(module.register_forward_pre_hook(enter).remove)
                 stack.callback(module.register_forward_hook(partial(leave, name)).remove)
         with opened(network, count) as mode:
@@ -116,6 +116,12 @@ def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None,
         "expected a vision transformer, in which every attention is from all tokens of an image to all of them, in "
         f"blocks that follow one another; {type(network).__name__} shows {obstacle}: use a gradient CAM"
     )
+
+
+def _is_of_interest(module: nn.Module) -> bool:
+    """A convolution, or what may hold attention, as no leaf does that is PyTorch's own."""
+    leaf = not module._modules and type(module).__module__.startswith("torch.nn.")
+    return isinstance(module, nn.Conv2d) or not leaf
 
 
 def _hidden(images: int, shapes: Sequence[Shape], unseen: Sequence[Shape], found: Sequence[Block]) -> str | None:

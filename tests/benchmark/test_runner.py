@@ -294,6 +294,33 @@ def test_modes_flags_and_random_state_are_left_as_they_were(small_suite, model, 
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
 
 
+@pytest.fixture
+def arithmetic():
+    """How a GPU computes, as the process has it; put back when the test is over."""
+    kernels, products = torch.backends.cudnn, torch.backends.cuda.matmul
+
+    def now():
+        return kernels.allow_tf32, products.allow_tf32, kernels.deterministic, kernels.benchmark
+
+    before = now()
+    yield now
+    kernels.allow_tf32, products.allow_tf32, kernels.deterministic, kernels.benchmark = before
+
+
+@pytest.mark.parametrize("method", ["gradcam", f"{__name__}:Raising"])
+def test_a_gpu_is_exact_for_the_time_of_a_run(small_suite, model, tmp_path, arithmetic, method):
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, True
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
+    seen = []
+    model.network.register_forward_hook(lambda *_: seen.append(arithmetic()))
+    run(small_suite, models=[model], methods=[method], out=tmp_path)
+    assert set(seen) == {(False, False, True, False)}
+    assert arithmetic() == (True, True, False, True)
+    with pytest.raises(RunFolderError):
+        run(small_suite, models=[model], seed=1, out=tmp_path)
+    assert arithmetic() == (True, True, False, True)
+
+
 class Unsteady(Raising):
     """A method that explains photographs, and nothing with a pixel outside [0, 1]."""
 

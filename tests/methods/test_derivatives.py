@@ -108,7 +108,7 @@ def test_without_noise_smoothgradcam_plus_plus_is_gradcam_plus_plus(reference, i
 
 def noise_of(seed: int, samples: int, shape: tuple[int, ...], sigma: float) -> Tensor:
     source = torch.Generator().manual_seed(seed)
-    return sigma * torch.randn((samples, *shape), generator=source, dtype=torch.float64)
+    return (sigma * torch.randn((samples, *shape), generator=source)).double()
 
 
 def gradient_at(network: nn.Module, cut: int, picture: Tensor, target: int) -> tuple[Tensor, Tensor]:
@@ -158,15 +158,21 @@ def test_the_noise_is_the_images_own(tiny, images):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_copies_sent_in_several_batches_give_the_same_map(tiny, images, monkeypatch):
-    cam = SmoothGradCAMPlusPlus(tiny, "relu1", samples=5)
-    together = cam.raw(images(1, 9), 1)
-    monkeypatch.setattr(smooth, "BATCH", 2)
+@pytest.mark.parametrize("variant", ["paper", "torchcam"])
+@pytest.mark.parametrize(
+    ("together", "sent"), [(2, [3, *[2, 2, 1] * 3]), (5, [3, 5, 5, 5]), (11, [3, 10, 5]), (15, [3, 15])]
+)
+def test_copies_of_one_image_or_several_go_together_and_the_maps_stay_the_same(
+    tiny, images, monkeypatch, together, sent, variant
+):
+    cam = SmoothGradCAMPlusPlus(tiny, "relu1", samples=5, variant=variant)
+    alone = torch.cat([cam.raw(image[None], target) for image, target in zip(images(3, 9), (0, 1, 1), strict=True)])
+    monkeypatch.setattr(smooth, "batch_size", lambda _images: together)
     sizes = []
     handle = tiny.register_forward_hook(lambda _m, _i, output: sizes.append(len(output)))
-    close(cam.raw(images(1, 9), 1), together)
+    close(cam.raw(images(3, 9), [0, 1, 1]), alone)
     handle.remove()
-    assert sizes == [1, 2, 2, 1]
+    assert sizes == sent
 
 
 class Small(nn.Module):

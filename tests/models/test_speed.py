@@ -343,6 +343,17 @@ def test_tf32_is_on_where_it_is_taken_and_elsewhere_as_the_process_has_it(shortc
     assert flags() == (False, True)
 
 
+def test_measuring_is_exact_but_for_an_allowed_shortcut(monkeypatch, flags):
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = True, True
+    seen = []
+    monkeypatch.setattr(speed, "rate", lambda *_args: seen.append(flags()) or 1.0)
+    tune(Classifier(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())), IMAGE)
+    assert set(seen) == {(False, False)}
+    assert flags() == (True, True)
+    with speed.exact_arithmetic(), speed._precision(["tf32"], torch.device("cuda")):
+        assert flags() == (True, True)
+
+
 class Recorded(nn.Module):
     """Stands for a compiled network: notes the batches that it would be compiled for."""
 

@@ -115,7 +115,7 @@ class ByNumpy(GradCAM):
     """numpy has no bfloat16, which the images have."""
 
     def explain(self, evidence, classifier):
-        edges = torch.from_numpy(evidence.images.numpy()).to(evidence.images)
+        edges = torch.from_numpy(evidence.images.cpu().numpy()).to(evidence.images)
         return super().explain(evidence, classifier) + 0 * edges.sum()
 
 

@@ -66,6 +66,7 @@ def test_the_command_names_what_it_does_not_know():
 
 def test_the_command_writes_a_page(files, tmp_path, monkeypatch):
     sound, broken = files
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(report, "CHECKS", CHECKS[:3])
     assert ask(f"{sound}:Mine", f"{broken}:Mine", "--out", tmp_path / "page.md").exit_code == 1
     page = (tmp_path / "page.md").read_text("utf-8")
