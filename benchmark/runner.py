@@ -52,9 +52,9 @@ def run(
     `suite` is a shipped name, a TOML file, a mapping like one, or a `Suite`; the keywords replace parts of it. Methods,
     metrics and data sets are names or tables, models are names, tables, or networks (a `Classifier` or `nn.Module`).
     A run into the folder of the same suite, models, data and code goes on where it stopped and ends with the same
-    numbers; `overwrite` starts it anew, whatever the folder holds. A GPU, too, computes in full single precision and the
-    same numbers each time. `allow` names shortcuts that may change numbers (`models.speed`); `until="separated"` drops
-    a method from a metric once its place there is settled (`sequential`).
+    numbers; `overwrite` starts it anew, whatever the folder holds. A GPU computes in full single precision as well, and
+    the same numbers each time. `allow` names shortcuts that may change numbers (`models.speed`); `until="separated"`
+    drops a method from a metric once its place there is settled (`sequential`).
 
     Raises before anything is run: `SuiteError`, `UnknownName`, `LayerError`, `RunFolderError` (another suite's folder,
     or one that is being written). What fails later costs its own rows. `OSError` where results cannot be written.

@@ -7,6 +7,7 @@ code that is not seen, and where blocks do not follow one another.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -16,7 +17,11 @@ from camfaith.methods.base import Calls, Method
 from camfaith.models.capture import Evidence, evaluating, single
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.errors import NotApplicable
+from camfaith.models.speed import batch_size
 from camfaith.models.transformer import Block, Transformer, depth, observe
+
+Layers = Sequence[tuple[Block, Tensor]]
+"""Blocks, each with its attention matrices."""
 
 
 class AttentionRollout(Method):
@@ -50,7 +55,7 @@ class LeGrad(Method):
     the head gives the class for the mean of the T tokens behind layer l (Bousselham et al. 2024).
 
     Not negative. `layers` counts from the last; None takes all (the authors' code takes two unless told otherwise). The
-    min-max normalisation is a display step here. The forward for an s_l passes over the layers, and is cheap. Of a
+    min-max normalisation is a display step here. The forward for the s_l passes over the layers, and is cheap. Of a
     single layer it cannot be told where it ends, before or behind the head's norm: `NotApplicable`.
     """
 
@@ -77,17 +82,24 @@ class LeGrad(Method):
                 "use rollout, or a gradient CAM"
             )
         targets, first = classifier.targets(class_idx, seen.logits), -(self.counted or 0)
+        together = max(1, batch_size(images) // len(targets))
         with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
-            layers = zip(seen.blocks[first:], attention[first:], strict=True)
-            maps = [self._sensitivity(seen, block, matrices, targets) for block, matrices in layers]
+            layers = list(zip(seen.blocks[first:], attention[first:], strict=True))
+            some = [layers[place : place + together] for place in range(0, len(layers), together)]
+            maps = [map_ for part in some for map_ in self._sensitivities(seen, part, targets)]
         return seen.on_grid(torch.stack(maps).mean(0))
 
     @staticmethod
-    def _sensitivity(seen: Transformer, block: Block, attention: Tensor, targets: Tensor) -> Tensor:
-        """One layer's share, B×T."""
-        logits = seen.head(block.output.mean(1, keepdim=True).expand_as(block.output))
-        (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), attention)
-        return _by_image(gradient, len(targets)).clamp(min=0).mean((1, 2))
+    def _sensitivities(seen: Transformer, layers: Layers, targets: Tensor) -> list[Tensor]:
+        """The share of each of these layers, B×T, whose scores come from one forward."""
+        outputs = [block.output.detach().requires_grad_() for block, _ in layers]
+        logits = seen.head(torch.cat([output.mean(1, keepdim=True).expand_as(output) for output in outputs]))
+        scores = logits.gather(1, targets.repeat(len(layers))[:, None])
+        found = []
+        for (block, matrices), gradient in zip(layers, torch.autograd.grad(scores.sum(), outputs), strict=True):
+            (sensitivity,) = torch.autograd.grad(block.output, matrices, gradient)
+            found.append(_by_image(sensitivity, len(targets)).clamp(min=0).mean((1, 2)))
+        return found
 
     def cost(self, image: Tensor) -> Calls:
         blocks = depth(self.classifier, image)

@@ -52,12 +52,13 @@ class Transformer:
 
     def head(self, tokens: Tensor) -> Tensor:
         """The logits (B×C) for these tokens in the place of what the last block put out: one forward that passes over
-        the blocks and the stem."""
+        the blocks and the stem. N·B rows of tokens are those of the images N times over."""
+        times = len(tokens) // len(self.images)
         forwards: dict[nn.Module, Callable[..., Tensor]] = {block.module: _pass for block in self.blocks}
-        known = {**self.stem, self.blocks[-1].module: tokens}
-        forwards |= {module: partial(_give, output) for module, output in known.items()}
+        forwards |= {module: partial(_give, _repeated(output, times)) for module, output in self.stem.items()}
+        forwards[self.blocks[-1].module] = partial(_give, tokens)
         with _with_forwards(forwards):
-            return self.classifier.logits(self.images)
+            return self.classifier.logits(_repeated(self.images, times))
 
     def on_grid(self, values: Tensor) -> Tensor:
         """One value a token (B×T), the patches' alone, as B×h×w."""
@@ -186,6 +187,10 @@ def _version(value: Any) -> int:
 
 def _close(found: Tensor, expected: Tensor) -> bool:
     return torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+def _repeated(rows: Tensor, times: int) -> Tensor:
+    return rows if times == 1 else torch.cat([rows] * times)
 
 
 def _pass(tokens: Tensor, *_: Any, **__: Any) -> Tensor:

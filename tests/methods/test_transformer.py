@@ -152,6 +152,21 @@ def test_legrad_is_the_mean_of_its_paper(transformer, name, layers):
     assert found.shape[1:] == ((3, 2) if len(expected[0]) == 6 else (2, 2))
 
 
+@pytest.mark.parametrize(("together", "heads"), [(1, [2, 2, 2]), (4, [4, 2]), (64, [6])])
+def test_layers_whose_scores_are_asked_together_give_the_same_map(transformer, monkeypatch, together, heads):
+    classifier = transformer("torchvision")
+    images = pictures(classifier)
+    expected = torch.cat(
+        [LeGrad(classifier).raw(image[None], target) for image, target in zip(images, (1, 3), strict=True)]
+    )
+    monkeypatch.setattr("camfaith.methods.transformer.batch_size", lambda _images: together)
+    sizes = []
+    handle = classifier.network.register_forward_hook(lambda _m, _i, output: sizes.append(len(output)))
+    torch.testing.assert_close(LeGrad(classifier).raw(images, [1, 3]), expected)
+    handle.remove()
+    assert sizes == [2, 2, *heads]
+
+
 def test_rollout_is_the_same_for_every_class_and_legrad_is_not(transformer):
     classifier = transformer("timm")
     rollout, legrad = AttentionRollout(classifier), LeGrad(classifier)
