@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from camfaith.methods.base import Method, check_variant
+from camfaith.methods.base import Layer, Method, check_variant
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 
@@ -37,7 +37,7 @@ class SingularMap(Method):
     rectified: ClassVar[bool] = False
 
     def __init__(
-        self, model: nn.Module, target_layer: str | None = None, *, variant: Literal["paper", "pgc"] = "paper"
+        self, model: nn.Module, target_layer: Layer = None, *, variant: Literal["paper", "pgc"] = "paper"
     ) -> None:
         super().__init__(model, target_layer)
         check_variant(variant, ("paper", "pgc"))
@@ -111,7 +111,7 @@ class KPCACAM(EigenCAM):
     name = "kpca-cam"
     contributions = None  # type: ignore[assignment]  # a kernel of cells has no share for a channel
 
-    def __init__(self, model: nn.Module, target_layer: str | None = None, *, gamma: float | None = None) -> None:
+    def __init__(self, model: nn.Module, target_layer: Layer = None, *, gamma: float | None = None) -> None:
         super().__init__(model, target_layer)
         if gamma is not None and not 0 < gamma < math.inf:
             raise ValueError(f"gamma must be above 0, or None for one over the number of channels; got {gamma}")

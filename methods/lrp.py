@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from camfaith.methods.attribution import Attribution, captum, copied_to
 from camfaith.methods.base import Calls as Cost
+from camfaith.methods.base import Layer
 from camfaith.methods.rules import check_precision, no_rule, unmarked, without_backward_hooks
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
@@ -34,7 +35,7 @@ class LRP(Attribution):
     name = "lrp"
     complete: ClassVar[bool] = True
 
-    def __init__(self, model: nn.Module, target_layer: str | None = None, *, epsilon: float = 1e-9) -> None:
+    def __init__(self, model: nn.Module, target_layer: Layer = None, *, epsilon: float = 1e-9) -> None:
         super().__init__(model, target_layer)
         self.epsilon = epsilon
 

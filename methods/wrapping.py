@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Calls, Method, check_count, check_variant, name_and_settings
+from camfaith.methods.base import Calls, Layer, Method, check_count, check_variant, name_and_settings
 from camfaith.methods.gradient import LayerCAM
 from camfaith.models import maps
-from camfaith.models.capture import Evidence, find_module, single, target_logit
+from camfaith.models.capture import Evidence, layer_name, single, target_logit
 from camfaith.models.classifier import Classifier, Targets
 
 Inner = str | Mapping[str, Any]
@@ -57,7 +57,7 @@ class FinerCAM(Method):
     def __init__(
         self,
         model: nn.Module,
-        target_layer: str | None = None,
+        target_layer: Layer = None,
         *,
         method: Inner = "gradcam",
         alpha: float = 0.6,
@@ -120,8 +120,8 @@ class Fused(Method):
 
     LayerCAM's paper scales the maps of its shallow layers so, with γ = `gamma` = 2, and takes the maximum (`how`); here
     every layer's map is scaled, which puts all on one level whatever their gradients' size. Maps of a method that ends
-    in a ReLU are rectified first; those of a signed method keep their signs. A map that is zero stays zero. Without
-    `layers` there is the target layer alone.
+    in a ReLU are rectified first; those of a signed method keep their signs. A map that is zero stays zero.
+    `layers` are names or modules; without them there is the target layer alone.
 
     `variant` says how maps are joined, and nothing of M, whose own comes with it: `method={"name": "gradcam++",
     "variant": "pgc"}`. `"pgc"`: as pytorch-grad-cam 1.5 joins its `target_layers`, the mean of the rectified maps, each
@@ -140,10 +140,10 @@ class Fused(Method):
     def __init__(
         self,
         model: nn.Module,
-        target_layer: str | None = None,
+        target_layer: Layer = None,
         *,
         method: Inner = "layercam",
-        layers: Sequence[str] = (),
+        layers: Sequence[str | nn.Module] = (),
         how: How | None = None,
         gamma: float | None = None,
         variant: Fusion = "paper",
@@ -157,12 +157,10 @@ class Fused(Method):
             raise ValueError(
                 f"variant {variant!r} joins maps in a way of its own: leave out how and gamma, got {how!r} and {gamma}"
             )
-        for layer in layers:
-            find_module(self.classifier.network, layer)
         self.at = _of_a_layer(method, self.name)
         self.inner = self.at(self.classifier, self.layer)
-        self.named_layers, self.how, self.gamma = tuple(layers), how or "max", gamma or 2.0
-        self.variant = variant
+        self.named_layers = tuple(layer_name(self.classifier.network, layer) for layer in layers)
+        self.how, self.gamma, self.variant = how or "max", gamma or 2.0, variant
 
     @property
     def needs_gradients(self) -> bool:  # type: ignore[override]

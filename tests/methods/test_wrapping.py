@@ -189,6 +189,15 @@ def test_a_map_is_scaled_by_its_largest_value_of_either_sign(tiny, images):
     assert float(found.min()) == pytest.approx(-math.tanh(2))
 
 
+def test_layers_to_fuse_are_names_or_modules(tiny, images):
+    named = Fused(tiny, layers=["relu1", "relu2"])
+    given = Fused(tiny, layers=[tiny.relu1, tiny.relu2])
+    assert given.layers == named.layers
+    assert torch.equal(given.raw(images(1, 9), 1), named.raw(images(1, 9), 1))
+    with pytest.raises(ValueError, match="got ReLU, which is none of its modules"):
+        Fused(tiny, layers=[torch.nn.ReLU()])
+
+
 def test_fused_layercams_agree_with_torchcam(reference, images):
     torchcam = pytest.importorskip(
         "torchcam.methods", reason="torchcam is not installed; pip install 'camfaith[peers]'"
