@@ -52,7 +52,7 @@ class SmoothGradCAMPlusPlus(Method):
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         together = max(1, batch_size(evidence.images) // self.samples)
-        rows = torch.arange(len(evidence)).split(together)
+        rows = torch.split(torch.arange(len(evidence)), together)
         return torch.cat([self._maps(evidence.select(some.tolist()), classifier) for some in rows])
 
     def _maps(self, some: Evidence, classifier: Classifier) -> Tensor:
@@ -63,12 +63,12 @@ class SmoothGradCAMPlusPlus(Method):
         for noise in torch.split(self._noise(some), max(1, batch_size(some.images) // count), 1):
             copies = (some.images[:, None] + noise).flatten(0, 1)
             noisy = classifier.evidence(copies, some.targets.repeat_interleave(noise.shape[1]), [layer])
-            g = noisy.gradients[layer].unflatten(0, (count, -1))
+            g = torch.unflatten(noisy.gradients[layer], 0, (count, -1))
             powers += torch.stack([(g.double() ** p).sum(1) for p in (1, 2, 3)])
         d1, d2, d3 = powers / self.samples
         if self.variant == "torchcam":
             alpha = d2 / (2 * d2 + (clean * d3).sum((2, 3), keepdim=True) + 1e-8)
-            d1, clean = g[:, -1], noisy.activations[layer].unflatten(0, (count, -1))[:, -1]
+            d1, clean = g[:, -1], torch.unflatten(noisy.activations[layer], 0, (count, -1))[:, -1]
         else:
             below = 2 * d2 + clean.sum((2, 3), keepdim=True) * d3
             alpha = torch.where(below == 0, 0, d2 / torch.where(below == 0, 1, below))
