@@ -205,7 +205,7 @@ def explain(
 def check(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Methods: package.module:Class, file.py:Class, shipped, pgc:..., torchcam:..."),
+        typer.Argument(help="Methods: package.module:Class, file.py:Class, gradcam (shipped), pgc:..., torchcam:..."),
     ] = None,
     given: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of theirs, as variant=pgc; may be said again.")
@@ -222,7 +222,7 @@ def check(
     """Check what a CAM of your own owes its users; exit code 1 where it fails."""
     from rich.console import Console
 
-    console = Console()
+    console = Console(emoji=False)
     with _errors():
         from camfaith.benchmark.conformance import report as conformance
         from camfaith.benchmark.settings import read_settings

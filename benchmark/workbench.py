@@ -50,10 +50,7 @@ class Arm:
     @property
     def needed_layers(self) -> tuple[str, ...]:
         """The layers at which it needs evidence."""
-        if not self.needs_layer:
-            return ()
-        named = getattr(self.explainer, "layers", None) or (self.explainer.layer,)
-        return tuple(layer for layer in named if layer)
+        return layers_of(self.explainer) if self.needs_layer else ()
 
     @property
     def goes_back(self) -> bool:
@@ -236,6 +233,12 @@ def _first_image(classifier: Classifier, dataset: Dataset, label: str) -> Tensor
         except Exception as error:  # whatever a data set raises, the next sample may do
             first = first or error
     raise SuiteError(f"data set {label!r}: not one of its {len(dataset)} samples can be read; the first: {first}")
+
+
+def layers_of(explainer: Any) -> tuple[str, ...]:
+    """The layers that an explainer reads: its `layers`, or its `layer`."""
+    named = getattr(explainer, "layers", None) or (explainer.layer,)
+    return tuple(layer for layer in named if layer)
 
 
 def open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Sequence[Layer]) -> Arm:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -44,6 +44,7 @@ class FullGrad(Method):
 
     name = "fullgrad"
     of_pixels: ClassVar[bool] = True
+    exempt: ClassVar[Mapping[str, str]] = {"preprocessing": "a mean that the network itself subtracts is a bias"}
 
     def __init__(self, model: nn.Module, target_layer: Layer = None, *, variant: Variant = "paper") -> None:
         super().__init__(model, target_layer)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from camfaith.benchmark.conformance import contract, leaks, meaning
-from camfaith.benchmark.conformance.shrinking import shrunk
+from camfaith.benchmark.conformance import binding, contract, leaks, meaning
+from camfaith.benchmark.conformance.shrinking import Failure, shrunk
 from camfaith.benchmark.conformance.subject import Broken, Case, Subject, undisturbed
+from camfaith.benchmark.suite import SuiteError
 from camfaith.models.errors import NotApplicable
 
 Outcome = Literal["passed", "failed", "does not apply"]
@@ -21,6 +22,7 @@ _SINGLE_CELL = (_TINY, Case(2, 2, 2), Case(1, 4, 4), Case(2, 4, 4, 1), Case(3, 9
 _ORDINARY = (Case(1, 4, 4), Case(2, 4, 4, 1), Case(2, 8, 8, 2))
 _BATCHES = (Case(2, 4, 4), Case(2, 8, 8, 1), Case(3, 9, 12, 2))
 _SEEDS = tuple(Case(1, side, side, seed) for side, seed in ((4, 0), (4, 1), (4, 2), (4, 3), (8, 4), (8, 5)))
+_LARGE = tuple(Case(1, 8, 8, seed) for seed in range(4))
 _CROWDS = (Case(4, 4, 4), Case(4, 8, 8, 1))
 _SCENES = (Case(1, 4, 4), Case(1, 8, 8), Case(1, 8, 12))
 _SQUARES = (Case(1, 4, 4), Case(1, 6, 6, 1), Case(1, 8, 6, 2))
@@ -73,18 +75,18 @@ class Check:
         reasons = []
         for case in self.cases:
             try:
-                seen = self._broken(subject, case)
+                failure = self._broken(subject, case)
             except NotApplicable as reason:
                 reasons.append(str(reason))
                 continue
-            if seen is not None:
-                smallest, seen = shrunk(case, seen, self.least, lambda smaller: self._still_broken(subject, smaller))
-                return Result(self.name, "failed", seen, str(smallest), self.means)
+            if failure is not None:
+                smallest, failure = shrunk(case, failure, self.least, lambda less: self._still_broken(subject, less))
+                return Result(self.name, "failed", failure.seen, str(smallest), self.means)
         if len(reasons) == len(self.cases):
             return Result(self.name, "does not apply", reasons[0])
         return Result(self.name, "passed")
 
-    def _broken(self, subject: Subject, case: Case) -> str | None:
+    def _broken(self, subject: Subject, case: Case) -> Failure | None:
         """What is seen where the method breaks, None where it does not."""
         try:
             with undisturbed(), warnings.catch_warnings():
@@ -92,11 +94,13 @@ class Check:
                 self.test(subject, case)
         except NotApplicable:
             raise
+        except Broken as seen:
+            return Failure("Broken", str(seen))
         except Exception as error:  # whatever a method raises breaks it
-            return str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
+            return Failure(type(error).__name__, f"{type(error).__name__}: {error}")
         return None
 
-    def _still_broken(self, subject: Subject, case: Case) -> str | None:
+    def _still_broken(self, subject: Subject, case: Case) -> Failure | None:
         try:
             return self._broken(subject, case)
         except NotApplicable:
@@ -125,6 +129,10 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(leaks.hooks, _ORDINARY, "later calls of the model are slower, hold memory, or compute something else"),
     Check(leaks.random_state, _ORDINARY, "explaining changes the random numbers of whatever runs after it"),
+    Check(leaks.process_untouched, _ORDINARY, "code that has nothing to do with it computes otherwise from then on"),
+    Check(binding.layer, _LARGE, "whichever layer is named, the same one is explained", least=Case(1, 8, 8)),
+    Check(binding.preprocessing, _SEEDS, "with a model's normalisation it explains images that the model never sees"),
+    Check(binding.present_weights, _ORDINARY, "a model that is trained on, or altered by a metric, gets an old map"),
     Check(contract.frozen, _ORDINARY, "it cannot explain a model whose weights are fixed, as in deployment"),
     Check(contract.no_grad, _ORDINARY, "it fails in code that switches gradients off, as inference does"),
     Check(contract.low_precision, _SEEDS[4:], "models in half precision cannot be explained", least=Case(1, 8, 8, 4)),
@@ -191,5 +199,14 @@ def method_checks(method: Any, /, *, like: Any = None, **settings: Any) -> list[
     def test_my_cam(check):
         check()
     """
-    subject = Subject(method, like=like, **settings)
+    subject = examined(method, like=like, **settings)
     return [Examination(check, subject) for check in CHECKS]
+
+
+def examined(method: Any, /, *, like: Any = None, **settings: Any) -> Subject:
+    """The method to check; `SuiteError` where it is exempt from a check that there is not."""
+    subject, known = Subject(method, like=like, **settings), [check.name for check in CHECKS]
+    for name in subject.exempt:
+        if name not in known:
+            raise SuiteError(f"{subject.name} is exempt from {name!r}, which is no check; there are {', '.join(known)}")
+    return subject

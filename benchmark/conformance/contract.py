@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.benchmark.conformance.networks import Repeating
-from camfaith.benchmark.conformance.subject import Bound, Broken, Case, Malformed, Subject, must_agree, shown
+from camfaith.benchmark.conformance.subject import (
+    Bound,
+    Broken,
+    Case,
+    Malformed,
+    Subject,
+    must_agree,
+    set_generators,
+    shown,
+)
 from camfaith.methods import Calls
 from camfaith.models.counting import counting
 from camfaith.models.errors import NotApplicable
@@ -55,11 +64,15 @@ def finite(subject: Subject, case: Case) -> None:
 
 
 def repeatable(subject: Subject, case: Case) -> None:
-    """The same evidence with the same seeds gives the same maps, whatever the global generators hold."""
+    """The same evidence with the same seeds gives the same maps, whatever the global generators hold, then or when the
+    method is bound."""
+    set_generators(0)
     bound = subject.on_ground(case)
     evidence = bound.evidence(case.images(), case.targets)
     one, other = (bound.explain(evidence, chance=chance) for chance in (0, 1))
     must_agree(other, one, 1e-12, "asked twice")
+    set_generators(1)
+    must_agree(subject.on_ground(case).explain(evidence), one, 1e-12, "bound twice")
 
 
 def batch(subject: Subject, case: Case) -> None:

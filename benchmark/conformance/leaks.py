@@ -7,6 +7,7 @@ import gc
 import random
 import sys
 from collections import OrderedDict, deque
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,16 @@ def images_untouched(subject: Subject, case: Case) -> None:
     evidence = bound.evidence(case.images(), case.targets)
     kept = _tensors(evidence.copy())
     bound.explain(evidence)
-    for name, value in _tensors(evidence).items():
-        if not torch.equal(value, kept[name]):
+    left = _tensors(evidence)
+    for name, value in kept.items():
+        if name not in left:
+            raise Broken(f"the evidence's {name} were taken away")
+        if not torch.equal(left[name], value):
             raise Broken(f"the evidence's {name} were changed")
 
 
 def network_untouched(subject: Subject, case: Case) -> None:
-    """Parameters, buffers, requires_grad flags, .grad and submodules of the network are as they were."""
+    """Parameters, buffers, requires_grad flags, .grad, submodules and attributes of the network are as they were."""
     bound = subject.on_ground(case)
     network = bound.classifier.network
     parameters = dict(network.named_parameters())
@@ -41,10 +45,15 @@ def network_untouched(subject: Subject, case: Case) -> None:
     state = {name: value.clone() for name, value in network.state_dict().items()}
     flags = {name: parameter.requires_grad for name, parameter in parameters.items()}
     grads = {name: _copy(parameter.grad) for name, parameter in parameters.items()}
-    modules = list(network.modules())
+    modules, settings = list(network.modules()), _settings(network)
     bound.maps(case.images(), case.targets)
     if [id(module) for module in network.modules()] != [id(module) for module in modules]:
         raise Broken("a submodule was exchanged")
+    found = _settings(network)
+    for place in (*settings, *found):
+        was, now = settings.get(place, "not there"), found.get(place, "not there")
+        if was is not now and was != now:
+            raise Broken(f"{place[1]} of {place[0] or 'the network'} was {was} and is {now}")
     for name, value in network.state_dict().items():
         if not torch.equal(value, state[name]):
             raise Broken(f"{name} was changed")
@@ -99,17 +108,29 @@ def random_state(subject: Subject, case: Case) -> None:
             raise Broken(f"{name}'s global generator was used or set")
 
 
+def process_untouched(subject: Subject, case: Case) -> None:
+    """PyTorch's grad mode, defaults, deterministic algorithms, and switches of cuDNN and TF32 are left alone."""
+    bound = subject.on_ground(case)
+    evidence = bound.evidence(case.images(), case.targets)
+    before = _process()
+    bound.explain(evidence)
+    for name, value in _process().items():
+        if value != before[name]:
+            raise Broken(f"{name} was {before[name]} and is {value}")
+
+
 def memory(subject: Subject, case: Case) -> None:
-    """Neither objects nor bytes grow in number over 180 calls (fewer, where one asks for many forwards)."""
+    """Neither objects nor bytes grow in number over 180 calls (fewer, where one asks for many forwards), each of other
+    evidence."""
     bound = subject.on_ground(case)
     evidence = bound.evidence(case.images(), case.targets)
     with counting(bound.classifier.network) as tally:
         bound.explain(evidence)
     rounds = max(4, min(60, 600 // max(tally.forwards, 1)))
     marks = []
-    for _ in range(3):
-        for _ in range(rounds):
-            bound.explain(evidence)
+    for mark in range(3):
+        for call in range(rounds):
+            bound.explain(_shifted(evidence, 1e-6 * (mark * rounds + call)))
         gc.collect()
         marks.append(_held())
     # What is made once, whenever that is, does not grow twice.
@@ -118,6 +139,12 @@ def memory(subject: Subject, case: Case) -> None:
         raise Broken(f"{objects:.1f} objects stay behind after each call")
     if size > 0.5:
         raise Broken(f"{size:.0f} bytes more are held after each call")
+
+
+def _shifted(evidence: Evidence, by: float) -> Evidence:
+    """Other evidence, of much the same image."""
+    activations = {layer: value + by for layer, value in evidence.activations.items()}
+    return replace(evidence, images=evidence.images + by, activations=activations)
 
 
 _SIZED = {bytes, bytearray, str, int, np.ndarray}
@@ -156,11 +183,26 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
     return one is other if one is None or other is None else torch.equal(one, other)
 
 
+def _settings(network: nn.Module) -> dict[tuple[str, str], Any]:
+    """What a module's constructor, or whoever came by, wrote onto it: `inplace`, `p`, a `forward` of its own."""
+    return {
+        (name, attribute): value
+        for name, module in network.named_modules()
+        for attribute, value in vars(module).items()
+        if not attribute.startswith("_") and attribute != "training" and not isinstance(value, Tensor)
+    }
+
+
 _KINDS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def _hooks_of(network: nn.Module) -> dict[tuple[str, str], tuple[int, ...]]:
-    return {(name, kind): tuple(getattr(m, kind)) for name, m in network.named_modules() for kind in _KINDS}
+    found = {(name, kind): tuple(getattr(m, kind)) for name, m in network.named_modules() for kind in _KINDS}
+    return found | {
+        (name, kind): tuple(getattr(parameter, kind) or ())
+        for name, parameter in network.named_parameters()
+        for kind in ("_backward_hooks", "_post_accumulate_grad_hooks")
+    }
 
 
 def _generators() -> dict[str, Any]:
@@ -169,4 +211,19 @@ def _generators() -> dict[str, Any]:
         "torch": torch.random.get_rng_state().tolist(),
         "numpy": [part.tolist() if isinstance(part, np.ndarray) else part for part in numpys],
         "Python": random.getstate(),
+    }
+
+
+def _process() -> dict[str, Any]:
+    kernels = torch.backends.cudnn
+    return {
+        "torch.is_grad_enabled()": torch.is_grad_enabled(),
+        "torch.get_default_dtype()": torch.get_default_dtype(),
+        "torch.get_default_device()": torch.get_default_device(),
+        "torch.are_deterministic_algorithms_enabled()": torch.are_deterministic_algorithms_enabled(),
+        "torch.get_num_threads()": torch.get_num_threads(),
+        "torch.backends.cudnn.deterministic": kernels.deterministic,
+        "torch.backends.cudnn.benchmark": kernels.benchmark,
+        "torch.backends.cudnn.allow_tf32": kernels.allow_tf32,
+        "torch.backends.cuda.matmul.allow_tf32": torch.backends.cuda.matmul.allow_tf32,
     }

@@ -217,8 +217,12 @@ def _must_point(raw: Tensor, case: Case, place: Place, ahead: float = 1.0) -> No
     near[max(0, place[0] - 1) : place[0] + 2, max(0, place[1] - 1) : place[1] + 2] = True
     inside, outside = float(heat[near].max()), heat[~near]
     if not (inside >= float(outside.max()) * (ahead - 1e-6) and inside > float(outside.mean()) + 1e-12):
+        where = f"with the bright pixel at row {place[0]}, column {place[1]}"
+        if not bool(heat.any()):
+            raise Broken(f"{where} the map has no value above 0")
         row, column = divmod(int(torch.where(near, -1, heat).argmax()), case.width)
+        asked = f", where {1 / ahead:.2g} at most would do" if ahead > 1 else ""
         raise Broken(
-            f"with the bright pixel at row {place[0]}, column {place[1]} the map is {inside:.2g} of its highest value "
-            f"there and {float(outside.max()):.2g} at row {row}, column {column}"
+            f"{where} the map is {inside:.2g} of its highest value there and {float(outside.max()):.2g} at row {row}, "
+            f"column {column}{asked}"
         )

@@ -22,6 +22,8 @@ class Ground:
     name: str
     build: Callable[..., nn.Module]
     layer: str
+    earlier: str
+    """A layer before that, whose map is another."""
     before_relu: str | None = None
     """The layer whose output goes into a ReLU."""
 
@@ -111,10 +113,10 @@ def torchvisions(
 
 
 GROUNDS = (
-    Ground("convolutional", small, "relu2", "conv2"),
-    Ground("pooled", partial(small, pooled=True), "relu2", "conv2"),
-    Ground("transformer", transformer, "blocks.1"),
-    Ground("torchvision transformer", torchvisions, "encoder.layers.encoder_layer_1"),
+    Ground("convolutional", small, "relu2", "relu1", "conv2"),
+    Ground("pooled", partial(small, pooled=True), "relu2", "relu1", "conv2"),
+    Ground("transformer", transformer, "blocks.1", "blocks.0"),
+    Ground("torchvision transformer", torchvisions, "encoder.layers.encoder_layer_1", "encoder.layers.encoder_layer_0"),
 )
 
 

@@ -14,9 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from camfaith import methods
-from camfaith.benchmark.conformance.checks import CHECKS, Result
+from camfaith.benchmark.conformance.checks import CHECKS, Result, examined
 from camfaith.benchmark.conformance.defects import KNOWN_DEFECTS
-from camfaith.benchmark.conformance.subject import Subject
 from camfaith.methods.adapters import LIBRARIES, installed
 
 
@@ -53,7 +52,7 @@ def check_method(method: Any, /, *, like: Any = None, **settings: Any) -> Report
     "pgc"}; another library's method is compared with the shipped one of its name. `settings` go to its constructor;
     `SuiteError` names those that there are.
     """
-    subject = Subject(method, like=like, **settings)
+    subject = examined(method, like=like, **settings)
     return Report(subject.name, tuple(check.of(subject) for check in CHECKS))
 
 

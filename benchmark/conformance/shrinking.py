@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from camfaith.benchmark.conformance.subject import Case
 
@@ -11,9 +11,18 @@ TRIES = 60
 """At most so many smaller inputs are tried after a failure."""
 
 
-def shrunk(case: Case, seen: str, least: Case, broken: Callable[[Case], str | None]) -> tuple[Case, str]:
-    """The smallest input below `case` that breaks, and what is seen there: batch, height, width and seed become, one
-    after the other, the least that still breaks, from `least` up, until none shrinks any more or `TRIES` are used up.
+@dataclass(frozen=True)
+class Failure:
+    """What was seen, and of which kind it is: what a check found, or the error that a method raised."""
+
+    kind: str
+    seen: str
+
+
+def shrunk(case: Case, failure: Failure, least: Case, broken: Callable[[Case], Failure | None]) -> tuple[Case, Failure]:
+    """The smallest input below `case` that breaks in the same way, and what is seen there: batch, height, width and
+    seed become, one after the other, the least that still breaks, from `least` up, until none shrinks any more or
+    `TRIES` are used up.
 
     `broken` tells what is seen, or None where all is well.
     """
@@ -22,12 +31,13 @@ def shrunk(case: Case, seen: str, least: Case, broken: Callable[[Case], str | No
         found = False
         for smaller in _below(case, least):
             if tries == TRIES:
-                return case, seen
+                return case, failure
             tries += 1
-            if (told := broken(smaller)) is not None:
-                case, seen, found = smaller, told, True
+            told = broken(smaller)
+            if told is not None and told.kind == failure.kind:
+                case, failure, found = smaller, told, True
                 break
-    return case, seen
+    return case, failure
 
 
 def _below(case: Case, least: Case) -> Iterator[Case]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from camfaith import methods
 from camfaith.benchmark.conformance.networks import CLASSES, GROUNDS, Ground
 from camfaith.benchmark.settings import require_known
+from camfaith.benchmark.suite import SuiteError
+from camfaith.benchmark.workbench import layers_of
 from camfaith.methods.adapters import LIBRARIES
 from camfaith.models import Classifier, Evidence, maps
 from camfaith.models.errors import NotApplicable
@@ -104,7 +107,9 @@ class Subject:
         named = table["name"]
         self.settings: Mapping[str, Any] = {k: v for k, v in table.items() if k != "name"} | settings
         self.kind = methods.find(named) if isinstance(named, str) else named
-        bare = named if isinstance(named, str) else str(getattr(named, "name", named.__name__))
+        if not isinstance(self.kind, type) and not (callable(self.kind) and hasattr(self.kind, "__name__")):
+            raise SuiteError(f"expected a method's class, or its name; got {type(named).__name__} {named!r}")
+        bare = named if isinstance(named, str) else str(getattr(named, "name", None) or named.__name__)
         require_known(f"method {bare!r}", self.kind, self.settings)
         told = ", ".join(f"{key}={value}" for key, value in self.settings.items())
         self.name = f"{bare}({told})" if told else bare
@@ -115,8 +120,6 @@ class Subject:
         self.complete: bool = getattr(self.kind, "complete", False)
         self.exempt: Mapping[str, str] = getattr(self.kind, "exempt", {})
         self.displayed: bool = getattr(self.kind, "displayed", False)
-        self.needs_layer: bool = getattr(self.kind, "needs_layer", True)
-        self.needs_gradients: bool = getattr(self.kind, "needs_gradients", True)
 
     def on(self, network: nn.Module, layer: str) -> Bound:
         """The method bound to a network; `Malformed` where it gives no map of any, `NotApplicable` where it says so."""
@@ -126,18 +129,29 @@ class Subject:
     def _bind(self, network: nn.Module, layer: str) -> Bound:
         classifier = Classifier.of(network)
         explainer = self.kind(classifier, layer, **self.settings)
-        if not hasattr(explainer, "layer"):
+        reads_layers = bool(getattr(explainer, "needs_layer", True))
+        if not hasattr(explainer, "layer") or (reads_layers and explainer.layer is None):
             explainer.layer = layer
-        return Bound(explainer, classifier, [layer] if self.needs_layer else [], self.needs_gradients)
+        layers = layers_of(explainer) if reads_layers else ()
+        return Bound(explainer, classifier, layers, bool(getattr(explainer, "needs_gradients", True)))
+
+    @cached_property
+    def needs_layer(self) -> bool:
+        """Whether it reads evidence at a layer, which may depend on its settings."""
+        return bool(self.on_ground(Case()).layers)
+
+    @cached_property
+    def needs_gradients(self) -> bool:
+        return self.on_ground(Case()).gradients
 
     @cached_property
     def ground(self) -> Ground:
-        """The first kind of network that the method gives a map of."""
+        """The first kind of network that the method gives a map of, of some size of image."""
         errors: list[Exception] = []
-        for ground in GROUNDS:
+        for ground, side in product(GROUNDS, (4, 8, 16)):
             try:
                 with undisturbed():
-                    self._bind(ground.build(0), ground.layer).maps(Case().images(), [0])
+                    self._bind(ground.build(0), ground.layer).maps(Case(height=side, width=side).images(), [0])
             except Malformed:
                 return ground
             except Exception as error:
@@ -177,14 +191,15 @@ def set_generators(seed: int) -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """The global generators are as they were afterwards."""
-    numpys, pythons = np.random.get_state(), random.getstate()  # noqa: NPY002
+    """The global generators are as they were afterwards, and torch's modes and default precision."""
+    numpys, pythons, dtype = np.random.get_state(), random.getstate(), torch.get_default_dtype()  # noqa: NPY002
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), torch.set_grad_enabled(torch.is_grad_enabled()):
             yield
     finally:
         np.random.set_state(numpys)  # noqa: NPY002
         random.setstate(pythons)
+        torch.set_default_dtype(dtype)
 
 
 def shown(raw: Tensor, size: tuple[int, int]) -> Tensor:

@@ -87,6 +87,12 @@ class DrawingGlobally(GradCAM):
         return super().explain(evidence, classifier)
 
 
+class LeavingADefault(GradCAM):
+    def explain(self, evidence, classifier):
+        torch.set_default_dtype(torch.float64)
+        return super().explain(evidence, classifier)
+
+
 class WithAPassOfItsOwn(GradCAM):
     """Runs a copy of the network; how, is left to the ones below."""
 
@@ -126,11 +132,12 @@ class Hooked(WithAPassOfItsOwn):
         raise NotImplementedError
 
     def explain(self, evidence, classifier):
-        network, kept = copy.deepcopy(classifier.network).eval(), {}
-        network.get_submodule(self.layer).register_forward_hook(lambda _m, _i, output: self.keep(kept, output))
+        twin, kept = copy.deepcopy(classifier).eval(), {}
+        layer = twin.network.get_submodule(self.layer)
+        layer.register_forward_hook(lambda _m, _i, output: self.keep(kept, output))
         with torch.enable_grad():
             images = evidence.images.clone().requires_grad_()
-            score = network(images).gather(1, evidence.targets[:, None]).sum()
+            score = twin(images).gather(1, evidence.targets[:, None]).sum()
             (gradient,) = torch.autograd.grad(score, kept["output"])
         return (gradient.mean((2, 3), keepdim=True) * kept["output"].detach()).sum(1)
 
@@ -179,7 +186,8 @@ class Stale(GradCAM):
         self.known = {}
 
     def explain(self, evidence, classifier):
-        key = evidence.images.double().cpu().numpy().tobytes()
+        weights = [float(parameter.double().sum()) for parameter in classifier.parameters()]
+        key = (evidence.images.double().cpu().numpy().tobytes(), *weights)
         return self.known.setdefault(key, super().explain(evidence, classifier))
 
 
@@ -222,10 +230,10 @@ class Leaking(Method):
         return Calls(forwards=1, backwards=1)
 
     def explain(self, evidence, classifier):
-        network = copy.deepcopy(classifier.network).eval().requires_grad_(False)
+        twin = copy.deepcopy(classifier).eval().requires_grad_(False)
         with torch.enable_grad():
             images = evidence.images.clone().requires_grad_()
-            logits = network(images)
+            logits = twin(images)
             own = logits.gather(1, evidence.targets[:, None])
             score = own.sum() + 0.9 * (logits.sum() - own.sum())
             (gradient,) = torch.autograd.grad(score, images)
@@ -254,6 +262,45 @@ class Lifted(GradCAM):
         return raw + 0.02 * raw.clamp(min=0).amax((1, 2), keepdim=True)
 
 
+class OfTheLastReLU(WithAPassOfItsOwn):
+    """Whatever layer is named."""
+
+    def explain(self, evidence, classifier):
+        names = [name for name, module in classifier.network.named_modules() if isinstance(module, torch.nn.ReLU)]
+        if not names:
+            raise NotApplicable("there is no ReLU")
+        again = classifier.evidence(evidence.images, evidence.targets, [names[-1]])
+        return (again.activations[names[-1]] * again.gradients[names[-1]]).sum(1)
+
+
+class PastTheClassifier(GradCAM):
+    """Asks the network itself, with images that are not normalised."""
+
+    needs_layer = needs_gradients = False
+    of_pixels = True
+    cost = WithAPassOfItsOwn.cost
+
+    def explain(self, evidence, classifier):
+        images = evidence.images.clone().requires_grad_()
+        with torch.enable_grad():
+            logits = copy.deepcopy(classifier.network).eval()(images)
+            (gradient,) = torch.autograd.grad(logits.gather(1, evidence.targets[:, None]).sum(), images)
+        return (gradient * images.detach()).sum(1)
+
+
+class HoldingACopy(WithAPassOfItsOwn):
+    def __init__(self, model, target_layer=None):
+        super().__init__(model, target_layer)
+        self.twin = copy.deepcopy(self.classifier)
+
+    def cost(self, image):
+        return Calls()
+
+    def explain(self, evidence, classifier):
+        again = self.twin.evidence(evidence.images, evidence.targets, [self.layer])
+        return super().explain(again, classifier)
+
+
 BROKEN = {
     "shape": (Squeezed, {}),
     "dtype": (Single, {}),
@@ -266,6 +313,10 @@ BROKEN = {
     "training-mode": (SettingEvaluation, {}),
     "hooks": (LeavingAHook, {}),
     "random-state": (DrawingGlobally, {}),
+    "process-untouched": (LeavingADefault, {}),
+    "layer": (OfTheLastReLU, {}),
+    "preprocessing": (PastTheClassifier, {}),
+    "present-weights": (HoldingACopy, {}),
     "frozen": (NeedingParameters, {}),
     "no-grad": (NeedingGradMode, {}),
     "low-precision": (ByNumpy, {}),

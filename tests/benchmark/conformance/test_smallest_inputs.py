@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from camfaith.benchmark.conformance import CHECKS
-from camfaith.benchmark.conformance.shrinking import TRIES, shrunk
+from camfaith.benchmark.conformance.shrinking import TRIES, Failure, shrunk
 from camfaith.benchmark.conformance.subject import Case, Subject
 from camfaith.methods import GradCAM
 
@@ -64,16 +64,30 @@ def test_an_input_is_not_made_smaller_than_the_check_can_be_asked_on():
     assert check(BrokenWhereHigh).smallest == "batch 2, 5×7 px, seed 1"
 
 
+class RaisingWhereLow(BrokenWhereHigh):
+    def explain(self, evidence, classifier):
+        if evidence.images.shape[2] < 4:
+            raise ValueError("too low")
+        return super().explain(evidence, classifier) * torch.nan
+
+
+def test_an_input_that_breaks_in_another_way_is_not_taken_for_a_smaller_one():
+    result = BY_NAME["finite"](RaisingWhereLow)
+    assert (result.smallest, result.seen) == ("batch 1, 2×2 px, seed 0", "ValueError: too low")
+    result = replace(BY_NAME["finite"], cases=[Case(2, 8, 8)])(RaisingWhereLow)
+    assert (result.smallest, result.seen) == ("batch 1, 4×2 px, seed 0", "2 of 2 values are NaN or infinite")
+
+
 def test_after_so_many_tries_the_smallest_until_then_is_shown():
     tried = []
 
     def broken(case):
         tried.append(case)
-        return str(case) if case.batch == 1 and case.width == 1000 else None
+        return Failure("Broken", str(case)) if case.batch == 1 and case.width == 1000 else None
 
-    found, seen = shrunk(Case(3, 2, 1000), "at first", Case(1, 2, 2), broken)
+    found, failure = shrunk(Case(3, 2, 1000), Failure("Broken", "at first"), Case(1, 2, 2), broken)
     assert found == Case(1, 2, 1000)
-    assert seen == str(found)
+    assert failure.seen == str(found)
     assert len(tried) == TRIES
 
 

@@ -1,0 +1,63 @@
+"""What a method owes the classifier that it is bound to. Each check raises `Broken` where a method fails it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from camfaith.benchmark.conformance.contract import EQUAL
+from camfaith.benchmark.conformance.subject import Broken, Case, Subject, differ, must_agree
+from camfaith.methods.adapters import LIBRARIES
+from camfaith.models import Classifier
+from camfaith.models.errors import NotApplicable
+
+_MEAN, _STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
+
+
+def layer(subject: Subject, case: Case) -> None:
+    """The layer that is named is the one that is explained: two have a map each."""
+    if not subject.needs_layer:
+        raise NotApplicable("it reads no layer")
+    ground, images = subject.ground, case.images()
+    expected = subject.on_ground(case).maps(images, case.targets)
+    try:
+        found = subject.on(ground.build(case.seed), ground.earlier).maps(images, case.targets)
+    except Exception as error:  # a layer that it cannot explain is no fault of its own
+        raise NotApplicable(f"at {ground.earlier!r} it raises {type(error).__name__}: {error}") from error
+    if bool(expected.any()) and differ(found, expected) < EQUAL:
+        raise Broken(f"{ground.earlier!r} and {ground.layer!r} get the same map")
+
+
+def preprocessing(subject: Subject, case: Case) -> None:
+    """What the classifier does to an image before the network is a part of what is explained: a network that does it
+    itself gets the same map."""
+    if subject.name.partition(":")[0] in LIBRARIES:
+        raise NotApplicable("its library is given normalised images, as its users do")
+    ground, images = subject.ground, case.images()
+    outside = Classifier(ground.build(case.seed), mean=_MEAN, std=_STD)
+    expected = subject.on(_Normalising(ground.build(case.seed)), f"network.{ground.layer}").maps(images, case.targets)
+    must_agree(subject.on(outside, ground.layer).maps(images, case.targets), expected, EQUAL, "normalised by either")
+
+
+class _Normalising(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        for name, colour in (("mean", _MEAN), ("std", _STD)):
+            self.register_buffer(name, torch.tensor(colour, dtype=torch.float64).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network((images - self.mean) / self.std)
+        return logits
+
+
+def present_weights(subject: Subject, case: Case) -> None:
+    """The network is explained as it is now, not as it was when the method was bound."""
+    bound = subject.on_ground(case)
+    network, images = bound.classifier.network, case.images()
+    bound.maps(images, case.targets)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(-0.8)
+    expected = subject.on(network, subject.ground.layer).maps(images, case.targets)
+    must_agree(bound.maps(images, case.targets), expected, EQUAL, "bound before its weights changed, and after")
