@@ -252,6 +252,8 @@ def _panels(
     panels = {(arm.label, targets[row]): Panel(None, None, why) for row, (_, why) in found.failures.items()}
     for row, raw in zip(found.rows, found.raw, strict=True):
         drawn = _drawn(raw, picture, signed, _of_pixels(arm, raw, picture))
+        if not getattr(arm.explainer, "class_dependent", True):
+            drawn = replace(drawn, note=", ".join(filter(None, (drawn.note, "same for all classes"))))
         panels[arm.label, targets[row]] = replace(drawn, relu=_relu(arm)) if signed else drawn
     return panels
 

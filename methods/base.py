@@ -134,6 +134,7 @@ class Method:
     ) -> Image.Image | list[Image.Image]:
         """The heat map in colour over the picture (PIL, or a tensor in [0, 1]); a list for a batch of several.
 
+        A PIL picture is drawn as the classifier sees it, resized and cropped, unless the map is of the picture's size.
         The picture is in grey, so that every hue is the map's. `signed` takes a raw map and draws both of its signs
         (`maps.overlay_signed`): red for the class, blue against. Colours reach to the map's greatest value, and those
         of a map of pixels to that which 99.5 % of them do not pass.
@@ -151,6 +152,9 @@ class Method:
             if len(heatmap) != 1:
                 raise ValueError(f"expected one heat map for one picture, got {len(heatmap)}")
             heatmap = heatmap[0]
+        cuts = self.classifier.resize is not None or self.classifier.crop is not None
+        if cuts and isinstance(picture, Image.Image) and tuple(heatmap.shape) != (picture.height, picture.width):
+            picture = self.classifier.prepare(picture)
         return overlay(picture, heatmap)
 
     def _several(self, layers: Sequence[str | nn.Module]) -> ValueError:
@@ -163,8 +167,14 @@ class Method:
         return ValueError(f"{type(self).__name__} takes one target layer, got a {type(layers).__name__}: {advice}")
 
     def _images(self, image: Tensor | Image.Image) -> Tensor:
-        images = self.classifier.prepare(image) if isinstance(image, Image.Image) else image
-        return laid_out(self.classifier.network, self.classifier.place(images))
+        given = self.classifier.prepare(image) if isinstance(image, Image.Image) else image
+        images = self.classifier.place(given)
+        return images.contiguous() if self._as_elsewhere else laid_out(self.classifier.network, images)
+
+    @property
+    def _as_elsewhere(self) -> bool:
+        """Whether it computes what a library does, whose activations it then needs to the last bit."""
+        return getattr(self, "variant", "paper") != "paper"
 
 
 def check_variant(variant: str, known: Sequence[str], what: str = "variant") -> None:

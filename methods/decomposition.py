@@ -11,7 +11,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from camfaith.methods.base import Layer, Method, check_variant
@@ -50,10 +49,6 @@ class SingularMap(Method):
     def project(self, cells: Tensor) -> Tensor:
         """Where each of the cells (B×hw×K) lies along the first component, B×hw."""
         return _projection_of_pgc(cells) if self.variant == "pgc" else first_projection(cells)
-
-    def _images(self, image: Tensor | Image.Image) -> Tensor:
-        images = super()._images(image)
-        return images.contiguous() if self.variant == "pgc" else images  # the library's activations to the last bit
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
         if self.needs_gradients and self.named_layer not in evidence.gradients:
@@ -148,10 +143,11 @@ def first_projection(matrices: Tensor) -> Tensor:
     """M v₁ for each of B matrices n×K, with Σ_k v_k ≥ 0 (B×n).
 
     From the eigenvectors of M Mᵀ or MᵀM, whichever is smaller: Mᵀu = σv and Mv = σu. Each matrix is scaled to a largest
-    entry of 1 before it is squared, so that small gradients do not vanish. Half precision is computed in single.
+    entry of 1 before it is squared, so that small gradients do not vanish. Squares are computed in double precision:
+    in single their decomposition may fail, or give NaN, where one eigenvalue dwarfs the others.
     """
-    if matrices.dtype.itemsize < 4:
-        return first_projection(matrices.float()).to(matrices.dtype)
+    if matrices.dtype != torch.float64:
+        return first_projection(matrices.double()).to(matrices.dtype)
     size = matrices.abs().amax((1, 2), keepdim=True)
     unit = matrices / torch.where(size > 0, size, torch.ones_like(size))
     if unit.shape[1] <= unit.shape[2]:

@@ -40,8 +40,8 @@ class GuidedBackprop(Attribution):
                 raise self._unmet(classifier, images)
             if not relus.met:
                 raise NotApplicable(
-                    f"{self.name} changes gradients at ReLUs, and {classifier.name} runs none (SiLU, GELU and the like "
-                    "cannot be guided); take input-x-gradient or integrated-gradients"
+                    f"{self.name} changes gradients at ReLUs, and {classifier.name} runs none on the image's way "
+                    "(SiLU, GELU and the like cannot be guided); take input-x-gradient or integrated-gradients"
                 )
             # checkpointing runs ReLUs again meanwhile: of edges, not tensors, the mode does not let go
             return torch.autograd.grad(get_gradient_edge(scores.sum()), get_gradient_edge(images))[0]
@@ -80,7 +80,7 @@ class GuidedGradCam(GuidedBackprop):
 
 
 class _Guiding(TorchFunctionMode):
-    """Exchanges every ReLU that runs inside, and counts them."""
+    """Exchanges every ReLU that runs inside, and counts those of what depends on the image."""
 
     def __init__(self, *, only_open: bool) -> None:
         super().__init__()
@@ -91,8 +91,8 @@ class _Guiding(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name not in ("relu", "relu_"):
             return func(*args, **named)
-        self.met += 1
         values = args[0] if args else named["input"]
+        self.met += values.requires_grad  # parameters need no gradients: what does depends on the image
         return _Rectifier.apply(values, name == "relu_" or named.get("inplace", False), self.only_open)
 
 

@@ -34,9 +34,7 @@ class LRP(Attribution):
 
     name = "lrp"
     complete: ClassVar[bool] = True
-    exempt: ClassVar[Mapping[str, str]] = {
-        "preprocessing": "relevance is that of the network's own input"
-    }
+    exempt: ClassVar[Mapping[str, str]] = {"preprocessing": "relevance is that of the network's own input"}
 
     def __init__(self, model: nn.Module, target_layer: Layer = None, *, epsilon: float = 1e-9) -> None:
         super().__init__(model, target_layer)

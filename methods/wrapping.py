@@ -79,6 +79,10 @@ class FinerCAM(Method):
     def rectified(self) -> bool:  # type: ignore[override]
         return bool(getattr(self.inner, "rectified", False))
 
+    @property
+    def _as_elsewhere(self) -> bool:
+        return super()._as_elsewhere or bool(getattr(self.inner, "_as_elsewhere", False))
+
     def cost(self, image: Tensor) -> Calls:
         return Calls(forwards=1, backwards=1) + _cost(self.at(self.classifier, self.layer), image)
 
@@ -157,6 +161,8 @@ class Fused(Method):
             raise ValueError(
                 f"variant {variant!r} joins maps in a way of its own: leave out how and gamma, got {how!r} and {gamma}"
             )
+        if isinstance(layers, str | nn.Module):
+            raise ValueError(f"layers must be a list of names or modules; got a {type(layers).__name__}")
         self.at = _of_a_layer(method, self.name)
         self.inner = self.at(self.classifier, self.layer)
         self.named_layers = tuple(layer_name(self.classifier.network, layer) for layer in layers)
@@ -165,6 +171,10 @@ class Fused(Method):
     @property
     def needs_gradients(self) -> bool:  # type: ignore[override]
         return bool(getattr(self.inner, "needs_gradients", True))
+
+    @property
+    def _as_elsewhere(self) -> bool:
+        return super()._as_elsewhere or bool(getattr(self.inner, "_as_elsewhere", False))
 
     @property
     def layers(self) -> tuple[str, ...]:

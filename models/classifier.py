@@ -32,7 +32,8 @@ class Classifier(nn.Module):
 
     Normalisation with `mean` and `std` happens inside, so that "black", "mean" and "blurred" mean what they say.
     `prepare` brings a picture to the network's size: the short side to `resize`, then a central `crop`.
-    `layer` is the target layer that methods take unless they name their own. Of a network that returns more than a
+    `layer` is the target layer that methods take unless they name their own. Of what `torch.compile` gives the network
+    itself is taken, since compiled code shows no layers. Of a network that returns more than a
     tensor, `output` is the logits' name or index in what it returns; an entry named `logits` is found without.
     """
 
@@ -53,7 +54,7 @@ class Classifier(nn.Module):
         super().__init__()
         if (mean is None) != (std is None):
             raise ValueError("mean and std go together: give both or neither")
-        self.network = network
+        self.network = network = getattr(network, "_orig_mod", network)
         self.name = name or type(network).__name__
         self.mean = None if mean is None else tuple(mean)
         self.std = None if std is None else tuple(std)
@@ -142,9 +143,12 @@ class Classifier(nn.Module):
         """`logits` where they are what a classifier gives; see `logits` for the errors."""
         if logits.ndim != 2 or logits.shape[1] < 2:
             joined = "stack" if logits.ndim == 1 else "cat"
+            advice = f"for one logit z an image, return torch.{joined}([-z, z], 1) / 2"
+            if logits.ndim > 2:
+                advice = "pool what is spatial, and return logits.flatten(1)"
             raise ValueError(
                 f"model {self.name!r} returns shape {'×'.join(map(str, logits.shape))}; expected logits B×C with C ≥ 2 "
-                f"(for one logit z an image, return torch.{joined}([-z, z], 1) / 2)"
+                f"({advice})"
             )
         values = logits.detach()
         if not torch.isfinite(values).all():
@@ -198,6 +202,8 @@ class Classifier(nn.Module):
         count, classes = logits.shape
         if targets is None:
             return logits.argmax(1)
+        if isinstance(targets, str):
+            raise ValueError(f"expected a class index, got {targets!r}; class_names.index({targets!r}) may be it")
         chosen = torch.as_tensor(targets(logits) if callable(targets) else targets)
         if chosen.ndim == 0:
             chosen = chosen.expand(count)

@@ -233,7 +233,11 @@ def test_maps_that_show_nothing_say_so(vgg, tmp_path):
     )
     against = {"name": f"{tmp_path / 'flat.py'}:Against", "label": "against"}
     found = explain("fundus:3", model=vgg, methods=["constant", against, "gradcam"])
-    assert [found.panels[m, 3].note for m in found.methods] == ["constant", "nothing for the class", ""]
+    assert [found.panels[m, 3].note for m in found.methods] == [
+        "constant, same for all classes",
+        "nothing for the class",
+        "",
+    ]
     signed = explain("fundus:3", model=vgg, methods=["constant", against], signed=True)
     assert signed.panels["constant", 3].note == "max |M| = 1"
 

@@ -280,3 +280,36 @@ def test_a_method_is_found_by_its_name():
     assert find("gradcam++") is GradCAMPlusPlus
     with pytest.raises(UnknownName, match="did you mean 'gradcam"):
         find("gradcam+")
+
+
+def test_a_picture_is_drawn_as_the_classifier_sees_it(resnet):
+    picture = Image.effect_noise((60, 40), 80).convert("RGB")
+    cam = GradCAM(Classifier(resnet, resize=32, crop=32))
+    heatmap = torch.rand(1, 32, 32)
+    seen = cam.classifier.prepare(picture)
+    assert cam.visualize(picture, heatmap).tobytes() == overlay(seen, heatmap[0]).tobytes()
+    assert cam.visualize(picture, heatmap[:, ::8, ::8], signed=True).size == (32, 32)
+    whole = torch.rand(40, 60)
+    assert cam.visualize(picture, whole).tobytes() == overlay(picture, whole).tobytes()
+
+
+def test_a_compiled_network_is_explained_as_itself(resnet):
+    compiled = torch.compile(resnet, backend="eager")
+    assert torch.equal(GradCAM(compiled, "layer3").raw(noise(1, 32), 1), GradCAM(resnet, "layer3").raw(noise(1, 32), 1))
+    assert GradCAM(compiled, resnet.layer3).layer == "layer3"
+
+
+def test_a_library_s_variant_is_given_images_as_the_library_is(resnet, monkeypatch):
+    last = torch.channels_last
+    monkeypatch.setattr("camfaith.methods.base.laid_out", lambda _network, images: images.to(memory_format=last))
+    layouts = []
+    handle = resnet.register_forward_pre_hook(lambda _module, inputs: layouts.append(inputs[0].is_contiguous()))
+    for variant in ("paper", "pgc"):
+        GradCAMPlusPlus(resnet, "layer3", variant=variant).raw(noise(2, 32), 1)
+    handle.remove()
+    assert layouts == [False, True]
+
+
+def test_a_class_by_name_is_refused_with_advice(resnet):
+    with pytest.raises(ValueError, match=r"expected a class index, got 'cat'; class_names.index"):
+        GradCAM(resnet).raw(noise(1, 32), "cat")

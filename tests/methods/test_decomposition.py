@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from camfaith.methods import KPCACAM, EigenCAM, EigenGradCAM
+from camfaith.methods.decomposition import first_projection
 from camfaith.models import Classifier, Evidence
 
 LAYERS = [
@@ -181,3 +182,21 @@ def test_behind_a_layer_norm_where_channels_sum_to_zero_the_sign_does_not_hang_o
         channels = torch.randperm(16, generator=torch.Generator().manual_seed(seed))
         close(explained(method, a[:, channels]), found, 1e-4)
     assert (found.flatten(1).gather(1, found.abs().flatten(1).argmax(1, keepdim=True)) > 0).all()
+
+
+def test_close_singular_values_are_told_apart_in_single_precision_too():
+    source = torch.Generator().manual_seed(2)
+    left, right = (torch.linalg.qr(torch.randn(8, 8, generator=source, dtype=torch.float64)).Q for _ in range(2))
+    values = torch.tensor([1, 1 - 1e-5, *[1e-4] * 6], dtype=torch.float64)
+    cells = (left * values @ right.T)[None]
+    expected = left[:, 0] * values[0] * torch.sign(right[:, 0].sum())
+    close(first_projection(cells)[0], expected, 1e-9)
+    close(first_projection(cells.float())[0].double(), expected, 0.02)
+
+
+@pytest.mark.parametrize("cells", [6, 40])
+def test_matrices_are_decomposed_in_double_precision(monkeypatch, cells):
+    seen, decompose = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: seen.append(matrix.dtype) or decompose(matrix))
+    assert first_projection(torch.rand(2, cells, 8)).dtype == torch.float32
+    assert seen == [torch.float64]

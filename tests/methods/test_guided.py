@@ -197,3 +197,21 @@ def test_what_is_no_relu_keeps_its_gradient_as_captum_has_it(tiny, images, funct
 def test_a_network_without_a_relu_cannot_be_guided(reference, images, method):
     with pytest.raises(NotApplicable, match="fundus-effnet runs none"):
         method(reference("fundus-effnet"), "features").raw(images(1, 96))
+
+
+class ReLUBeside(nn.Module):
+    """Its ReLU makes a bias of what is no image, as torchvision's Swin v2 does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.table = nn.Conv2d(3, 4, 3), nn.Linear(2, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.table(torch.ones(2)).relu()
+        return F.gelu(self.convolution(x)).mean((2, 3)) + bias
+
+
+@pytest.mark.parametrize("method", [GuidedBackprop, Deconvolution])
+def test_a_relu_that_the_image_does_not_pass_guides_nothing(method):
+    with pytest.raises(NotApplicable, match="ReLUBeside runs none on the image's way"):
+        method(ReLUBeside()).raw(torch.rand(1, 3, 8, 8), 1)

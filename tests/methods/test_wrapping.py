@@ -196,6 +196,8 @@ def test_layers_to_fuse_are_names_or_modules(tiny, images):
     assert torch.equal(given.raw(images(1, 9), 1), named.raw(images(1, 9), 1))
     with pytest.raises(ValueError, match="got ReLU, which is none of its modules"):
         Fused(tiny, layers=[torch.nn.ReLU()])
+    with pytest.raises(ValueError, match="layers must be a list of names or modules; got a str"):
+        Fused(tiny, layers="relu1")
 
 
 def test_fused_layercams_agree_with_torchcam(reference, images):
