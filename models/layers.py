@@ -118,7 +118,7 @@ def last_spatial_layer(layers: Sequence[Layer]) -> str:
         if len(layer.shape) == 2 and layer.shape[0] > 1 and not layer.tokens:
             raise LayerError(
                 f"layer {layer.name!r} gives rows (B×{layer.shape[0]}×{layer.shape[1]}), no convolution's cells, "
-                "so no target layer is found; name it yourself"
+                "so no target layer is found; name an earlier one that gives B×K×h×w, or take an attribution of pixels"
             )
         if layer.tokens and not layer.reached:
             after = layer

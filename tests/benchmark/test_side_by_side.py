@@ -239,7 +239,7 @@ def test_maps_that_show_nothing_say_so(vgg, tmp_path):
         "",
     ]
     signed = explain("fundus:3", model=vgg, methods=["constant", against], signed=True)
-    assert signed.panels["constant", 3].note == "max |M| = 1"
+    assert signed.panels["constant", 3].note == "max |M| = 1, same for all classes"
 
 
 def test_signed_panels_say_how_they_stand_to_the_relu_of_the_definition(vgg, tmp_path):
