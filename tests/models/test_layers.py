@@ -186,6 +186,6 @@ def test_of_a_layer_of_tokens_that_runs_again_the_last_run_is_found():
 def test_rows_whose_place_is_not_known_leave_no_target_before_them():
     tokens = Grid(14, 14, "B×T×K")
     layers = [Layer("early", "Block", (196, 8), False, tokens), Layer("late", "Block", (49, 16), False)]
-    with pytest.raises(LayerError, match=r"'late' gives rows \(B×49×16\), no convolution's cells.*name it"):
+    with pytest.raises(LayerError, match=r"'late' gives rows \(B×49×16\), no convolution's cells.*name an earlier one"):
         last_spatial_layer(layers)
     assert last_spatial_layer([layers[0], Layer("class", "Block", (1, 16), False)]) == "early"
