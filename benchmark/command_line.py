@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from camfaith.benchmark.words import entries, listed, number
+
 app = typer.Typer(
     help="Tells whether a class activation map shows what an image classifier really used.",
     no_args_is_help=True,
@@ -19,8 +21,8 @@ app = typer.Typer(
 
 SuiteName = Annotated[str, typer.Argument(help="The name of a shipped suite (quick), or a TOML file.")]
 Data = Annotated[str | None, typer.Option(help="The folder that ${data} stands for in the suite.")]
-Methods = Annotated[str | None, typer.Option(help="Comma-separated methods instead of the suite's.")]
-Metrics = Annotated[str | None, typer.Option(help="Comma-separated metrics instead of the suite's.")]
+Methods = Annotated[str | None, typer.Option(help="Methods instead of the suite's: gradcam,gradcam++(variant=pgc).")]
+Metrics = Annotated[str | None, typer.Option(help="Metrics instead of the suite's: deletion(steps=32),road.")]
 Models = Annotated[str | None, typer.Option(help="Comma-separated models instead of the suite's.")]
 Allow = Annotated[
     str | None, typer.Option(help="Comma-separated: fold, tf32, bf16, compile. Faster; they change numbers.")
@@ -69,13 +71,13 @@ def run(
                     out=folder,
                     data=data,
                     limit=limit,
-                    methods=_listed(methods),
-                    metrics=_listed(metrics),
-                    models=_listed(models),
+                    methods=entries(methods),
+                    metrics=entries(metrics),
+                    models=listed(models),
                     seed=seed,
-                    target=None if target is None else _number(target),
+                    target=None if target is None else number(target),
                     device=device,
-                    allow=_listed(allow),
+                    allow=listed(allow),
                     until=until,
                     overwrite=overwrite,
                     progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
@@ -110,10 +112,10 @@ def plan(
             suite,
             data=data,
             limit=limit,
-            methods=_listed(methods),
-            metrics=_listed(metrics),
-            models=_listed(models),
-            allow=_listed(allow),
+            methods=entries(methods),
+            metrics=entries(metrics),
+            models=listed(models),
+            allow=listed(allow),
         )
         show_plan(suite, planned)
 
@@ -150,7 +152,7 @@ def explain(
         ),
     ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="Comma-separated methods; left out: five that share a pass.")
+        str | None, typer.Option(help="Methods, as gradcam,gradcam++(variant=pgc); left out: five that share a pass.")
     ] = None,
     classes: Annotated[
         str, typer.Option(help="Comma-separated class names or indices; predicted is the predicted class.")
@@ -175,13 +177,13 @@ def explain(
 
         if destination(out).exists() and Path(image).exists() and out.samefile(image):
             raise ValueError(f"{out} is the picture itself; give another file to write")
-        named = _listed(methods)
+        named = entries(methods)
         try:
             found = explain_picture(
                 image,
                 model=model,
                 methods=METHODS if named is None else named,
-                classes=[_number(name) for name in _listed(classes) or ()],
+                classes=[number(name) for name in listed(classes) or ()],
                 weights=weights,
                 layer=layer,
                 signed=signed,
@@ -262,14 +264,6 @@ def list_names(
             if kind == "methods":
                 for advice in missing():
                     typer.echo(advice)
-
-
-def _listed(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _number(text: str) -> str | int:
-    return int(text) if text.lstrip("-").isdigit() else text
 
 
 def _report(result: Any, out: Path | None = None) -> None:
