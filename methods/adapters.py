@@ -51,7 +51,12 @@ class Adapted(Method):
 
     def __init__(self, model: nn.Module, target_layer: Layer = None, **options: Any) -> None:
         super().__init__(model, target_layer)
-        inspect.signature(self.theirs).bind(None, None, **options)  # a TypeError here, and not for every image
+        taken = inspect.signature(self.theirs)
+        try:
+            taken.bind(None, None, **options)
+        except TypeError as error:  # here, and not for every image
+            settings = ", ".join(list(taken.parameters)[2:])
+            raise TypeError(f"{self.name}: {error}; its settings are {settings}") from None
         self.options = options
         self._costs: dict[tuple[int, ...], Calls] = {}
 

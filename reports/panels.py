@@ -20,7 +20,7 @@ from camfaith.reports.style import FORMATS, STAMPS, WIDTH, figure, settings
 from camfaith.reports.view import shortened
 
 _ACROSS = 6
-"""Tiles beside each other; what follows goes into the next row."""
+"""Tiles beside each other at most."""
 _GAP, _LINE, _TILE, _TALL = 0.08, 0.135, 1.9, 1.5  # inches, and a tile's height by its width at most
 _BAR, _SCALE, _NARROW = 1.7, 0.36, 4.4
 _DPI = 300
@@ -57,8 +57,10 @@ class _Page:
 
 
 def draw(found: Explanation) -> Figure:
-    """The picture and every method's map in rows of at most six, once for each class, as wide as a page."""
-    across = min(1 + len(found.methods), _ACROSS)
+    """The picture and every method's map in even rows of at most six, once for each class, as wide as a page."""
+    count = 1 + len(found.methods)
+    rows = -(-count // _ACROSS)
+    across = -(-count // rows)
     wide = min(_TILE, (WIDTH - _GAP) / across - _GAP)
     high = wide * min(_TALL, found.picture.height / found.picture.width)
     width = max(_NARROW, across * (wide + _GAP) + _GAP)
@@ -74,7 +76,6 @@ def draw(found: Explanation) -> Figure:
     told = _wrapped(told, width - _BAR - 10 * _GAP, lines=12)
     head, foot = (_LINE * (text.count("\n") + 1) + _GAP for text in (heading, told))
     foot = max(foot, _SCALE)
-    rows = -(-(1 + len(found.methods)) // across)
     block = _LINE + rows * (above + high + below + _GAP) + _GAP
     height = _GAP + head + len(found.classes) * block + foot
     with settings():

@@ -62,11 +62,10 @@ def test_each_class_has_the_picture_and_then_every_method_in_their_order() -> No
     assert images(side_by_side(found)) == [p.tobytes() for p in [*expected, found.scale] if p is not None]
 
 
-@pytest.mark.parametrize("count", [1, 5, 6, 14])
-def test_methods_run_across_and_go_on_in_the_next_row(count: int) -> None:
+@pytest.mark.parametrize(("count", "across"), [(1, 2), (5, 6), (6, 4), (8, 5), (14, 5)])
+def test_methods_run_across_and_go_on_in_the_next_row(count: int, across: int) -> None:
     figure = side_by_side(explanation([f"m{n}" for n in range(count)], ("only",)))
     boxes = [axes.get_position() for axes in figure.axes[:-1]]
-    across = min(count + 1, 6)
     for number, box in enumerate(boxes):
         down, right = divmod(number, across)
         assert box.x0 == pytest.approx(boxes[right].x0)
