@@ -40,6 +40,9 @@ def preprocessing(subject: Subject, case: Case) -> None:
 
 
 class _Normalising(nn.Module):
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network

@@ -144,9 +144,15 @@ class Subject:
     def needs_gradients(self) -> bool:
         return self.on_ground(Case()).gradients
 
-    @cached_property
+    @property
     def ground(self) -> Ground:
         """The first kind of network that the method gives a map of, of some size of image."""
+        if isinstance(self._ground, Exception):
+            raise self._ground.with_traceback(None)
+        return self._ground
+
+    @cached_property
+    def _ground(self) -> Ground | Exception:
         errors: list[Exception] = []
         for ground, side in product(GROUNDS, (4, 8, 16)):
             try:
@@ -160,8 +166,8 @@ class Subject:
                 return ground
         for found in errors:
             if not isinstance(found, NotApplicable):
-                raise Malformed(f"{type(found).__name__}: {found}")
-        raise errors[0]
+                return Malformed(f"{type(found).__name__}: {found}")
+        return errors[0]
 
     def on_ground(self, case: Case, **changes: Any) -> Bound:
         """The method on a network with random weights, drawn from the case's seed."""
