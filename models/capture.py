@@ -129,12 +129,16 @@ def layer_name(network: nn.Module, layer: str | nn.Module) -> str:
 
 @contextmanager
 def hooked(
-    network: nn.Module, hooks: dict[str, Callable[[Any, Scene], Any]], begin: Callable[[], None] | None = None
+    network: nn.Module,
+    hooks: dict[str, Callable[[Any, Scene], Any]],
+    begin: Callable[[], None] | None = None,
+    *,
+    all_grids: bool = True,
 ) -> Iterator[None]:
     """Pass the output of each named layer, and what the forward has shown until then, through a function for the time
-    of the block; `begin` is called before each forward of the whole network."""
+    of the block; `begin` is called before each forward of the whole network. `all_grids` as in `watched`."""
     handles = []
-    with watched(network) as scene:
+    with watched(network, all_grids=all_grids) as scene:
         try:
             if begin is not None:
                 handles.append(network.register_forward_pre_hook(lambda _module, _inputs: begin()))

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as F
 
 from camfaith.models.capture import (
     Evidence,
+    LayerError,
     Recorder,
     Score,
     evaluating,
@@ -187,8 +188,10 @@ class Classifier(nn.Module):
         with torch.inference_mode(False), torch.enable_grad(), evaluating(self.network):
             images = self.place(images).clone()
             record = Recorder(list(dict.fromkeys(layers)), gradients=gradients)
-            with hooked(self.network, record.hooks, record.begin):
-                logits = self.logits(images)
+            try:
+                logits = self._recorded(images, record, all_grids=False)
+            except LayerError:
+                logits = self._recorded(images, record, all_grids=True)
             record.require_all()
             chosen = self.targets(targets, logits.detach()).clone()
             found = gradients_at(score(logits, chosen), record.outputs) if gradients else {}
@@ -196,6 +199,10 @@ class Classifier(nn.Module):
             seeds = torch.zeros(len(images), dtype=torch.long)
         kept, found = record.cells(record.outputs), record.cells(found)
         return Evidence(images, chosen, single(logits.detach()), kept, found, seeds, masks)
+
+    def _recorded(self, images: Tensor, record: Recorder, *, all_grids: bool) -> Tensor:
+        with hooked(self.network, record.hooks, record.begin, all_grids=all_grids):
+            return self.logits(images)
 
     def targets(self, targets: Targets, logits: Tensor) -> Tensor:
         """One class index per row of `logits`; `ValueError` where there is no such class."""

@@ -109,16 +109,21 @@ class Scene:
 
 
 @contextmanager
-def watched(network: nn.Module) -> Iterator[Scene]:
-    """Shows every forward of the block to a scene."""
-    widths, convolutions, tokens_first = set(), [], False
+def watched(network: nn.Module, *, all_grids: bool = True) -> Iterator[Scene]:
+    """Shows every forward of the block to a scene. Without `all_grids` the convolutions' grids, which rows of tokens
+    alone need, are left out where no module makes rows likely: to watch them costs time."""
+    widths, convolutions, tokens_first, linear = set(), [], False, 0
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             convolutions.append(module)
         elif isinstance(module, nn.Linear):
             widths.add(module.in_features)
+            linear += 1
         elif isinstance(module, nn.MultiheadAttention):
             tokens_first = tokens_first or not module.batch_first
+            all_grids = True
+        elif isinstance(module, nn.LayerNorm):
+            all_grids = True
     scene = Scene(widths, tokens_first=tokens_first)
 
     def note(_convolution: nn.Conv2d, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -128,7 +133,7 @@ def watched(network: nn.Module) -> Iterator[Scene]:
         scene.note(output, padded=bool(inputs) and scene.pads(convolution, inputs[0]))
 
     handles = [network.register_forward_pre_hook(lambda _module, inputs: scene.begin(inputs[0]))]
-    for module in convolutions:
+    for module in convolutions if all_grids or linear > 1 else ():
         cuts = module.stride == module.kernel_size != (1, 1)
         handles.append(module.register_forward_hook(note_patches if cuts else note))
     try:

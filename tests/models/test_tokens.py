@@ -181,3 +181,39 @@ def test_tokens_that_no_convolution_has_cells_for_are_refused():
     network = nn.Sequential(nn.Unflatten(1, (3, 1)), nn.Flatten(2), nn.Linear(16, 4), nn.Flatten(), nn.Linear(12, 2))
     with pytest.raises(LayerError, match=r"'2' has no spatial output: expected .*B×T×K.* got 1×3×4; name a layer"):
         Classifier(network).evidence(torch.rand(1, 3, 4, 4), 0, ["2"])
+
+
+class PlainRows(nn.Module):
+    """Rows of tokens in a network without a module that says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.rows, self.head = nn.Conv2d(3, 4, 2, 2), nn.Flatten(2), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.rows(self.patches(x)).mean(1))
+
+
+class Turned(nn.Flatten):
+    def forward(self, x):
+        return super().forward(x).mT
+
+
+class PlainTokens(PlainRows):
+    def __init__(self):
+        super().__init__()
+        self.rows, self.head = Turned(2), nn.Linear(4, 3)
+
+
+def test_convolutions_are_watched_where_rows_are_met_and_not_elsewhere():
+    network, images, hooks = PlainTokens(), torch.rand(2, 3, 6, 4), []
+    network.register_forward_hook(lambda *_: hooks.append(len(network.patches._forward_hooks)))
+    cells = Classifier(network).evidence(images, 1, ["rows"]).activations["rows"]
+    torch.testing.assert_close(cells, network.patches(images).detach())
+    Classifier(network).evidence(images, 1, ["patches"])
+    assert hooks == [1, 1]  # to watch, and then to record alone
+
+
+def test_a_layer_that_cannot_be_read_is_named_after_both_looks():
+    with pytest.raises(LayerError, match="layer 'rows' has no spatial output"):
+        Classifier(PlainRows()).evidence(torch.rand(1, 3, 6, 4), 1, ["rows"])
