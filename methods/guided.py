@@ -24,9 +24,9 @@ class GuidedBackprop(Attribution):
     """∂S_c/∂x with what is negative cut off at every ReLU, on top of its own gradient (Springenberg et al. 2014).
 
     Modules and functions alike: `nn.ReLU`, `torch.relu`, `x.relu_()`. Other activations, LeakyReLU and ReLU6 among
-    them, keep their gradient. `NotApplicable` for a network without a ReLU, and names the module that writes one as a
-    clamp at 0, a threshold or a maximum. Captum changes `nn.ReLU` modules alone, and gives the same where a network has
-    no others and nothing flows past them.
+    them, keep their gradient. `NotApplicable` for a network without a ReLU on the image's way, and names the module
+    that writes one as a clamp at 0, a threshold or a maximum. Captum changes `nn.ReLU` modules alone, and gives the
+    same where a network has no others and nothing flows past them.
     """
 
     name = "guided-backprop"

@@ -40,7 +40,15 @@ def _cost(method: Any, image: Tensor) -> Calls:
     return cost(image) if callable(cost) else Calls()
 
 
-class FinerCAM(Method):
+class _Wrapping(Method):
+    inner: Any
+
+    @property
+    def _as_elsewhere(self) -> bool:
+        return super()._as_elsewhere or bool(getattr(self.inner, "_as_elsewhere", False))
+
+
+class FinerCAM(_Wrapping):
     """What tells the class from others: the map of `method` for S_c − α/T Σ_t S_d_t (Zhang et al. 2025).
 
     The T others are the `similar` classes whose logits are nearest to S_c, all where there are fewer. α = `alpha`, 0.6
@@ -79,10 +87,6 @@ class FinerCAM(Method):
     def rectified(self) -> bool:  # type: ignore[override]
         return bool(getattr(self.inner, "rectified", False))
 
-    @property
-    def _as_elsewhere(self) -> bool:
-        return super()._as_elsewhere or bool(getattr(self.inner, "_as_elsewhere", False))
-
     def cost(self, image: Tensor) -> Calls:
         return Calls(forwards=1, backwards=1) + _cost(self.at(self.classifier, self.layer), image)
 
@@ -118,7 +122,7 @@ class FinerCAM(Method):
         return distance.argsort(dim=1, stable=True)[:, : min(self.similar, logits.shape[1] - 1)]
 
 
-class Fused(Method):
+class Fused(_Wrapping):
     """One map of several `layers`: the maximum, or the mean, of tanh(γ M/max|M|), M being the map of `method` at one,
     brought to the greatest height and width among them (Jiang et al. 2021).
 
@@ -171,10 +175,6 @@ class Fused(Method):
     @property
     def needs_gradients(self) -> bool:  # type: ignore[override]
         return bool(getattr(self.inner, "needs_gradients", True))
-
-    @property
-    def _as_elsewhere(self) -> bool:
-        return super()._as_elsewhere or bool(getattr(self.inner, "_as_elsewhere", False))
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -34,8 +34,8 @@ class Classifier(nn.Module):
     Normalisation with `mean` and `std` happens inside, so that "black", "mean" and "blurred" mean what they say.
     `prepare` brings a picture to the network's size: the short side to `resize`, then a central `crop`.
     `layer` is the target layer that methods take unless they name their own. Of what `torch.compile` gives the network
-    itself is taken, since compiled code shows no layers. Of a network that returns more than a
-    tensor, `output` is the logits' name or index in what it returns; an entry named `logits` is found without.
+    itself is taken, since compiled code shows no layers. Of a network that returns more than a tensor, `output` is the
+    logits' name or index in what it returns; an entry named `logits` is found without.
     """
 
     def __init__(

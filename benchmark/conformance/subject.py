@@ -107,7 +107,7 @@ class Subject:
         named = table["name"]
         self.settings: Mapping[str, Any] = {k: v for k, v in table.items() if k != "name"} | settings
         self.kind = methods.find(named) if isinstance(named, str) else named
-        if not isinstance(self.kind, type) and not (callable(self.kind) and hasattr(self.kind, "__name__")):
+        if not callable(self.kind) or not hasattr(self.kind, "__name__"):
             raise SuiteError(f"expected a method's class, or its name; got {type(named).__name__} {named!r}")
         bare = named if isinstance(named, str) else str(getattr(named, "name", None) or named.__name__)
         require_known(f"method {bare!r}", self.kind, self.settings)
