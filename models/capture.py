@@ -102,10 +102,10 @@ def find_module(network: nn.Module, layer: str) -> nn.Module:
     """The submodule of that dotted name; `UnknownName` gives the nearest ones."""
     found: nn.Module | None = network
     for step in layer.split("."):
-        found = None if found is None else found._modules.get(step)
+        if found is not None:
+            found = found._modules[step] if step in found._modules else None  # noqa: SIM401 - a scripted one's has no get
     if found is None:
-        known: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))
-        known.pop("", None)
+        known = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
         raise UnknownName("layer", layer, known)
     return found
 
