@@ -23,7 +23,7 @@ from camfaith.models.capture import (
     single,
     target_logit,
 )
-from camfaith.models.outputs import logits_in
+from camfaith.models.outputs import are_probabilities, logits_in
 
 Targets = None | int | Sequence[int] | Tensor | Callable[[Tensor], Tensor]
 
@@ -156,7 +156,7 @@ class Classifier(nn.Module):
             bad = (~torch.isfinite(values)).any(1).nonzero().flatten().tolist()
             raise FloatingPointError(f"model {self.name!r} gives NaN or infinite logits: images {bad[:8]} of a batch")
         if not self._outputs_checked:
-            if len(values) and bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < 1e-3).all()):
+            if len(values) and are_probabilities(values):
                 raise ValueError(
                     f"model {self.name!r} returns probabilities (non-negative rows that sum to 1), not logits; "
                     "remove its softmax: CAMs explain a logit, and probabilities are computed here"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -40,3 +41,9 @@ def logits_in(result: object, output: str | int | None, model: str) -> Tensor:
         f"model {model!r} returns a {type(result).__name__}, not a tensor of logits{asked}; "
         f"{advice}wrap it in a module that returns the logits alone"
     )
+
+
+def are_probabilities(values: Tensor) -> bool:
+    """Whether all rows of `values` (B×C) are non-negative and sum to 1, up to the rounding of a softmax."""
+    rounding = max(1e-5, torch.finfo(values.dtype).eps)
+    return bool((values >= 0).all() and ((values.float().sum(1) - 1).abs() <= rounding).all())

@@ -10,6 +10,13 @@ import torch
 from torch import Tensor, nn
 
 torch.set_num_threads(1)  # the networks are tiny: a second thread costs more than it gives
+torch.manual_seed(0)  # for the networks that are drawn while the tests are collected
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """A test draws the same numbers alone and among others."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -98,7 +98,10 @@ def test_what_is_no_batch_of_images_is_refused(images, message):
         ),
         (torch.randn(2), ValueError, r"returns shape 2; expected.*torch.stack\("),
         (torch.randn(2, 3, 4), ValueError, "returns shape 2×3×4; expected"),
-        (torch.randn(2, 3).softmax(1), ValueError, "returns probabilities.*remove its softmax"),
+        *(
+            (logits.softmax(1), ValueError, "returns probabilities.*remove its softmax")
+            for logits in (torch.randn(2, 3), torch.randn(2, 21_000), torch.randn(2, 1000).half())
+        ),
         (torch.tensor([[0.0, 1.0], [torch.nan, 1.0]]), FloatingPointError, r"NaN or infinite logits: images \[1\]"),
         (torch.tensor([[torch.inf, 1.0], [0.0, 1.0]]), FloatingPointError, r"images \[0\]"),
     ],
@@ -181,8 +184,10 @@ def test_not_a_number_is_found_in_every_batch_and_not_in_the_first_alone():
         classifier.scores(torch.full((1, 3, 4, 4), torch.nan))
 
 
-def test_logits_that_happen_to_be_positive_are_logits():
-    assert Classifier(Answer(torch.tensor([[0.5, 0.6], [0.2, 0.8]]))).scores(torch.rand(2, 3, 4, 4)).shape == (2, 2)
+@pytest.mark.parametrize("logits", [[[0.5, 0.6], [0.2, 0.8]], [[0.3269, 0.6733], [0.2, 0.8]]])
+def test_logits_that_happen_to_be_positive_are_logits(logits):
+    answer = torch.tensor(logits)
+    assert Classifier(Answer(answer)).scores(torch.rand(2, 3, 4, 4)).equal(answer)
 
 
 def test_no_image_gives_no_logit():
