@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from camfaith.models.tokens import every_module
+
 Note = Callable[[Tensor], None]
 
 _SOFTMAX = (torch.softmax, torch.special.softmax, Tensor.softmax, F.softmax)
+_WATCHED = {F.scaled_dot_product_attention, F.multi_head_attention_forward, *_SOFTMAX}
 
 
 class Opened(TorchFunctionMode):
@@ -31,12 +34,14 @@ class Opened(TorchFunctionMode):
         self.unseen: list[tuple[int, ...]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in _WATCHED:
+            return func(*args, **(kwargs or {}))
         if func is F.scaled_dot_product_attention:
             return self._attend(*args, **(kwargs or {}))
         if func is F.multi_head_attention_forward:
             return self._multi_head(*args, **(kwargs or {}))
         output = func(*args, **(kwargs or {}))
-        if func in _SOFTMAX and output.ndim > 2 and output.shape[-1] == output.shape[-2] > 1:
+        if output.ndim > 2 and output.shape[-1] == output.shape[-2] > 1:
             self.unseen.append(tuple(output.shape))
         return output
 
@@ -90,7 +95,7 @@ def _masked_softmax(scores: Tensor) -> Tensor:
 def opened(network: nn.Module, note: Note) -> Iterator[Opened]:
     """Shows every attention matrix of the block's forwards to `note`; timm's own attention code gives way to PyTorch's
     meanwhile."""
-    own = [module for module in network.modules() if getattr(module, "fused_attn", True) is False]
+    own = [module for module in every_module(network) if getattr(module, "fused_attn", True) is False]
     try:
         for module in own:
             module.fused_attn = True  # type: ignore[assignment]

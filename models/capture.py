@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.models.lookup import UnknownName
-from camfaith.models.tokens import Grid, Scene, watched
+from camfaith.models.tokens import Grid, Scene, every_module, watched
 
 
 class LayerError(ValueError):
@@ -70,24 +70,24 @@ class Evidence:
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Evaluation mode and no parameter gradients inside; every flag comes back as it was, whatever happens."""
-    modes, flags = [], []
-    for module in network.modules():
-        modes.append((module, module.training))
-        flags += [(own, own.requires_grad) for own in module._parameters.values() if own is not None]
+    modules = every_module(network)
+    modes = [module.training for module in modules]
+    parameters = [own for module in modules for own in module._parameters.values() if own is not None]
+    flags = [parameter.requires_grad for parameter in parameters]
     try:
-        if any(mode for _, mode in modes):
+        if any(modes):
             network.eval()
-        for parameter, flag in flags:
+        for parameter, flag in zip(parameters, flags, strict=True):
             if flag:
-                parameter.requires_grad_(False)
+                parameter.requires_grad = False
         yield
     finally:
-        for module, mode in modes:
+        for module, mode in zip(modules, modes, strict=True):
             if module.training != mode:
                 module.training = mode
-        for parameter, flag in flags:
+        for parameter, flag in zip(parameters, flags, strict=True):
             if parameter.requires_grad != flag:
-                parameter.requires_grad_(flag)
+                parameter.requires_grad = flag
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from camfaith.models.capture import evaluating, inferring
 from camfaith.models.classifier import Classifier
 from camfaith.models.folding import folded, with_relus_folded
+from camfaith.models.tokens import every_module
 
 Shortcut = Literal["fold", "tf32", "bf16", "compile"]
 """What may change numbers: batch norms and ReLUs folded into the convolutions before them, less precise arithmetic, and
@@ -110,7 +111,7 @@ def laid_out(network: nn.Module, images: Tensor) -> Tensor:
     """
     if images.device.type != "cpu":
         return images
-    kernels = (m.weight for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1))
+    kernels = (m.weight for m in every_module(network) if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1))
     if sum(weight.numel() for weight in kernels) > _SPREAD * images[:, 0].numel():
         return images
     return images.contiguous(memory_format=torch.channels_last)

@@ -182,7 +182,10 @@ def _keeps_tokens(inputs: tuple[Any, ...], output: Any) -> bool:
 
 
 def _version(value: Any) -> int:
-    return value._version if isinstance(value, Tensor) and not value.is_inference() else 0
+    try:
+        return int(value._version)
+    except (AttributeError, RuntimeError):  # no tensor, or one of inference mode, which counts no writes
+        return 0
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:
