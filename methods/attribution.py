@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method
-from camfaith.models.capture import Evidence, evaluating
+from camfaith.models.capture import Evidence, evaluating, single
 from camfaith.models.classifier import Classifier
 
 TOGETHER = 64
@@ -103,7 +103,7 @@ class Attribution(Method):
             warnings.filterwarnings("ignore", message=".*(backward hook|required_grads|Setting).*")
             images = evidence.images.clone().requires_grad_()
             found = self.attribute(evidence, classifier, images).detach()
-            return self.combine(found.to(images.dtype))  # some of captum's always give single precision
+            return self.combine(found.to(single(images).dtype))  # some of captum's give single precision for double
 
     def combine(self, attributions: Tensor) -> Tensor:
         """One value per pixel from one per colour: the sum, which keeps completeness."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from camfaith.methods.base import Layer, Method
-from camfaith.models.capture import Evidence
+from camfaith.models.capture import Evidence, single
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 
@@ -36,7 +36,7 @@ class Random(Control):
         for seed in evidence.seeds.tolist():
             source = torch.Generator().manual_seed(seed)
             drawn.append(torch.rand(self.grid, self.grid, generator=source, dtype=torch.float64))
-        return torch.stack(drawn).to(evidence.images)
+        return torch.stack(drawn).to(single(evidence.images))
 
 
 class Constant(Control):
@@ -45,7 +45,7 @@ class Constant(Control):
     name = "constant"
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
-        return evidence.images.new_ones(len(evidence), *evidence.images.shape[-2:])
+        return single(evidence.images).new_ones(len(evidence), *evidence.images.shape[-2:])
 
 
 class CenterGaussian(Control):
@@ -61,7 +61,7 @@ class CenterGaussian(Control):
         height, width = evidence.images.shape[-2:]
         rows, columns = ((torch.arange(n, dtype=torch.float64) + 0.5) / n - 0.5 for n in (height, width))
         squared = rows[:, None] ** 2 + columns[None, :] ** 2
-        gaussian = torch.exp(-squared / (2 * self.sigma**2)).to(evidence.images)
+        gaussian = torch.exp(-squared / (2 * self.sigma**2)).to(single(evidence.images))
         return gaussian.expand(len(evidence), -1, -1).clone()
 
 
@@ -71,7 +71,7 @@ class Sobel(Control):
     name = "sobel"
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
-        grey = F.pad(evidence.images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+        grey = F.pad(single(evidence.images).mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
         return torch.hypot(self._across(grey), self._across(grey.mT).mT)[:, 0]
 
     @staticmethod
@@ -89,4 +89,4 @@ class Oracle(Control):
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
         if evidence.masks is None or not bool(evidence.masks.flatten(1).any(1).all()):
             raise NotApplicable("the oracle needs a ground-truth mask that is not empty")
-        return evidence.masks.to(evidence.images)
+        return evidence.masks.to(single(evidence.images))

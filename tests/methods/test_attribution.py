@@ -145,3 +145,12 @@ def test_nothing_is_left_on_the_network_or_in_a_global_generator(tiny, images, n
     assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for _, m, *_ in modules)
     assert all(torch.equal(value, state[key]) for key, value in tiny.state_dict().items())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in tiny.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_of_a_network_in_half_precision_colours_are_summed_in_single(images, dtype):
+    weights = torch.tensor([1.0, 2**-11, 2**-12]).view(1, 3, 1, 1).expand(2, 3, 1, 1)
+    network = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network[0].weight = nn.Parameter(weights.clone())
+    found = InputXGradient(network.to(dtype)).raw(torch.ones(1, 3, 4, 4, dtype=dtype), 1)
+    assert torch.equal(found, torch.full((1, 4, 4), float(weights[0].sum()) / 16))

@@ -94,3 +94,12 @@ def test_the_oracle_is_the_mask(images):
 def test_an_oracle_needs_a_mask_that_is_not_empty_for_every_image(images, masks):
     with pytest.raises(NotApplicable, match="mask that is not empty"):
         explain(Oracle, evidence(images(2, 4), masks=masks))
+
+
+@pytest.mark.parametrize("method", [Random, Constant, CenterGaussian, Sobel, Oracle])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_network_in_half_precision_gets_the_maps_of_one_in_single(method, dtype, images):
+    half, masks = images(2, 9).to(dtype), torch.eye(9, dtype=torch.bool).expand(2, -1, -1)
+    found, expected = (explain(method, evidence(pixels, masks=masks)) for pixels in (half, half.float()))
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
