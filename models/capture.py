@@ -71,7 +71,7 @@ class Evidence:
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Evaluation mode and no parameter gradients inside; every flag comes back as it was, whatever happens."""
     modules = every_module(network)
-    modes = [module.training for module in modules]
+    modes = [getattr(module, "training", False) for module in modules]  # frozen TorchScript has none
     parameters = [own for module in modules for own in module._parameters.values() if own is not None]
     flags = [parameter.requires_grad for parameter in parameters]
     try:
@@ -83,7 +83,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, mode in zip(modules, modes, strict=True):
-            if module.training != mode:
+            if mode != getattr(module, "training", False):
                 module.training = mode
         for parameter, flag in zip(parameters, flags, strict=True):
             if parameter.requires_grad != flag:
@@ -99,15 +99,25 @@ def inferring(network: nn.Module) -> Iterator[None]:
 
 
 def find_module(network: nn.Module, layer: str) -> nn.Module:
-    """The submodule of that dotted name; `UnknownName` gives the nearest ones."""
+    """The submodule of that dotted name; `UnknownName` gives the nearest ones, `LayerError` is raised for TorchScript,
+    whose modules show nothing."""
     found: nn.Module | None = network
     for step in layer.split("."):
-        if found is not None:
-            found = found._modules[step] if step in found._modules else None  # noqa: SIM401 - a scripted one's has no get
+        _require_python(found, layer)
+        found = None if found is None else found._modules.get(step)
     if found is None:
         known = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
         raise UnknownName("layer", layer, known)
+    _require_python(found, layer)
     return found
+
+
+def _require_python(module: nn.Module | None, layer: str) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise LayerError(
+            f"layer {layer!r} is TorchScript, or a part of it, which runs unseen; give the Python module that it was "
+            "made from, or take a method that reads no layer, as rise"
+        )
 
 
 def layer_name(network: nn.Module, layer: str | nn.Module) -> str:

@@ -34,8 +34,9 @@ class Classifier(nn.Module):
     Normalisation with `mean` and `std` happens inside, so that "black", "mean" and "blurred" mean what they say.
     `prepare` brings a picture to the network's size: the short side to `resize`, then a central `crop`.
     `layer` is the target layer that methods take unless they name their own. Of what `torch.compile` gives the network
-    itself is taken, since compiled code shows no layers. Of a network that returns more than a tensor, `output` is the
-    logits' name or index in what it returns; an entry named `logits` is found without.
+    itself is taken, since compiled code shows no layers; TorchScript shows none, and is for methods that read none. Of
+    a network that returns more than a tensor, `output` is the logits' name or index in what it returns; an entry named
+    `logits` is found without.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class Classifier(nn.Module):
             raise ValueError("mean and std go together: give both or neither")
         self.network = network = getattr(network, "_orig_mod", network)
         self.name = name or type(network).__name__
+        if isinstance(network, torch.jit.ScriptModule):
+            self.network = nn.Sequential(network)  # which takes hooks
         self.mean = None if mean is None else tuple(mean)
         self.std = None if std is None else tuple(std)
         self.class_names = None if class_names is None else tuple(class_names)

@@ -60,7 +60,7 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
     with inferring(classifier.network), watched(classifier.network) as scene:
         try:
             for name, module in classifier.network.named_modules():
-                if not name:
+                if not name or isinstance(module, torch.jit.ScriptModule):
                     continue
 
                 def note(module: nn.Module, _inputs: object, output: object, name: str = name) -> None:
@@ -131,7 +131,8 @@ def last_spatial_layer(layers: Sequence[Layer]) -> str:
             "target layer yourself"
         )
     raise LayerError(
-        "found no layer with a spatial output (B×K×h×w, more than one cell); name the target layer yourself"
+        "found no layer with a spatial output (B×K×h×w, more than one cell; TorchScript shows none); name the target "
+        "layer yourself, or take a method that reads none, as rise"
     )
 
 

@@ -120,7 +120,9 @@ def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None,
 
 
 def _is_of_interest(module: nn.Module) -> bool:
-    """A convolution, or what may hold attention, as no leaf does that is PyTorch's own."""
+    """A convolution, or what may hold attention, as no leaf does that is PyTorch's own; TorchScript takes no hooks."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return False
     leaf = not module._modules and type(module).__module__.startswith("torch.nn.")
     return isinstance(module, nn.Conv2d) or not leaf
 
