@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+Reading = Literal["", "before ReLU", "after ReLU", "unsigned"]
+
 
 @dataclass(frozen=True)
 class ClassScore:
@@ -26,15 +28,16 @@ class Panel:
     """One method's map for one class, as the method gave it (h×w) and over the picture; None where there is none.
 
     `note` says why there is none, or what must be known to read the map. `cut` says that the colours end at a quantile
-    of the map's values (`maps.QUANTILE`) and not at its greatest. `relu` says where a map with both signs stands to the
-    ReLU that ends the method's definition: "before" it, "after" it where the method gives its maps so; "" without one.
+    of the map's values (`maps.QUANTILE`) and not at its greatest. `reading` says what must be known of the signs of one
+    that is drawn with both: that it stands before the ReLU that ends the method's definition, or after it where the
+    method gives its maps so, or that the method has no signs; "" where red is for the class and blue against it.
     """
 
     raw: NDArray[np.floating] | None
     picture: Image.Image | None
     note: str = ""
     cut: bool = False
-    relu: Literal["", "before", "after"] = ""
+    reading: Reading = ""
 
 
 @dataclass(frozen=True)

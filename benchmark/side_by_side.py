@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -17,7 +17,7 @@ from camfaith.benchmark import datasets, explaining
 from camfaith.benchmark.cost import Cost
 from camfaith.benchmark.datasets.pictures import read_picture
 from camfaith.benchmark.datasets.sample import Sample
-from camfaith.benchmark.explanation import ClassScore, Explanation, Panel
+from camfaith.benchmark.explanation import ClassScore, Explanation, Panel, Reading
 from camfaith.benchmark.settings import make
 from camfaith.benchmark.suite import MethodEntry, ModelEntry, Suite, SuiteError, labels
 from camfaith.benchmark.workbench import Arm, asking, open_arm, open_model
@@ -254,14 +254,16 @@ def _panels(
         drawn = _drawn(raw, picture, signed, _of_pixels(arm, raw, picture))
         if not getattr(arm.explainer, "class_dependent", True):
             drawn = replace(drawn, note=", ".join(filter(None, (drawn.note, "same for all classes"))))
-        panels[arm.label, targets[row]] = replace(drawn, relu=_relu(arm)) if signed else drawn
+        panels[arm.label, targets[row]] = replace(drawn, reading=_reading(arm)) if signed else drawn
     return panels
 
 
-def _relu(arm: Arm) -> Literal["", "before", "after"]:
+def _reading(arm: Arm) -> Reading:
+    if getattr(arm.explainer, "unsigned", False):
+        return "unsigned"
     if getattr(arm.explainer, "displayed", False):
-        return "after"
-    return "before" if arm.rectified else ""
+        return "after ReLU"
+    return "before ReLU" if arm.rectified else ""
 
 
 def _of_pixels(arm: Arm, raw: Tensor, picture: Image.Image) -> bool:

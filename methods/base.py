@@ -52,6 +52,8 @@ class Method:
     """Whether `explain` reads the gradients at the target layer."""
     rectified: ClassVar[bool] = False
     """Whether the method's definition ends in a ReLU; raw maps are given before it."""
+    unsigned: ClassVar[bool] = False
+    """Whether a raw map is an amount without a sign: how much the class depends on a place, for or against."""
     class_dependent: ClassVar[bool] = True
     """Whether the map depends on the class that is asked about."""
     of_pixels: ClassVar[bool] = False

@@ -19,6 +19,7 @@ class Saliency(Attribution):
     """max over colours of |∂S_c/∂x| (Simonyan et al. 2013)."""
 
     name = "saliency"
+    unsigned: ClassVar[bool] = True
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         found: Tensor = captum().Saliency(classifier).attribute(images, evidence.targets, abs=True)

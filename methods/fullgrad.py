@@ -44,6 +44,7 @@ class FullGrad(Method):
 
     name = "fullgrad"
     of_pixels: ClassVar[bool] = True
+    unsigned: ClassVar[bool] = True
     exempt: ClassVar[Mapping[str, str]] = {"preprocessing": "a mean that the network itself subtracts is a bias"}
 
     def __init__(self, model: nn.Module, target_layer: Layer = None, *, variant: Variant = "paper") -> None:

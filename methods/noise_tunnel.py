@@ -51,6 +51,7 @@ class NoiseTunnel(Attribution):
         super().__init__(model, target_layer)
         self.kind, self.samples, self.sigma = kind, samples, sigma
         self.method = _inner(self.classifier, self.layer, method)
+        self.unsigned = kind != "smoothgrad" or self.method.unsigned  # type: ignore[misc]
         self.needs_layer, self.of_pixels = self.method.needs_layer, self.method.of_pixels  # type: ignore[misc]
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:

@@ -242,17 +242,23 @@ def test_maps_that_show_nothing_say_so(vgg, tmp_path):
     assert signed.panels["constant", 3].note == "max |M| = 1, same for all classes"
 
 
-def test_signed_panels_say_how_they_stand_to_the_relu_of_the_definition(vgg, tmp_path):
+def test_signed_panels_say_how_their_signs_are_to_be_read(vgg, tmp_path):
     (tmp_path / "library.py").write_text(
         "class Displayed:\n"
         "    displayed = True\n"
         "    def __init__(self, model, target_layer=None): pass\n"
         "    def explain(self, evidence, classifier): return evidence.images[:, 0]\n"
     )
-    methods = ["gradcam", "hirescam", "saliency", f"{tmp_path / 'library.py'}:Displayed"]
+    kinds = [("input-x-gradient", "smoothgrad"), ("input-x-gradient", "vargrad"), ("saliency", "smoothgrad")]
+    tunnels = [{"name": "noise-tunnel", "method": m, "kind": k, "samples": 2, "label": m + k} for m, k in kinds]
+    shared = ["gradcam", "hirescam", "saliency", "fullgrad"]
+    methods = [*shared, *tunnels, f"{tmp_path / 'library.py'}:Displayed"]
     signed, plain = (explain("fundus:3", model=vgg, methods=methods, signed=s) for s in (True, False))
-    assert [signed.panels[m, 3].relu for m in methods] == ["before", "", "", "after"]
-    assert {panel.relu for panel in plain.panels.values()} == {""}
+    assert [signed.panels[m, 3].reading for m in signed.methods] == [
+        *("before ReLU", "", "unsigned", "unsigned"),
+        *("", "unsigned", "unsigned", "after ReLU"),
+    ]
+    assert {panel.reading for panel in plain.panels.values()} == {""}
 
 
 def test_classes_of_torchvisions_networks_have_their_names_whatever_the_weights(tmp_path):

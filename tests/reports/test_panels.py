@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from camfaith.benchmark.explanation import ClassScore, Explanation, Panel
+from camfaith.benchmark.explanation import ClassScore, Explanation, Panel, Reading
 from camfaith.reports import side_by_side
 from camfaith.reports.panels import destination, write
 
@@ -110,18 +109,22 @@ def test_colours_that_end_before_the_greatest_value_are_told_of(signed: bool, ti
     assert not any(told in text.replace("\n", " ") for text in texts(side_by_side(found)))
 
 
-@pytest.mark.parametrize("relu", ["before", "after"])
-def test_a_relu_of_the_definition_is_told_of_where_there_is_one_and_not_elsewhere(
-    relu: Literal["before", "after"],
-) -> None:
+READINGS: dict[Reading, str] = {
+    "before ReLU": "Before ReLU: the method's definition goes on",
+    "after ReLU": "After ReLU: the method's maps come",
+    "unsigned": "Unsigned: such a map says where",
+}
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_how_signs_are_read_is_told_where_it_must_be_known_and_not_elsewhere(reading: Reading) -> None:
     found = explanation(["gradcam", "hirescam"], signed=True)
-    told = {"before": "Before ReLU: the method's definition goes on", "after": "After ReLU: the method's maps come"}
-    assert not any("ReLU" in text for text in texts(side_by_side(found)))
-    panels = dict(found.panels) | {("gradcam", 0): replace(found.panels["gradcam", 0], relu=relu)}
-    written = [text.replace("\n", " ") for text in texts(side_by_side(replace(found, panels=panels)))]
-    assert written.count(f"max |M| = 0.031, {relu} ReLU") == 1
-    assert written.count("max |M| = 0.031") == 3
-    assert {key for key, text in told.items() if any(text in each for each in written)} == {relu}
+    panels = dict(found.panels) | {("gradcam", 0): replace(found.panels["gradcam", 0], reading=reading)}
+    for explained, told in (found, set()), (replace(found, panels=panels), {reading}):
+        written = [text.replace("\n", " ") for text in texts(side_by_side(explained))]
+        assert written.count(f"max |M| = 0.031, {reading}") == len(told)
+        assert written.count("max |M| = 0.031") == 4 - len(told)
+        assert {key for key, text in READINGS.items() if any(text in each for each in written)} == told
 
 
 def test_what_stands_in_a_file_is_shown_by_its_own_name() -> None:
@@ -159,7 +162,7 @@ def test_nothing_is_cut_off_or_written_over(methods: list[str], signed: bool, si
     panels = dict(found.panels)
     if signed:
         note = "≥ 0.00093 (max |M| = 0.0024)"
-        panels = {key: replace(panel, note=note, cut=True, relu="before") for key, panel in panels.items()}
+        panels = {key: replace(panel, note=note, cut=True, reading="before ReLU") for key, panel in panels.items()}
     panels[methods[0], 0] = Panel(None, None, why)
     figure = side_by_side(replace(found, panels=panels))
     figure.draw_without_rendering()
