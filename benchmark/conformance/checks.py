@@ -81,7 +81,8 @@ class Check:
                 continue
             if failure is not None:
                 smallest, failure = shrunk(case, failure, self.least, lambda less: self._still_broken(subject, less))
-                return Result(self.name, "failed", failure.seen, str(smallest), self.means)
+                means = "it gives no map there" if failure.error else self.means
+                return Result(self.name, "failed", failure.seen, str(smallest), means)
         if len(reasons) == len(self.cases):
             return Result(self.name, "does not apply", reasons[0])
         return Result(self.name, "passed")
@@ -95,7 +96,7 @@ class Check:
         except NotApplicable:
             raise
         except Broken as seen:
-            return Failure("Broken", str(seen))
+            return Failure("", str(seen))
         except Exception as error:  # whatever a method raises breaks it
             return Failure(type(error).__name__, f"{type(error).__name__}: {error}")
         return None

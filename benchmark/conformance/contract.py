@@ -181,8 +181,11 @@ def _largest_inputs(network: nn.Module) -> Iterator[dict[str, float]]:
     largest: dict[str, float] = {}
 
     def note(_module: nn.Module, inputs: tuple[Any, ...], *, name: str) -> None:
-        sizes = [float(given.detach().abs().max()) for given in inputs if isinstance(given, Tensor) and given.numel()]
-        largest[name] = max([largest.get(name, 0.0), *sizes])
+        tensors = [given.detach().abs().max() for given in inputs if isinstance(given, Tensor) and given.numel()]
+        try:
+            largest[name] = max([largest.get(name, 0.0), *map(float, tensors)])
+        except RuntimeError as error:
+            raise NotApplicable("it asks the network inside torch.func.vmap, where no value can be read") from error
 
     handles = [m.register_forward_pre_hook(partial(note, name=name)) for name, m in network.named_modules()]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -17,14 +18,17 @@ from camfaith import methods
 from camfaith.benchmark.conformance.checks import CHECKS, Result, examined
 from camfaith.benchmark.conformance.defects import KNOWN_DEFECTS
 from camfaith.methods.adapters import LIBRARIES, installed
+from camfaith.models.errors import NotApplicable
 
 
 @dataclass(frozen=True)
 class Report:
-    """The results of all checks of one method."""
+    """The results of all checks of one method, on the first kind of network that it gives a map of: `ground` is its
+    name, "" where there is none."""
 
     method: str
     results: tuple[Result, ...]
+    ground: str = ""
 
     @property
     def passed(self) -> bool:
@@ -53,14 +57,18 @@ def check_method(method: Any, /, *, like: Any = None, **settings: Any) -> Report
     `SuiteError` names those that there are.
     """
     subject = examined(method, like=like, **settings)
-    return Report(subject.name, tuple(check.of(subject) for check in CHECKS))
+    results = tuple(check.of(subject) for check in CHECKS)
+    with suppress(NotApplicable):
+        return Report(subject.name, results, subject.ground.name)
+    return Report(subject.name, results)
 
 
 def show(report: Report, console: Console, *, briefly: bool = False) -> None:
     """Print what every check said, or, `briefly`, those that failed; a reason that several share is told once."""
     passed, failed, unasked = report.names("passed"), report.failures, _reasons(report)
     lacking = len(report.names("does not apply"))
-    title = f"{report.method}: {len(passed)} passed, {len(failed)} failed, {lacking} do not apply"
+    ground = f" on a {report.ground} network" if report.ground else ""
+    title = f"{report.method}{ground}: {len(passed)} passed, {len(failed)} failed, {lacking} do not apply"
     nothing = not passed and not failed
     if nothing:
         title += ": nothing could be asked of it, so it does not pass"

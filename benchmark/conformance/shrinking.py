@@ -13,9 +13,9 @@ TRIES = 60
 
 @dataclass(frozen=True)
 class Failure:
-    """What was seen, and of which kind it is: what a check found, or the error that a method raised."""
+    """What was seen: what a method raised, and the class of that `error`, or what a check found, without one."""
 
-    kind: str
+    error: str
     seen: str
 
 
@@ -34,7 +34,7 @@ def shrunk(case: Case, failure: Failure, least: Case, broken: Callable[[Case], F
                 return case, failure
             tries += 1
             told = broken(smaller)
-            if told is not None and told.kind == failure.kind:
+            if told is not None and told.error == failure.error:
                 case, failure, found = smaller, told, True
                 break
     return case, failure

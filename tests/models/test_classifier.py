@@ -45,6 +45,14 @@ def test_normalisation_happens_inside():
     torch.testing.assert_close(classifier.scores(images), torch.tensor([[1.0, -2.0, 1.0]]).expand(2, 3))
 
 
+def test_what_is_mapped_over_images_is_normalised_as_they_are():
+    classifier = Classifier(Means(), mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.5))
+    images = torch.rand(2, 4, 3, 5, 6)
+    expected = torch.stack([classifier(each) for each in images])
+    torch.testing.assert_close(torch.func.vmap(classifier)(images), expected)
+    torch.testing.assert_close(torch.func.vmap(classifier, in_dims=1, out_dims=1)(images), expected)
+
+
 def test_without_mean_and_std_images_are_taken_as_they_are():
     images = torch.rand(2, 3, 4, 4)
     assert torch.equal(Classifier(Means()).scores(images), images.mean((2, 3)))

@@ -376,6 +376,37 @@ def test_what_a_layer_inside_is_given_is_watched_too():
     assert BY_NAME["in-range"](TooMuchInside).seen.startswith("layer 'conv3' is given values up to 1e+07, where")
 
 
+class MappedCAM(Method):
+    name = "mapped"
+
+    def explain(self, evidence, classifier):
+        def score(image, target):
+            return classifier(image[None])[0].gather(0, target[None])[0]
+
+        return torch.func.vmap(torch.func.grad(score))(evidence.images, evidence.targets).sum(1)
+
+
+def test_a_method_that_maps_the_network_over_images_is_not_told_that_it_leaves_their_range():
+    found = BY_NAME["in-range"](MappedCAM)
+    assert (found.outcome, found.seen) == (
+        "does not apply",
+        "it asks the network inside torch.func.vmap, where no value can be read",
+    )
+
+
+class RefusingTraining(GradCAM):
+    def explain(self, evidence, classifier):
+        if classifier.network.training:
+            raise RuntimeError("call eval first")
+        return super().explain(evidence, classifier)
+
+
+def test_an_error_means_that_there_is_no_map_and_not_what_the_check_is_about():
+    found = BY_NAME["training-mode"](RefusingTraining)
+    assert (found.seen, found.means) == ("RuntimeError: call eval first", "it gives no map there")
+    assert BY_NAME["training-mode"](SettingEvaluation).means != found.means
+
+
 class OverflowingInHalf(GradCAM):
     """65,504 is the most that float16 holds; bfloat16 has single precision's range."""
 

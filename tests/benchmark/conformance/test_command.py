@@ -147,12 +147,12 @@ def mixed():
         Result("shape", "passed"),
         Result("finite", "passed"),
     ]
-    return report.Report("mine", tuple(results))
+    return report.Report("mine", tuple(results), "transformer")
 
 
 def test_eighty_columns_are_enough_and_a_shared_reason_is_told_once(told, mixed):
     assert [line.rstrip() for line in told(mixed)] == [
-        "mine: 2 passed, 1 failed, 2 do not apply",
+        "mine on a transformer network: 2 passed, 1 failed, 2 do not apply",
         "batch           batch 2, 2×2 px, seed 0: together and one by one: they differ;",
         "                so maps depend on it",
         "does not apply  it [does] not depend on the class: mosaic, cancelling-channel",

@@ -33,7 +33,7 @@ class Plain:
 def test_a_plain_class_with_explain_alone_passes():
     found = check_method(Plain)
     assert found.passed, found.failures
-    assert found.method == "Plain"
+    assert (found.method, found.ground) == ("Plain", "convolutional")
     assert set(found.names("does not apply")) <= {"device", "completeness", "like"}
     assert len(found.table) == len(CHECKS)
 
