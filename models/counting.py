@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.autograd.graph import register_multi_grad_hook
 
@@ -26,16 +27,36 @@ class Tally:
             setattr(self, name, getattr(self, name) + value)
 
 
+class _Rows(torch.autograd.Function):
+    """The length of a batch, times what each `torch.func.vmap` around it maps over."""
+
+    @staticmethod
+    def forward(batch: Tensor) -> Tensor:
+        return torch.tensor(len(batch))
+
+    @staticmethod
+    def setup_context(ctx: Any, _inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(_info: Any, in_dims: tuple[int], batch: Tensor) -> tuple[Tensor, None]:
+        return _Rows.apply(batch.movedim(in_dims[0], 0).flatten(0, 1)), None
+
+
+def _rows(batch: Tensor) -> int:
+    return int(_Rows.apply(batch.detach()))
+
+
 @contextmanager
 def counting(network: nn.Module) -> Iterator[Tally]:
     """Counts every call of `network` in the block, by methods of any library."""
     tally = Tally()
 
     def count_back(gradient: Tensor) -> None:
-        tally.backwards += len(gradient)
+        tally.backwards += _rows(gradient)
 
     def count(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-        tally.forwards += len(next(iter((*inputs, *named.values()))))
+        tally.forwards += _rows(next(iter((*inputs, *named.values()))))
         parts = [output] if isinstance(output, Tensor) else entries(output).values()
         tracked = [part for part in parts if isinstance(part, Tensor) and part.requires_grad]
         if tracked:

@@ -48,6 +48,18 @@ def test_what_captum_sends_is_counted(network):
     assert tally.backwards == 2 * 6
 
 
+def test_what_is_mapped_over_counts_as_often_as_it_is_mapped(network):
+    images, mapped = torch.rand(2, 3, 4, 3, 8, 8), torch.func.vmap
+    with counting(network) as tally:
+        assert torch.allclose(mapped(mapped(network))(images), network(images.flatten(0, 2)).unflatten(0, (2, 3, 4)))
+        assert tally.forwards == 24 + 24
+        mapped(network, in_dims=1)(images[:, 0])
+    assert (tally.forwards, tally.backwards) == (24 + 24 + 8, 0)
+    with counting(network) as tally:
+        mapped(torch.func.grad(lambda image: network(image[None])[0, 1]))(images[0, 0])
+    assert (tally.forwards, tally.backwards) == (4, 4)
+
+
 def test_a_network_is_counted_in_the_block_alone(network):
     network(torch.rand(2, 3, 8, 8))
     with counting(network) as tally:
