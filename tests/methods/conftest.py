@@ -1,6 +1,7 @@
 """Small networks in double precision, so that a formula can be checked to rounding."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -69,3 +70,16 @@ class LinearModel(nn.Module):
 @pytest.fixture
 def linear_model() -> type[LinearModel]:
     return LinearModel
+
+
+@pytest.fixture
+def evidence(reference: Callable[..., Classifier], images: Callable[..., Tensor]) -> Callable[[str, str], Any]:
+    """Two small images of a shipped network with random weights, each asked about a class of its own."""
+
+    def of(name: str, layer: str) -> Any:
+        classifier = reference(name)
+        side = 96 if name == "fundus-vgg" else 32
+        seeds = torch.tensor([3, 4])
+        return classifier, classifier.evidence(images(2, side), [1, 3], [layer], gradients=False, seeds=seeds)
+
+    return of
