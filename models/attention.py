@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from camfaith.models.tokens import every_module
+from camfaith.models.walk import every_module
 
 Note = Callable[[Tensor], None]
 

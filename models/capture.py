@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.models.lookup import UnknownName
-from camfaith.models.tokens import Grid, Scene, every_module, watched
+from camfaith.models.tokens import Grid, Scene, watched
+from camfaith.models.walk import every_module
 
 
 class LayerError(ValueError):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from camfaith.models.capture import evaluating, inferring
 from camfaith.models.classifier import Classifier
 from camfaith.models.folding import folded, with_relus_folded
-from camfaith.models.tokens import every_module
+from camfaith.models.walk import every_module
 
 Shortcut = Literal["fold", "tf32", "bf16", "compile"]
 """What may change numbers: batch norms and ReLUs folded into the convolutions before them, less precise arithmetic, and
