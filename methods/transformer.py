@@ -86,20 +86,21 @@ class LeGrad(Method):
         with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
             layers = list(zip(seen.blocks[first:], attention[first:], strict=True))
             some = [layers[place : place + together] for place in range(0, len(layers), together)]
-            maps = [map_ for part in some for map_ in self._sensitivities(seen, part, targets)]
-        return seen.on_grid(torch.stack(maps).mean(0))
+            maps = torch.cat([self._sensitivities(seen, part, targets) for part in some])
+        return seen.on_grid(maps.mean(0))
 
     @staticmethod
-    def _sensitivities(seen: Transformer, layers: Layers, targets: Tensor) -> list[Tensor]:
-        """The share of each of these layers, B×T, whose scores come from one forward."""
+    def _sensitivities(seen: Transformer, layers: Layers, targets: Tensor) -> Tensor:
+        """The share of each of these layers (L×B×T), whose scores come from one forward."""
         outputs = [block.output.detach().requires_grad_() for block, _ in layers]
         logits = seen.head(torch.cat([output.mean(1, keepdim=True).expand_as(output) for output in outputs]))
         scores = logits.gather(1, targets.repeat(len(layers))[:, None])
-        found = []
-        for (block, matrices), gradient in zip(layers, torch.autograd.grad(scores.sum(), outputs), strict=True):
-            (sensitivity,) = torch.autograd.grad(block.output, matrices, gradient)
-            found.append(_by_image(sensitivity, len(targets)).clamp(min=0).mean((1, 2)))
-        return found
+        gradients = torch.autograd.grad(scores.sum(), outputs)
+        sensitivities = [
+            _by_image(*torch.autograd.grad(block.output, matrices, gradient), len(targets))
+            for (block, matrices), gradient in zip(layers, gradients, strict=True)
+        ]
+        return torch.stack(sensitivities).clamp_(min=0).mean((2, 3))
 
     def cost(self, image: Tensor) -> Calls:
         blocks = depth(self.classifier, image)
