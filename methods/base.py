@@ -53,7 +53,8 @@ class Method:
     rectified: ClassVar[bool] = False
     """Whether the method's definition ends in a ReLU; raw maps are given before it."""
     unsigned: ClassVar[bool] = False
-    """Whether a raw map is an amount without a sign: how much the class depends on a place, for or against."""
+    """Whether a raw map's sign says nothing: it holds how much the class depends on a place, for or against, or has no
+    zero of its own."""
     class_dependent: ClassVar[bool] = True
     """Whether the map depends on the class that is asked about."""
     of_pixels: ClassVar[bool] = False

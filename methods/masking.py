@@ -187,6 +187,7 @@ class RISE(Method):
 
     name = "rise"
     of_pixels: ClassVar[bool] = True
+    unsigned: ClassVar[bool] = True
     exempt: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("planted-patch", "negative-logit", "mosaic"), "it is exact only as the number of its random masks grows"
     )

@@ -251,11 +251,11 @@ def test_signed_panels_say_how_their_signs_are_to_be_read(vgg, tmp_path):
     )
     kinds = [("input-x-gradient", "smoothgrad"), ("input-x-gradient", "vargrad"), ("saliency", "smoothgrad")]
     tunnels = [{"name": "noise-tunnel", "method": m, "kind": k, "samples": 2, "label": m + k} for m, k in kinds]
-    shared = ["gradcam", "hirescam", "saliency", "fullgrad"]
-    methods = [*shared, *tunnels, f"{tmp_path / 'library.py'}:Displayed"]
+    rise = {"name": "rise", "n_masks": 2}
+    methods = ["gradcam", "hirescam", "saliency", "fullgrad", rise, *tunnels, f"{tmp_path / 'library.py'}:Displayed"]
     signed, plain = (explain("fundus:3", model=vgg, methods=methods, signed=s) for s in (True, False))
     assert [signed.panels[m, 3].reading for m in signed.methods] == [
-        *("before ReLU", "", "unsigned", "unsigned"),
+        *("before ReLU", "", "unsigned", "unsigned", "unsigned"),
         *("", "unsigned", "unsigned", "after ReLU"),
     ]
     assert {panel.reading for panel in plain.panels.values()} == {""}
