@@ -30,7 +30,8 @@ def captum() -> Any:
 @contextmanager
 def _out_of_place(network: nn.Module) -> Iterator[None]:
     """In-place activations write over what captum's hooks hold; they work on copies inside."""
-    changed = [m for m in network.modules() if getattr(m, "inplace", False) is True]
+    python = (module for module in network.modules() if not isinstance(module, torch.jit.ScriptModule))
+    changed = [module for module in python if getattr(module, "inplace", False) is True]
     try:
         for module in changed:
             module.inplace = False  # type: ignore[assignment]

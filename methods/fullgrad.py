@@ -16,6 +16,7 @@ from camfaith.methods.base import Calls, Layer, Method, check_variant
 from camfaith.models import maps
 from camfaith.models.capture import Evidence, evaluating, single, target_logit
 from camfaith.models.classifier import Classifier
+from camfaith.models.walk import require_python
 
 Variant = Literal["paper", "pgc"]
 _CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
@@ -82,7 +83,9 @@ def full_gradients(
     batch norm one may run its activation too. Of these only the ones whose parameter is among `biases`, where they are
     given. The sum is exact because a network of ReLUs is linear around x in x and its biases together. Normalisation
     inside the classifier makes no part: x = (image − mean)/std, and so ∇x S_c ⊙ x = ∂S_c/∂image ⊙ (image − mean).
+    `NotApplicable` for a network that holds TorchScript, whose biases are not seen.
     """
+    require_python(classifier.network)
     with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
         leaf = images.clone().requires_grad_()
         with _Biases(biases) as found:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from camfaith.methods.attribution import Attribution
 from camfaith.methods.base import Calls, Layer, name_and_settings
-from camfaith.models.capture import Evidence
+from camfaith.models.capture import Evidence, single
 from camfaith.models.classifier import Classifier
 
 Kind = Literal["smoothgrad", "smoothgrad-squared", "vargrad"]
@@ -70,7 +70,7 @@ class NoiseTunnel(Attribution):
             if self.method.needs_gradients:
                 there = classifier.evidence(noisy, repeated.targets, self.method.layers)
                 repeated = replace(repeated, activations=there.activations, gradients=there.gradients)
-            maps.append(self.method.attribute(repeated, classifier, noisy).detach())
+            maps.append(single(self.method.attribute(repeated, classifier, noisy).detach()))
         return _KINDS[self.kind](torch.cat(maps))
 
     def combine(self, attributions: Tensor) -> Tensor:

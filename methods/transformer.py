@@ -95,12 +95,11 @@ class LeGrad(Method):
         outputs = [block.output.detach().requires_grad_() for block, _ in layers]
         logits = seen.head(torch.cat([output.mean(1, keepdim=True).expand_as(output) for output in outputs]))
         scores = logits.gather(1, targets.repeat(len(layers))[:, None])
-        gradients = torch.autograd.grad(scores.sum(), outputs)
-        sensitivities = [
-            _by_image(*torch.autograd.grad(block.output, matrices, gradient), len(targets))
-            for (block, matrices), gradient in zip(layers, gradients, strict=True)
-        ]
-        return torch.stack(sensitivities).clamp_(min=0).mean((2, 3))
+        shares = []
+        for (block, matrices), gradient in zip(layers, torch.autograd.grad(scores.sum(), outputs), strict=True):
+            (sensitivity,) = torch.autograd.grad(block.output, matrices, gradient)
+            shares.append(_by_image(sensitivity, len(targets)).clamp(min=0).mean((1, 2)))
+        return torch.stack(shares)
 
     def cost(self, image: Tensor) -> Calls:
         blocks = depth(self.classifier, image)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from camfaith.models.lookup import UnknownName
 from camfaith.models.tokens import Grid, Scene, watched
-from camfaith.models.walk import every_module
+from camfaith.models.walk import every_module, is_scripted
 
 
 class LayerError(ValueError):
@@ -100,25 +100,37 @@ def inferring(network: nn.Module) -> Iterator[None]:
 
 
 def find_module(network: nn.Module, layer: str) -> nn.Module:
-    """The submodule of that dotted name; `UnknownName` gives the nearest ones, `LayerError` is raised for TorchScript,
-    whose modules show nothing."""
-    found: nn.Module | None = network
+    """The submodule of that dotted name; `UnknownName` gives the nearest ones, `LayerError` tells of TorchScript."""
+    return _way_to(network, layer)[-1]
+
+
+def _way_to(network: nn.Module, layer: str) -> list[nn.Module]:
+    """From the network down to the submodule of that dotted name."""
+    way = [network]
     for step in layer.split("."):
-        _require_python(found, layer)
-        found = None if found is None else found._modules.get(step)
-    if found is None:
-        known = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
-        raise UnknownName("layer", layer, known)
-    _require_python(found, layer)
-    return found
+        part = dict(way[-1]._modules.items()).get(step)  # TorchScript has a kind of its own for them
+        if part is None:
+            if any(map(is_scripted, every_module(network))):
+                raise _unseen(layer)
+            known = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
+            raise UnknownName("layer", layer, known)
+        way.append(part)
+    return way
 
 
-def _require_python(module: nn.Module | None, layer: str) -> None:
-    if isinstance(module, torch.jit.ScriptModule):
-        raise LayerError(
-            f"layer {layer!r} is TorchScript, or a part of it, which runs unseen; give the Python module that it was "
-            "made from, or take a method that reads no layer, as rise"
-        )
+def _shown(network: nn.Module, layer: str) -> nn.Module:
+    """The submodule, whose output can be seen; `LayerError` where it is TorchScript, or a part of it."""
+    *outer, module = _way_to(network, layer)
+    if is_scripted(module) or any(isinstance(each, torch.jit.ScriptModule) for each in outer):
+        raise _unseen(layer)
+    return module
+
+
+def _unseen(layer: str) -> LayerError:
+    return LayerError(
+        f"layer {layer!r} is TorchScript, or a part of it, which runs unseen; give the Python module that it was made "
+        "from, or take a method that reads no layer, as rise"
+    )
 
 
 def layer_name(network: nn.Module, layer: str | nn.Module) -> str:
@@ -154,7 +166,7 @@ def hooked(
             if begin is not None:
                 handles.append(network.register_forward_pre_hook(lambda _module, _inputs: begin()))
             for layer, change in hooks.items():
-                module = find_module(network, layer)
+                module = _shown(network, layer)
                 handles.append(
                     module.register_forward_hook(lambda _m, _i, output, change=change: change(output, scene))
                 )

@@ -23,7 +23,9 @@ from camfaith.models.capture import (
     single,
     target_logit,
 )
+from camfaith.models.mapping import is_wrapped
 from camfaith.models.outputs import are_probabilities, logits_in
+from camfaith.models.walk import is_scripted
 
 Targets = None | int | Sequence[int] | Tensor | Callable[[Tensor], Tensor]
 
@@ -58,8 +60,8 @@ class Classifier(nn.Module):
             raise ValueError("mean and std go together: give both or neither")
         self.network = network = getattr(network, "_orig_mod", network)
         self.name = name or type(network).__name__
-        if isinstance(network, torch.jit.ScriptModule):
-            self.network = nn.Sequential(network)  # which takes hooks
+        if is_scripted(network):  # which takes no hooks
+            self.network = nn.Sequential(network).train(getattr(network, "training", False))
         self.mean = None if mean is None else tuple(mean)
         self.std = None if std is None else tuple(std)
         self.class_names = None if class_names is None else tuple(class_names)
@@ -114,13 +116,16 @@ class Classifier(nn.Module):
         last = images.ndim == 4 and images.stride(1) == 1 and not images.is_contiguous()
         layout = torch.channels_last if last else torch.contiguous_format
         key = (colour, shape, layout, images.dtype, images.device)
-        if key not in self._planes:
+        if key in self._planes:
+            return self._planes[key]
+        with torch.inference_mode(False):  # it may be needed for a gradient later
+            plane = torch.empty(shape, dtype=images.dtype, device=images.device, memory_format=layout)
+            plane = plane.copy_(plane.new_tensor(colour).view(1, -1, 1, 1))
+        if not is_wrapped(plane):
             if len(self._planes) >= 8:
                 self._planes.clear()
-            with torch.inference_mode(False):  # it may be needed for a gradient later
-                plane = torch.empty(shape, dtype=images.dtype, device=images.device, memory_format=layout)
-                self._planes[key] = plane.copy_(plane.new_tensor(colour).view(1, -1, 1, 1))
-        return self._planes[key]
+            self._planes[key] = plane
+        return plane
 
     def place(self, images: Tensor) -> Tensor:
         """`images` as a batch on the network's device and in its precision; `ValueError` where they are no images."""
@@ -159,7 +164,7 @@ class Classifier(nn.Module):
             bad = (~torch.isfinite(values)).any(1).nonzero().flatten().tolist()
             raise FloatingPointError(f"model {self.name!r} gives NaN or infinite logits: images {bad[:8]} of a batch")
         if not self._outputs_checked:
-            if len(values) and are_probabilities(values):
+            if len(values) and are_probabilities(values, self.dtype):
                 raise ValueError(
                     f"model {self.name!r} returns probabilities (non-negative rows that sum to 1), not logits; "
                     "remove its softmax: CAMs explain a logit, and probabilities are computed here"

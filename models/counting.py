@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.autograd.graph import register_multi_grad_hook
 
+from camfaith.models.mapping import rows
 from camfaith.models.outputs import entries
 
 
@@ -27,36 +27,17 @@ class Tally:
             setattr(self, name, getattr(self, name) + value)
 
 
-class _Rows(torch.autograd.Function):
-    """The length of a batch, times what each `torch.func.vmap` around it maps over."""
-
-    @staticmethod
-    def forward(batch: Tensor) -> Tensor:
-        return torch.tensor(len(batch))
-
-    @staticmethod
-    def setup_context(ctx: Any, _inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.mark_non_differentiable(output)
-
-    @staticmethod
-    def vmap(_info: Any, in_dims: tuple[int], batch: Tensor) -> tuple[Tensor, None]:
-        return _Rows.apply(batch.movedim(in_dims[0], 0).flatten(0, 1)), None
-
-
-def _rows(batch: Tensor) -> int:
-    return int(_Rows.apply(batch.detach()))
-
-
 @contextmanager
 def counting(network: nn.Module) -> Iterator[Tally]:
-    """Counts every call of `network` in the block, by methods of any library."""
+    """Counts every call of `network` in the block, by methods of any library. Gradients of one score that go back
+    together (`is_grads_batched`) count once."""
     tally = Tally()
 
     def count_back(gradient: Tensor) -> None:
-        tally.backwards += _rows(gradient)
+        tally.backwards += rows(gradient)
 
     def count(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-        tally.forwards += _rows(next(iter((*inputs, *named.values()))))
+        tally.forwards += rows(next(iter((*inputs, *named.values()))))
         parts = [output] if isinstance(output, Tensor) else entries(output).values()
         tracked = [part for part in parts if isinstance(part, Tensor) and part.requires_grad]
         if tracked:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from camfaith.models.capture import LayerError, Recorder, evaluating, hooked, inferring
 from camfaith.models.classifier import Classifier
 from camfaith.models.tokens import Grid, watched
+from camfaith.models.walk import is_scripted
 
 # A pooled or dropped-out output shows no activations of its own: VGG's adaptive pooling stretches a 3×3 grid to 7×7.
 # Nor does a linear layer: inside a transformer's block it makes queries, keys and values.
@@ -60,7 +61,7 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
     with inferring(classifier.network), watched(classifier.network) as scene:
         try:
             for name, module in classifier.network.named_modules():
-                if not name or isinstance(module, torch.jit.ScriptModule):
+                if not name or is_scripted(module):
                     continue
 
                 def note(module: nn.Module, _inputs: object, output: object, name: str = name) -> None:

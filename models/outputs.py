@@ -43,7 +43,10 @@ def logits_in(result: object, output: str | int | None, model: str) -> Tensor:
     )
 
 
-def are_probabilities(values: Tensor) -> bool:
-    """Whether all rows of `values` (B×C) are non-negative and sum to 1, up to the rounding of a softmax."""
-    rounding = max(1e-5, torch.finfo(values.dtype).eps)
+def are_probabilities(values: Tensor, precision: torch.dtype) -> bool:
+    """Whether all rows of `values` (B×C) are non-negative and sum to 1, up to the rounding of a softmax in the coarser
+    of their own and the network's `precision`."""
+    if not values.is_floating_point():
+        return False
+    rounding = max(1e-4, *(torch.finfo(kind).eps / 2 for kind in (values.dtype, precision)))
     return bool((values >= 0).all() and ((values.float().sum(1) - 1).abs() <= rounding).all())

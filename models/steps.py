@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.walk import require_python
 
 _MOVING = {"Alias", "AsStrided", "Cat", "Clone", "ConstantPadNd", "Expand", "Flip", "Permute", "PixelShuffle",
            "ReshapeAlias", "Roll", "Select", "Slice", "Split", "SplitWithSizes", "Squeeze", "Stack", "T", "ToCopy",
@@ -147,6 +148,7 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
     names a TorchScript module, which shows nothing, and says where checkpointing hides a part of the network.
     """
     network = classifier.network
+    require_python(network)
     ended: list[_Running] = []
     running = [_Running("", classifier, (), {})]  # what comes before the network
     given: list[Tensor] = []
@@ -178,11 +180,6 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
     with torch.inference_mode(False), torch.enable_grad(), evaluating(network):
         try:
             for name, module in network.named_modules():
-                if isinstance(module, torch.jit.ScriptModule):
-                    raise NotApplicable(
-                        f"what {f'module {name!r}' if name else 'the network'} computes cannot be seen, because it is "
-                        "TorchScript; give the Python module that it was made from, or take another method"
-                    )
                 entering = partial(enter, name)
                 handles.append(module.register_forward_pre_hook(entering, with_kwargs=True))
                 handles.append(module.register_forward_hook(lambda m, _i, output: leave(m, output)))

@@ -18,6 +18,7 @@ from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.tokens import Grid, watched
+from camfaith.models.walk import require_python
 
 Shape = tuple[int, ...]
 
@@ -69,11 +70,12 @@ def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None,
     """One forward, and one of the head; `note` is shown every attention matrix in turn. With `graph` what a block gives
     can be differentiated by its attention.
 
-    Raises `NotApplicable` for a network that has no attention, attention within windows, from a pooling query or in
-    code that is not seen, and for blocks that are no chain: each must take what the one before it gave, and the logits
-    must follow from what the last gave.
+    Raises `NotApplicable` for a network that holds TorchScript, that has no attention, attention within windows, from a
+    pooling query or in code that is not seen, and for blocks that are no chain: each must take what the one before it
+    gave, and the logits must follow from what the last gave.
     """
     images, network = images.detach().clone(memory_format=torch.contiguous_format), classifier.network
+    require_python(network)
     shapes: list[Shape] = []
     blocks: dict[int, Block] = {}
     given: dict[nn.Module, Tensor | None] = {}
@@ -120,9 +122,7 @@ def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None,
 
 
 def _is_of_interest(module: nn.Module) -> bool:
-    """A convolution, or what may hold attention, as no leaf does that is PyTorch's own; TorchScript takes no hooks."""
-    if isinstance(module, torch.jit.ScriptModule):
-        return False
+    """A convolution, or what may hold attention, as no leaf does that is PyTorch's own."""
     leaf = not module._modules and type(module).__module__.startswith("torch.nn.")
     return isinstance(module, nn.Conv2d) or not leaf
 
@@ -184,10 +184,7 @@ def _keeps_tokens(inputs: tuple[Any, ...], output: Any) -> bool:
 
 
 def _version(value: Any) -> int:
-    try:
-        return int(value._version)
-    except (AttributeError, RuntimeError):  # no tensor, or one of inference mode, which counts no writes
-        return 0
+    return value._version if isinstance(value, Tensor) and not value.is_inference() else 0
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:

@@ -45,13 +45,15 @@ class Check:
     """One thing that is asked of a method: `test` raises where it is not so.
 
     `cases` are tried one after the other; the first that breaks the method is shrunk, down to `least`: what a smaller
-    input shows is not the method's fault.
+    input shows is not the method's fault. What a failure `means` holds of an error too where `by_error` says so;
+    elsewhere an error means that there is no map.
     """
 
     test: Callable[[Subject, Case], None]
     cases: Sequence[Case]
     means: str
     least: Case = _TINY
+    by_error: bool = False
 
     @property
     def name(self) -> str:
@@ -81,7 +83,7 @@ class Check:
                 continue
             if failure is not None:
                 smallest, failure = shrunk(case, failure, self.least, lambda less: self._still_broken(subject, less))
-                means = "it gives no map there" if failure.error else self.means
+                means = "it gives no map there" if failure.error and not self.by_error else self.means
                 return Result(self.name, "failed", failure.seen, str(smallest), means)
         if len(reasons) == len(self.cases):
             return Result(self.name, "does not apply", reasons[0])
@@ -134,8 +136,12 @@ CHECKS: tuple[Check, ...] = (
     Check(binding.layer, _LARGE, "whichever layer is named, the same one is explained", least=Case(1, 8, 8)),
     Check(binding.preprocessing, _SEEDS, "with a model's normalisation it explains images that the model never sees"),
     Check(binding.present_weights, _ORDINARY, "a model that is trained on, or altered by a metric, gets an old map"),
-    Check(contract.frozen, _ORDINARY, "it cannot explain a model whose weights are fixed, as in deployment"),
-    Check(contract.no_grad, _ORDINARY, "it fails in code that switches gradients off, as inference does"),
+    Check(
+        contract.frozen, _ORDINARY, "it cannot explain a model whose weights are fixed, as in deployment", by_error=True
+    ),
+    Check(
+        contract.no_grad, _ORDINARY, "it fails in code that switches gradients off, as inference does", by_error=True
+    ),
     Check(contract.low_precision, _SEEDS[4:], "models in half precision cannot be explained", least=Case(1, 8, 8, 4)),
     Check(contract.in_place, _SEEDS, "in networks with in-place ReLUs (torchvision's) it mixes two layers"),
     Check(

@@ -122,3 +122,10 @@ def test_a_layer_that_the_method_needs_is_found(tiny, images):
 def test_what_it_cannot_wrap_is_said(tiny, options, message):
     with pytest.raises(ValueError, match=message):
         NoiseTunnel(tiny, "relu2", **options)
+
+
+@pytest.mark.parametrize("kind", ["smoothgrad-squared", "vargrad"])
+def test_squares_of_small_gradients_are_no_zeros_in_half_precision(tiny, images, kind):
+    tiny.head.weight.data /= 100
+    whole, half = (NoiseTunnel(tiny.to(kept), kind=kind).raw(images(1, 8), 1) for kept in (torch.float64, torch.half))
+    torch.testing.assert_close(half.double(), whole, rtol=0.1, atol=0.1 * float(whole.max()))

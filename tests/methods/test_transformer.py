@@ -17,8 +17,18 @@ from camfaith.models.transformer import observe
 
 TIMM = {"pretrained": False, "num_classes": 4, "img_size": (24, 16), "patch_size": 8, "depth": 3, "embed_dim": 8}
 TIMM |= {"num_heads": 2}
+
+
+def uneven() -> VisionTransformer:
+    """Its second block has four heads, the others two."""
+    network = VisionTransformer(16, 8, 3, 2, 8, 16, num_classes=4)
+    attention = network.encoder.layers[1].self_attention
+    attention.num_heads, attention.head_dim = 4, 2
+    return network
+
+
 NETWORKS = {
-    "torchvision": lambda: VisionTransformer(16, 8, 3, 2, 8, 16, num_classes=4),
+    "torchvision": uneven,
     "timm": lambda: timm.create_model("vit_tiny_patch16_224", **TIMM, qk_norm=True),
     "distilled": lambda: timm.create_model("deit_tiny_distilled_patch16_224", **TIMM),
     "pooled": lambda: timm.create_model("vit_medium_patch16_reg4_gap_256", **TIMM),
@@ -73,8 +83,8 @@ class ByHand:
         )
         bias = attention.in_proj_bias if self.ours else attention.qkv.bias
         q, k, v = F.linear(first(x), inner, bias).chunk(3, 2)
-        width, matrices, mixed = x.shape[2] // 2, [], []
-        for head in range(2):
+        width, matrices, mixed = x.shape[2] // attention.num_heads, [], []
+        for head in range(attention.num_heads):
             a, b, c = (part[..., head * width : (head + 1) * width] for part in (q, k, v))
             if not self.ours:
                 a, b = attention.q_norm(a), attention.k_norm(b)
@@ -107,7 +117,7 @@ def slow_rollout(layers: list[tuple[Tensor, list[Tensor]]], image: int, rows: li
     rolled = [[float(i == j) for j in range(count)] for i in range(count)]
     for _, heads in layers:
         a = [
-            [0.5 * sum(float(h[image, i, j]) for h in heads) / 2 + 0.5 * (i == j) for j in range(count)]
+            [0.5 * sum(float(h[image, i, j]) for h in heads) / len(heads) + 0.5 * (i == j) for j in range(count)]
             for i in range(count)
         ]
         rolled = [[sum(a[i][m] * rolled[m][j] for m in range(count)) for j in range(count)] for i in range(count)]
@@ -123,8 +133,8 @@ def slow_legrad(parts: ByHand, images: Tensor, targets: list[int], layers: range
         score = sum(logits[image, target] for image, target in enumerate(targets))
         for gradient in torch.autograd.grad(score, matrices):
             for row in range(gradient.shape[1]):
-                total = total + gradient[:, row].clamp(min=0)
-    return total / (len(layers) * 2 * tokens.shape[1])
+                total = total + gradient[:, row].clamp(min=0) / len(matrices)
+    return total / (len(layers) * tokens.shape[1])
 
 
 @pytest.mark.parametrize("name", NETWORKS)

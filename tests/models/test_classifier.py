@@ -1,5 +1,6 @@
 """Images in, logits out: normalisation, geometry, targets, and every wrong model refused in words."""
 
+import copy
 import re
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -51,6 +52,8 @@ def test_what_is_mapped_over_images_is_normalised_as_they_are():
     expected = torch.stack([classifier(each) for each in images])
     torch.testing.assert_close(torch.func.vmap(classifier)(images), expected)
     torch.testing.assert_close(torch.func.vmap(classifier, in_dims=1, out_dims=1)(images), expected)
+    torch.func.vmap(torch.func.grad(lambda image: classifier(image[None]).sum()))(images[:, 0])
+    torch.testing.assert_close(copy.deepcopy(classifier)(images[0]), expected[0])
 
 
 def test_without_mean_and_std_images_are_taken_as_they_are():
@@ -108,7 +111,7 @@ def test_what_is_no_batch_of_images_is_refused(images, message):
         (torch.randn(2, 3, 4), ValueError, "returns shape 2×3×4; expected"),
         *(
             (logits.softmax(1), ValueError, "returns probabilities.*remove its softmax")
-            for logits in (torch.randn(2, 3), torch.randn(2, 21_000), torch.randn(2, 1000).half())
+            for logits in (torch.randn(2, 3), torch.randn(2, 21_000), torch.randn(8, 1000).half())
         ),
         (torch.tensor([[0.0, 1.0], [torch.nan, 1.0]]), FloatingPointError, r"NaN or infinite logits: images \[1\]"),
         (torch.tensor([[torch.inf, 1.0], [0.0, 1.0]]), FloatingPointError, r"images \[0\]"),
@@ -192,7 +195,15 @@ def test_not_a_number_is_found_in_every_batch_and_not_in_the_first_alone():
         classifier.scores(torch.full((1, 3, 4, 4), torch.nan))
 
 
-@pytest.mark.parametrize("logits", [[[0.5, 0.6], [0.2, 0.8]], [[0.3269, 0.6733], [0.2, 0.8]]])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_probabilities_of_a_network_in_half_precision_are_found_when_they_are_cast(dtype):
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 100), nn.Softmax(1)).to(dtype)
+    network.register_forward_hook(lambda _module, _inputs, output: output.float())
+    with pytest.raises(ValueError, match="returns probabilities"):
+        Classifier(network).scores(torch.rand(8, 3, 4, 4))
+
+
+@pytest.mark.parametrize("logits", [[[0.5, 0.6], [0.2, 0.8]], [[0.3269, 0.6733], [0.2, 0.8]], [[0, 1], [1, 0]]])
 def test_logits_that_happen_to_be_positive_are_logits(logits):
     answer = torch.tensor(logits)
     assert Classifier(Answer(answer)).scores(torch.rand(2, 3, 4, 4)).equal(answer)

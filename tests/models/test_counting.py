@@ -53,11 +53,29 @@ def test_what_is_mapped_over_counts_as_often_as_it_is_mapped(network):
     with counting(network) as tally:
         assert torch.allclose(mapped(mapped(network))(images), network(images.flatten(0, 2)).unflatten(0, (2, 3, 4)))
         assert tally.forwards == 24 + 24
-        mapped(network, in_dims=1)(images[:, 0])
-    assert (tally.forwards, tally.backwards) == (24 + 24 + 8, 0)
+        mapped(network, in_dims=-1)(images[0].movedim(0, -1))
+    assert (tally.forwards, tally.backwards) == (24 + 24 + 12, 0)
     with counting(network) as tally:
         mapped(torch.func.grad(lambda image: network(image[None])[0, 1]))(images[0, 0])
     assert (tally.forwards, tally.backwards) == (4, 4)
+
+
+class OfLists(nn.Module):
+    def forward(self, images):
+        return torch.stack([image.mean((1, 2)) for image in images])
+
+
+def test_whatever_has_a_length_is_counted(network):
+    images = torch.rand(4, 3, 8, 8, requires_grad=True)
+    lists = OfLists()
+    with counting(lists) as tally:
+        lists(list(images))
+        lists(tuple(images[:3]))
+    assert tally.forwards == 7
+    with counting(network) as tally:
+        logits = network(images)
+        torch.autograd.grad(logits[:, 1], images, torch.eye(4), is_grads_batched=True)
+    assert (tally.forwards, tally.backwards) == (4, 4), "gradients that go back together count once"
 
 
 def test_a_network_is_counted_in_the_block_alone(network):

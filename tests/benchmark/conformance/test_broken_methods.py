@@ -405,6 +405,9 @@ def test_an_error_means_that_there_is_no_map_and_not_what_the_check_is_about():
     found = BY_NAME["training-mode"](RefusingTraining)
     assert (found.seen, found.means) == ("RuntimeError: call eval first", "it gives no map there")
     assert BY_NAME["training-mode"](SettingEvaluation).means != found.means
+    frozen = BY_NAME["frozen"](NeedingParameters)
+    assert frozen.seen.startswith("RuntimeError")
+    assert frozen.means == "it cannot explain a model whose weights are fixed, as in deployment"
 
 
 class OverflowingInHalf(GradCAM):

@@ -1,0 +1,21 @@
+"""Tensors inside a transform of `torch.func`, which stand for others that are seen from outside alone."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch._C import _functorch as functorch
+
+
+def is_wrapped(value: Tensor) -> bool:
+    """Whether it is of a transform, and worth nothing behind it."""
+    return bool(functorch.is_functorch_wrapped_tensor(value))
+
+
+def rows(batch: object) -> int:
+    """The length of a batch, times what each `torch.func.vmap` around it maps over."""
+    count = len(batch)  # type: ignore[arg-type]
+    while isinstance(batch, Tensor) and is_wrapped(batch):
+        inner, axis = functorch.get_unwrapped(batch), functorch.maybe_get_bdim(batch)
+        count *= inner.shape[axis] if axis >= 0 else 1
+        batch = inner
+    return count
