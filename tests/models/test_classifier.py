@@ -52,8 +52,13 @@ def test_what_is_mapped_over_images_is_normalised_as_they_are():
     expected = torch.stack([classifier(each) for each in images])
     torch.testing.assert_close(torch.func.vmap(classifier)(images), expected)
     torch.testing.assert_close(torch.func.vmap(classifier, in_dims=1, out_dims=1)(images), expected)
-    torch.func.vmap(torch.func.grad(lambda image: classifier(image[None]).sum()))(images[:, 0])
-    torch.testing.assert_close(copy.deepcopy(classifier)(images[0]), expected[0])
+
+
+def test_nothing_of_a_transform_stays_in_a_classifier():
+    classifier = Classifier(Means(), mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.5))
+    images = torch.rand(4, 3, 5, 6)
+    torch.func.vmap(torch.func.grad(lambda image: classifier(image[None]).sum()))(images)
+    torch.testing.assert_close(copy.deepcopy(classifier)(images), classifier(images))
 
 
 def test_without_mean_and_std_images_are_taken_as_they_are():
