@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Calls, Layer, Method, check_variant
+from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
 from camfaith.models.ablation import HEAD_BATCH, Head, ablate_channels, head
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
@@ -37,7 +37,7 @@ class AblationCAM(Method):
     needs_layer: ClassVar[bool] = True
     rectified: ClassVar[bool] = True
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None, *, variant: Variant = "paper") -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, variant: Variant = "paper") -> None:
         super().__init__(model, target_layer)
         check_variant(variant, get_args(Variant))
         self.variant = variant

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Calls, Layer, Method
+from camfaith.methods.base import Calls, Method, TargetLayer
 from camfaith.models.capture import Evidence, find_module, grid_of
 from camfaith.models.classifier import Classifier
 from camfaith.models.counting import counting
@@ -49,7 +49,7 @@ class Adapted(Method):
     class_free: ClassVar[frozenset[str]] = frozenset()
     theirs: ClassVar[Any]
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None, **options: Any) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, **options: Any) -> None:
         super().__init__(model, target_layer)
         taken = inspect.signature(self.theirs)
         try:

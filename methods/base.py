@@ -18,7 +18,7 @@ from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.layers import target_layer as find_target_layer
 from camfaith.models.speed import laid_out
 
-Layer = str | nn.Module | None
+TargetLayer = str | nn.Module | None
 """A layer by its dotted name, or the module itself; None for the classifier's own, or the last that is spatial."""
 
 
@@ -67,7 +67,7 @@ class Method:
     exempt: ClassVar[Mapping[str, str]] = {}
     """Conformance checks that the method's definition breaks, each with the reason."""
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None) -> None:
         self.classifier = Classifier.of(model)
         given = self.classifier.layer if target_layer is None else target_layer
         if isinstance(given, list | tuple):

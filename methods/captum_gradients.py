@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.attribution import TOGETHER, Attribution, captum, drawing, noise_baselines
-from camfaith.methods.base import Calls, Layer
+from camfaith.methods.base import Calls, TargetLayer
 from camfaith.models.capture import Evidence, find_module
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
@@ -47,7 +47,7 @@ class IntegratedGradients(Attribution):
     name = "integrated-gradients"
     complete: ClassVar[bool] = True
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None, *, n_steps: int = 32) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, n_steps: int = 32) -> None:
         super().__init__(model, target_layer)
         self.n_steps = n_steps
 
@@ -71,7 +71,9 @@ class GradientShap(Attribution):
     name = "gradient-shap"
     exempt: ClassVar[Mapping[str, str]] = {"constant-evidence": "against noise, a pixel may be darker than a baseline"}
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None, *, samples: int = 16, baselines: int = 8) -> None:
+    def __init__(
+        self, model: nn.Module, target_layer: TargetLayer = None, *, samples: int = 16, baselines: int = 8
+    ) -> None:
         super().__init__(model, target_layer)
         self.samples, self.baselines = samples, baselines
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camfaith.methods.base import Layer, Method
+from camfaith.methods.base import Method, TargetLayer
 from camfaith.models.capture import Evidence, single
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
@@ -27,7 +27,7 @@ class Random(Control):
     name = "random"
     of_pixels: ClassVar[bool] = False
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None, *, grid: int = 7) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, grid: int = 7) -> None:
         super().__init__(model, target_layer)
         self.grid = grid
 
@@ -53,7 +53,7 @@ class CenterGaussian(Control):
 
     name = "center-gaussian"
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None, *, sigma: float = 0.25) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, sigma: float = 0.25) -> None:
         super().__init__(model, target_layer)
         self.sigma = sigma
 

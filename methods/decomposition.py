@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Layer, Method, check_variant
+from camfaith.methods.base import Method, TargetLayer, check_variant
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 
@@ -36,7 +36,7 @@ class SingularMap(Method):
     rectified: ClassVar[bool] = False
 
     def __init__(
-        self, model: nn.Module, target_layer: Layer = None, *, variant: Literal["paper", "pgc"] = "paper"
+        self, model: nn.Module, target_layer: TargetLayer = None, *, variant: Literal["paper", "pgc"] = "paper"
     ) -> None:
         super().__init__(model, target_layer)
         check_variant(variant, ("paper", "pgc"))
@@ -106,7 +106,7 @@ class KPCACAM(EigenCAM):
     name = "kpca-cam"
     contributions = None  # type: ignore[assignment]  # a kernel of cells has no share for a channel
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None, *, gamma: float | None = None) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, gamma: float | None = None) -> None:
         super().__init__(model, target_layer)
         if gamma is not None and not 0 < gamma < math.inf:
             raise ValueError(f"gamma must be above 0, or None for one over the number of channels; got {gamma}")

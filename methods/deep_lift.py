@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from camfaith.methods.attribution import TOGETHER, Attribution, captum, copied_to, noise_baselines
-from camfaith.methods.base import Calls, Layer
+from camfaith.methods.base import Calls, TargetLayer
 from camfaith.methods.rules import check_precision, no_rule, unmarked, unshared, without_backward_hooks
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
@@ -101,7 +101,7 @@ class DeepLiftShap(DeepLift):
     complete: ClassVar[bool] = False
     exempt: ClassVar[Mapping[str, str]] = {"constant-evidence": "against noise, a pixel may be darker than a baseline"}
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None, *, baselines: int = 8) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, baselines: int = 8) -> None:
         super().__init__(model, target_layer)
         self.count = baselines
 

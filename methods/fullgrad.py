@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from camfaith.methods.base import Calls, Layer, Method, check_variant
+from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
 from camfaith.models import maps
 from camfaith.models.capture import Evidence, evaluating, single, target_logit
 from camfaith.models.classifier import Classifier
@@ -48,7 +48,7 @@ class FullGrad(Method):
     unsigned: ClassVar[bool] = True
     exempt: ClassVar[Mapping[str, str]] = {"preprocessing": "a mean that the network itself subtracts is a bias"}
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None, *, variant: Variant = "paper") -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, variant: Variant = "paper") -> None:
         super().__init__(model, target_layer)
         check_variant(variant, get_args(Variant))
         self.variant = variant

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Layer, Method, check_variant
+from camfaith.methods.base import Method, TargetLayer, check_variant
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 
@@ -68,7 +68,7 @@ class GradCAMPlusPlus(GradientCAM):
 
     name = "gradcam++"
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None, *, variant: Variant = "paper") -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, variant: Variant = "paper") -> None:
         super().__init__(model, target_layer)
         check_variant(variant, get_args(Variant))
         self.variant = variant
@@ -101,7 +101,7 @@ class XGradCAM(GradientCAM):
     complete: ClassVar[bool] = True
 
     def __init__(
-        self, model: nn.Module, target_layer: Layer = None, *, eps: float = 1e-3, variant: Variant = "paper"
+        self, model: nn.Module, target_layer: TargetLayer = None, *, eps: float = 1e-3, variant: Variant = "paper"
     ) -> None:
         super().__init__(model, target_layer)
         check_variant(variant, get_args(Variant))

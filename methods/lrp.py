@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from camfaith.methods.attribution import Attribution, captum, copied_to
 from camfaith.methods.base import Calls as Cost
-from camfaith.methods.base import Layer
+from camfaith.methods.base import TargetLayer
 from camfaith.methods.rules import check_precision, no_rule, unmarked, without_backward_hooks
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
@@ -36,7 +36,7 @@ class LRP(Attribution):
     complete: ClassVar[bool] = True
     exempt: ClassVar[Mapping[str, str]] = {"preprocessing": "relevance is that of the network's own input"}
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None, *, epsilon: float = 1e-9) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, epsilon: float = 1e-9) -> None:
         super().__init__(model, target_layer)
         self.epsilon = epsilon
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camfaith.methods.base import Calls, Layer, Method, check_count, check_variant
+from camfaith.methods.base import Calls, Method, TargetLayer, check_count, check_variant
 from camfaith.models import maps
 from camfaith.models.ablation import head
 from camfaith.models.capture import Evidence, inferring, single
@@ -48,7 +48,7 @@ class ScoreCAM(Method):
     """How often each channel is asked for; C_k is the mean."""
 
     def __init__(
-        self, model: nn.Module, target_layer: Layer = None, *, score: Score | None = None, variant: str = "paper"
+        self, model: nn.Module, target_layer: TargetLayer = None, *, score: Score | None = None, variant: str = "paper"
     ) -> None:
         super().__init__(model, target_layer)
         check_variant(variant, self.variants)
@@ -120,7 +120,7 @@ class SSCAM(ScoreCAM):
     def __init__(
         self,
         model: nn.Module,
-        target_layer: Layer = None,
+        target_layer: TargetLayer = None,
         *,
         n_samples: int = 35,
         sigma: float = 2.0,
@@ -160,7 +160,7 @@ class ISCAM(ScoreCAM):
     def __init__(
         self,
         model: nn.Module,
-        target_layer: Layer = None,
+        target_layer: TargetLayer = None,
         *,
         n_steps: int = 10,
         score: Score | None = None,
@@ -195,7 +195,7 @@ class RISE(Method):
     def __init__(
         self,
         model: nn.Module,
-        target_layer: Layer = None,
+        target_layer: TargetLayer = None,
         *,
         n_masks: int = 4000,
         grid: int = 7,

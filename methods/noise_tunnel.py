@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.attribution import Attribution
-from camfaith.methods.base import Calls, Layer, name_and_settings
+from camfaith.methods.base import Calls, TargetLayer, name_and_settings
 from camfaith.models.capture import Evidence, single
 from camfaith.models.classifier import Classifier
 
@@ -39,7 +39,7 @@ class NoiseTunnel(Attribution):
     def __init__(
         self,
         model: nn.Module,
-        target_layer: Layer = None,
+        target_layer: TargetLayer = None,
         *,
         method: str | Mapping[str, Any] = "saliency",
         kind: Kind = "smoothgrad",

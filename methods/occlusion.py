@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.attribution import TOGETHER, Attribution, captum
-from camfaith.methods.base import Calls, Layer, check_count
+from camfaith.methods.base import Calls, TargetLayer, check_count
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 
@@ -23,7 +23,12 @@ class Occlusion(Attribution):
     name = "occlusion"
 
     def __init__(
-        self, model: nn.Module, target_layer: Layer = None, *, window: int | None = None, stride: int | None = None
+        self,
+        model: nn.Module,
+        target_layer: TargetLayer = None,
+        *,
+        window: int | None = None,
+        stride: int | None = None,
     ) -> None:
         super().__init__(model, target_layer)
         for setting, pixels in (("window", window), ("stride", stride)):

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Calls, Layer, Method, check_variant
+from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
 from camfaith.models.capture import Evidence, target_logit
 from camfaith.models.classifier import Classifier
 from camfaith.models.curvature import curvature
@@ -29,7 +29,7 @@ class ShapleyCAM(Method):
     needs_layer: ClassVar[bool] = True
     rectified: ClassVar[bool] = True
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None, *, utility: Utility = "rest") -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, utility: Utility = "rest") -> None:
         super().__init__(model, target_layer)
         check_variant(utility, get_args(Utility), "utility")
         self.utility = utility

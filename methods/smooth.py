@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Calls, Layer, Method, check_variant
+from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.speed import batch_size
@@ -35,7 +35,7 @@ class SmoothGradCAMPlusPlus(Method):
     def __init__(
         self,
         model: nn.Module,
-        target_layer: Layer = None,
+        target_layer: TargetLayer = None,
         *,
         samples: int = 16,
         sigma: float = 0.15,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.attribution import TOGETHER, Attribution, captum, drawing
-from camfaith.methods.base import Calls, Layer
+from camfaith.methods.base import Calls, TargetLayer
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
@@ -49,7 +49,7 @@ class SuperpixelAttribution(Attribution):
     def __init__(
         self,
         model: nn.Module,
-        target_layer: Layer = None,
+        target_layer: TargetLayer = None,
         *,
         segments: int = 50,
         compactness: float = 10.0,
@@ -113,7 +113,7 @@ class ShapleyValueSampling(SuperpixelAttribution):
     def __init__(
         self,
         model: nn.Module,
-        target_layer: Layer = None,
+        target_layer: TargetLayer = None,
         *,
         samples: int = 10,
         segments: int = 50,
@@ -146,7 +146,7 @@ class KernelShap(SuperpixelAttribution):
     def __init__(
         self,
         model: nn.Module,
-        target_layer: Layer = None,
+        target_layer: TargetLayer = None,
         *,
         samples: int = 512,
         segments: int = 50,
@@ -180,7 +180,7 @@ class Lime(SuperpixelAttribution):
     def __init__(
         self,
         model: nn.Module,
-        target_layer: Layer = None,
+        target_layer: TargetLayer = None,
         *,
         samples: int = 512,
         alpha: float = 0.01,

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Calls, Layer, Method
+from camfaith.methods.base import Calls, Method, TargetLayer
 from camfaith.models.capture import Evidence, evaluating, single
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.errors import NotApplicable
@@ -61,7 +61,7 @@ class LeGrad(Method):
 
     name = "legrad"
 
-    def __init__(self, model: nn.Module, target_layer: Layer = None, *, layers: int | None = None) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, layers: int | None = None) -> None:
         super().__init__(model, target_layer)
         if layers is not None and layers < 1:
             raise ValueError(f"layers must be 1 or more, or None for all; got {layers}")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Calls, Layer, Method, check_count, check_variant, name_and_settings
+from camfaith.methods.base import Calls, Method, TargetLayer, check_count, check_variant, name_and_settings
 from camfaith.methods.gradient import LayerCAM
 from camfaith.models import maps
 from camfaith.models.capture import Evidence, layer_name, single, target_logit
@@ -65,7 +65,7 @@ class FinerCAM(_Wrapping):
     def __init__(
         self,
         model: nn.Module,
-        target_layer: Layer = None,
+        target_layer: TargetLayer = None,
         *,
         method: Inner = "gradcam",
         alpha: float = 0.6,
@@ -148,7 +148,7 @@ class Fused(_Wrapping):
     def __init__(
         self,
         model: nn.Module,
-        target_layer: Layer = None,
+        target_layer: TargetLayer = None,
         *,
         method: Inner = "layercam",
         layers: Sequence[str | nn.Module] = (),

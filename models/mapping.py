@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 from torch import Tensor
 from torch._C import _functorch as functorch
 
@@ -11,9 +13,9 @@ def is_wrapped(value: Tensor) -> bool:
     return bool(functorch.is_functorch_wrapped_tensor(value))
 
 
-def rows(batch: object) -> int:
+def rows(batch: Sized) -> int:
     """The length of a batch, times what each `torch.func.vmap` around it maps over."""
-    count = len(batch)  # type: ignore[arg-type]
+    count = len(batch)
     while isinstance(batch, Tensor) and is_wrapped(batch):
         inner, axis = functorch.get_unwrapped(batch), functorch.maybe_get_bdim(batch)
         count *= inner.shape[axis] if axis >= 0 else 1

@@ -21,7 +21,7 @@ def every_module(network: nn.Module) -> list[nn.Module]:
     return found
 
 
-def is_scripted(module: nn.Module | None) -> bool:
+def is_scripted(module: nn.Module) -> bool:
     """Whether it is TorchScript that takes no hooks: scripted, frozen or loaded. What is traced takes them, its parts
     do not run in Python."""
     return isinstance(module, RecursiveScriptModule)

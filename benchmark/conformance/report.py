@@ -57,10 +57,10 @@ def check_method(method: Any, /, *, like: Any = None, **settings: Any) -> Report
     `SuiteError` names those that there are.
     """
     subject = examined(method, like=like, **settings)
-    results = tuple(check.of(subject) for check in CHECKS)
+    results, ground = tuple(check.of(subject) for check in CHECKS), ""
     with suppress(NotApplicable):
-        return Report(subject.name, results, subject.ground.name)
-    return Report(subject.name, results)
+        ground = subject.ground.name
+    return Report(subject.name, results, ground)
 
 
 def show(report: Report, console: Console, *, briefly: bool = False) -> None:

@@ -89,7 +89,6 @@ def test_the_cost_follows_the_windows_and_the_superpixels(tiny, images, method, 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_0"])
 @pytest.mark.parametrize("method", USING_RELU, ids=lambda method: method.name)
 def test_in_place_and_reused_relu_modules_work_and_stay_in_place(name, method):
-    torch.manual_seed(0)
     network = torchvision.models.get_model(name, weights=None, num_classes=4).eval()
     options = {"window": 32, "stride": 32} if method is Occlusion else {}
     before = {key: module.inplace for key, module in network.named_modules() if hasattr(module, "inplace")}

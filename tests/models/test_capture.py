@@ -165,9 +165,7 @@ def test_evaluation_mode_is_what_is_explained():
 
 
 def test_several_and_nested_layers_in_one_capture_are_one_capture_each():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = torchvision.models.resnet18(weights=None, num_classes=4).double().eval()
+    network = torchvision.models.resnet18(weights=None, num_classes=4).double().eval()
     layers = ["layer2", "layer2.0", "layer2.1", "layer2.1.bn2", "layer3", "layer4.1.conv2", "conv1"]
     together = Classifier(network).evidence(noise(2, 48), [3, 0], layers)
     for layer in layers:
