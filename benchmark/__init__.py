@@ -5,24 +5,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from camfaith.benchmark.conformance import check_method, method_checks
-    from camfaith.benchmark.explanation import Explanation
-    from camfaith.benchmark.planning import plan
-    from camfaith.benchmark.runner import run
-    from camfaith.benchmark.side_by_side import explain
-    from camfaith.benchmark.store import Result, load
-    from camfaith.benchmark.suite import Suite
+    from camfaith.benchmark.picture.side_by_side import explain
+    from camfaith.benchmark.results.explanation import Explanation
+    from camfaith.benchmark.results.store import Result, load
+    from camfaith.benchmark.running.planning import plan
+    from camfaith.benchmark.running.runner import run
+    from camfaith.benchmark.suite.declaration import Suite
 
 # Torch takes seconds to import; `camfaith --help` must not wait for it.
 _WHERE = {
-    "Explanation": "explanation",
-    "Result": "store",
-    "Suite": "suite",
+    "Explanation": "results.explanation",
+    "Result": "results.store",
+    "Suite": "suite.declaration",
     "check_method": "conformance",
-    "explain": "side_by_side",
-    "load": "store",
+    "explain": "picture.side_by_side",
+    "load": "results.store",
     "method_checks": "conformance",
-    "plan": "planning",
-    "run": "runner",
+    "plan": "running.planning",
+    "run": "running.runner",
 }
 
 __all__ = [

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
-from camfaith.models.ablation import HEAD_BATCH, Head, ablate_channels, head
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
-from camfaith.models.speed import batch_size, out_of_memory
+from camfaith.models.inside.ablation import HEAD_BATCH, Head, ablate_channels, head
+from camfaith.models.speed.setup import batch_size, out_of_memory
 
 Variant = Literal["paper", "pgc"]
 
@@ -24,7 +24,7 @@ class AblationCAM(Method):
 
     The paper divides by y, and means classes that the network sees: where y < 0 that would turn every sign, hence |y|.
     Where y = 0 nothing is divided. No more than the network behind the layer runs for every channel, where that can
-    run alone (`camfaith.models.ablation`).
+    run alone (`camfaith.models.inside.ablation`).
 
     `variant="pgc"` divides by y, and where the smallest activation m of the image is not 0, as after a SiLU, it does as
     pytorch-grad-cam 1.5: channel k is set to m − 1e7·(k mod 32 + 1), not to zero, since it takes m anew from each

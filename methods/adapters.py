@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from camfaith.methods.base import Calls, Method, TargetLayer
 from camfaith.models.capture import Evidence, find_module, grid_of
 from camfaith.models.classifier import Classifier
-from camfaith.models.counting import counting
 from camfaith.models.errors import NotApplicable
 from camfaith.models.lookup import UnknownName
 from camfaith.models.outputs import logits_in
+from camfaith.models.speed.counting import counting
 from camfaith.models.tokens import Grid, Scene, watched
 
 

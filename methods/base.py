@@ -16,7 +16,7 @@ from camfaith.models import maps
 from camfaith.models.capture import Evidence, layer_name
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.layers import target_layer as find_target_layer
-from camfaith.models.speed import laid_out
+from camfaith.models.speed.setup import laid_out
 
 TargetLayer = str | nn.Module | None
 """A layer by its dotted name, or the module itself; None for the classifier's own, or the last that is spatial."""

@@ -16,7 +16,7 @@ from camfaith.methods.rules import check_precision, no_rule, unmarked, unshared,
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
-from camfaith.models.steps import Step, trace
+from camfaith.models.inside.trace import Step, trace
 
 _POOLING = {nn.MaxPool1d: F.max_pool1d, nn.MaxPool2d: F.max_pool2d, nn.MaxPool3d: F.max_pool3d}
 

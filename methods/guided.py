@@ -17,7 +17,7 @@ from camfaith.models import maps
 from camfaith.models.capture import Evidence, target_logit
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
-from camfaith.models.steps import functions, trace
+from camfaith.models.inside.trace import functions, trace
 
 
 class GuidedBackprop(Attribution):

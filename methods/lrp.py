@@ -15,8 +15,8 @@ from camfaith.methods.rules import check_precision, no_rule, unmarked, without_b
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.inside.trace import Calls, Function, Step, depends, trace
 from camfaith.models.outputs import logits_in
-from camfaith.models.steps import Calls, Function, Step, depends, trace
 
 
 class LRP(Attribution):

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from camfaith.methods.base import Calls, Method, TargetLayer, check_count, check_variant
 from camfaith.models import maps
-from camfaith.models.ablation import head
 from camfaith.models.capture import Evidence, inferring, single
 from camfaith.models.classifier import Classifier
-from camfaith.models.speed import batch_size, laid_out, out_of_memory
+from camfaith.models.inside.ablation import head
+from camfaith.models.speed.setup import batch_size, laid_out, out_of_memory
 
 Score = Literal["probability", "logit"]
 

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
-from camfaith.models.steps import Step
+from camfaith.models.inside.trace import Step
 
 _MARKS = ("rule", "activation", "activations", "input", "output")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
 from camfaith.models.capture import Evidence, target_logit
 from camfaith.models.classifier import Classifier
-from camfaith.models.curvature import curvature
+from camfaith.models.inside.curvature import curvature
 
 Utility = Literal["rest", "logit"]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
-from camfaith.models.speed import batch_size
+from camfaith.models.speed.setup import batch_size
 
 Variant = Literal["paper", "torchcam"]
 

@@ -17,8 +17,8 @@ from camfaith.methods.base import Calls, Method, TargetLayer
 from camfaith.models.capture import Evidence, evaluating, single
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.errors import NotApplicable
-from camfaith.models.speed import batch_size
-from camfaith.models.transformer import Block, Transformer, depth, observe
+from camfaith.models.inside.transformer import Block, Transformer, depth, observe
+from camfaith.models.speed.setup import batch_size
 
 Layers = Sequence[tuple[Block, Tensor]]
 """Blocks, each with its attention matrices."""

@@ -5,14 +5,14 @@ from typing import Any
 from camfaith.metrics.artifacts import CornerArtifact
 from camfaith.metrics.axioms import Conservation
 from camfaith.metrics.base import Line, Metric
-from camfaith.metrics.baselines import baseline
-from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.curves import Deletion, Insertion
-from camfaith.metrics.engine import Engine, Meter
 from camfaith.metrics.infidelity import Infidelity
 from camfaith.metrics.localisation import EnergyPointingGame
 from camfaith.metrics.masking import AverageDrop
 from camfaith.metrics.morf import ABPC, AOPC, PixelFlipping
+from camfaith.metrics.probing.baselines import baseline
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.engine import Engine, Meter
 from camfaith.metrics.road import ROAD
 from camfaith.metrics.stability import MaxSensitivity
 from camfaith.metrics.subsets import FaithfulnessCorrelation, SensitivityN

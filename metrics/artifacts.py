@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from camfaith.metrics.answers import Answers
 from camfaith.metrics.base import Direction, Metric, ScoreKind, check_score_kind
-from camfaith.metrics.baselines import baseline
-from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.probes import Planes, Probe, Regions
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.baselines import baseline
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Planes, Probe, Regions
 
 Place = Literal["corners", "border", "outside"]
 

@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from camfaith.metrics.answers import Answers
-from camfaith.metrics.case import Case, Explainer, Maps
-from camfaith.metrics.engine import Engine
-from camfaith.metrics.probes import Probe
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.case import Case, Explainer, Maps
+from camfaith.metrics.probing.engine import Engine
+from camfaith.metrics.probing.probes import Probe
 from camfaith.models.classifier import Classifier, Targets
-from camfaith.models.speed import Setup
+from camfaith.models.speed.setup import Setup
 
 Direction = Literal["higher", "lower"]
 ScoreKind = Literal["probability", "logit"]

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from camfaith.metrics.adaptive import AdaptiveCurve
-from camfaith.metrics.answers import Answers
 from camfaith.metrics.base import Direction, Line, Metric, ScoreKind, check_score_kind
-from camfaith.metrics.baselines import baseline
-from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.probes import Blank, Curve, Probe
-from camfaith.metrics.ranks import removed_at
+from camfaith.metrics.probing.adaptive import AdaptiveCurve
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.baselines import baseline
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Blank, Curve, Probe
+from camfaith.metrics.probing.ranks import removed_at
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.answers import Answers
 from camfaith.metrics.base import Direction, Metric, ScoreKind, check_score_kind
-from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.probes import Fill, ImageProbe, Probe, Subject
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.answers import Answers
 from camfaith.metrics.base import Direction, Metric
-from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.case import Case, Maps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.answers import Answers
 from camfaith.metrics.base import Direction, Metric
-from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.probes import Fill, ImageProbe, Probe, Reads, Subject
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
 
 
 @dataclass(frozen=True)

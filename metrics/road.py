@@ -11,11 +11,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from camfaith.metrics.answers import Answers
 from camfaith.metrics.base import Direction, Line, Metric, ScoreKind, check_score_kind
-from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.imputation import impute
-from camfaith.metrics.probes import Fill, ImageProbe, Probe, Reads, Subject
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.imputation import impute
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.answers import Answers
 from camfaith.metrics.base import Direction, Metric
-from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.explanations import Explained
-from camfaith.metrics.probes import Fill, Probe, Subject
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Fill, Probe, Subject
+from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models.maps import rectify
 
 

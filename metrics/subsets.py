@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.answers import Answer, Answers
 from camfaith.metrics.base import Direction, Line, Metric, ScoreKind, check_score_kind
-from camfaith.metrics.baselines import baseline
-from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.probes import Probe, Subsets
+from camfaith.metrics.probing.answers import Answer, Answers
+from camfaith.metrics.probing.baselines import baseline
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Probe, Subsets
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from camfaith.models.capture import (
     single,
     target_logit,
 )
-from camfaith.models.mapping import is_wrapped
+from camfaith.models.functorch import is_wrapped
 from camfaith.models.outputs import are_probabilities, logits_in
 from camfaith.models.walk import is_scripted
 

@@ -18,9 +18,8 @@ from torchvision import models as torchvision_models
 from torchvision.transforms import InterpolationMode
 
 from camfaith.models.classifier import Classifier
-from camfaith.models.fundus_scene import GRADES
 from camfaith.models.lookup import UnknownName, load_attribute, resolve
-from camfaith.models.reference import MEAN, REFERENCES, SIZE, STD, build, load_weights
+from camfaith.models.reference import GRADES, MEAN, REFERENCES, SIZE, STD, build, load_weights
 
 _CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model")
 _SETTINGS = ("mean", "std", "class_names", "resize", "crop", "layer", "interpolation", "output")

@@ -1,7 +1,8 @@
 """The reference networks that ship with their weights: one of each family that explains itself differently.
 
 All take photographs of `SIZE` × `SIZE` pixels, RGB in [0, 1], normalised with `MEAN` and `STD`, and give one logit
-for each of `GRADES`. They were trained to take black or blurred pixels as missing (`camfaith.models.training`).
+for each of `GRADES`. They were trained to take black or blurred pixels as missing
+(`camfaith.benchmark.training.reference`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from camfaith.models.fundus_scene import GRADES
-
+GRADES = ("no lesions", "mild", "moderate", "severe", "proliferative")
 MEAN = (0.49, 0.21, 0.11)
 STD = (0.30, 0.15, 0.10)
 SIZE = 96

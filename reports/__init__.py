@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from camfaith.benchmark.explanation import Explanation
-    from camfaith.benchmark.store import Result
+    from camfaith.benchmark.results.explanation import Explanation
+    from camfaith.benchmark.results.store import Result
 
 __all__ = ["report", "side_by_side"]
 
@@ -22,7 +22,7 @@ def report(run: str | Path | Result, *, out: str | Path | None = None) -> Path:
     `RunFolderError` where there is no run.
     """
     # Pandas and matplotlib take a second to import; `camfaith --help` must not wait for them.
-    from camfaith.benchmark.store import load
+    from camfaith.benchmark.results.store import load
     from camfaith.reports import page, tables
     from camfaith.reports.figures import draw
     from camfaith.reports.gallery import hang

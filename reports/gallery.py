@@ -16,7 +16,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
-from camfaith.benchmark.store import map_of
+from camfaith.benchmark.results.store import map_of
 from camfaith.reports.view import Block, Judged, View, file_stem, number, shortened
 
 EACH = 3

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import ImageFont
 
-from camfaith.benchmark.explanation import ClassScore, Explanation, Panel
+from camfaith.benchmark.results.explanation import ClassScore, Explanation, Panel
 from camfaith.reports.style import FORMATS, STAMPS, WIDTH, figure, settings
 from camfaith.reports.view import shortened
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from camfaith.benchmark.statistics import conservation_scale, mean_ranks, summarise
-from camfaith.benchmark.store import TABLES, Result
+from camfaith.benchmark.results.statistics import conservation_scale, mean_ranks, summarise
+from camfaith.benchmark.results.store import TABLES, Result
 
 
 class Block(NamedTuple):

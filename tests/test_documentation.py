@@ -19,9 +19,9 @@ from PIL import Image
 
 from camfaith.benchmark import check_method, run
 from camfaith.benchmark import load as load_run
-from camfaith.benchmark.methods_page import PEERS, page
-from camfaith.benchmark.suite import Suite
-from camfaith.benchmark.workbench import open_judges
+from camfaith.benchmark.cli.pages import PEERS, page
+from camfaith.benchmark.suite.declaration import Suite
+from camfaith.benchmark.suite.opening import open_judges
 from camfaith.methods import SHIPPED, find
 from camfaith.models import Classifier
 
@@ -130,7 +130,7 @@ def methods_page():
 
 
 def test_the_page_of_methods_is_what_the_methods_say_of_themselves(methods_page):
-    assert methods_page == page(), "write it anew: python -m camfaith.benchmark.methods_page > docs/methods.md"
+    assert methods_page == page(), "write it anew: python -m camfaith.benchmark.cli.pages > docs/methods.md"
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from camfaith.methods import GradCAM
 from camfaith.metrics import Deletion
 from camfaith.models import Classifier
-from camfaith.models.ablation import ablate_channels
+from camfaith.models.inside.ablation import ablate_channels
 from camfaith.models.layers import survey
-from camfaith.models.speed import Setup, rate
+from camfaith.models.speed.setup import Setup, rate
 
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 

@@ -19,7 +19,7 @@ import pytest
         ("models", "weights/fundus-effnet.safetensors"),
         ("models", "weights/fundus-tag-resnet.safetensors"),
         ("models", "weights/accuracy.json"),
-        ("benchmark", "suites/quick.toml"),
+        ("benchmark", "suite/shipped/quick.toml"),
         ("reports", "templates/report.html"),
     ],
 )
@@ -35,8 +35,8 @@ def test_no_room_is_installed_under_its_bare_name(tmp_path):
 
 def test_the_command_is_installed_and_works_elsewhere(tmp_path):
     (command,) = (point for point in entry_points(group="console_scripts") if point.name == "camfaith")
-    assert command.value == "camfaith.benchmark.command_line:main"
-    code = "from camfaith.benchmark.command_line import main; main()"
+    assert command.value == "camfaith.benchmark.cli.command_line:main"
+    code = "from camfaith.benchmark.cli.command_line import main; main()"
     words = [sys.executable, "-c", code, "list", "suites"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "suites: quick"

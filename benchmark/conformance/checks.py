@@ -12,7 +12,7 @@ from typing import Any, Literal
 from camfaith.benchmark.conformance import binding, contract, leaks, meaning
 from camfaith.benchmark.conformance.shrinking import Failure, shrunk
 from camfaith.benchmark.conformance.subject import Broken, Case, Subject, undisturbed
-from camfaith.benchmark.suite import SuiteError
+from camfaith.benchmark.suite.declaration import SuiteError
 from camfaith.models.errors import NotApplicable
 
 Outcome = Literal["passed", "failed", "does not apply"]

@@ -23,8 +23,8 @@ from camfaith.benchmark.conformance.subject import (
     shown,
 )
 from camfaith.methods import Calls
-from camfaith.models.counting import counting
 from camfaith.models.errors import NotApplicable
+from camfaith.models.speed.counting import counting
 
 EQUAL = 1e-5
 """How far two maps may lie apart that should be the same, in units of the largest value: single precision rounds."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from camfaith.benchmark.conformance.contract import EQUAL
 from camfaith.benchmark.conformance.subject import Broken, Case, Subject, must_agree, set_generators
 from camfaith.models import Evidence
-from camfaith.models.counting import counting
+from camfaith.models.speed.counting import counting
 
 
 def images_untouched(subject: Subject, case: Case) -> None:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from camfaith import methods
 from camfaith.benchmark.conformance.networks import CLASSES, GROUNDS, Ground
-from camfaith.benchmark.settings import require_known
-from camfaith.benchmark.suite import SuiteError
-from camfaith.benchmark.workbench import layers_of
+from camfaith.benchmark.suite.declaration import SuiteError
+from camfaith.benchmark.suite.opening import layers_of
+from camfaith.benchmark.suite.settings import require_known
 from camfaith.methods.adapters import LIBRARIES
 from camfaith.models import Classifier, Evidence, maps
 from camfaith.models.errors import NotApplicable

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from camfaith.benchmark.datasets.fundus import photograph
 from camfaith.benchmark.datasets.sample import Sample
-from camfaith.models.fundus import photograph
-from camfaith.models.fundus_scene import GRADES
+from camfaith.models.reference import GRADES
 
 
 class Fundus:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from camfaith.methods import CAM, AblationCAM, Calls
 from camfaith.models import Classifier
-from camfaith.models.ablation import head
-from camfaith.models.counting import counting
 from camfaith.models.errors import NotApplicable
+from camfaith.models.inside.ablation import head
+from camfaith.models.speed.counting import counting
 
 
 def close(found: Tensor, expected: Any, relative: float = 1e-9) -> None:

@@ -13,8 +13,8 @@ from torchvision.models.vision_transformer import VisionTransformer
 from camfaith.methods import Calls, find
 from camfaith.methods.adapters import LIBRARIES, adapted, methods_of
 from camfaith.models import Classifier, UnknownName, maps
-from camfaith.models.counting import counting
 from camfaith.models.errors import NotApplicable
+from camfaith.models.speed.counting import counting
 
 PGC = ["pgc:GradCAM", "pgc:GradCAMPlusPlus", "pgc:EigenCAM", "pgc:AblationCAM", "pgc:ScoreCAM", "pgc:FullGrad"]
 TORCHCAM = ["torchcam:CAM", "torchcam:GradCAMpp", "torchcam:ScoreCAM", "torchcam:ISCAM", "torchcam:SmoothGradCAMpp"]

@@ -11,7 +11,7 @@ from torch.autograd.functional import hessian, jacobian
 from camfaith.methods import Calls, GradCAM, GradCAMPlusPlus, ShapleyCAM, SmoothGradCAMPlusPlus, smooth
 from camfaith.models import Classifier, maps
 from camfaith.models.capture import find_module
-from camfaith.models.counting import counting
+from camfaith.models.speed.counting import counting
 
 
 def close(found: Tensor, expected: Tensor, relative: float = 1e-9) -> None:

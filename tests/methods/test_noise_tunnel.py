@@ -8,7 +8,7 @@ from torch import Tensor
 from camfaith.methods import Calls, GradientShap, GuidedGradCam, NoiseTunnel, Saliency
 from camfaith.methods.superpixels import superpixels
 from camfaith.models import Classifier
-from camfaith.models.counting import counting
+from camfaith.models.speed.counting import counting
 
 
 def explained(method, classifier: Classifier, pictures: Tensor, target: int, seed: int) -> Tensor:

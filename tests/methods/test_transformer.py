@@ -11,9 +11,9 @@ from torchvision.models import SwinTransformer, VisionTransformer
 
 from camfaith.methods import AttentionRollout, Calls, LeGrad
 from camfaith.models import Classifier
-from camfaith.models.counting import counting
 from camfaith.models.errors import NotApplicable
-from camfaith.models.transformer import observe
+from camfaith.models.inside.transformer import observe
+from camfaith.models.speed.counting import counting
 
 TIMM = {"pretrained": False, "num_classes": 4, "img_size": (24, 16), "patch_size": 8, "depth": 3, "embed_dim": 8}
 TIMM |= {"num_heads": 2}

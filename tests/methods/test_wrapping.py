@@ -12,7 +12,7 @@ from camfaith.methods import Calls, EigenCAM, FinerCAM, Fused, GradCAM, HiResCAM
 from camfaith.metrics.base import explainer_of
 from camfaith.models import Classifier, UnknownName, maps
 from camfaith.models.capture import find_module
-from camfaith.models.counting import counting
+from camfaith.models.speed.counting import counting
 
 LAYERS = [("fundus-resnet", "layer2"), ("fundus-vgg", "features.4"), ("fundus-effnet", "features.2")]
 

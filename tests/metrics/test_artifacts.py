@@ -6,7 +6,7 @@ from torch import nn
 
 from camfaith.metrics import CornerArtifact
 from camfaith.metrics.artifacts import Partition
-from camfaith.metrics.case import Case
+from camfaith.metrics.probing.case import Case
 
 PLACES = {"": "corners", "border_": "border", "outside_": "outside"}
 

@@ -6,10 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from camfaith.metrics import Conservation, Engine
-from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.probing.case import Case, Maps
 from camfaith.models import Classifier
-from camfaith.models.ablation import head
-from camfaith.models.speed import Setup
+from camfaith.models.inside.ablation import head
+from camfaith.models.speed.setup import Setup
 
 
 class Branches(nn.Module):

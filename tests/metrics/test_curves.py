@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from camfaith.metrics import Deletion, Engine, Insertion
-from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.probing.case import Case, Maps
 from camfaith.models import Classifier
-from camfaith.models.speed import Setup
+from camfaith.models.speed.setup import Setup
 
 BOTH = [Deletion, Insertion]
 BASELINES = ["black", "mean", {"name": "blur", "kernel": 3, "sigma": 1.0}, "noise", torch.full((3, 6, 7), 0.3)]

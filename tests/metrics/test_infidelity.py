@@ -6,10 +6,10 @@ from captum.metrics import infidelity as captum_infidelity
 from torch.nn import functional as F
 
 from camfaith.metrics import Engine, Infidelity
-from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.infidelity import Perturbed
+from camfaith.metrics.probing.case import Case, Maps
 from camfaith.models import Classifier
-from camfaith.models.speed import Setup
+from camfaith.models.speed.setup import Setup
 
 LIKE = torch.zeros(1, dtype=torch.float64)
 

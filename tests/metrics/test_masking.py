@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from camfaith.methods import GradCAM, HiResCAM
 from camfaith.metrics import AverageDrop, Engine
-from camfaith.metrics.case import Case, Maps
 from camfaith.metrics.masking import Masked
+from camfaith.metrics.probing.case import Case, Maps
 from camfaith.models import Classifier
 
 NAMES = ["drop", "increase", "gain", "shown"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from camfaith.metrics import ABPC, AOPC, Deletion, Engine, Insertion, PixelFlipping
-from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.probing.case import Case, Maps
 
 ALL = [AOPC, ABPC, PixelFlipping]
 

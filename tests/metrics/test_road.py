@@ -11,10 +11,10 @@ from scipy.sparse.linalg import spsolve
 from torch import nn
 
 from camfaith.metrics import ROAD, Engine
-from camfaith.metrics.case import Case, Maps
+from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.road import GaussianNoise, Imputed
 from camfaith.models import Classifier
-from camfaith.models.speed import Setup
+from camfaith.models.speed.setup import Setup
 
 CLOSE = 1e-4
 """How far an imputed pixel may be from the exact solution: the solver stops within some 10⁻⁵ of it."""

@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from camfaith.metrics import Engine, FaithfulnessCorrelation, SensitivityN
-from camfaith.metrics.baselines import baseline
-from camfaith.metrics.case import Case, Maps
-from camfaith.metrics.probes import Subsets
+from camfaith.metrics.probing.baselines import baseline
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Subsets
 from camfaith.models import Classifier
 
 BLACK = baseline("black")

@@ -14,7 +14,7 @@ from torchvision.models import EfficientNet_B0_Weights, ResNet18_Weights, ResNet
 from torchvision.transforms.v2 import functional as F
 
 from camfaith.models import Classifier
-from camfaith.models.counting import counting
+from camfaith.models.speed.counting import counting
 
 
 class Answer(nn.Module):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from camfaith.models.fundus import Photograph, photograph, plant_tag
+from camfaith.benchmark.datasets.fundus import Photograph, photograph, plant_tag
 from camfaith.models.reference import MEAN, REFERENCES, STD, WEIGHTS, build, load_weights
 
 ACCURACY = json.loads((WEIGHTS / "accuracy.json").read_text())

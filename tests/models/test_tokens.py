@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from camfaith.models import Classifier, LayerError
-from camfaith.models.ablation import ablate_channels
 from camfaith.models.errors import NotApplicable
+from camfaith.models.inside.ablation import ablate_channels
 from camfaith.models.tokens import Grid, Scene, watched
 
 

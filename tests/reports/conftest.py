@@ -12,7 +12,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from camfaith.benchmark.store import LINE_COLUMNS, MAP_COLUMNS, PICTURE_COLUMNS, SCORE_COLUMNS, Result, RunFolder
+from camfaith.benchmark.results.store import (
+    LINE_COLUMNS,
+    MAP_COLUMNS,
+    PICTURE_COLUMNS,
+    SCORE_COLUMNS,
+    Result,
+    RunFolder,
+)
 from camfaith.reports import report
 
 CONTROLS = ("random", "constant", "sobel")

@@ -13,8 +13,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from camfaith.benchmark.statistics import mean_interval
-from camfaith.benchmark.store import Result
+from camfaith.benchmark.results.statistics import mean_interval
+from camfaith.benchmark.results.store import Result
 from camfaith.reports.curves import curves
 from camfaith.reports.figures import corner_mass, distributions, draw, rank_map
 from camfaith.reports.style import looks

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from camfaith.benchmark.store import Result
+from camfaith.benchmark.results.store import Result
 from camfaith.reports.gallery import choose, hang, heatmap, judge_of, outlined, overlay
 from camfaith.reports.view import Judged, View
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from camfaith.benchmark.store import Result, RunFolderError
+from camfaith.benchmark.results.store import Result, RunFolderError
 from camfaith.reports import report
 
 Fabricate = Callable[..., Result]

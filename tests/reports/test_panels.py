@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from camfaith.benchmark.explanation import ClassScore, Explanation, Panel, Reading
+from camfaith.benchmark.results.explanation import ClassScore, Explanation, Panel, Reading
 from camfaith.reports import side_by_side
 from camfaith.reports.panels import destination, write
 

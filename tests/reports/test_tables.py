@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from camfaith.benchmark.store import Result
+from camfaith.benchmark.results.store import Result
 from camfaith.reports import tables
 from camfaith.reports.markup import latex, markdown
 from camfaith.reports.tables import Cell, Row, Table

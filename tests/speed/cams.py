@@ -32,7 +32,7 @@ from torchvision.models import VisionTransformer
 
 from camfaith import methods as own
 from camfaith.models import Classifier, maps
-from camfaith.models.speed import laid_out
+from camfaith.models.speed.setup import laid_out
 
 NETWORKS = {"resnet50": "layer4", "squeezenet1_0": "features.12", "vit_b_32": "encoder.layers.encoder_layer_11.ln_1"}
 GRADIENT = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam", "elementwise")

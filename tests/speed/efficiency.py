@@ -28,7 +28,7 @@ from torch import nn
 
 from camfaith.benchmark import run
 from camfaith.models import load
-from camfaith.models.memory import keep_memory
+from camfaith.models.speed.allocator import keep_memory
 
 SIZE = 224
 COLOUR = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

@@ -45,7 +45,7 @@ def measure(suite: str, count: int, images: int) -> dict[str, Any]:
     """One run in this process; a small one goes before it, so that nothing is timed that happens once."""
     from camfaith.benchmark import run
     from camfaith.models import load
-    from camfaith.models.memory import keep_memory
+    from camfaith.models.speed.allocator import keep_memory
 
     keep_memory()  # as `camfaith run` does
     load("fundus-resnet")

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from camfaith.benchmark.command_line import app
+from camfaith.benchmark.cli.command_line import app
 from camfaith.benchmark.conformance import CHECKS, Result, report
 from camfaith.benchmark.conformance.defects import Defect
 from camfaith.methods import SHIPPED

@@ -11,7 +11,7 @@ import torch
 from camfaith.benchmark import check_method, method_checks
 from camfaith.benchmark.conformance import CHECKS
 from camfaith.benchmark.conformance.subject import Subject
-from camfaith.benchmark.settings import read_settings
+from camfaith.benchmark.suite.settings import read_settings
 from camfaith.methods import SHIPPED, GradCAM
 from camfaith.models.errors import NotApplicable
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from camfaith.benchmark import check_method
 from camfaith.benchmark.conformance import CHECKS
-from camfaith.benchmark.suite import SuiteError
+from camfaith.benchmark.suite.declaration import SuiteError
 from camfaith.methods import GradCAM
 from camfaith.models.errors import NotApplicable
 

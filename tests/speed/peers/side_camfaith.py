@@ -33,7 +33,7 @@ from work import (
 
 from camfaith.benchmark import Result, run
 from camfaith.models import Classifier
-from camfaith.models.memory import keep_memory
+from camfaith.models.speed.allocator import keep_memory
 
 
 def entries(metric: str) -> list[dict[str, Any]]:

@@ -1,0 +1,43 @@
+"""What the words of a command line stand for: lists, names with settings, numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def listed(text: str | None) -> list[str] | None:
+    """What stands between commas."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def number(text: str) -> str | int:
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def entries(text: str | None) -> list[str | dict[str, Any]] | None:
+    """Names with commas between them, each with its settings in parentheses where it has some: `gradcam,
+    gradcam++(variant=pgc), fused(layers=["layer3", "layer4"])`."""
+    from camfaith.benchmark.suite.settings import read_settings
+
+    if text is None:
+        return None
+    found: list[str | dict[str, Any]] = []
+    for part in _parts(text):
+        name, opened, given = part.partition("(")
+        if opened and part.endswith(")"):
+            found.append({"name": name.strip(), **read_settings(_parts(given[:-1]))})
+        else:
+            found.append(part)
+    return found
+
+
+def _parts(text: str) -> list[str]:
+    """What stands between the commas that are in no brackets."""
+    parts, depth = [""], 0
+    for sign in text:
+        depth += (sign in "([{") - (sign in ")]}")
+        if sign == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return [part.strip() for part in parts if part.strip()]

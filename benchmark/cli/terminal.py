@@ -1,0 +1,57 @@
+"""What a plan and a run show on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from camfaith.benchmark.results.store import Result
+from camfaith.benchmark.running.planning import Plan
+
+
+def show_plan(suite: str, planned: Plan) -> None:
+    """Calls, seconds and memory of every model on every data set, shared and each metric alone."""
+    table = Table(title=f"{suite}: images through the networks")
+    table.add_column("")
+    for name in ("forwards", "backwards", "heads", "seconds", "MiB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for cell in planned.cells:
+        table.add_row(f"{cell.model} on {cell.dataset}, {cell.samples:,} samples")
+        for kind, bill in (("shared", cell.shared), ("each alone", cell.unshared)):
+            counts = (f"{count:,}" for count in (bill.forwards, bill.backwards, bill.heads))
+            table.add_row(f"  {kind}", *counts, f"{bill.seconds or 0:,.1f}", f"{bill.memory_mib:,.0f}")
+    console = Console()
+    console.print(table)
+    of = {name: sum(getattr(c, name) for c in planned.cells) for name in ("capture", "methods", "per_image", "per_map")}
+    console.print(
+        f"forwards: {planned.forwards:,} = {of['capture']:,} images + {of['methods']:,} by methods + "
+        f"{of['per_image']:,} once an image + {of['per_map']:,} once a map, at most: equal maps, curves with a "
+        "tolerance and settled cells will need fewer"
+    )
+    shared = sum(cell.shared.seconds or 0 for cell in planned.cells)
+    unshared = sum(cell.unshared.seconds or 0 for cell in planned.cells)
+    console.print(f"in the networks: about {shared:,.0f} s on this machine, {unshared:,.0f} s if nothing were shared")
+
+
+def show_result(result: Result) -> None:
+    """The mean of every main metric over the images, a table for every model on every data set."""
+    console = Console()
+    summary = result.summary()
+    if summary.empty:
+        console.print("no scores: every sample failed; see the errors in scores.parquet or the report")
+        return
+    layers = {model["name"]: model["layer"] for model in result.info["models"]}
+    for (model, dataset), cell in summary[summary["main"]].groupby(["model", "dataset"], sort=False):
+        layer = f", target layer {layers[model]}" if layers.get(model) else ""
+        table = Table(title=f"{model} on {dataset}{layer}: mean over images")
+        table.add_column("method")
+        wide = cell.pivot_table(index="method", columns="metric", values="mean", sort=False, aggfunc="first")
+        arrows = cell.drop_duplicates("metric").set_index("metric")["better"].map({"higher": "↑", "lower": "↓"})
+        for metric in wide.columns:
+            table.add_column(f"{metric} {arrows.get(metric, '')}", justify="right")
+        for method, row in wide.iterrows():
+            table.add_row(str(method), *(f"{value:.3f}" if value == value else "–" for value in row))
+        console.print(table)
+    bad = result.scores[result.scores["status"] == "error"]
+    if len(bad):
+        console.print(f"{len(bad)} rows are errors, the first: {bad['error'].iloc[0]}", markup=False)

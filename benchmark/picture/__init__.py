@@ -1,0 +1,1 @@
+"""The maps of one picture, method by method and class by class."""

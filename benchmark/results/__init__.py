@@ -1,0 +1,1 @@
+"""What a run stored, and what its numbers say."""

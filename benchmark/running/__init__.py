@@ -1,0 +1,1 @@
+"""Running a suite: plan, read, explain, judge, record."""

@@ -1,0 +1,245 @@
+"""A suite: what to judge with what on what, as one TOML file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from torch import Tensor
+
+from camfaith.metrics.probing.baselines import baseline
+from camfaith.models.lookup import UnknownName
+from camfaith.models.speed.setup import Shortcut
+
+
+class SuiteError(ValueError):
+    """A suite that cannot be run; the message names the key and what may stand there."""
+
+
+class Entry(BaseModel):
+    """A name with its settings; the same name may stand twice with other settings, and gets a label of its own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+    label: str | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that go to the thing itself."""
+        return dict(self.model_extra or {})
+
+
+class MethodEntry(Entry):
+    layer: str | None = None
+
+
+class ModelEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    label: str | None = None
+    weights: str | None = None
+    layer: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    resize: int | None = Field(None, ge=1)
+    crop: int | None = Field(None, ge=1)
+    output: str | int | None = None
+    classes: tuple[str, ...] | str | None = None
+    """Class names, or a text file with one on each line."""
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        if isinstance(self.classes, str):
+            path = Path(self.classes)
+            if not path.is_file():
+                raise SuiteError(f"model {self.name!r}: no file of class names at {path}")
+            return tuple(path.read_text("utf-8").splitlines())
+        return self.classes
+
+
+class DatasetEntry(Entry):
+    limit: int | None = Field(None, ge=1)
+
+
+class Head(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
+    seed: int = Field(0, ge=0)
+    target: str | int = "predicted"
+    methods: tuple[MethodEntry, ...] = Field(min_length=1)
+    metrics: tuple[Entry, ...] = Field(min_length=1)
+    batch_size: int | None = Field(None, ge=1)
+    """Images in a batch; None has it found by measuring."""
+    allow: tuple[Shortcut, ...] = ()
+    """What may change numbers and is taken where it is faster; the run says by how much it changed them."""
+    chunk: int = Field(16, ge=1)
+    """Samples that are judged together and stored in one part."""
+    until: Literal["all", "separated"] = "all"
+    """`separated` drops a method from a metric once its place against every other is settled or will hardly be."""
+    level: float = Field(0.05, gt=0, lt=1)
+    """The share of these decisions that is wrong, on average at most."""
+    margin: float = Field(0.0, ge=0, lt=1)
+    """Methods are equal where one leads on no more than this share of the images; 0: never."""
+    device: str = "auto"
+
+    @field_validator("methods", "metrics", mode="before")
+    @classmethod
+    def _names_are_entries(cls, value: Any) -> Any:
+        return [_entry(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+class Suite(BaseModel):
+    """A validated suite; `Suite.of` reads one from a shipped name, a TOML file, a mapping, or another suite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    suite: Head
+    model: tuple[ModelEntry, ...] = Field(min_length=1)
+    dataset: tuple[DatasetEntry, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _labels_are_unique(self) -> Self:
+        for key, entries in (("model", self.model), ("dataset", self.dataset)):
+            twice = [label for label, count in Counter(e.label or e.name for e in entries).items() if count > 1]
+            if twice:
+                raise ValueError(f"{key} {twice[0]!r} stands twice: give each a label of its own")
+        return self
+
+    @classmethod
+    def of(cls, source: Suite | Mapping[str, Any] | str | Path, *, data: str | Path | None = None) -> Suite:
+        """Raises `SuiteError` with the key and the allowed values, `UnknownName` for a suite that is not there.
+
+        `${data}` in a text of the suite stands for `data`.
+        """
+        if isinstance(source, Suite):
+            return source
+        where = "suite" if isinstance(source, Mapping) else str(source)
+        content = source if isinstance(source, Mapping) else _read(source)
+        try:
+            return cls.model_validate(_fill(content, data, where))
+        except ValidationError as error:
+            raise SuiteError(_explain(error, where)) from None
+
+    def changed(
+        self,
+        *,
+        methods: Sequence[Any] | None = None,
+        metrics: Sequence[Any] | None = None,
+        models: Sequence[Any] | None = None,
+        datasets: Sequence[Any] | None = None,
+        limit: int | None = None,
+        **head: Any,
+    ) -> Suite:
+        """The suite with some of it replaced; None leaves a thing as it is."""
+        content = self.model_dump(exclude_unset=True)
+        content["suite"] |= {"methods": self.suite.methods, "metrics": self.suite.metrics}  # settings may be no JSON
+        content["suite"] |= {key: value for key, value in head.items() if value is not None}
+        for key, value in (("methods", methods), ("metrics", metrics)):
+            if value is not None:
+                content["suite"][key] = list(value)
+        for key, value in (("model", models), ("dataset", datasets)):
+            if value is not None:
+                content[key] = [{"name": v} if isinstance(v, str) else v for v in value]
+        if limit is not None:
+            content["dataset"] = [entry | {"limit": limit} for entry in content["dataset"]]
+        return Suite.of(content)
+
+    def resolved(self) -> dict[str, Any]:
+        """The suite with its defaults, as JSON knows it."""
+        found: dict[str, Any] = json.loads(json.dumps(self.model_dump(), default=repr))
+        return found
+
+    @property
+    def key(self) -> str:
+        """A hash of everything that may change a result."""
+        return digest(self.model_dump(exclude={"suite": {"device"}}))
+
+
+def _entry(value: Any) -> Any:
+    """A name as a table; a baseline that is an image in memory as one that can be told from others by its pixels."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping):
+        given = value.get("baseline")
+        return {**value, "baseline": baseline(given)} if isinstance(given, Tensor) else value
+    if isinstance(value, BaseModel):
+        return value
+    raise ValueError(f"expected a name or a table with a name, got {value!r}")
+
+
+def digest(content: Any) -> str:
+    """A short hash of JSON-like content, the same in every process."""
+    text = json.dumps(content, sort_keys=True, default=repr, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def shipped_suites() -> dict[str, Path]:
+    """The suites that come with the package, by name."""
+    folder = Path(str(files("camfaith.benchmark.suite") / "shipped"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def labels(entries: Iterable[Entry]) -> list[str]:
+    """One label for each entry: its own, else its name, with its settings where the name stands more than once."""
+    entries = list(entries)
+    times = Counter(entry.name for entry in entries)
+    found = []
+    for entry in entries:
+        shown = dict(entry.settings)
+        if isinstance(entry, MethodEntry) and entry.layer:
+            shown["layer"] = entry.layer
+        told = ", ".join(f"{key}={value}" for key, value in shown.items())
+        found.append(entry.label or (f"{entry.name}({told})" if times[entry.name] > 1 and told else entry.name))
+    twice = [label for label, count in Counter(found).items() if count > 1]
+    if twice:
+        raise SuiteError(f"{twice[0]!r} stands twice: remove one, or give each a label of its own")
+    return found
+
+
+def _read(source: str | Path) -> dict[str, Any]:
+    suites = shipped_suites()
+    path = suites.get(str(source), Path(source))
+    if not path.is_file():
+        if path.suffix == ".toml":
+            raise SuiteError(f"no suite file at {path}")
+        raise UnknownName("suite", str(source), suites, "or give a .toml file")
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path} is not valid TOML: {error}") from None
+
+
+def _fill(content: Any, data: str | Path | None, where: str) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _fill(value, data, where) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_fill(value, data, where) for value in content]
+    if isinstance(content, str) and "${data}" in content:
+        if data is None:
+            raise SuiteError(f"{where} reads data from {content!r}: say where that is with --data FOLDER")
+        return content.replace("${data}", str(data))
+    return content
+
+
+_KNOWN_KEYS: dict[str, type[BaseModel]] = {"suite": Head, "model": ModelEntry, "dataset": DatasetEntry}
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "suite"
+        text = re.sub(r"^Value error, ", "", problem["msg"])
+        if problem["type"] == "extra_forbidden":
+            kind = _KNOWN_KEYS.get(str(problem["loc"][0]), Suite) if len(problem["loc"]) > 1 else Suite
+            text = f"unknown key; allowed: {', '.join(kind.model_fields)}"
+        elif "input" in problem and problem["type"] != "missing":
+            text += f" (got {problem['input']!r})" if not isinstance(problem["input"], dict) else ""
+        lines.append(f"{where}: key '{key}': {text}")
+    return "\n".join(lines)

@@ -1,0 +1,293 @@
+"""A suite's names turned into things: models, data sets, methods bound to models, metrics; tried on one image."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from camfaith import methods, metrics
+from camfaith.benchmark import datasets
+from camfaith.benchmark.datasets import Dataset
+from camfaith.benchmark.suite.declaration import (
+    DatasetEntry,
+    Entry,
+    Head,
+    MethodEntry,
+    ModelEntry,
+    Suite,
+    SuiteError,
+    labels,
+)
+from camfaith.benchmark.suite.settings import key_of, make, parameters_of
+from camfaith.benchmark.suite.tuning_cache import setup_of
+from camfaith.metrics.base import Metric
+from camfaith.models import Classifier, LayerError, UnknownName, load, survey
+from camfaith.models.layers import Layer, last_spatial_layer
+from camfaith.models.speed.setup import Setup
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method bound to a model, under the label that stands in the tables."""
+
+    label: str
+    name: str
+    key: str
+    parameters: Mapping[str, Any]
+    explainer: Any
+    needs_layer: bool
+    needs_gradients: bool
+    layer: str | None
+    """The layer that its maps account for; None for maps of the input."""
+
+    @property
+    def needed_layers(self) -> tuple[str, ...]:
+        """The layers at which it needs evidence."""
+        return layers_of(self.explainer) if self.needs_layer else ()
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether it wants the score's gradient at a layer."""
+        return self.needs_gradients and bool(self.needed_layers)
+
+    @property
+    def control(self) -> bool:
+        return bool(getattr(self.explainer, "control", False))
+
+    @property
+    def rectified(self) -> bool:
+        return bool(getattr(self.explainer, "rectified", False))
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A metric under the label that stands in the tables."""
+
+    label: str
+    name: str
+    key: str
+    parameters: Mapping[str, Any]
+    metric: Metric
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One model on one data set, with the methods and metrics that meet there."""
+
+    model: str
+    data: str
+    classifier: Classifier
+    dataset: Dataset
+    arms: Sequence[Arm]
+    judges: Sequence[Judge]
+    target: str | int
+    layer: str | None
+    survey: Sequence[Layer]
+    image: Tensor
+    """The image that everything was tried on, 1×3×H×W."""
+    classes: int
+    label_classes: Sequence[int] | None
+    """The model's class for each of the data set's labels; None where both count alike."""
+    setup: Setup
+    """How images are sent through the model."""
+
+    def class_of(self, label: int | None) -> int | None:
+        """The model's class for a label of the data set."""
+        if label is None or self.label_classes is None:
+            return label
+        return self.label_classes[label] if 0 <= label < len(self.label_classes) else label
+
+    @property
+    def layers(self) -> list[str]:
+        """The union of the layers that the methods need, none of them twice."""
+        return list(dict.fromkeys(layer for arm in self.arms for layer in arm.needed_layers))
+
+    @property
+    def target_class(self) -> int | None:
+        """The class that is explained, where it is the same for all images."""
+        return self.target if isinstance(self.target, int) else None
+
+    @property
+    def gradients(self) -> bool:
+        return any(arm.goes_back for arm in self.arms)
+
+
+def open_benches(suite: Suite, given: Mapping[str, Classifier] | None = None) -> list[Bench]:
+    """Every model × data set of the suite. `given` holds models that are there already, by name.
+
+    Raises `SuiteError`, `UnknownName`, `LayerError`, `FileNotFoundError` before anything is run.
+    """
+    judges = open_judges(suite.suite.metrics)
+    data = {entry.label or entry.name: _open_dataset(entry, suite.suite) for entry in suite.dataset}
+    benches = []
+    for entry in suite.model:
+        classifier = (given or {}).get(entry.name) or open_model(entry, suite.suite.device)
+        for label, dataset in data.items():
+            benches.append(_open_bench(suite, entry, classifier, label, dataset, judges))
+    return benches
+
+
+def open_model(entry: ModelEntry, device: str) -> Classifier:
+    """The model of an entry, on that device; "auto" is a GPU where there is one."""
+    settings = entry.model_dump(exclude={"name", "label", "classes"})
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    return load(entry.name, class_names=entry.class_names, **settings).to(chosen)
+
+
+def _open_dataset(entry: DatasetEntry, head: Head) -> Dataset:
+    found = make(f"data set {entry.name!r}", datasets.find(entry.name), entry.settings)
+    if len(found) == 0:
+        raise SuiteError(f"data set {entry.name!r} is empty; give one with at least one sample")
+    twice = [name for name, count in Counter(found.ids).items() if count > 1]
+    if twice:
+        raise SuiteError(f"data set {entry.name!r}: the id {twice[0]!r} stands for several samples; make ids unique")
+    chosen = datasets.subset(found, entry.limit, head.seed)
+    return datasets.shuffled(chosen, head.seed) if head.until == "separated" else chosen
+
+
+def open_judges(entries: Sequence[Entry]) -> list[Judge]:
+    """The metrics of a suite."""
+    judges = []
+    for label, entry in zip(labels(entries), entries, strict=True):
+        kind = metrics.find(entry.name)
+        metric = make(f"metric {entry.name!r}", kind, entry.settings)
+        if not callable(getattr(metric, "judge", None)) or not callable(getattr(metric, "probes", None)):
+            raise SuiteError(f"metric {entry.name!r} has no probes(layer, pixels) and judge(case, maps, answers)")
+        parameters = parameters_of(kind, entry.settings)
+        judges.append(Judge(label, entry.name, key_of(entry.name, kind, parameters), parameters, metric))
+    return judges
+
+
+def _open_bench(
+    suite: Suite, entry: ModelEntry, classifier: Classifier, data: str, dataset: Dataset, judges: Sequence[Judge]
+) -> Bench:
+    model = entry.label or entry.name
+    image = classifier.place(_first_image(classifier, dataset, data))
+    with asking(model, image):
+        layers = survey(classifier, image)
+        classes = classifier.scores(image).shape[1]
+        arms = [open_arm(label, e, classifier, layers) for label, e in _labelled(suite.suite.methods)]
+        bench = Bench(
+            model=model,
+            data=data,
+            classifier=classifier,
+            dataset=dataset,
+            arms=arms,
+            judges=judges,
+            target=_target(suite.suite.target, classifier, dataset),
+            layer=_common_layer(arms),
+            survey=layers,
+            image=image,
+            classes=classes,
+            label_classes=_label_classes(suite.suite.target, classifier, dataset),
+            setup=_setup(suite.suite, classifier, image),
+        )
+        classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
+    return bench
+
+
+@contextmanager
+def asking(model: str, image: Tensor) -> Iterator[None]:
+    """What goes wrong when a model is first asked, told so that one knows what to change."""
+    try:
+        yield
+    except LayerError as error:
+        raise LayerError(f"model {model!r}: {error}") from error
+    except (TypeError, FloatingPointError) as error:
+        raise SuiteError(f"model {model!r}: {error}") from error
+    except RuntimeError as error:
+        size = "×".join(map(str, image.shape[-2:]))
+        raise SuiteError(
+            f"model {model!r} fails on an image of {size} px: {error}; give the size it takes as resize and crop"
+        ) from error
+
+
+def _setup(head: Head, classifier: Classifier, image: Tensor) -> Setup:
+    if head.batch_size is not None and not head.allow:
+        return Setup(head.batch_size)
+    found = setup_of(classifier, image, head.allow)
+    return found if head.batch_size is None else replace(found, batch_size=head.batch_size)
+
+
+def _labelled(entries: Sequence[MethodEntry]) -> list[tuple[str, MethodEntry]]:
+    return list(zip(labels(entries), entries, strict=True))
+
+
+def _common_layer(arms: Sequence[Arm]) -> str | None:
+    found = [arm.explainer.layer for arm in arms if arm.needs_layer]
+    return found[0] if found else None
+
+
+def _first_image(classifier: Classifier, dataset: Dataset, label: str) -> Tensor:
+    first: Exception | None = None
+    for index in range(len(dataset)):
+        try:
+            return classifier.prepare(dataset[index].image)
+        except Exception as error:  # whatever a data set raises, the next sample may do
+            first = first or error
+    raise SuiteError(f"data set {label!r}: not one of its {len(dataset)} samples can be read; the first: {first}")
+
+
+def layers_of(explainer: Any) -> tuple[str, ...]:
+    """The layers that an explainer reads: its `layers`, or its `layer`."""
+    named = getattr(explainer, "layers", None) or (explainer.layer,)
+    return tuple(layer for layer in named if layer)
+
+
+def open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Sequence[Layer]) -> Arm:
+    """The method of an entry, bound to the model; `layers` is its survey, for one that has to find its layer."""
+    kind = methods.find(entry.name)
+    needs_layer = bool(getattr(kind, "needs_layer", True))
+    layer = entry.layer or classifier.layer
+    if layer is None and needs_layer:
+        layer = last_spatial_layer(list(layers))
+    explainer = make(f"method {entry.name!r}", lambda **k: kind(classifier, layer, **k), entry.settings, kind)
+    if not callable(getattr(explainer, "explain", None)):
+        raise SuiteError(f"method {entry.name!r} has no explain(evidence, classifier); see CONTRIBUTING.md for one")
+    needs_layer = bool(getattr(explainer, "needs_layer", needs_layer))  # which may depend on its settings
+    if layer is None and needs_layer:
+        layer = last_spatial_layer(list(layers))
+    if not hasattr(explainer, "layer") or (needs_layer and explainer.layer is None):
+        explainer.layer = layer
+    parameters = parameters_of(kind, entry.settings) | ({"layer": layer} if needs_layer else {})
+    return Arm(
+        label=label,
+        name=entry.name,
+        key=key_of(entry.name, kind, parameters),
+        parameters=parameters,
+        explainer=explainer,
+        needs_layer=needs_layer,
+        needs_gradients=bool(getattr(explainer, "needs_gradients", True)),
+        layer=getattr(explainer, "explained_layer", layer if needs_layer else None),
+    )
+
+
+def _target(target: str | int, classifier: Classifier, dataset: Dataset) -> str | int:
+    if isinstance(target, int) or target in ("predicted", "label", "second"):
+        return target
+    names = classifier.class_names or dataset.class_names or ()
+    if target not in names:
+        raise UnknownName("target", target, ["predicted", "label", "second", *names], "or a class index")
+    return list(names).index(target)
+
+
+def _label_classes(target: str | int, classifier: Classifier, dataset: Dataset) -> list[int] | None:
+    """The model's classes for the data set's labels, by name where both have names."""
+    ours, theirs = classifier.class_names, dataset.class_names
+    if ours is None or theirs is None or tuple(ours) == tuple(theirs):
+        return None
+    missing = [name for name in theirs if name not in ours]
+    if not missing:
+        return [list(ours).index(name) for name in theirs]
+    text = f"the data set's class {missing[0]!r} is none of the model's ({', '.join(ours[:5])}, ...)"
+    if target == "label":
+        raise SuiteError(f"{text}: rename it, give classes in the model's order, or explain another target")
+    warnings.warn(f"{text}: labels are shown as numbers of the data set's own", stacklevel=2)
+    return None

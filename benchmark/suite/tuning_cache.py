@@ -1,0 +1,76 @@
+"""How each network runs fastest on this machine: measured once, and kept among the user's caches."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from torch import Tensor
+
+from camfaith.benchmark.suite.declaration import digest
+from camfaith.models import Classifier
+from camfaith.models.speed.allocator import memory_is_kept
+from camfaith.models.speed.setup import BATCHES, Setup, Shortcut, can_be_fused, tune
+
+
+def setup_of(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) -> Setup:
+    """The fastest setup for images of this size (1×3×H×W), from the cache where this network was measured before.
+
+    What counts as the same: the network's make-up, precision and size of image, the device, threads and torch version,
+    what is allowed, whether memory is kept, and what is tried. A cache that cannot be read or written means measuring
+    again.
+    """
+    path = Path(platformdirs.user_cache_dir("camfaith")) / "speed.json"
+    key = digest(
+        [
+            repr(classifier.network),
+            [list(image.shape[1:]), str(image.dtype), sorted(allow)],
+            [_device(classifier), torch.get_num_threads(), torch.__version__, memory_is_kept()],
+            [*BATCHES, *asdict(Setup())],
+        ]
+    )
+    known = _read(path)
+    try:
+        stored = from_json(known[key])
+    except (KeyError, TypeError):
+        found = tune(classifier, image, allow)
+        _write(path, _read(path) | {key: asdict(found)})
+        return found
+    return replace(stored, fused=stored.fused and can_be_fused(classifier))  # another network may look like this one
+
+
+def from_json(stored: dict[str, Any]) -> Setup:
+    """A setup from what `asdict` and JSON made of it."""
+    return Setup(**stored | {"shortcuts": tuple(stored["shortcuts"])})
+
+
+def _device(classifier: Classifier) -> str:
+    if classifier.device.type == "cuda":
+        return torch.cuda.get_device_name(classifier.device)
+    return classifier.device.type
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    draft = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(content, indent=1), "utf-8")
+        os.replace(draft, path)
+    except OSError:  # a home that cannot be written to
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)

@@ -1,0 +1,59 @@
+"""What the model says to a probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.probing.probes import Probe
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The target's logit and log-probability on every altered image of a probe (B×n, float64).
+
+    `at` (B×n) says where on the x axis they lie, for a probe that chose its points itself; an image with fewer points
+    than others repeats its last. `maps` (B×n×h×w) are the method's own of them, for a probe that asks for these: NaN
+    for an image on which it failed. `failures` says of such an image (by its place) why.
+    """
+
+    logit: Tensor
+    log_probability: Tensor
+    at: Tensor | None = None
+    maps: Tensor | None = None
+    failures: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def explanations(self) -> Tensor:
+        """The maps (B×n×h×w); `ValueError` where there is none at all."""
+        if self.maps is None:
+            raise ValueError(next(iter(self.failures.values()), "this probe asks for no maps"))
+        return self.maps
+
+    def of(self, score: str) -> Tensor:
+        """The wanted score: `"probability"` or `"logit"`."""
+        return self.log_probability.exp() if score == "probability" else self.logit
+
+    def select(self, rows: Sequence[int] | None) -> Answer:
+        """The same scores for some of the images; None for all."""
+        return self if rows is None else Answer(self.logit[list(rows)], self.log_probability[list(rows)])
+
+
+Answers = Mapping[Probe, Answer]
+
+
+def stacked(tables: Iterable[Tensor], places: Sequence[Tensor] = ()) -> Answer:
+    """One answer from each image's table (n×2: logit and log-probability), and its places on the x axis if it has any;
+    an image with fewer rows than others repeats its last."""
+    every = list(tables)
+    longest = max((len(table) for table in every), default=0)
+    found = torch.stack([_padded(table, longest) for table in every])
+    at = torch.stack([_padded(place, longest) for place in places]) if places else None
+    return Answer(found[..., 0], found[..., 1], at)
+
+
+def _padded(rows: Tensor, length: int) -> Tensor:
+    return torch.cat([rows, rows[-1:].expand(length - len(rows), *rows.shape[1:])])

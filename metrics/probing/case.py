@@ -1,0 +1,180 @@
+"""What a metric judges: images with a target class each, and the maps that claim to explain them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.probing.baselines import Baseline
+from camfaith.metrics.probing.ranks import fingerprints, lottery, ranked
+from camfaith.models import maps as steps
+from camfaith.models.capture import Evidence
+from camfaith.models.classifier import Classifier, Targets
+
+Part = Literal["raw", "signed", "saliency", "ranks", "displayed"]
+"""What may be read of `Maps`."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """B images, one target class each, the logits they get, and what is known of them.
+
+    `masks` (where the evidence is) and `contents` (where the picture is not empty) are B×H×W, bool; an image without
+    one has an all-False plane. `seeds`: one integer per image, from which ties and noise are drawn.
+    """
+
+    images: Tensor
+    targets: Tensor
+    logits: Tensor
+    seeds: Tensor
+    masks: Tensor | None = None
+    contents: Tensor | None = None
+    _replaced: dict[Baseline, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        classifier: Classifier,
+        images: Tensor,
+        targets: Targets,
+        *,
+        masks: Tensor | None = None,
+        contents: Tensor | None = None,
+        seeds: Tensor | None = None,
+        batch_size: int = 64,
+    ) -> Case:
+        """A case from images alone: one forward per image for the logits."""
+        images = classifier.place(images)
+        logits = torch.cat([classifier.scores(part) for part in torch.split(images, batch_size)]).clone()
+        if seeds is not None and (seeds.shape != (len(images),) or seeds.is_floating_point()):
+            raise ValueError(f"seeds: expected {len(images)} integers, got {seeds.dtype} of shape {tuple(seeds.shape)}")
+        for name, planes in (("masks", masks), ("contents", contents)):
+            if planes is not None and planes.shape != (len(images), *images.shape[-2:]):
+                raise ValueError(f"{name}: expected B×H×W of the images' size, got {tuple(planes.shape)}")
+        return cls(
+            images,
+            classifier.targets(targets, logits),
+            logits,
+            torch.zeros(len(images), dtype=torch.long) if seeds is None else seeds,
+            None if masks is None else masks.to(images.device, torch.bool),
+            None if contents is None else contents.to(images.device, torch.bool),
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, rows: Sequence[int]) -> Case:
+        """The same for some of the images."""
+        at = list(rows)
+        return Case(
+            self.images[at],
+            self.targets[at],
+            self.logits[at],
+            self.seeds[at],
+            None if self.masks is None else self.masks[at],
+            None if self.contents is None else self.contents[at],
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.images.shape[-2], self.images.shape[-1]
+
+    @property
+    def pixels(self) -> int:
+        return self.size[0] * self.size[1]
+
+    @cached_property
+    def lottery(self) -> Tensor:
+        """The order in which equal values leave (B×N), the same for all maps."""
+        return lottery(self.seeds, self.pixels).to(self.images.device)
+
+    def replaced(self, baseline: Baseline) -> Tensor:
+        """The images' baselines (B×3×H×W), made once."""
+        if baseline not in self._replaced:
+            self._replaced[baseline] = baseline(self.images, self.seeds)
+        return self._replaced[baseline]
+
+    def whole(self, score: str) -> Tensor:
+        """The target's score on the images as they are (B, float64)."""
+        values = self.logits.to(torch.float64)
+        values = values.log_softmax(1).exp() if score == "probability" else values
+        return values.gather(1, self.targets[:, None])[:, 0]
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """Who made the maps: `explain(evidence)` gives raw ones (B×h×w) from evidence at `layers`, for metrics that ask for
+    maps of other images. `rectified` says that the method's definition ends in a ReLU."""
+
+    explain: Callable[[Evidence], Tensor]
+    layers: tuple[str, ...] = ()
+    gradients: bool = True
+    rectified: bool = False
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The maps of one method for a case: raw (B×h×w, signed, before any display step), and how to read them.
+
+    `rectified` says that the method's definition ends in a ReLU, `layer` which layer it explains (None: the input),
+    `contributions` (B×K) what each of the layer's channels adds to the map's sum. `rows` are the places of these maps'
+    images in a larger case, where a method explained some of its images alone; `explainer` is who made them, where that
+    is known; `lines` keeps a metric's curve for its second use.
+    """
+
+    raw: Tensor
+    case: Case
+    rectified: bool = False
+    layer: str | None = None
+    contributions: Tensor | None = None
+    rows: Sequence[int] | None = None
+    explainer: Explainer | None = None
+    lines: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _prints: dict[Part, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.raw.ndim != 3 or len(self.raw) != len(self.case):
+            raise ValueError(f"expected maps of shape {len(self.case)}×h×w, got {'×'.join(map(str, self.raw.shape))}")
+        finite = torch.isfinite(self.raw).flatten(1).all(1)
+        if not finite.all():
+            raise ValueError(f"the maps of images {(~finite).nonzero().flatten().tolist()} hold NaN or infinite values")
+
+    @cached_property
+    def signed(self) -> Tensor:
+        """The raw maps at the images' size (B×H×W)."""
+        return steps.upsample(self.raw, self.case.size)
+
+    @cached_property
+    def saliency(self) -> Tensor:
+        """The maps as the method means them, after its ReLU where it has one, at the images' size (B×H×W)."""
+        return steps.upsample(steps.rectify(self.raw), self.case.size) if self.rectified else self.signed
+
+    @property
+    def ranks(self) -> Tensor:
+        """Each pixel's rank in the saliency map, 0 for the most relevant (B×N)."""
+        return self._ranked[0]
+
+    @property
+    def ties(self) -> Tensor:
+        """The share of pixels whose value another pixel of the same map has too (B, in [0, 1])."""
+        return self._ranked[1]
+
+    @cached_property
+    def _ranked(self) -> tuple[Tensor, Tensor]:
+        return ranked(self.saliency, self.case.lottery)
+
+    @cached_property
+    def displayed(self) -> Tensor:
+        """The maps as they are shown: rectified, upsampled to the images' size and stretched to [0, 1] (B×H×W)."""
+        return steps.normalise(steps.upsample(steps.rectify(self.raw), self.case.size))
+
+    def prints(self, part: Part) -> list[Hashable]:
+        """What tells that part of each map from another's."""
+        if part not in self._prints:
+            self._prints[part] = list(fingerprints(getattr(self, part).flatten(1)))
+        return self._prints[part]

@@ -1,0 +1,267 @@
+"""Model calls: probes of many images and maps in, full batches through the network, scores out."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.probing.answers import Answer, stacked
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Blank, Channels, ImageProbe, Probe, Subject
+from camfaith.metrics.probing.redrawn import Explained, Redrawn
+from camfaith.models.capture import inferring
+from camfaith.models.classifier import Classifier
+from camfaith.models.inside.ablation import HEAD_BATCH, ablate_channels, head
+from camfaith.models.speed.counting import Tally, counting
+from camfaith.models.speed.setup import Setup, arranged, out_of_memory
+
+
+@dataclass
+class Meter(Tally):
+    """What the engine did: images through the network and back, passes through a head alone, and the time inside the
+    model (with that of the methods, where it has them explain)."""
+
+    heads: int = 0
+    model_seconds: float = 0.0
+    shared: int = 0
+    """Forwards that equal orders of pixels, or equal maps, saved."""
+    spared: int = 0
+    """Forwards that a probe could have asked for and did not need."""
+    halvings: int = 0
+    """How often the batch was halved because memory ran out."""
+
+    def since(self, before: Meter) -> Meter:
+        """What was done after it stood at `before`."""
+        return Meter(**{name: value - getattr(before, name) for name, value in vars(self).items()})
+
+
+class _Job:
+    """One probe of one image, and of one map where it reads a map: asked in rounds until it has what it wants."""
+
+    def __init__(self, probe: ImageProbe, subject: Subject) -> None:
+        self.probe = probe
+        self.target = int(subject.case.targets[subject.index])
+        self.scores = torch.empty(0, 2, dtype=torch.float64)
+        self.at: Tensor | None = None
+        self._rounds = probe.rounds(subject)
+        self.count, self.fill = next(self._rounds)
+
+    def goes_on(self, scores: Tensor) -> bool:
+        """Tell the probe the scores of the last round; whether it asks for another."""
+        try:
+            self.count, self.fill = self._rounds.send(scores)
+        except StopIteration as end:
+            self.at = end.value
+            return False
+        return True
+
+
+@dataclass
+class Engine:
+    """Scores altered images in full batches across images, methods and steps, as `setup` says.
+
+    Batches lie in one preallocated buffer on the images' device, and no score comes back from there until all are
+    through. When memory runs out the batch is halved, and the work goes on where it was.
+    """
+
+    classifier: Classifier
+    setup: Setup = field(default_factory=Setup)
+    meter: Meter = field(default_factory=Meter)
+    tick: Callable[[], None] | None = None
+    """Called after every batch."""
+    batch_size: int = field(init=False)
+    head_batch: int = field(default=HEAD_BATCH, init=False)
+    _forward: Callable[[Tensor], Tensor] = field(init=False, repr=False)
+    _buffer: Tensor = field(default_factory=lambda: torch.empty(0), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.batch_size = self.setup.batch_size
+        self._forward = arranged(self.classifier, self.setup)
+
+    def answer(
+        self, case: Case, wanted: Mapping[Hashable, tuple[Maps, Sequence[Probe]]]
+    ) -> dict[Hashable, dict[Probe, Answer]]:
+        """Every probe of every method answered, equal ones once. `wanted`: method → its maps and its probes.
+
+        Maps of some of the images say which by their `rows`, and get answers for those.
+        """
+        jobs: dict[Hashable, _Job] = {}
+        keys: dict[tuple[Hashable, Probe], list[Hashable]] = {}
+
+        def known(index: int, blank: Blank) -> Tensor:
+            return jobs[blank, index, ""].scores
+
+        for method, (maps, probes) in wanted.items():
+            for probe in dict.fromkeys(probes):
+                if isinstance(probe, Channels | Explained):
+                    continue
+                keys[method, probe] = []
+                for place, index in enumerate(maps.rows if maps.rows is not None else range(len(case))):
+                    key = (probe, index, "" if probe.reads == "image" else maps.prints(probe.reads)[place])
+                    keys[method, probe].append(key)
+                    if key not in jobs:
+                        given = None if probe.reads == "image" else maps
+                        jobs[key] = _Job(probe, Subject(case, index, given, place, partial(known, index)))
+                    elif probe.reads != "image":
+                        self.meter.shared += probe.count(case.pixels)
+        with inferring(self.classifier.network):
+            self._finish(list(jobs.values()), case)
+        self.meter.spared += sum(job.probe.count(case.pixels) - len(job.scores) for job in jobs.values())
+        asked = dict.fromkeys(probe for _, probes in wanted.values() for probe in probes)
+        channels = {probe: self._channels(case, probe) for probe in asked if isinstance(probe, Channels)}
+        redrawn = {
+            probe: self._redrawn(case, probe, {key: maps for key, (maps, probes) in wanted.items() if probe in probes})
+            for probe in asked
+            if isinstance(probe, Explained)
+        }
+
+        def answered(method: Hashable, maps: Maps, probe: Probe) -> Answer:
+            if isinstance(probe, Channels):
+                return channels[probe].select(maps.rows)
+            if isinstance(probe, Explained):
+                return redrawn[probe][method]
+            found = [jobs[key] for key in keys[method, probe]]
+            return stacked((job.scores for job in found), [job.at for job in found if job.at is not None])
+
+        return {
+            method: {probe: answered(method, maps, probe) for probe in dict.fromkeys(probes)}
+            for method, (maps, probes) in wanted.items()
+        }
+
+    def _finish(self, jobs: Sequence[_Job], case: Case) -> None:
+        """Round by round, until no job asks for more."""
+        while jobs:
+            scores = torch.split(self._stream(jobs, case), [job.count for job in jobs])
+            for job, found in zip(jobs, scores, strict=True):  # all of them, before a probe looks at what is known
+                job.scores = torch.cat([job.scores, found])
+            jobs = [job for job, found in zip(jobs, scores, strict=True) if job.goes_on(found)]
+
+    def _stream(self, jobs: Sequence[_Job], case: Case) -> Tensor:
+        """The scores of all the images that the jobs ask for now (n×2, on the CPU)."""
+        device, total = case.images.device, sum(job.count for job in jobs)
+        counts = torch.tensor([job.count for job in jobs])
+        targets = torch.tensor([job.target for job in jobs]).repeat_interleave(counts).to(device)
+        table = torch.empty(total, 2, dtype=torch.float64, device=device)
+
+        def score(images: Tensor, start: int, stop: int) -> None:
+            self._score(images, targets[start:stop], table[start:stop])
+            self.meter.forwards += stop - start
+
+        self._batch(jobs, case, score)
+        began = time.perf_counter()
+        scores = table.cpu()
+        self.meter.model_seconds += time.perf_counter() - began
+        return scores
+
+    def _batch(self, jobs: Sequence[_Job], case: Case, work: Callable[[Tensor, int, int], None]) -> None:
+        """`work(images, start, stop)` on all the images that the jobs ask for now, in full batches."""
+        ends = list(accumulate(job.count for job in jobs))
+        start = 0
+        while start < ends[-1]:
+            stop = min(start + self.batch_size, ends[-1])
+            try:
+                with torch.no_grad():
+                    images = self._filled(jobs, ends, start, stop, case)
+                work(images, start, stop)
+            except RuntimeError as error:
+                self.batch_size = self._halved(self.batch_size, error)
+                self._forward = arranged(self.classifier, replace(self.setup, batch_size=self.batch_size))
+                continue
+            start = stop
+            if self.tick:
+                self.tick()
+
+    def _redrawn(self, case: Case, probe: Explained, asking: Mapping[Hashable, Maps]) -> dict[Hashable, Answer]:
+        """A probe's images explained anew by every method that asks, each those of its own images.
+
+        No more of them at once than the case has images, as gradients and maps are kept of all; and by an engine of its
+        own, whose batch may be halved while the network is not what it was.
+        """
+        setup = replace(self.setup, batch_size=min(self.batch_size, len(case)), shortcuts=())
+        engine, redrawn = Engine(self.classifier, setup, tick=self.tick), Redrawn(self.classifier, case, asking)
+        jobs = [_Job(probe, Subject(case, row, None, 0, _unknown)) for row in redrawn.rows]
+        of = [row for row, job in zip(redrawn.rows, jobs, strict=True) for _ in range(job.count)]
+
+        def explain(images: Tensor, start: int, stop: int) -> None:
+            began = time.perf_counter()
+            with counting(self.classifier.network) as tally:
+                redrawn.add(images, of[start:stop])
+            self.meter.add(tally)
+            self.meter.model_seconds += time.perf_counter() - began
+
+        with probe.within(self.classifier):
+            engine._batch(jobs, case, explain)
+        self.meter.halvings += engine.meter.halvings
+        return {method: redrawn.answer(method) for method in asking}
+
+    def _filled(self, jobs: Sequence[_Job], ends: Sequence[int], start: int, stop: int, case: Case) -> Tensor:
+        """Images start to stop of all that are asked for, in the buffer."""
+        images = self._space(stop - start, case)
+        at, row = bisect_right(ends, start), start
+        while row < stop:
+            first = ends[at] - jobs[at].count
+            until = min(stop, ends[at])
+            jobs[at].fill(row - first, until - first, images[row - start : until - start])
+            at, row = at + 1, until
+        return images
+
+    def _space(self, rows: int, case: Case) -> Tensor:
+        shape = (max(rows, min(self.batch_size, len(self._buffer))), *case.images.shape[1:])
+        like, have = case.images, self._buffer
+        if have.shape[1:] != shape[1:] or len(have) < rows or (have.dtype, have.device) != (like.dtype, like.device):
+            self._buffer = torch.empty(0)  # gone before the new one comes
+            self._buffer = torch.empty(
+                shape, dtype=like.dtype, device=like.device, memory_format=self.setup.memory_format
+            )
+        return self._buffer[:rows]
+
+    def _score(self, images: Tensor, targets: Tensor, out: Tensor) -> None:
+        began = time.perf_counter()
+        logits = self._forward(images).to(torch.float64)
+        self.meter.model_seconds += time.perf_counter() - began
+        out[:, 0] = logits.gather(1, targets[:, None])[:, 0]
+        out[:, 1] = logits.log_softmax(1).gather(1, targets[:, None])[:, 0]
+
+    def _halved(self, batch: int, error: RuntimeError) -> int:
+        """Half the batch, where the error says that memory ran out; the error itself elsewhere."""
+        if not out_of_memory(error) or batch == 1:
+            raise error
+        self._buffer = torch.empty(0)
+        self.meter.halvings += 1
+        return batch // 2
+
+    def _channels(self, case: Case, probe: Channels) -> Answer:
+        began = time.perf_counter()
+        answers = []
+        for index in range(len(case)):
+            logits, forwards, heads = self._ablated(probe.layer, case.images[index : index + 1])
+            self.meter.forwards += forwards
+            self.meter.heads += heads
+            logits = logits.to(torch.float64)
+            answers.append(torch.stack([logits, logits.log_softmax(1)], 2)[:, case.targets[index]].cpu())
+            if self.tick:
+                self.tick()
+        self.meter.model_seconds += time.perf_counter() - began
+        return stacked(answers)
+
+    def _ablated(self, layer: str, image: Tensor) -> tuple[Tensor, int, int]:
+        while True:
+            try:
+                with inferring(self.classifier.network):
+                    alone = head(self.classifier, layer, image).alone
+                    batch = self.head_batch if alone else self.batch_size
+                    return ablate_channels(self.classifier, layer, image, batch)
+            except RuntimeError as error:
+                self.head_batch = self._halved(self.head_batch, error)
+                self.batch_size = min(self.batch_size, self.head_batch)
+
+
+def _unknown(_blank: Blank) -> Tensor:
+    raise TypeError("a probe that asks for maps is asked once, and knows no scores")

@@ -1,0 +1,200 @@
+"""What a metric wants to know of the model, as values: equal probes are asked once.
+
+A probe says which altered images it wants scored. What it `reads` decides how often: one that reads the image alone is
+asked once per image, whatever the number of methods; one that reads a part of a map (the ranks of its pixels, say, or
+the map as it is displayed) once for every distinct one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.probing.baselines import Baseline
+from camfaith.metrics.probing.case import Case, Maps, Part
+from camfaith.metrics.probing.ranks import removed_at
+
+Reads = Literal["image"] | Part
+Fill = Callable[[int, int, Tensor], None]
+"""Writes the altered images start to stop of a probe into the rows of a buffer (n×3×H×W)."""
+Rounds = Generator[tuple[int, Fill], Tensor, Tensor | None]
+"""Yields how many images it wants and their `Fill`, is sent their scores (n×2: logit and log-probability), and returns
+where on the x axis each of all its images lies, if that is not known beforehand."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One image of a case, with the map of it that a probe may read, and what is known of it already."""
+
+    case: Case
+    index: int
+    maps: Maps | None
+    place: int
+    known: Callable[[Blank], Tensor]
+    """The scores (1×2) of the image's baseline, from the second round on, where its probe is asked too."""
+
+    @property
+    def image(self) -> Tensor:
+        return self.case.images[self.index]
+
+    def read(self, part: Part) -> Tensor:
+        """That part of the map: `ranks` (N, 0 for the most relevant pixel), `displayed` (H×W, in [0, 1]), ..."""
+        if self.maps is None:
+            raise TypeError("a probe that reads the image alone has no map")
+        part_of_all: Tensor = getattr(self.maps, part)
+        return part_of_all[self.place]
+
+    def blank(self, baseline: Baseline) -> Tensor:
+        """The baseline image (3×H×W)."""
+        return self.case.replaced(baseline)[self.index]
+
+    def masked(self, baseline: Baseline, keep: Callable[[int, int], Tensor]) -> Fill:
+        """The image where `keep(start, stop)` (n×N, bool) is True, the baseline elsewhere."""
+        image, blank, size = self.image, self.blank(baseline), self.case.size
+
+        def fill(start: int, stop: int, out: Tensor) -> None:
+            # x·1 + b·0 and x·0 + b·1 are exact, and twice as fast as a choice between the two
+            kept = keep(start, stop).view(-1, 1, *size).to(out.dtype)
+            torch.mul(image, kept, out=out).addcmul_(blank, 1 - kept)
+
+        return fill
+
+
+class ImageProbe:
+    """Altered images of one image; subclasses are frozen values with a `count` and a `fill`, or with `rounds`."""
+
+    reads: ClassVar[Reads] = "image"
+
+    def count(self, pixels: int) -> int:
+        """How many images it asks for; at most, where that depends on the answers."""
+        raise NotImplementedError
+
+    def fill(self, subject: Subject) -> Fill:
+        raise NotImplementedError
+
+    def rounds(self, subject: Subject) -> Rounds:
+        """All its images at once; a probe that asks on according to the answers overrides this."""
+        yield self.count(subject.case.pixels), self.fill(subject)
+        return None
+
+
+@dataclass(frozen=True)
+class Blank(ImageProbe):
+    """The baseline image itself."""
+
+    baseline: Baseline
+
+    def count(self, pixels: int) -> int:  # noqa: ARG002
+        return 1
+
+    def fill(self, subject: Subject) -> Fill:
+        blank = subject.blank(self.baseline)
+
+        def fill(_start: int, _stop: int, out: Tensor) -> None:
+            out.copy_(blank)
+
+        return fill
+
+
+@dataclass(frozen=True)
+class Curve(ImageProbe):
+    """The points between the ends of a curve along the order of a map's pixels.
+
+    At point i of `steps`, the i·N/steps most relevant pixels (rounded up) are gone (`kept="rest"`: deletion, most
+    relevant first), or they alone are there (`kept="top"`: insertion, which is the least-relevant-first deletion read
+    backwards). The ends are the image and the baseline, and are asked elsewhere.
+    """
+
+    kept: Literal["rest", "top"]
+    steps: int
+    baseline: Baseline
+    reads: ClassVar[Reads] = "ranks"
+
+    def count(self, pixels: int) -> int:
+        return len(removed_at(self.steps, pixels)) - 2
+
+    def fill(self, subject: Subject) -> Fill:
+        removed = removed_at(self.steps, subject.case.pixels, subject.image.device)[1:-1]
+        return along(subject, self.kept, removed, self.baseline)
+
+
+def along(subject: Subject, kept: Literal["rest", "top"], removed: Tensor, baseline: Baseline) -> Fill:
+    """The images with `removed` (n) of the most relevant pixels gone, or with those alone."""
+    order = subject.read("ranks")
+    counts = removed.to(order.dtype)[:, None]
+    if kept == "rest":
+        return subject.masked(baseline, lambda start, stop: order >= counts[start:stop])
+    return subject.masked(baseline, lambda start, stop: order < counts[start:stop])
+
+
+@dataclass(frozen=True)
+class Subsets(ImageProbe):
+    """`count_each` random subsets of exactly n pixels, removed, for each n of `sizes`; the same for all images."""
+
+    sizes: tuple[int, ...]
+    count_each: int
+    baseline: Baseline
+    seed: int = 0
+
+    def count(self, pixels: int) -> int:  # noqa: ARG002
+        return len(self.sizes) * self.count_each
+
+    def members(self, pixels: int, device: torch.device | str = "cpu") -> Tensor:
+        """Which pixels each subset holds: (sizes·count_each)×N, bool."""
+        return _members(self.sizes, self.count_each, self.seed, pixels, torch.device(device))
+
+    def fill(self, subject: Subject) -> Fill:
+        members = self.members(subject.case.pixels, subject.image.device)
+        return subject.masked(self.baseline, lambda start, stop: ~members[start:stop])
+
+
+@lru_cache(maxsize=4)
+def _members(sizes: tuple[int, ...], count: int, seed: int, pixels: int, device: torch.device) -> Tensor:
+    source = torch.Generator().manual_seed(seed)
+    members = torch.zeros(len(sizes) * count, pixels, dtype=torch.bool)
+    for row in range(len(members)):
+        members[row, torch.randperm(pixels, generator=source)[: sizes[row // count]]] = True
+    return members.to(device)
+
+
+class Planes:
+    """`count` regions of an image, as R×H×W planes; subclasses are frozen values."""
+
+    count: ClassVar[int]
+
+    def __call__(self, case: Case, index: int) -> Tensor:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Regions(ImageProbe):
+    """The image with one region removed at a time; `planes(case, index)` gives them, R×H×W, bool.
+
+    Equal where `planes` and `baseline` are: give a frozen value as `planes`.
+    """
+
+    planes: Planes
+    baseline: Baseline
+
+    def count(self, pixels: int) -> int:  # noqa: ARG002
+        return self.planes.count
+
+    def fill(self, subject: Subject) -> Fill:
+        stays = ~self.planes(subject.case, subject.index).flatten(1)
+        return subject.masked(self.baseline, lambda start, stop: stays[start:stop])
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The logits with each of a layer's channels set to zero, and, last, with all of them (K + 1 answers)."""
+
+    layer: str
+    reads: ClassVar[Reads] = "image"
+
+
+Probe = ImageProbe | Channels

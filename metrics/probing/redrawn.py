@@ -1,0 +1,124 @@
+"""New explanations: the maps that methods make of altered images, or of an altered network."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.probing.answers import Answer, stacked
+from camfaith.metrics.probing.case import Case, Explainer, Maps
+from camfaith.metrics.probing.probes import ImageProbe
+from camfaith.models.capture import Evidence
+from camfaith.models.classifier import Classifier
+from camfaith.models.speed.setup import out_of_memory
+
+
+class Explained(ImageProbe):
+    """Altered images of one image to be explained anew, for its own target class; subclasses are frozen values.
+
+    Each altered image goes forward once for all methods, and backward once if any of them wants gradients, but for the
+    calls that a method makes on its own.
+    """
+
+    def within(self, classifier: Classifier) -> AbstractContextManager[object]:  # noqa: ARG002
+        """What holds while the maps are made: a probe of an altered network alters it here, and puts it back."""
+        return nullcontext()
+
+
+class Redrawn:
+    """What several methods make of the images that a probe asks for, batch by batch.
+
+    Whatever fails on a batch is tried image by image: a failure costs the image that it is about, for the method that
+    it is of.
+    """
+
+    def __init__(self, classifier: Classifier, case: Case, asking: Mapping[Hashable, Maps]) -> None:
+        self.classifier, self.case = classifier, case
+        self._explainers: dict[Hashable, Explainer] = {}
+        for method, maps in asking.items():
+            if maps.explainer is None:
+                raise ValueError("this metric wants maps of altered images: give the method that is to make them")
+            self._explainers[method] = maps.explainer
+        self._of = {m: range(len(case)) if maps.rows is None else maps.rows for m, maps in asking.items()}
+        self.rows = sorted({row for rows in self._of.values() for row in rows})
+        """The case's images that any method is asked about."""
+        self._scores: dict[int, list[Tensor]] = {row: [] for row in self.rows}
+        self._maps: dict[tuple[Hashable, int], list[Tensor]] = {}
+        self._failures: dict[tuple[Hashable, int], str] = {}
+
+    def add(self, images: Tensor, rows: Sequence[int]) -> None:
+        """Explain some more images; `rows` says of which of the case's images they are."""
+        try:
+            evidence = self._evidence(images, rows)
+        except Exception as error:
+            if len(rows) > 1:
+                if out_of_memory(error):
+                    raise
+                for place, row in enumerate(rows):
+                    self.add(images[place : place + 1], [row])
+                return
+            self._scores[rows[0]].append(torch.full((2,), torch.nan, dtype=torch.float64))
+            for method in self._explainers:
+                self._fail(method, rows[0], error)
+            return
+        logits = evidence.logits.to(torch.float64)
+        both = torch.stack([logits, logits.log_softmax(1)], 2)
+        for row, scores in zip(rows, both[torch.arange(len(rows)), evidence.targets].cpu(), strict=True):
+            self._scores[row].append(scores)
+        made = {method: self._made(method, evidence, rows) for method in self._explainers}
+        for method, found in made.items():
+            for row, raw in found:
+                self._maps.setdefault((method, row), []).append(raw)
+
+    def _evidence(self, images: Tensor, rows: Sequence[int]) -> Evidence:
+        at, masks = list(rows), self.case.masks
+        return self.classifier.evidence(
+            images,
+            self.case.targets[at],
+            [layer for one in self._explainers.values() for layer in one.layers],
+            gradients=any(one.gradients and one.layers for one in self._explainers.values()),
+            seeds=self.case.seeds[at],
+            masks=None if masks is None else masks[at],
+        )
+
+    def _made(self, method: Hashable, evidence: Evidence, rows: Sequence[int]) -> list[tuple[int, Tensor]]:
+        """The method's maps of those images that are its own and that it did not fail on."""
+        own = [p for p, row in enumerate(rows) if row in self._of[method] and (method, row) not in self._failures]
+        if not own:
+            return []
+        try:
+            return [(rows[place], raw) for place, raw in zip(own, self._maps_of(method, evidence, own), strict=True)]
+        except Exception as error:
+            if len(own) > 1:
+                if out_of_memory(error):
+                    raise
+                return [found for place in own for found in self._made(method, evidence.select([place]), [rows[place]])]
+            self._fail(method, rows[own[0]], error)
+            return []
+
+    def _maps_of(self, method: Hashable, evidence: Evidence, places: Sequence[int]) -> Tensor:
+        maps = self._explainers[method].explain(evidence.select(places)).detach()
+        if not torch.isfinite(maps).all():
+            raise FloatingPointError("the map holds NaN or infinite values")
+        return maps
+
+    def _fail(self, method: Hashable, row: int, error: Exception) -> None:
+        self._failures.setdefault((method, row), f"on an altered image, {type(error).__name__}: {error}")
+
+    def answer(self, method: Hashable) -> Answer:
+        """The scores and maps of the method's own images."""
+        rows = self._of[method]
+        found = stacked(torch.stack(self._scores[row]) for row in rows)
+        failures = {
+            place: self._failures[method, row] for place, row in enumerate(rows) if (method, row) in self._failures
+        }
+        fine = [torch.stack(self._maps[method, row]) for place, row in enumerate(rows) if place not in failures]
+        if not fine:
+            return replace(found, failures=failures)
+        every, missing = iter(fine), torch.full_like(fine[0], torch.nan)
+        maps = torch.stack([missing if place in failures else next(every) for place in range(len(rows))])
+        return replace(found, maps=maps, failures=failures)

@@ -1,0 +1,209 @@
+"""The command as a person meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from camfaith.benchmark import explain
+from camfaith.benchmark.cli.command_line import app
+from camfaith.benchmark.datasets.synthetic import Fundus
+from camfaith.benchmark.results.store import load
+from camfaith.reports import side_by_side
+from camfaith.reports.panels import write
+
+
+def ask(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def suite_file(tmp_path):
+    path = tmp_path / "mini.toml"
+    path.write_text("""
+        [suite]
+        name = "mini"
+        methods = ["gradcam", "random"]
+        metrics = [{ name = "deletion", steps = 3 }, "conservation", "energy-pointing-game"]
+        chunk = 2
+        [[model]]
+        name = "fundus-vgg"
+        [[dataset]]
+        name = "fundus"
+        limit = 4
+    """)
+    return path
+
+
+def test_run_prints_the_table_and_writes_the_report(suite_file, tmp_path):
+    done = ask("run", suite_file, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "fundus-vgg on fundus" in done.output
+    assert (tmp_path / "run" / "report" / "report.html").is_file()
+    result = load(tmp_path / "run")
+    mean = result.scores.query("method == 'gradcam' and metric == 'deletion' and column == 'auc'")["value"].mean()
+    assert f"{mean:.3f}" in done.output
+
+
+def test_run_replaces_methods_and_limits(suite_file, tmp_path):
+    done = ask("run", suite_file, "--out", tmp_path / "r", "--methods", "layercam, sobel", "--limit", 2, "--no-report")
+    assert done.exit_code == 0, done.output
+    scores = load(tmp_path / "r").scores
+    assert set(scores["method"]) == {"layercam", "sobel"}
+    assert scores["sample"].nunique() == 2
+
+
+def test_plan_prints_the_forwards_and_backwards(suite_file):
+    done = ask("plan", suite_file)
+    assert done.exit_code == 0, done.output
+    # 4 images; 2 methods × 2 inner points; one black image each, and one pass for the channels of the layer
+    assert "forwards: 28 = 4 images + 0 by methods + 8 once an image + 16 once a map, at most" in " ".join(
+        done.output.split()
+    )
+
+
+def test_report_of_a_folder_that_is_no_run_says_what_to_do(tmp_path):
+    done = ask("report", tmp_path)
+    assert done.exit_code == 2
+    assert "is no run folder: it holds no run.json" in done.output
+
+
+def test_an_unknown_method_is_one_line_and_an_exit_code(suite_file, tmp_path):
+    done = ask("run", suite_file, "--methods", "gradcan", "--out", tmp_path / "r")
+    assert done.exit_code == 2
+    assert "did you mean 'gradcam'" in done.output
+    assert not (tmp_path / "r").exists()
+
+
+def test_list_shows_the_methods_of_the_libraries_that_are_there_and_how_to_have_the_others(monkeypatch):
+    pytest.importorskip("torchcam", reason="needs another library; pip install 'camfaith[peers]'")
+    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
+    told = ask("list", "methods").output
+    assert "torchcam:LayerCAM" in told
+    assert "pgc:GradCAM" not in told
+    assert "methods named pgc:... need grad-cam: pip install 'camfaith[pgc]'" in told
+    assert "need grad-cam" not in ask("list", "metrics").output
+
+
+def test_list_shows_what_may_stand_in_a_suite():
+    assert "gradcam, gradcam++, xgradcam" in ask("list", "methods").output
+    assert "fundus-tag" in ask("list", "datasets").output
+    assert "did you mean 'metrics'" in ask("list", "metrcs").output
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, camfaith.benchmark.cli.command_line as c\n"
+        "try: c.main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'pandas', 'numpy', 'scipy', 'pydantic'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    assert "Commands" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+def test_run_takes_what_makes_it_cheaper(suite_file, tmp_path):
+    words = ("run", suite_file, "--out", tmp_path / "r", "--no-report", "--no-keep-memory")
+    done = ask(*words, "--until", "separated", "--allow", "fold")
+    assert done.exit_code == 0, done.output
+    info = load(tmp_path / "r").info
+    assert (info["suite"]["until"], info["suite"]["allow"]) == ("separated", ["fold"])
+    assert "control flow" in info["engine"][0]["setup"]["refused"]["fold"]
+
+
+def test_a_shortcut_that_is_not_there_is_an_error_in_one_line(suite_file):
+    done = ask("run", suite_file, "--allow", "fp4")
+    assert done.exit_code == 2
+    assert "suite.allow" in done.output
+    assert "'bf16'" in done.output
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    path = tmp_path / "eye.png"
+    Fundus()[3].image.save(path)
+    return path
+
+
+def test_explain_writes_the_picture_that_the_functions_give(photograph, tmp_path):
+    words = ("explain", photograph, "--model", "fundus-vgg", "--methods", "gradcam,hirescam", "--classes", "mild,0")
+    done = ask(*words, "--signed", "--out", tmp_path / "maps.png")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"picture: {tmp_path / 'maps.png'}\n"
+    found = explain(photograph, model="fundus-vgg", methods=["gradcam", "hirescam"], classes=[1, 0], signed=True)
+    assert [c.name for c in found.classes] == ["mild", "no lesions"]
+    same = write(side_by_side(found), tmp_path / "same.png")
+    assert same.read_bytes() == (tmp_path / "maps.png").read_bytes()
+
+
+def test_explain_shows_a_method_beside_its_variant(tmp_path):
+    methods = "gradcam++, gradcam++(variant=pgc), noise-tunnel(samples=2, method=saliency)"
+    done = ask("explain", "fundus:3", "--model", "fundus-vgg", "--methods", methods, "--out", tmp_path / "a.svg")
+    assert done.exit_code == 0, done.output
+    assert "gradcam++(variant=pgc)" in (tmp_path / "a.svg").read_text("utf-8")
+
+
+def test_explain_goes_on_without_the_methods_that_do_not_apply_and_says_so(tmp_path):
+    words = ("explain", "fundus:3", "--model", "fundus-vgg", "--methods", "cam,gradcam", "--out")
+    done = ask(*words, tmp_path / "maps.pdf")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith("cam: CAM needs global average pooling")
+    assert (tmp_path / "maps.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": "missing.png"}, "no file at 'missing.png'"),
+        ({"image": __file__}, "test_command_line.py"),
+        ({"--model": "fundus-vg"}, "did you mean 'fundus-vgg'"),
+        ({"--methods": "gradcan"}, "did you mean 'gradcam'"),
+        ({"--methods": ","}, "at least one method"),
+        ({"--classes": "sever"}, "did you mean 'severe'"),
+        ({"--classes": "7"}, "expected 0 to 4, got [7]"),
+        ({"--layer": "features.99"}, "unknown layer 'features.99'"),
+        ({"--weights": "lost.pth"}, "no weights file at lost.pth"),
+        ({"--out": "maps.jpg"}, "ends in one of .pdf, .svg, .png"),
+        ({"--out": "missing/maps.png"}, "no folder at missing"),
+    ],
+)
+def test_explain_says_in_one_line_what_is_wrong_and_writes_nothing(change, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    chosen = {"image": "fundus:3", "--model": "fundus-vgg", "--methods": "gradcam", "--out": "maps.png", **change}
+    image = chosen.pop("image")
+    done = ask("explain", image, *(word for pair in chosen.items() for word in pair))
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert not [path for path in tmp_path.iterdir() if path.name != "cache"]
+
+
+def test_explain_without_a_model_takes_the_shipped_one_or_shows_the_whole_command(photograph, tmp_path, monkeypatch):
+    done = ask("explain", "fundus:3", "--methods", "gradcam", "--classes", "mild", "--out", tmp_path / "maps.png")
+    assert done.exit_code == 0, done.output
+    assert done.stderr == "model: fundus-vgg, as none is named\n"
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    words = ("--methods", "gradcam,cam", "--classes", "cat,hot dog", "--signed", "--out", tmp_path / "other.png")
+    done = ask("explain", photograph, *words)
+    assert done.exit_code == 2
+    command = f"camfaith explain {photograph} --model resnet50 --weights DEFAULT --methods gradcam,cam "
+    assert command + f"--classes 'cat,hot dog' --out {tmp_path / 'other.png'} --signed\n" in done.stderr
+    assert not (tmp_path / "other.png").exists()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_computed(monkeypatch):
+    monkeypatch.setattr(
+        "camfaith.benchmark.picture.side_by_side.explain", lambda *a, **k: pytest.fail("it was computed")
+    )
+    assert ask("explain", "fundus:3", "--model", "fundus-vgg", "--out", "missing/maps.png").exit_code == 2
+
+
+def test_explain_does_not_write_over_the_picture_itself(photograph):
+    before = photograph.read_bytes()
+    done = ask("explain", photograph, "--model", "fundus-vgg", "--out", photograph)
+    assert (done.exit_code, photograph.read_bytes()) == (2, before)
+    assert "is the picture itself" in done.stderr

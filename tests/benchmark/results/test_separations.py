@@ -1,0 +1,174 @@
+"""A run until all is separated judges what is open, and nothing else; it ends with what a full run would have said."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from camfaith.benchmark import datasets, load, run
+from camfaith.benchmark.results.sequential import SEPARATION_COLUMNS, arrivals, settled
+from camfaith.benchmark.running import part
+from camfaith.models import Classifier
+
+MAIN = {"deletion": "auc", "energy-pointing-game": "mass"}
+IMAGES, CHUNK, LEVEL = 24, 4, 0.1
+
+
+@pytest.fixture
+def model(counting):
+    return Classifier(counting.inner, name="tiny")
+
+
+@pytest.fixture
+def suite(small_suite):
+    small_suite["suite"] |= {
+        "methods": ["gradcam", "random", "center-gaussian", "sobel", "oracle"],
+        "metrics": [{"name": "deletion", "steps": 4}, "energy-pointing-game"],
+        "until": "separated",
+        "level": LEVEL,
+        "chunk": CHUNK,
+    }
+    small_suite["dataset"] = [{"name": "fundus", "limit": IMAGES, "size": 32}]
+    return small_suite
+
+
+@pytest.fixture
+def undropped(suite, model, tmp_path, monkeypatch):
+    """The same run in the same order, but for that nothing is ever dropped."""
+    with monkeypatch.context() as changed:
+        changed.setattr(part, "settle", lambda *_: set())
+        return run(suite, models=[model], out=tmp_path / "undropped")
+
+
+@pytest.fixture
+def decisive(suite):
+    """Two methods that soon separate on the one metric."""
+    suite["suite"] |= {"methods": ["center-gaussian", "random"], "metrics": [{"name": "deletion", "steps": 4}]}
+    return suite
+
+
+def images(result):
+    """How many images each cell was judged on."""
+    found = arrivals(result.scores, MAIN).groupby(["method", "metric"])["sample"].nunique()
+    return dict(zip(found.index, found, strict=True))
+
+
+def first(scores, count):
+    return scores[scores["sample"].isin(scores["sample"].unique()[:count])]
+
+
+def unstopped(result):
+    """Everything about scores but what differs from run to run."""
+    return result.scores.drop(columns=["run", "seconds"])
+
+
+def accounted(cost):
+    return sum(cost[what] for what in ("forwards", "shared", "failed", "spared", "settled"))
+
+
+def test_settled_cells_are_dropped_with_the_part_that_settles_them_and_no_sooner(suite, model, tmp_path):
+    result = run(suite, models=[model], out=tmp_path / "run")
+    judged, seen = images(result), arrivals(result.scores, MAIN)
+    assert min(judged.values()) < max(judged.values())
+    for cell, count in judged.items():
+        enough, fewer = (settled(first(seen, n), list(MAIN), LEVEL, 0.0, IMAGES) for n in (count, count - CHUNK))
+        assert cell not in fewer
+        assert cell in enough
+
+
+def test_a_run_that_drops_cells_leads_no_one_that_the_full_run_does_not(suite, undropped, model, tmp_path):
+    found, full = run(suite, models=[model], out=tmp_path / "run").separations(), undropped.separations()
+    assert set(images(undropped).values()) == {IMAGES}
+    declared = (found["ahead"] != "open").to_numpy()
+    pd.testing.assert_series_equal(found["ahead"][declared], full["ahead"][declared])
+    assert (found["images"] <= IMAGES).all()
+    assert {"first", "second", "open"} <= set(found["ahead"])
+
+
+def test_what_the_images_will_hardly_settle_is_given_up_before_the_end(suite, undropped, model, tmp_path):
+    result = run(suite, models=[model], out=tmp_path / "run")
+    waiting = settled(arrivals(undropped.scores, MAIN), list(MAIN), LEVEL)
+    assert {cell for cell, count in images(result).items() if count < IMAGES} - waiting
+
+
+def test_cells_that_are_judged_have_the_scores_of_a_run_of_all_and_the_others_balance_the_plan(suite, model, tmp_path):
+    result = run(suite, models=[model], out=tmp_path / "run")
+    assert result.info["cost"]["settled"] > 0
+    assert accounted(result.info["cost"]) == result.info["plan"]["forwards"]
+    full = run(suite, models=[model], out=tmp_path / "full", until="all")
+    keys = ["sample", "method", "metric", "column"]
+    both = result.scores.merge(full.scores, on=keys, how="left", suffixes=("", "_full"))
+    assert len(both) == len(result.scores) < len(full.scores)
+    np.testing.assert_allclose(both["value"], both["value_full"], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("lost", [2, 5])
+def test_a_run_that_lost_its_last_parts_goes_on_to_the_same_scores(suite, model, tmp_path, lost):
+    before = run(suite, models=[model], out=tmp_path / "run")
+    for lost_part in before.folder.parts[-lost:]:
+        shutil.rmtree(lost_part)
+    after = run(suite, models=[model], out=tmp_path / "run")
+    pd.testing.assert_frame_equal(unstopped(after), unstopped(before))
+    pd.testing.assert_frame_equal(after.separations(), before.separations())
+
+
+def test_samples_come_in_an_order_drawn_from_the_seed(decisive, model, tmp_path):
+    chosen = datasets.subset(datasets.find("fundus")(size=32), IMAGES, 0)
+    found = run(decisive, models=[model], out=tmp_path / "run").pictures["sample"].tolist()
+    assert found == list(datasets.shuffled(chosen, 0).ids)[: len(found)]
+    assert found != list(chosen.ids)[: len(found)]
+
+
+def test_once_all_is_settled_the_rest_is_not_run(decisive, model, counting, tmp_path):
+    told = []
+    result = run(decisive, models=[model], out=tmp_path / "run", progress=lambda *now: told.append(now[:2]))
+    (judged,) = set(images(result).values())
+    assert judged < IMAGES
+    assert len(result.pictures) == judged
+    assert len(result.folder.parts) == judged / CHUNK
+    cost, planned = result.info["cost"], result.info["plan"]["forwards"]
+    assert cost["settled"] == planned * (IMAGES - judged) / IMAGES
+    assert accounted(cost) == planned
+    assert told[-1] == (planned, planned)
+    assert result.info["status"] == "complete"
+
+
+def test_a_settled_run_is_read_and_not_run_again(decisive, model, tmp_path):
+    first = run(decisive, models=[model], out=tmp_path / "run")
+    again = run(decisive, models=[model], out=tmp_path / "run")
+    assert again.info["cost"]["forwards"] == first.info["cost"]["forwards"]
+    assert again.folder.parts == first.folder.parts
+    assert accounted(again.info["cost"]) == again.info["plan"]["forwards"]
+
+
+def test_the_better_way_of_each_metric_says_who_is_ahead(decisive, model, tmp_path):
+    result = run(decisive, models=[model], out=tmp_path / "run")
+    auc = arrivals(result.scores, MAIN).pivot_table("value", "sample", "method")
+    (row,) = result.separations().to_dict("records")
+    ours, theirs = (auc[row[place]] for place in ("first", "second"))
+    assert row["ahead"] == ("first" if (ours < theirs).sum() > (ours > theirs).sum() else "second")
+    result.info["metrics"][0]["better"] = {}
+    assert result.separations().empty
+
+
+def test_any_run_has_separations_by_model_and_data_set(decisive, model, counting, tmp_path):
+    decisive["dataset"] += [{"name": "fundus-tag", "limit": 8, "size": 32}]
+    models = [model, Classifier(counting.inner, name="other")]
+    found = run(decisive, models=models, out=tmp_path / "run", until="all").separations()
+    assert list(found.columns) == ["model", "dataset", *SEPARATION_COLUMNS]
+    blocks = [(m, d) for m in ("tiny", "other") for d in ("fundus", "fundus-tag")]
+    assert sorted(zip(found["model"], found["dataset"], strict=True)) == sorted(blocks)
+
+
+def test_a_run_without_scores_has_a_table_without_rows(decisive, model, tmp_path):
+    def stop(done, total, what):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(decisive, models=[model], out=tmp_path / "run", progress=stop)
+    found = load(tmp_path / "run").separations()
+    assert found.empty
+    assert list(found.columns) == ["model", "dataset", *SEPARATION_COLUMNS]

@@ -1,0 +1,61 @@
+"""A method that reads several layers, in a suite."""
+
+import pytest
+
+from camfaith.benchmark import run
+from camfaith.benchmark.running.planning import _cells, plan_benches
+from camfaith.benchmark.running.provenance import describe
+from camfaith.benchmark.suite.declaration import Suite
+from camfaith.benchmark.suite.opening import open_benches
+from camfaith.models import Classifier
+
+FUSED = {"name": "fused", "method": "layercam", "layers": ["layer2", "layer3"]}
+
+
+def suite(*methods):
+    return {
+        "suite": {"name": "s", "methods": [*methods], "metrics": [{"name": "deletion", "steps": 2}], "batch_size": 8},
+        "model": [{"name": "fundus-resnet", "layer": "layer3"}],
+        "dataset": [{"name": "fundus", "limit": 2}],
+    }
+
+
+def test_the_evidence_of_a_bench_is_at_the_union_of_all_layers():
+    (bench,) = open_benches(Suite.of(suite(FUSED, "gradcam", {"name": "gradcam", "layer": "layer1", "label": "low"})))
+    assert bench.layers == ["layer2", "layer3", "layer1"]
+    assert [arm.needed_layers for arm in bench.arms] == [("layer2", "layer3"), ("layer3",), ("layer1",)]
+    assert [arm.layer for arm in bench.arms] == [None, "layer3", "layer1"]
+    assert [_cells(bench, arm) for arm in bench.arms] == [24 * 24, 12 * 12, 48 * 48]
+    assert describe([bench])["models"][0]["layers"]["fused"] == "layer2, layer3"
+
+
+def test_a_fused_method_reads_gradients_where_its_method_does():
+    (bench,) = open_benches(Suite.of(suite(FUSED | {"method": "eigencam"})))
+    assert not bench.gradients
+    assert plan_benches([bench], 4).backwards == 0
+
+
+def test_a_suite_runs_with_layers_fused(tmp_path):
+    found = run(suite(FUSED, "layercam"), out=tmp_path / "run").scores
+    assert set(found["method"]) == {"fused", "layercam"}
+    assert (found["status"] == "ok").all()
+
+
+OWN = [
+    "shapleycam",
+    {"name": "smoothgradcam++", "samples": 3},
+    {"name": "fullgrad"},
+    {"name": "finercam", "method": "layercam"},
+    {"name": "fused", "method": "shapleycam", "layers": ["inner.stem", "inner.body"]},
+]
+
+
+@pytest.mark.parametrize("metric", ["deletion", "max-sensitivity"])
+def test_methods_with_passes_of_their_own_make_the_planned_calls(small_suite, counting, tmp_path, metric):
+    small_suite["suite"] |= {"methods": OWN, "metrics": [metric]}
+    model = Classifier(counting, name="tiny")
+    planned = plan_benches(open_benches(Suite.of(small_suite), {"tiny": model}), 4)
+    cost = run(small_suite, models=[model], out=tmp_path / "run").info["cost"]
+    assert cost["forwards"] + cost["shared"] == planned.forwards
+    assert cost["backwards"] == planned.backwards
+    assert planned.backwards % (6 * (2 + 3 + 1 + 1 + 4)) == 0

@@ -1,0 +1,198 @@
+"""A folder goes on only with what it was begun with: suite, model, preprocessing, data and code."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from camfaith.benchmark import load, run
+from camfaith.benchmark.results.store import RunFolderError
+from camfaith.models import Classifier
+
+MINE = """
+class MyCAM:
+    def __init__(self, model, target_layer=None):
+        self.layer = target_layer
+
+    def explain(self, evidence, classifier):
+        return SIGN * evidence.activations[self.layer].sum(1)
+"""
+
+
+@pytest.fixture
+def model(counting):
+    return Classifier(counting.inner, name="tiny")
+
+
+@pytest.fixture
+def table(tmp_path):
+    for index in range(3):
+        pixels = np.random.default_rng(index).integers(0, 255, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    path = tmp_path / "table.csv"
+    path.write_text("file,label\n0.png,0\n1.png,1\n2.png,2\n")
+    return path
+
+
+@pytest.fixture
+def suite(small_suite, table):
+    small_suite["suite"]["methods"] = ["gradcam", "random"]
+    small_suite["dataset"] = [{"name": "csv", "path": str(table)}]
+    return small_suite
+
+
+def test_a_finished_run_is_read_and_not_run_again(suite, model, counting, tmp_path):
+    first = run(suite, models=[model], out=tmp_path / "run")
+    again = run(suite, models=[model], out=tmp_path / "run")
+    assert again.info["cost"]["forwards"] == first.info["cost"]["forwards"]
+    assert again.info["run"] == first.info["run"]
+
+
+def test_changed_labels_and_pictures_are_refused_by_name(suite, model, table, tmp_path):
+    run(suite, models=[model], out=tmp_path / "run")
+    before = table.read_text()
+    table.write_text(before.replace("1.png,1", "1.png,4"))
+    with pytest.raises(RunFolderError, match=r"sample '1\.png' \(1 in all\) is not as it was"):
+        run(suite, models=[model], out=tmp_path / "run")
+    table.write_text(before)
+    Image.new("RGB", (32, 32)).save(tmp_path / "2.png")
+    with pytest.raises(RunFolderError, match=r"sample '2\.png'"):
+        run(suite, models=[model], out=tmp_path / "run")
+
+
+def test_changed_preprocessing_is_refused(suite, counting, tmp_path):
+    run(suite, models=[Classifier(counting.inner, name="tiny")], out=tmp_path / "run")
+    other = Classifier(counting.inner, name="tiny", mean=(0.5,) * 3, std=(0.2,) * 3)
+    with pytest.raises(RunFolderError, match="holds a run of other models"):
+        run(suite, models=[other], out=tmp_path / "run")
+
+
+def test_a_changed_method_is_refused_until_the_run_is_overwritten(suite, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("SIGN = 1\n" + MINE)
+    suite["suite"]["methods"] = [{"name": "mine.py:MyCAM", "label": "mine"}]
+    first = run(suite, models=[model], out="run").maps["values"].iloc[0]
+    (tmp_path / "mine.py").write_text("SIGN = -1\n" + MINE)
+    for name in [n for n in sys.modules if n.startswith("camfaith_user_mine")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(RunFolderError, match="holds a run of other code"):
+        run(suite, models=[model], out="run")
+    second = run(suite, models=[model], out="run", overwrite=True).maps["values"].iloc[0]
+    np.testing.assert_array_equal(np.frombuffer(first, "<f4"), -np.frombuffer(second, "<f4"))
+
+
+def test_results_without_a_run_json_are_nobodys(suite, model, tmp_path):
+    run(suite, models=[model], out=tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    with pytest.raises(RunFolderError, match=r"holds results whose run\.json is gone"):
+        run(suite, models=[model], out=tmp_path / "run", metrics=["conservation"])
+
+
+def test_a_changed_baseline_picture_is_refused(suite, model, tmp_path):
+    Image.new("RGB", (32, 32), "grey").save(tmp_path / "baseline.png")
+    suite["suite"]["metrics"] = [
+        {"name": "deletion", "steps": 2, "baseline": {"image": str(tmp_path / "baseline.png")}}
+    ]
+    run(suite, models=[model], out=tmp_path / "run")
+    Image.new("RGB", (32, 32), "white").save(tmp_path / "baseline.png")
+    with pytest.raises(RunFolderError, match="holds a run of other metrics"):
+        run(suite, models=[model], out=tmp_path / "run")
+
+
+class Dazzled(torch.nn.Module):
+    """Gives NaN for pictures that are white all over."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        white = images.amin((1, 2, 3)) > 0.99
+        return self.network(images).masked_fill(white[:, None], torch.nan)
+
+
+def test_a_sample_that_the_model_cannot_take_is_a_row_and_no_obstacle_to_going_on(suite, counting, tmp_path):
+    Image.new("RGB", (32, 32), "white").save(tmp_path / "1.png")
+    model = Classifier(Dazzled(counting.inner), name="dazzled")
+    first = run(suite, models=[model], out=tmp_path / "run")
+    bad = first.scores.query("method == ''")
+    assert bad["sample"].tolist() == ["1.png"]
+    assert "gives NaN or infinite logits" in bad["error"].iloc[0]
+    assert set(first.scores.query("status == 'ok'")["sample"]) == {"0.png", "2.png"}
+    again = run(suite, models=[model], out=tmp_path / "run")
+    assert again.info["cost"]["forwards"] == first.info["cost"]["forwards"]
+
+
+def test_labels_meet_the_models_classes_by_name(small_suite, counting, tmp_path):
+    for name in ("bird", "ant"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (90, 80, 70)).save(tmp_path / "pictures" / name / "1.png")
+    small_suite["dataset"] = [{"name": "folder", "root": str(tmp_path / "pictures")}]
+    small_suite["suite"] |= {"target": "label", "methods": ["gradcam"]}
+    names = ("cat", "dog", "bird", "ant", "fox")
+    result = run(small_suite, models=[Classifier(counting.inner, name="t", class_names=names)], out=tmp_path / "a")
+    targets = result.pictures.set_index("sample")["target"]
+    assert (targets["bird/1.png"], targets["ant/1.png"]) == (2, 3)
+    other = Classifier(counting.inner, name="t", class_names=("cat", "dog", "cow", "ant", "fox"))
+    with pytest.raises(ValueError, match="the data set's class 'bird' is none of the model's"):
+        run(small_suite, models=[other], out=tmp_path / "b")
+
+
+def test_a_label_out_of_range_is_a_warning_where_the_target_does_not_need_it(suite, model, table, tmp_path):
+    table.write_text("file,label\n0.png,0\n1.png,99\n")
+    result = run(suite, models=[model], out=tmp_path / "run")
+    odd = result.scores.query("method == ''")
+    assert odd["status"].tolist() == ["warning"]
+    assert "label 99 is out of range: the model has 5 classes" in odd["error"].iloc[0]
+    summary = result.summary().query("method == 'gradcam' and metric == 'deletion' and column == 'auc'").iloc[0]
+    assert (summary["n"], summary["errors"]) == (2, 0)
+
+
+def test_a_sample_that_is_missing_balances_the_plan(suite, model, table, tmp_path):
+    table.write_text("file,label\n0.png,0\nmissing.png,1\n2.png,2\n")
+    result = run(suite, models=[model], out=tmp_path / "run")
+    cost = result.info["cost"]
+    assert cost["forwards"] + cost["shared"] + cost["failed"] == result.info["plan"]["forwards"]
+    assert cost["failed"] == result.info["plan"]["forwards"] // 3
+
+
+class Lumping:
+    """A metric that forgets that it must give one value per image."""
+
+    name, main, better, undefined = "lump", "value", {}, ""
+
+    def probes(self, layer, pixels):
+        return ()
+
+    def judge(self, case, maps, answers):
+        return {"value": maps.saliency.mean()}
+
+
+def test_a_broken_metric_costs_its_own_rows(suite, model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lumping", sys.modules[__name__])
+    suite["suite"]["metrics"] = ["energy-pointing-game", {"name": "lumping:Lumping", "label": "lump"}, "conservation"]
+    scores = run(suite, models=[model], out=tmp_path / "run").scores
+    lump = scores.query("metric == 'lump'")
+    assert len(lump) == 2 * 3
+    assert lump["error"].str.contains("must give 3 values, one per image, for 'value'").all()
+    assert not scores.duplicated(["sample", "method", "metric", "column"]).any()
+    assert (scores.query("metric == 'conservation' and column == 'residual'")["status"] == "ok").all()
+
+
+def test_a_baseline_in_memory_is_told_apart_by_its_pixels(suite, model, tmp_path):
+    grey, white = torch.full((3, 32, 32), 0.5), torch.ones(3, 32, 32)
+    results = [
+        run(suite, models=[model], out=tmp_path / name, metrics=[{"name": "deletion", "baseline": image, "steps": 2}])
+        for name, image in (("grey", grey), ("white", white))
+    ]
+    assert results[0].info["identity"]["suite"] != results[1].info["identity"]["suite"]
+    ends = [result.lines["y"].iloc[0][-1] for result in results]
+    expected = [
+        model.scores(image[None]).softmax(1)[0, int(results[0].pictures["target"].iloc[0])] for image in (grey, white)
+    ]
+    np.testing.assert_allclose(ends, torch.stack(expected), rtol=1e-5)
+    assert load(tmp_path / "grey").info["metrics"][0]["parameters"]["baseline"].startswith("Given(")

@@ -1,0 +1,230 @@
+"""What a suite may say, and what it is told when it may not."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from camfaith.benchmark.suite.declaration import Suite, SuiteError, labels, shipped_suites
+from camfaith.benchmark.suite.opening import open_benches
+from camfaith.models import LayerError, UnknownName
+from camfaith.models.reference import build
+
+
+def suite(**head):
+    return {
+        "suite": {"name": "s", "methods": ["gradcam"], "metrics": ["deletion"], **head},
+        "model": [{"name": "fundus-resnet"}],
+        "dataset": [{"name": "fundus", "limit": 2}],
+    }
+
+
+def test_every_shipped_suite_is_valid():
+    assert "quick" in shipped_suites()
+    for path in shipped_suites().values():
+        Suite.of(path)
+
+
+def test_an_unknown_key_is_named_with_the_allowed_ones():
+    with pytest.raises(SuiteError, match=r"key 'suite\.methds': unknown key; allowed: name, seed, target, methods"):
+        Suite.of(suite(methds=["gradcam"]))
+
+
+def test_a_wrong_value_is_named_with_its_key_and_what_was_got():
+    content = suite()
+    content["dataset"][0]["limit"] = 0
+    with pytest.raises(SuiteError, match=r"key 'dataset\.0\.limit': .*greater than or equal to 1 \(got 0\)"):
+        Suite.of(content)
+
+
+def test_a_missing_part_is_named():
+    content = suite()
+    del content["model"]
+    with pytest.raises(SuiteError, match=r"key 'model': Field required"):
+        Suite.of(content)
+
+
+def test_broken_toml_names_the_file_and_the_place(tmp_path):
+    path = tmp_path / "broken.toml"
+    path.write_text("[suite\nname = 1")
+    with pytest.raises(SuiteError, match=r"broken\.toml is not valid TOML: .*line 1"):
+        Suite.of(path)
+
+
+def test_an_unknown_suite_gives_the_nearest_name():
+    with pytest.raises(UnknownName, match="did you mean 'quick'"):
+        Suite.of("quikc")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ["gradcm"]}, r"unknown method 'gradcm': did you mean 'gradcam'"),
+        ({"metrics": ["deletoin"]}, r"unknown metric 'deletoin': did you mean 'deletion'"),
+        ({"metrics": [{"name": "deletion", "baseline": "blakc"}]}, r"unknown baseline 'blakc': did you mean 'black'"),
+        ({"metrics": [{"name": "deletion", "step": 4}]}, r"unknown setting 'step'; allowed: steps, tolerance"),
+        ({"metrics": [{"name": "deletion", "steps": 0}]}, r"metric 'deletion': steps must be at least 1, got 0"),
+        ({"methods": [{"name": "xgradcam", "epsilon": 1}]}, r"unknown setting 'epsilon'; allowed: eps"),
+        ({"methods": [{"name": "gradcam", "layer": "layer9"}]}, r"unknown layer 'layer9': did you mean 'layer"),
+        ({"methods": ["package.that.is.not:There"]}, r"cannot import 'package\.that\.is\.not:There'"),
+        ({"target": "drusen"}, r"unknown target 'drusen'.*moderate"),
+    ],
+)
+def test_names_that_nothing_answers_to_are_refused_before_the_run(change, message):
+    with pytest.raises(ValueError, match=message):
+        open_benches(Suite.of(suite(**change)))
+
+
+def test_unknown_models_and_data_sets_give_the_nearest_names():
+    content = suite()
+    content["model"][0]["name"] = "resnet5O"
+    with pytest.raises(UnknownName, match="did you mean 'resnet50'"):
+        open_benches(Suite.of(content))
+    content = suite()
+    content["dataset"][0]["name"] = "fundos"
+    with pytest.raises(UnknownName, match="did you mean 'fundus'"):
+        open_benches(Suite.of(content))
+
+
+def test_a_layer_without_spatial_output_is_refused_by_name():
+    with pytest.raises(LayerError, match=r"model 'fundus-resnet': layer 'head' has no spatial output"):
+        open_benches(Suite.of(suite(methods=[{"name": "gradcam", "layer": "head"}])))
+
+
+def test_an_empty_data_set_is_refused(tmp_path):
+    content = suite()
+    content["dataset"] = [{"name": "folder", "root": str(tmp_path)}]
+    with pytest.raises(SuiteError, match="no images in"):
+        open_benches(Suite.of(content))
+
+
+def test_the_same_name_twice_gets_labels_that_say_how_they_differ():
+    content = suite(methods=["gradcam", {"name": "gradcam", "layer": "layer2"}, {"name": "xgradcam", "label": "mine"}])
+    assert labels(Suite.of(content).suite.methods) == ["gradcam", "gradcam(layer=layer2)", "mine"]
+    with pytest.raises(SuiteError, match="'gradcam' stands twice"):
+        labels(Suite.of(suite(methods=["gradcam", "gradcam"])).suite.methods)
+
+
+def test_the_data_folder_is_filled_in_and_asked_for():
+    content = suite()
+    content["dataset"] = [{"name": "folder", "root": "${data}/pictures"}]
+    assert Suite.of(content, data="/somewhere").dataset[0].settings["root"] == "/somewhere/pictures"
+    with pytest.raises(SuiteError, match=r"--data FOLDER"):
+        Suite.of(content)
+
+
+def test_the_key_changes_with_what_changes_results_and_not_with_the_device():
+    key = Suite.of(suite()).key
+    assert Suite.of(suite(device="cpu")).key == key
+    assert Suite.of(suite(seed=1)).key != key
+    assert Suite.of(suite()).changed(limit=3).key != key
+
+
+OWN = """
+import torch
+from torch import nn
+
+
+class Own(nn.Module):
+    def __init__(self, end):
+        super().__init__()
+        self.body = nn.Conv2d(3, 4, 3, 2, 1)
+        self.head = nn.Linear(4, 5)
+        self.end = end
+
+    def forward(self, images):
+        return self.end(self.head(self.body(images).relu().mean((2, 3))))
+
+
+def logits(): return Own(lambda z: z)
+def a_tuple(): return Own(lambda z: (z, z))
+def probabilities(): return Own(lambda z: z.softmax(1))
+def one_logit(): return Own(lambda z: z[:, :1])
+def not_a_number(): return Own(lambda z: z * torch.nan)
+def no_network(): return 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("a_tuple", r"returns a tuple, not a tensor of logits; .*output=0\), of 0 \(1×5\), 1 \(1×5\); or wrap it"),
+        ("probabilities", "returns probabilities .* remove its softmax"),
+        ("one_logit", "returns shape 1×1; expected logits B×C with C ≥ 2"),
+        ("not_a_number", "gives NaN or infinite logits"),
+        ("no_network", "returned a int"),
+        ("logitz", "did you mean 'logits'"),
+    ],
+)
+def test_a_network_that_is_no_classifier_is_refused_with_what_to_do(tmp_path, function, message):
+    (tmp_path / "own.py").write_text(OWN)
+    content = suite()
+    content["model"] = [{"name": f"{tmp_path}/own.py:{function}"}]
+    with pytest.raises((ValueError, TypeError), match=message):
+        open_benches(Suite.of(content))
+
+
+def test_a_network_from_a_file_is_judged_with_its_layer_found(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    content = suite()
+    content["model"] = [{"name": f"{tmp_path}/own.py:logits", "label": "mine"}]
+    (bench,) = open_benches(Suite.of(content))
+    assert (bench.model, bench.layer, bench.classes) == ("mine", "body", 5)
+
+
+def test_a_suite_says_which_entry_of_what_a_network_returns_holds_the_logits(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    content = suite()
+    content["model"] = [{"name": f"{tmp_path}/own.py:a_tuple", "output": 1}]
+    (bench,) = open_benches(Suite.of(content))
+    assert (bench.classifier.output, bench.classes) == (1, 5)
+
+
+def test_weights_with_nan_are_refused_by_name(tmp_path):
+    state = build("fundus-resnet").state_dict()
+    state["layer2.0.conv1.weight"][0] = torch.nan
+    torch.save(state, tmp_path / "broken.pth")
+    content = suite()
+    content["model"][0]["weights"] = str(tmp_path / "broken.pth")
+    with pytest.raises(ValueError, match=r"hold 144 NaN or infinite values in 'layer2\.0\.conv1\.weight'"):
+        open_benches(Suite.of(content))
+
+
+def test_a_baseline_in_memory_outlives_a_change_of_the_suite():
+    image = torch.rand(3, 8, 8)
+    suite = Suite.of(
+        {
+            "suite": {"name": "it", "methods": ["gradcam"], "metrics": [{"name": "deletion", "baseline": image}]},
+            "model": [{"name": "fundus-vgg"}],
+            "dataset": [{"name": "fundus"}],
+        }
+    )
+    (metric,) = suite.changed(limit=2).changed(seed=1).suite.metrics
+    assert torch.equal(metric.settings["baseline"].image, image)
+
+
+def test_a_noise_tunnel_takes_its_method_with_settings_and_the_layer_that_it_needs():
+    steps = {"name": "integrated-gradients", "n_steps": 4}
+    entries = [
+        {"name": "noise-tunnel", "label": "plain"},
+        {"name": "noise-tunnel", "label": "steps", "method": steps, "kind": "vargrad", "samples": 3, "sigma": 0.2},
+        {"name": "noise-tunnel", "label": "guided", "method": "guided-gradcam"},
+        {"name": "noise-tunnel", "label": "earlier", "method": "guided-gradcam", "layer": "layer1"},
+    ]
+    (bench,) = open_benches(Suite.of(suite(methods=entries)))
+    plain, steps, guided, earlier = bench.arms
+    assert (plain.explainer.method.name, plain.explainer.kind, plain.layer) == ("saliency", "smoothgrad", None)
+    assert plain.needed_layers == ()
+    assert steps.explainer.method.n_steps == 4
+    assert steps.explainer.cost(bench.image).backwards == 12
+    assert guided.needed_layers == ("layer3",)
+    assert earlier.explainer.method.layer == "layer1"
+    assert len({arm.key for arm in bench.arms}) == 4
+
+
+def test_a_method_whose_extra_is_not_installed_is_refused_before_anything_runs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(SuiteError, match=r"'lime': superpixels need scikit-learn: pip install 'camfaith\[superp"):
+        open_benches(Suite.of(suite(methods=["lime"])))

@@ -1,0 +1,160 @@
+"""What replaces removed pixels."""
+
+import pytest
+import torch
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from camfaith.metrics import Deletion, baseline
+from camfaith.metrics.probing.baselines import Black, Blur, Given, Mean, Noise
+from camfaith.models import UnknownName
+
+NONE = torch.zeros(3, dtype=torch.long)
+
+
+def test_black_is_zero(images):
+    assert torch.equal(baseline("black")(images(3, 5), NONE), torch.zeros(3, 3, 5, 5, dtype=torch.float64))
+
+
+def test_mean_is_the_mean_colour_of_each_image(images):
+    pictures = images(3, 5, 4)
+    found = baseline("mean")(pictures, NONE)
+    assert found.shape == pictures.shape
+    for i in range(3):
+        for colour in range(3):
+            expected = sum(pictures[i, colour].flatten().tolist()) / 20
+            assert found[i, colour].flatten().tolist() == pytest.approx([expected] * 20)
+
+
+@pytest.mark.parametrize(("kernel", "sigma"), [(11, 5.0), (5, 1.0), (1, 2.0), (13, 0.7)])
+def test_blur_is_the_gaussian_filter_of_scipy(images, kernel, sigma):
+    pictures = images(2, 20, 15)
+    found = baseline({"name": "blur", "kernel": kernel, "sigma": sigma})(pictures, NONE[:2])
+    for i in range(2):
+        for colour in range(3):
+            expected = gaussian_filter(pictures[i, colour].numpy(), sigma, radius=kernel // 2, mode="mirror")
+            assert abs(found[i, colour].numpy() - expected).max() < 1e-6
+
+
+def test_blur_is_that_of_petsiuk_unless_told_otherwise():
+    assert baseline("blur") == Blur(11, 5.0)
+
+
+def test_blur_does_not_darken_the_edges():
+    grey = torch.full((1, 3, 16, 16), 0.4)
+    torch.testing.assert_close(baseline("blur")(grey, NONE[:1]), grey)
+
+
+def test_blur_refuses_images_smaller_than_its_window(images):
+    with pytest.raises(ValueError, match=r"a blur of 11 px does not fit images of \(5, 9\) px"):
+        baseline("blur")(images(1, 5, 9), NONE[:1])
+
+
+def test_noise_depends_on_the_seed_of_the_image_and_not_on_its_batch(images):
+    pictures, seeds = images(3, 6), torch.tensor([4, 9, 4])
+    found = baseline("noise")(pictures, seeds)
+    assert torch.equal(found[0], found[2])
+    assert not torch.equal(found[0], found[1])
+    assert torch.equal(baseline("noise")(pictures[1:2], seeds[1:2])[0], found[1])
+    assert not torch.equal(baseline({"name": "noise", "seed": 1})(pictures, seeds), found)
+    assert torch.equal(baseline("noise")(pictures.float(), seeds), found.float())
+
+
+def test_noise_is_uniform_and_leaves_the_global_generator_alone():
+    state = torch.random.get_rng_state()
+    found = baseline("noise")(torch.empty(1, 3, 100, 100), NONE[:1])
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert 0 <= float(found.min()) < 0.001
+    assert 0.999 < float(found.max()) < 1
+    assert float(found.mean()) == pytest.approx(0.5, abs=0.01)
+    assert float(found.var()) == pytest.approx(1 / 12, abs=0.002)
+
+
+def test_an_image_can_be_a_tensor_or_a_file(tmp_path, images):
+    picture = Image.new("RGB", (5, 4), (255, 0, 255))
+    picture.save(tmp_path / "purple.png")
+    from_file = baseline({"image": str(tmp_path / "purple.png")})
+    pixels = torch.tensor([1.0, 0.0, 1.0]).view(3, 1, 1).expand(3, 4, 5)
+    found = from_file(images(2, 4, 5), NONE[:2])
+    assert torch.equal(found, pixels.to(torch.float64).expand(2, -1, -1, -1))
+    assert baseline(pixels) == from_file
+    assert hash(baseline(pixels)) == hash(from_file)
+
+
+def test_an_image_must_have_the_size_of_the_images(images):
+    with pytest.raises(ValueError, match=r"baseline image is \(3, 4, 4\), the images are \(3, 4, 5\)"):
+        baseline(torch.zeros(3, 4, 4))(images(1, 4, 5), NONE[:1])
+    with pytest.raises(ValueError, match=r"3×H×W floating-point image, got torch\.uint8"):
+        baseline(torch.zeros(3, 4, 4, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"3×H×W floating-point image, got torch.float32 of shape \(1, 3, 4, 4\)"):
+        baseline(torch.zeros(1, 3, 4, 4))
+
+
+def test_a_given_image_does_not_follow_later_changes_of_the_tensor(images):
+    pixels = torch.zeros(3, 4, 5)
+    given = baseline(pixels)
+    pixels += 1
+    assert (given(images(1, 4, 5), NONE[:1]) == 0).all()
+
+
+def test_equal_settings_are_equal_values():
+    pairs = [
+        (baseline("black"), Black()),
+        (baseline("mean"), Mean()),
+        (baseline({"name": "blur", "sigma": 5.0}), Blur()),
+        (baseline({"name": "noise", "seed": 3}), Noise(3)),
+        (baseline(torch.zeros(3, 4, 4)), Given.of(torch.zeros(3, 4, 4))),
+    ]
+    for one, other in pairs:
+        assert one == other
+        assert hash(one) == hash(other)
+    assert len({one for one, _ in pairs}) == 5
+    assert Deletion(baseline="mean") == Deletion(baseline={"name": "mean"})
+
+
+def test_other_settings_are_other_values():
+    assert baseline({"name": "blur", "sigma": 4.0}) != baseline("blur")
+    assert baseline({"name": "noise", "seed": 1}) != baseline("noise")
+    assert baseline(torch.zeros(3, 4, 4)) != baseline(torch.full((3, 4, 4), 0.1))
+    assert baseline(torch.zeros(3, 2, 8)) != baseline(torch.zeros(3, 4, 4))
+    assert baseline(Blur(5, 1.0)) == Blur(5, 1.0)
+
+
+@pytest.mark.parametrize(("name", "guess"), [("blurr", "'blur'"), ("gray", "known: black, blur, mean, noise")])
+def test_an_unknown_name_gives_the_nearest_ones(name, guess):
+    with pytest.raises(UnknownName, match=f"unknown baseline '{name}'.*{guess}"):
+        baseline(name)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "blur", "kernel": 4},
+        {"name": "blur", "kernel": -1},
+        {"name": "blur", "sigma": 0},
+        {"name": "blur", "radius": 3},
+        {"name": "black", "value": 0},
+        {"name": "noise", "kernel": 3},
+        {"image": "grey.png", "sigma": 3},
+        {},
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings):
+    with pytest.raises(ValueError, match=r"blur|black|noise|image|unknown"):
+        baseline(settings)
+
+
+@pytest.mark.parametrize("wanted", [3, None, [0, 0, 0]])
+def test_what_is_no_baseline_is_refused(wanted):
+    with pytest.raises(TypeError, match="expected a baseline's name, a table, an image or a Baseline"):
+        baseline(wanted)
+
+
+def test_a_frozen_value_of_ones_own_is_a_baseline():
+    class White:
+        def __call__(self, pictures, seeds):
+            return torch.ones_like(pictures)
+
+    white = White()
+    assert baseline(white) is white
+    assert Deletion(baseline=white).baseline is white

@@ -1,0 +1,423 @@
+"""Model calls: none twice, full batches, and answers that depend on nothing but image, map and seed."""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from camfaith.metrics import Conservation, CornerArtifact, Deletion, Engine, Insertion, SensitivityN
+from camfaith.metrics.probing.baselines import baseline
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Blank, Channels, Curve, ImageProbe, Subsets
+from camfaith.models import Classifier
+from camfaith.models.speed.setup import Setup
+
+BLACK = baseline("black")
+METRICS = (
+    Deletion(steps=6),
+    Insertion(steps=5, baseline="mean"),
+    SensitivityN(sizes=(3, 0.3), subsets=7),
+    CornerArtifact(),
+    Conservation(),
+)
+
+
+@pytest.fixture
+def case(classifier, images):
+    return Case.of(classifier, images(4, 9), [0, 1, 2, 1], seeds=torch.tensor([7, 8, 9, 10]))
+
+
+def ask(engine, case, arms):
+    """Every arm's answers: label → (maps, probes)."""
+    return engine.answer(case, {label: (Maps(maps, case), probes) for label, (maps, probes) in arms.items()})
+
+
+def asked_for(metrics, layer="relu1", pixels=81):
+    return [probe for metric in metrics for probe in metric.probes(layer, pixels)]
+
+
+def count(seen):
+    return sum(map(len, seen))
+
+
+def test_metrics_with_equal_baselines_share_the_blank_image(classifier, case, noise_maps, watched):
+    seen, engine = watched(classifier.network), Engine(classifier)
+    metrics = (Deletion(steps=2), Insertion(steps=2, baseline="black"), Conservation(), Deletion(steps=3))
+    ask(engine, case, {"it": (noise_maps(4, 9, 9), asked_for(metrics, layer=None))})
+    assert count(seen) == 4 * (1 + 1 + 1 + 2) == engine.meter.forwards
+
+
+def test_metrics_with_other_baselines_ask_for_their_own(classifier, case, noise_maps, watched):
+    seen = watched(classifier.network)
+    metrics = (Deletion(steps=1), Insertion(steps=1, baseline="mean"), Deletion(steps=1, baseline="noise"))
+    ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), asked_for(metrics))})
+    assert count(seen) == 4 * 3
+
+
+def test_subsets_are_scored_once_for_all_methods(classifier, case, noise_maps, watched):
+    seen = watched(classifier.network)
+    probes = asked_for([SensitivityN(sizes=(5, 9), subsets=6)])
+    arms = {label: (noise_maps(4, 9, 9, seed=label), probes) for label in range(5)}
+    answers = ask(Engine(classifier), case, arms)
+    assert count(seen) == 4 * 12
+    assert all(torch.equal(answers[0][probes[0]].logit, answers[label][probes[0]].logit) for label in range(5))
+
+
+def test_orders_that_are_equal_share_their_curve(classifier, case, noise_maps, watched):
+    seen, engine = watched(classifier.network), Engine(classifier)
+    maps, probes = noise_maps(4, 9, 9, levels=5), [Curve("rest", 6, BLACK), Blank(BLACK)]
+    changed = maps.clone()
+    changed[2] = changed[2].flip(0)
+    arms = {"one": (maps, probes), "same order": (maps.exp(), probes), "one image differs": (changed, probes)}
+    answers = ask(engine, case, arms)
+    assert engine.meter.shared == 5 * (4 + 3)  # five points inside a curve of six steps
+    assert count(seen) == 4 + 5 * (4 + 1) == engine.meter.forwards
+    assert torch.equal(answers["one"][probes[0]].logit, answers["same order"][probes[0]].logit)
+    differs = (answers["one"][probes[0]].logit != answers["one image differs"][probes[0]].logit).any(1)
+    assert differs.tolist() == [False, False, True, False]
+
+
+@dataclass(frozen=True)
+class Kept(ImageProbe):
+    """The image times a map's sign, as a probe of one's own might read a map."""
+
+    def count(self, pixels):
+        return 1
+
+    def fill(self, subject):
+        return lambda start, stop, out: torch.mul(subject.image, subject.read("signed") > 0, out=out[0])
+
+
+@pytest.mark.parametrize(
+    ("part", "asked"), [("raw", 3), ("signed", 3), ("saliency", 2), ("displayed", 1), ("ranks", 1)]
+)
+def test_a_part_of_a_map_is_read_once_for_every_distinct_one(part, asked, classifier, case, watched):
+    """Three maps that a ReLU, stretching and ranking make alike one after the other."""
+    source = torch.Generator().manual_seed(3)
+    first = torch.rand(4, 9, 9, generator=source, dtype=torch.float64) - 0.5
+    maps = {"it": first, "rectified": first.clamp(min=0), "doubled": 2 * first}
+    probe = type("Reading", (Kept,), {"reads": part})()
+    wanted = {label: (Maps(raw, case, rectified=True), [probe]) for label, raw in maps.items()}
+    seen, engine = watched(classifier.network), Engine(classifier)
+    found = engine.answer(case, wanted)
+    assert count(seen) == 4 * asked
+    assert engine.meter.shared == 4 * (3 - asked)
+    torch.testing.assert_close(found["it"][probe].logit, found["doubled"][probe].logit)
+
+
+def test_a_probe_that_is_asked_twice_is_answered_once(classifier, case, noise_maps, watched):
+    seen = watched(classifier.network)
+    ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [Blank(BLACK), Blank(BLACK), Channels("relu1")])})
+    first = count(seen)
+    ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [Blank(BLACK), Channels("relu1"), Channels("relu1")])})
+    assert count(seen) - first <= first
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 16])
+def test_batches_are_full_but_for_the_last(batch_size, classifier, case, noise_maps, watched):
+    seen = watched(classifier.network)
+    probes = [p for p in asked_for(METRICS) if not isinstance(p, Channels)]
+    arms = {label: (noise_maps(4, 9, 9, seed=label), probes) for label in range(2)}
+    engine = Engine(classifier, Setup(batch_size))
+    ask(engine, case, arms)
+    per_map, per_image = 5 + 4, 2 + 14 + 3 * 10
+    total = 4 * (2 * per_map + per_image)
+    sizes = [len(batch) for batch in seen]
+    assert sizes[:-1] == [batch_size] * (math.ceil(total / batch_size) - 1)
+    assert sum(sizes) == total == engine.meter.forwards
+    assert engine.meter.model_seconds > 0
+
+
+def test_answers_do_not_depend_on_the_size_of_the_batch(classifier, case, noise_maps):
+    def columns(batch_size):
+        maps = Maps(noise_maps(4, 9, 9, levels=6), case, layer="relu1", contributions=torch.ones(4, 4))
+        answers = Engine(classifier, Setup(batch_size)).answer(case, {"it": (maps, asked_for(METRICS))})["it"]
+        return {(m.name, c): v for m in METRICS for c, v in m.judge(case, maps, answers).items()}
+
+    expected = columns(64)
+    for batch_size in (1, 3):
+        for key, value in columns(batch_size).items():
+            torch.testing.assert_close(value, expected[key], atol=1e-12, rtol=0, equal_nan=True)
+
+
+class Cramped(nn.Module):
+    """Has memory for so many images at once."""
+
+    def __init__(self, network, room, error=torch.OutOfMemoryError):
+        super().__init__()
+        self.network, self.room, self.error = network, room, error
+
+    def forward(self, x):
+        if len(x) > self.room:
+            raise self.error("DefaultCPUAllocator: not enough memory")
+        return self.network(x)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_the_batch_is_halved_when_memory_runs_out(error, classifier, case, noise_maps):
+    probes = [Curve("rest", 9, BLACK), Subsets((5,), 8, BLACK), Blank(BLACK)]
+    arms = {"it": (noise_maps(4, 9, 9), probes)}
+    engine = Engine(Classifier(Cramped(classifier, 5, error)), Setup(64))
+    found, expected = ask(engine, case, arms)["it"], ask(Engine(classifier), case, arms)["it"]
+    assert (engine.batch_size, engine.meter.halvings) == (4, 4)
+    for probe in probes:
+        torch.testing.assert_close(found[probe].logit, expected[probe].logit, atol=1e-12, rtol=0)
+
+
+def test_switching_channels_off_halves_the_batch_too(classifier, case, noise_maps):
+    class CrampedTail(nn.Module):
+        def forward(self, x):
+            if len(x) > 4:
+                raise torch.OutOfMemoryError("too many")
+            return x
+
+    network = nn.Sequential(classifier.network, CrampedTail())
+    engine = Engine(Classifier(network, mean=classifier.mean, std=classifier.std), Setup(16))
+    found = ask(engine, case, {"it": (noise_maps(4, 9, 9), [Channels("0.relu2")])})["it"]
+    expected = ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [Channels("relu2")])})["it"]
+    assert engine.meter.halvings == 6  # a head alone is given 256 at once
+    torch.testing.assert_close(found[Channels("0.relu2")].logit, expected[Channels("relu2")].logit)
+
+
+def test_memory_that_is_too_small_for_one_image_is_an_error(classifier, case, noise_maps):
+    with pytest.raises(torch.OutOfMemoryError):
+        ask(Engine(Classifier(Cramped(classifier, 0))), case, {"it": (noise_maps(4, 9, 9), [Blank(BLACK)])})
+
+
+def test_other_errors_of_the_network_are_not_taken_for_memory(case, noise_maps):
+    class Broken(nn.Module):
+        def forward(self, _images):
+            raise RuntimeError("shapes cannot be multiplied")
+
+    engine = Engine(Classifier(Broken()))
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        ask(engine, case, {"it": (noise_maps(4, 9, 9), [Blank(BLACK)])})
+    assert engine.meter.halvings == 0
+
+
+class Fragile(nn.Module):
+    """Gives NaN for the images that `breaks` picks."""
+
+    def __init__(self, network, breaks):
+        super().__init__()
+        self.network, self.breaks = network, breaks
+
+    def forward(self, x):
+        return torch.where(self.breaks(x)[:, None], torch.nan, self.network(x))
+
+
+def test_a_network_that_answers_nan_gets_nan_and_no_crash(tiny, images, noise_maps):
+    pictures, maps = images(2, 9), noise_maps(2, 9, 9)
+    network = Fragile(tiny, lambda x: (x == 0).flatten(1).double().mean(1) > 0.5)
+    assert Deletion(steps=5)(network, pictures, 0, maps)["auc"].isnan().all()
+    assert Deletion(steps=5, baseline="mean")(network, pictures, 0, maps)["auc"].isfinite().all()
+    assert SensitivityN(subsets=5)(network, pictures, 0, maps)["correlation"].isnan().all()
+    assert SensitivityN(subsets=5, sizes=(9,))(network, pictures, 0, maps)["correlation"].isfinite().all()
+    found = Conservation()(network, pictures, 0, maps)
+    assert found["residual_corrected"].isnan().all()
+    assert found["residual"].isfinite().all()
+
+
+def test_nan_stays_with_the_image_it_belongs_to(tiny, images, noise_maps):
+    def white_and_black(x):
+        return (x == 1).flatten(1).any(1) & (x == 0).flatten(1).any(1)
+
+    pictures, maps = images(3, 9), noise_maps(3, 9, 9)
+    pictures[1, :, 4, 4], maps[1, 4, 4] = 1, maps.min() - 1  # the last pixel to leave
+    found = Deletion(steps=5)(Fragile(tiny, white_and_black), pictures, 0, maps, batch_size=4)
+    expected = Deletion(steps=5)(tiny, pictures, 0, maps)
+    assert found["auc"].isnan().tolist() == [False, True, False]
+    torch.testing.assert_close(found["auc"][[0, 2]], expected["auc"][[0, 2]])
+
+
+def test_the_network_and_the_case_are_left_as_they_were(classifier, case, noise_maps):
+    network = classifier.network
+    network.train()
+    network.relu1.eval()
+    network.conv1.weight.requires_grad_(False)
+    modes = {name: module.training for name, module in network.named_modules()}
+    flags = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    kept, maps = case.images.clone(), noise_maps(4, 9, 9)
+    before, generator = maps.clone(), torch.random.get_rng_state()
+    ask(Engine(classifier), case, {"it": (maps, asked_for(METRICS))})
+    assert {name: module.training for name, module in network.named_modules()} == modes
+    assert {name: parameter.requires_grad for name, parameter in network.named_parameters()} == flags
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    assert not any(module._forward_hooks for module in network.modules())
+    assert torch.equal(case.images, kept)
+    assert torch.equal(maps, before)
+    assert torch.equal(torch.random.get_rng_state(), generator)
+
+
+def test_the_network_is_asked_in_evaluation_mode(tiny, images, noise_maps):
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5), tiny).double()
+    for metric in METRICS:
+        given = (network, images(3, 9), 0, noise_maps(3, 9, 9))
+        network.train()
+        found = metric(*given, layer="2.relu1")
+        network.eval()
+        for column, value in metric(*given, layer="2.relu1").items():
+            torch.testing.assert_close(found[column], value, equal_nan=True)
+
+
+def test_flags_and_hooks_come_back_after_an_error_too(classifier, case, noise_maps):
+    network = classifier.network.train()
+    handle = network.head.register_forward_hook(lambda *_: 1 / 0)
+    for probe in (Blank(BLACK), Channels("conv2")):
+        with pytest.raises(ZeroDivisionError):
+            ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [probe])})
+        assert all(module.training for module in network.modules())
+        assert all(parameter.requires_grad for parameter in network.parameters())
+        assert not network.conv2._forward_hooks
+    handle.remove()
+
+
+def test_maps_of_some_of_the_images_get_the_answers_of_those(classifier, case, noise_maps):
+    maps, probes, rows = noise_maps(4, 9, 9, levels=5), asked_for(METRICS), [3, 1]
+    some = Maps(maps[rows], case.select(rows), rows=rows)
+    other = noise_maps(4, 9, 9, seed=3)
+    wanted = {"some": (some, probes), "all": (Maps(other, case), probes)}
+    found = Engine(classifier, Setup(5)).answer(case, wanted)
+    alone = Engine(classifier, Setup(5)).answer(
+        case.select(rows), {"it": (Maps(maps[rows], case.select(rows)), probes)}
+    )
+    every = ask(Engine(classifier, Setup(5)), case, {"it": (other, probes)})
+    for probe in probes:
+        for kind in ("logit", "probability"):
+            for one, expected in ((found["some"], alone["it"]), (found["all"], every["it"])):
+                torch.testing.assert_close(one[probe].of(kind), expected[probe].of(kind), atol=1e-12, rtol=0)
+
+
+def test_nothing_wanted_is_nothing_asked(classifier, case, noise_maps, watched):
+    seen = watched(classifier.network)
+    assert ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [])}) == {"it": {}}
+    assert ask(Engine(classifier), case, {}) == {}
+    assert seen == []
+
+
+class FailsOnce(nn.Module):
+    """Has no memory for its k-th batch, and enough ever after; keeps the images that it scored."""
+
+    def __init__(self, network, k):
+        super().__init__()
+        self.network, self.k, self.batches, self.scored = network, k, 0, []
+
+    def forward(self, x):
+        self.batches += 1
+        if self.batches == self.k:
+            raise torch.OutOfMemoryError("just now")
+        self.scored.append(x.clone())
+        return self.network(x)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_after_memory_ran_out_the_work_goes_on_where_it_was(k, tiny, images, noise_maps):
+    network = FailsOnce(tiny, k)
+    engine, case = Engine(Classifier(network), Setup(8)), Case.of(Classifier(tiny), images(4, 9), 1)
+    probes = [Curve("rest", 9, BLACK), Subsets((5,), 8, BLACK), Blank(BLACK)]
+    found = ask(engine, case, {"it": (noise_maps(4, 9, 9), probes)})["it"]
+    sizes = [len(batch) for batch in network.scored]
+    assert sizes == [8] * (k - 1) + [4] * ((68 - 8 * (k - 1)) // 4)
+    distinct = torch.cat(network.scored).flatten(1).unique(dim=0)
+    assert len(distinct) == sum(sizes) - 3, "nothing but the four black images is equal"
+    assert engine.meter.forwards == sum(sizes) == 4 * (8 + 8 + 1)
+    expected = ask(Engine(Classifier(tiny)), case, {"it": (noise_maps(4, 9, 9), probes)})["it"]
+    for probe in probes:
+        torch.testing.assert_close(found[probe].logit, expected[probe].logit, atol=1e-12, rtol=0)
+
+
+def test_a_compiled_network_gets_smaller_batches_too_when_memory_runs_out(tiny, images, noise_maps, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda network: network)
+    case, probes = Case.of(Classifier(tiny), images(4, 9), 1), [Curve("rest", 9, BLACK), Blank(BLACK)]
+    engine = Engine(Classifier(Cramped(tiny, 5)), Setup(16, shortcuts=("compile",)))
+    found = ask(engine, case, {"it": (noise_maps(4, 9, 9), probes)})["it"]
+    expected = ask(Engine(Classifier(tiny)), case, {"it": (noise_maps(4, 9, 9), probes)})["it"]
+    torch.testing.assert_close(found[probes[0]].logit, expected[probes[0]].logit, atol=1e-12, rtol=0)
+    assert engine.batch_size == 4
+
+
+@dataclass(frozen=True)
+class Darkening(ImageProbe):
+    """Darkens an image by halves until its score is below `level`, and says how bright each image was."""
+
+    level: float
+
+    def count(self, pixels):
+        return 10
+
+    def rounds(self, subject):
+        bright, tried = 1.0, []
+        while len(tried) < 10:
+            bright /= 2
+            tried.append(bright)
+            scores = yield 1, partial(self._fill, subject.image, bright)
+            if scores[0, 0] < self.level:
+                break
+        return torch.tensor(tried, dtype=torch.float64)
+
+    @staticmethod
+    def _fill(image, bright, _start, _stop, out):
+        out.copy_(image * bright)
+
+
+def test_a_probe_of_ones_own_is_asked_in_rounds(pixel_sum, noise_maps):
+    classifier = Classifier(pixel_sum(torch.ones(3, 3), bias=1.0))
+    brightness = torch.tensor([1.0, 0.25], dtype=torch.float64).view(2, 1, 1, 1)
+    case = Case.of(classifier, brightness.expand(2, 3, 3, 3), 1)  # scores 27·b + 1
+    engine = Engine(classifier)
+    answer = ask(engine, case, {"it": (noise_maps(2, 3, 3), [Darkening(5.0), Blank(BLACK)])})["it"][Darkening(5.0)]
+    assert answer.at.tolist() == [[1 / 2, 1 / 4, 1 / 8], [1 / 2, 1 / 2, 1 / 2]]
+    assert answer.logit.tolist() == [[14.5, 7.75, 4.375], [4.375, 4.375, 4.375]], "padded with its last"
+    assert engine.meter.forwards == 3 + 1 + 2
+    assert engine.meter.spared == 2 * 10 - (3 + 1)
+
+
+def test_a_probe_knows_the_blank_image_from_its_second_round_on(pixel_sum, noise_maps):
+    @dataclass(frozen=True)
+    class Curious(ImageProbe):
+        def count(self, pixels):
+            return 1
+
+        def rounds(self, subject):
+            yield 1, Blank(BLACK).fill(subject)
+            return subject.known(Blank(BLACK))[:, 0]
+
+    classifier = Classifier(pixel_sum(torch.ones(3, 3), bias=3.0))
+    case = Case.of(classifier, torch.rand(2, 3, 3, 3, dtype=torch.float64), 1)
+    for probes in ([Curious(), Blank(BLACK)], [Blank(BLACK), Curious()]):
+        answers = ask(Engine(classifier), case, {"it": (noise_maps(2, 3, 3), probes)})["it"]
+        assert answers[Curious()].at.tolist() == [[3.0], [3.0]]
+
+
+def test_the_buffer_is_made_once_for_many_answers(tiny, images, noise_maps, monkeypatch):
+    made, empty = [], torch.empty
+
+    def noted(*size, **kwargs):
+        if size and isinstance(size[0], tuple) and len(size[0]) == 4:
+            made.append(size[0])
+        return empty(*size, **kwargs)
+
+    classifier = Classifier(tiny)
+    engine, case = Engine(classifier, Setup(4)), Case.of(classifier, images(3, 9), 1)
+    monkeypatch.setattr(torch, "empty", noted)
+    for seed in range(4):
+        ask(engine, case, {"it": (noise_maps(3, 9, 9, seed=seed), [Curve("rest", 6, BLACK), Blank(BLACK)])})
+    assert made == [(4, 3, 9, 9)]
+    bigger = Case.of(classifier, images(3, 12), 1)
+    ask(engine, bigger, {"it": (noise_maps(3, 12, 12), [Curve("rest", 6, BLACK)])})
+    assert made == [(4, 3, 9, 9), (4, 3, 12, 12)]
+
+
+def test_answers_are_on_the_cpu_in_double_precision(tiny, images, noise_maps):
+    network = tiny.float()
+    case = Case.of(Classifier(network), images(2, 9), [1, 2])
+    answer = ask(Engine(Classifier(network)), case, {"it": (noise_maps(2, 9, 9), [Blank(BLACK)])})["it"][Blank(BLACK)]
+    assert (answer.logit.dtype, answer.logit.device.type) == (torch.float64, "cpu")
+    logits = Classifier(network).scores(torch.zeros(2, 3, 9, 9)).double()
+    expected = logits.log_softmax(1)[[0, 1], [1, 2]]
+    torch.testing.assert_close(answer.log_probability[:, 0], expected, atol=1e-12, rtol=0)
