@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from camfaith.benchmark.picture.side_by_side import explain
     from camfaith.benchmark.results.explanation import Explanation
     from camfaith.benchmark.results.store import Result, load
+    from camfaith.benchmark.running.adding import add
     from camfaith.benchmark.running.planning import plan
     from camfaith.benchmark.running.runner import run
     from camfaith.benchmark.suite.declaration import Suite
@@ -17,6 +18,7 @@ _WHERE = {
     "Explanation": "results.explanation",
     "Result": "results.store",
     "Suite": "suite.declaration",
+    "add": "running.adding",
     "check_method": "conformance",
     "explain": "picture.side_by_side",
     "load": "results.store",
@@ -29,6 +31,7 @@ __all__ = [
     "Explanation",
     "Result",
     "Suite",
+    "add",
     "check_method",
     "explain",
     "load",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar, overload
@@ -16,24 +15,11 @@ from camfaith.models import maps
 from camfaith.models.capture import Evidence, layer_name
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.layers import target_layer as find_target_layer
+from camfaith.models.speed.counting import Calls as Calls
 from camfaith.models.speed.setup import laid_out
 
 TargetLayer = str | nn.Module | None
 """A layer by its dotted name, or the module itself; None for the classifier's own, or the last that is spatial."""
-
-
-@dataclass(frozen=True)
-class Calls:
-    """Images sent forward through the network, and images whose score was sent backward."""
-
-    forwards: int = 0
-    backwards: int = 0
-
-    def __add__(self, other: Calls) -> Calls:
-        return Calls(self.forwards + other.forwards, self.backwards + other.backwards)
-
-    def __mul__(self, times: int) -> Calls:
-        return Calls(self.forwards * times, self.backwards * times)
 
 
 class Method:

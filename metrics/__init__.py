@@ -12,7 +12,7 @@ from camfaith.metrics.masking import AverageDrop
 from camfaith.metrics.morf import ABPC, AOPC, PixelFlipping
 from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.engine import Engine, Meter
+from camfaith.metrics.probing.engine import Engine
 from camfaith.metrics.road import ROAD
 from camfaith.metrics.stability import MaxSensitivity
 from camfaith.metrics.subsets import FaithfulnessCorrelation, SensitivityN
@@ -60,7 +60,6 @@ __all__ = [
     "Line",
     "Maps",
     "MaxSensitivity",
-    "Meter",
     "Metric",
     "PixelFlipping",
     "SensitivityN",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import gc
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,12 +33,14 @@ KeepMemory = Annotated[
     bool, typer.Option(help="Keep freed memory for the next batch (glibc): faster on a CPU, the same numbers.")
 ]
 Limit = Annotated[int | None, typer.Option(help="At most so many samples of each data set.", min=1)]
+Workers = Annotated[int, typer.Option(help="So many processes share the work.", min=1)]
+Report = Annotated[bool, typer.Option(help="Write the report when the run is done.")]
 
 
 @app.command()
 def run(
     suite: SuiteName,
-    out: Annotated[Path | None, typer.Option(help="The run's folder; a stopped run in it goes on.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; what it holds is not computed again.")] = None,
     data: Data = None,
     limit: Limit = None,
     methods: Methods = None,
@@ -49,46 +53,88 @@ def run(
     until: Annotated[str | None, typer.Option(help="all; separated stops a cell when its place is settled.")] = None,
     keep_memory: KeepMemory = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew, whatever run the folder holds.")] = False,
-    report: Annotated[bool, typer.Option(help="Write the report when the run is done.")] = True,
+    workers: Workers = 1,
+    report: Report = True,
 ) -> None:
-    """Run a suite: scores, curves, maps and a report into one folder."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
+    """Run a suite: scores, curves, maps and a report into one folder. What the folder holds is not computed again."""
     with _errors():
-        from camfaith.benchmark.cli.terminal import show_result
         from camfaith.benchmark.running.runner import new_folder
         from camfaith.benchmark.running.runner import run as run_suite
 
         _prepare_memory(keep_memory)
         folder = out or new_folder(Path(suite).stem)
-        try:
-            with Progress(console=console) as bar:
-                task = bar.add_task("loading", total=None)
-                result = run_suite(
-                    suite,
-                    out=folder,
-                    data=data,
-                    limit=limit,
-                    methods=entries(methods),
-                    metrics=entries(metrics),
-                    models=listed(models),
-                    seed=seed,
-                    target=None if target is None else number(target),
-                    device=device,
-                    allow=listed(allow),
-                    until=until,
-                    overwrite=overwrite,
-                    progress=lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
-                )
-        except KeyboardInterrupt:
-            typer.echo(f"stopped; the same command with --out {folder} goes on where this one stopped", err=True)
-            raise typer.Exit(130) from None
-        show_result(result)
-        typer.echo(f"results: {folder}")
-        if report:
-            _report(result)
+        with _progress(f"the same command with --out {folder} goes on where this one stopped") as told:
+            result = run_suite(
+                suite,
+                out=folder,
+                data=data,
+                limit=limit,
+                methods=entries(methods),
+                metrics=entries(metrics),
+                models=listed(models),
+                seed=seed,
+                target=None if target is None else number(target),
+                device=device,
+                allow=listed(allow),
+                until=until,
+                overwrite=overwrite,
+                workers=workers,
+                progress=told,
+            )
+        _show(result, report)
+
+
+@app.command()
+def add(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    methods: Annotated[str | None, typer.Option(help="More methods: mycam.py:MyCAM,gradcam++(variant=pgc).")] = None,
+    metrics: Annotated[str | None, typer.Option(help="More metrics: road,aopc(steps=8).")] = None,
+    models: Annotated[str | None, typer.Option(help="More models, comma-separated.")] = None,
+    limit: Annotated[int | None, typer.Option(help="The new limit of every data set.", min=1)] = None,
+    keep_memory: KeepMemory = True,
+    workers: Workers = 1,
+    report: Report = True,
+) -> None:
+    """Add methods, metrics, models or samples to a run: only what is missing is computed."""
+    with _errors():
+        from camfaith.benchmark.running.adding import add as add_to
+
+        _prepare_memory(keep_memory)
+        with _progress("the same command goes on where this one stopped") as told:
+            result = add_to(
+                run,
+                methods=entries(methods) or (),
+                metrics=entries(metrics) or (),
+                models=listed(models) or (),
+                limit=limit,
+                workers=workers,
+                progress=told,
+            )
+        _show(result, report)
+
+
+@contextmanager
+def _progress(advice: str) -> Iterator[Any]:
+    """A bar on the terminal, as `progress` of a run; on Ctrl-C the advice."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    try:
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("loading", total=None)
+            yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; {advice}", err=True)
+        raise typer.Exit(130) from None
+
+
+def _show(result: Any, report: bool) -> None:
+    from camfaith.benchmark.cli.terminal import show_result
+
+    show_result(result)
+    typer.echo(f"results: {result.path}")
+    if report:
+        _report(result)
 
 
 @app.command()
@@ -100,9 +146,10 @@ def plan(
     metrics: Metrics = None,
     models: Models = None,
     allow: Allow = None,
+    out: Annotated[Path | None, typer.Option(help="The folder of a run: what it lacks.")] = None,
     keep_memory: KeepMemory = True,
 ) -> None:
-    """Show what a suite would cost, without running it: calls, time and memory, shared and if nothing were shared."""
+    """Show what a suite would cost, or what a run lacks of it, without running it: calls, time, memory and disk."""
     with _errors():
         from camfaith.benchmark.cli.terminal import show_plan
         from camfaith.benchmark.running.planning import plan as plan_suite
@@ -116,6 +163,7 @@ def plan(
             metrics=entries(metrics),
             models=listed(models),
             allow=listed(allow),
+            out=out,
         )
         show_plan(suite, planned)
 

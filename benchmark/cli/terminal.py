@@ -15,22 +15,27 @@ def show_plan(suite: str, planned: Plan) -> None:
     table.add_column("")
     for name in ("forwards", "backwards", "heads", "seconds", "MiB"):
         table.add_column(name, justify="right", no_wrap=True)
-    for cell in planned.cells:
-        table.add_row(f"{cell.model} on {cell.dataset}, {cell.samples:,} samples")
-        for kind, bill in (("shared", cell.shared), ("each alone", cell.unshared)):
-            counts = (f"{count:,}" for count in (bill.forwards, bill.backwards, bill.heads))
-            table.add_row(f"  {kind}", *counts, f"{bill.seconds or 0:,.1f}", f"{bill.memory_mib:,.0f}")
+    for block in planned.blocks:
+        table.add_row(f"{block.model} on {block.dataset}, {block.samples:,} samples")
+        for kind, calls, seconds, memory in (
+            ("shared", block.shared, block.seconds, block.memory_mib),
+            ("each alone", block.unshared, block.unshared_seconds, block.unshared_memory_mib),
+        ):
+            counts = (f"{count:,}" for count in (calls.forwards, calls.backwards, calls.heads))
+            table.add_row(f"  {kind}", *counts, f"{seconds or 0:,.1f}", f"{memory:,.0f}")
     console = Console()
     console.print(table)
-    of = {name: sum(getattr(c, name) for c in planned.cells) for name in ("capture", "methods", "per_image", "per_map")}
+    parts = ("capture", "methods", "per_image", "per_map")
+    of = {name: sum(getattr(block, name) for block in planned.blocks) for name in parts}
     console.print(
         f"forwards: {planned.forwards:,} = {of['capture']:,} images + {of['methods']:,} by methods + "
         f"{of['per_image']:,} once an image + {of['per_map']:,} once a map, at most: equal maps, curves with a "
         "tolerance and settled cells will need fewer"
     )
-    shared = sum(cell.shared.seconds or 0 for cell in planned.cells)
-    unshared = sum(cell.unshared.seconds or 0 for cell in planned.cells)
+    shared = sum(block.seconds or 0 for block in planned.blocks)
+    unshared = sum(block.unshared_seconds or 0 for block in planned.blocks)
     console.print(f"in the networks: about {shared:,.0f} s on this machine, {unshared:,.0f} s if nothing were shared")
+    console.print(f"on the disk: about {planned.size_mib:,.1f} MiB")
 
 
 def show_result(result: Result) -> None:

@@ -18,7 +18,6 @@ from camfaith.benchmark.datasets.pictures import read_picture
 from camfaith.benchmark.datasets.sample import Sample
 from camfaith.benchmark.results.explanation import ClassScore, Explanation, Panel, Reading
 from camfaith.benchmark.running import explaining
-from camfaith.benchmark.running.accounting import Cost
 from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, Suite, SuiteError, labels
 from camfaith.benchmark.suite.opening import Arm, asking, open_arm, open_model
 from camfaith.benchmark.suite.settings import make
@@ -26,6 +25,7 @@ from camfaith.models import Classifier, Evidence, LayerError, UnknownName, maps,
 from camfaith.models.errors import NotApplicable
 from camfaith.models.layers import Layer
 from camfaith.models.loading import checkpoints, most_accurate_on_disk
+from camfaith.models.speed.counting import Tally
 
 METHODS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
 """What is asked unless methods are named: none of them makes a call of its own."""
@@ -249,7 +249,7 @@ def _panels(
     classifier: Classifier, arm: Arm, evidence: Evidence, picture: Image.Image, signed: bool
 ) -> dict[tuple[str, int], Panel]:
     targets = evidence.targets.tolist()
-    found = explaining.explain(classifier, arm, evidence, Cost())
+    found = explaining.explain(classifier, arm, evidence, Tally())
     panels = {(arm.label, targets[row]): Panel(None, None, why) for row, (_, why) in found.failures.items()}
     for row, raw in zip(found.rows, found.raw, strict=True):
         drawn = _drawn(raw, picture, signed, _of_pixels(arm, raw, picture))

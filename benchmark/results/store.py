@@ -1,156 +1,21 @@
-"""A run's folder: what made it, and its results in parts that are written whole or not at all.
-
-run.json                      the resolved suite, versions, hashes, seeds, the plan
-parts/<key>/scores.parquet    long form, one row per sample × method × metric × column
-parts/<key>/lines.parquet     the curves behind the numbers
-parts/<key>/maps.parquet      raw maps on their native grid
-parts/<key>/pictures.parquet  the images as the model saw them, with their masks
-"""
+"""What a run stored, read back: of all that its folder holds, what its suite asks for now."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+import pyarrow as pa
+import pyarrow.dataset as ds
 
-SCORE_COLUMNS = (
-    "run",
-    "model",
-    "dataset",
-    "sample",
-    "cluster",
-    "label",
-    "target",
-    "policy",
-    "method",
-    "method_key",
-    "metric",
-    "metric_key",
-    "preset",
-    "column",
-    "value",
-    "status",
-    "error",
-    "seconds",
-    "forwards",
-)
-LINE_COLUMNS = ("model", "dataset", "sample", "method", "metric", "x_label", "y_label", "x", "y")
-MAP_COLUMNS = ("model", "dataset", "sample", "method", "rectified", "height", "width", "values")
-PICTURE_COLUMNS = ("model", "dataset", "sample", "label", "target", "image", "mask", "digest")
-TABLES: Mapping[str, tuple[str, ...]] = {
-    "scores": SCORE_COLUMNS,
-    "lines": LINE_COLUMNS,
-    "maps": MAP_COLUMNS,
-    "pictures": PICTURE_COLUMNS,
-}
+from camfaith.benchmark.results.folder import Part, RunFolder, RunFolderError
+from camfaith.benchmark.results.tables import SCHEMAS, map_of
 
-
-class RunFolderError(ValueError):
-    """A run folder that cannot be used as asked; the message says what to do."""
-
-
-class RunFolder:
-    """Reads and writes a run's folder; one writer at a time."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-
-    @property
-    def info_path(self) -> Path:
-        return self.path / "run.json"
-
-    def exists(self) -> bool:
-        return self.info_path.is_file()
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """What `run.json` says; `RunFolderError` where there is none."""
-        if not self.exists():
-            raise RunFolderError(f"{self.path} is no run folder: it holds no run.json; give the folder of a run")
-        try:
-            found: dict[str, Any] = json.loads(self.info_path.read_text("utf-8"))
-        except json.JSONDecodeError as error:
-            raise RunFolderError(f"{self.info_path} is damaged ({error}); restore it or start a new run") from error
-        return found
-
-    def write_info(self, info: Mapping[str, Any]) -> None:
-        """Replace `run.json` in one step."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        draft = self.path / "run.json.part"
-        try:
-            draft.write_text(json.dumps(info, indent=2, default=str) + "\n", "utf-8")
-            os.replace(draft, self.info_path)
-        finally:
-            draft.unlink(missing_ok=True)
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold the folder for one run; `RunFolderError` where another run holds it. Leftovers of a killed run go."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.path / "run.lock")
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise RunFolderError(
-                f"another run is writing to {self.path}; wait for it, or give another folder"
-            ) from None
-        try:
-            for leftover in (self.path / "parts").glob("*.part"):
-                shutil.rmtree(leftover)
-            yield
-        finally:
-            lock.release()
-
-    def has_part(self, key: str) -> bool:
-        return (self.path / "parts" / key).is_dir()
-
-    def write_part(self, key: str, tables: Mapping[str, pd.DataFrame]) -> None:
-        """Write one part, whole or not at all; raises `OSError` (a full disk, say) and leaves no trace of it then."""
-        draft, final = self.path / "parts" / f"{key}.part", self.path / "parts" / key
-        try:
-            draft.mkdir(parents=True, exist_ok=True)
-            for name, table in tables.items():
-                table.to_parquet(draft / f"{name}.parquet", index=False, compression="zstd")
-            os.replace(draft, final)
-        except BaseException as error:
-            shutil.rmtree(draft, ignore_errors=True)
-            if isinstance(error, OSError):
-                hint = f"cannot write results to {final}: {error.strerror or error}; what was written before is whole"
-                raise OSError(error.errno, hint) from error
-            raise
-
-    @property
-    def parts(self) -> list[Path]:
-        folder = self.path / "parts"
-        if not folder.is_dir():
-            return []
-        return sorted(part for part in folder.iterdir() if part.is_dir() and part.suffix != ".part")
-
-    def part_table(self, key: str, name: str) -> pd.DataFrame:
-        """One of `TABLES` of one part."""
-        return pd.read_parquet(self.path / "parts" / key / f"{name}.parquet")
-
-    def clear(self) -> None:
-        """Remove what a run wrote here, and nothing else."""
-        for folder in ("parts", "report"):
-            shutil.rmtree(self.path / folder, ignore_errors=True)
-        self.info_path.unlink(missing_ok=True)
-
-    def table(self, name: str) -> pd.DataFrame:
-        """One of `TABLES` over all parts."""
-        found = [pd.read_parquet(part / f"{name}.parquet") for part in self.parts]
-        kept = [table for table in found if len(table)]
-        return pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=list(TABLES[name]))
+__all__ = ["Result", "RunFolder", "RunFolderError", "load", "map_of"]
 
 
 class Result:
@@ -159,6 +24,11 @@ class Result:
     def __init__(self, path: str | Path) -> None:
         self.folder = RunFolder(path)
         self.info = self.folder.info
+        if "blocks" not in self.info:
+            raise RunFolderError(
+                f"{self.folder.path} was made by an earlier version of camfaith, whose parts do not say what is in "
+                "them; run its suite once more, into another folder or with overwrite"
+            )
 
     @property
     def path(self) -> Path:
@@ -167,22 +37,32 @@ class Result:
     @cached_property
     def scores(self) -> pd.DataFrame:
         """One row per sample × method × metric × column, with its status and error."""
-        return self.folder.table("scores")
+        return self._scores({})
+
+    def select(self, **wanted: str | Sequence[str]) -> pd.DataFrame:
+        """The rows of `scores` with these values, as `select(metric="deletion", method=["gradcam", "random"])`; nothing
+        else is read. Any column with text may be named."""
+        text = [field.name for field in SCHEMAS["scores"] if field.type == pa.string()]
+        for column in wanted:
+            if column not in text:
+                raise ValueError(f"scores has no column {column!r} with text; it has {', '.join(text)}")
+        return self._scores({k: [v] if isinstance(v, str) else list(v) for k, v in wanted.items()})
 
     @cached_property
     def lines(self) -> pd.DataFrame:
         """The curves behind the numbers, one row each; `x` and `y` are arrays."""
-        return self.folder.table("lines")
+        return self._table("lines", {})
 
     @cached_property
     def maps(self) -> pd.DataFrame:
         """The raw maps, one row each; `map_of(row)` gives the array."""
-        return self.folder.table("maps")
+        found = self._table("maps", {})
+        return found[found["status"] == "ok"].reset_index(drop=True)
 
     @cached_property
     def pictures(self) -> pd.DataFrame:
-        """The images as the model saw them: PNG or JPEG bytes, with the mask as PNG bytes or None."""
-        return self.folder.table("pictures")
+        """The images as the model saw them: PNG or WebP bytes without loss, with the mask as PNG bytes or None."""
+        return self._table("pictures", {})
 
     def summary(self) -> pd.DataFrame:
         """Mean, confidence interval, n, rank, and the difference from the random control, per cell."""
@@ -212,13 +92,101 @@ class Result:
     def __repr__(self) -> str:
         return f"Result({str(self.path)!r}, {len(self.scores)} rows, {self.info.get('status', 'unknown')})"
 
+    @cached_property
+    def parts(self) -> list[Part]:
+        """The parts that hold what the suite asks for; `RunFolderError` for one that is damaged or gone."""
+        contexts = {block["context"] for block in self.info["blocks"]}
+        found = [part for block in self.info["blocks"] for part in self.folder.parts(block["folder"])]
+        there = {self._name(part.path) for part in found}
+        lost = [name for name in self.info.get("parts", ()) if name not in there]
+        if lost:
+            raise self._damage(f"{self.path / 'parts' / lost[0]} is damaged or gone", len(lost))
+        return [part for part in found if part.note.context in contexts]
 
-def map_of(row: Any) -> NDArray[np.float32]:
-    """The raw map (h×w) of one row of the maps table."""
-    values: NDArray[np.float32] = np.frombuffer(row["values"], dtype="<f4").reshape(row["height"], row["width"])
-    return values
+    def _name(self, part: Path) -> str:
+        return part.relative_to(self.path / "parts").as_posix()
+
+    def _damage(self, first: str, count: int) -> RunFolderError:
+        more = f" ({count} parts in all)" if count > 1 else ""
+        return RunFolderError(f"{first}{more}; run the same command once more, which makes it again")
+
+    def _table(self, name: str, wanted: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+        """One of `SCHEMAS` over all parts, with those rows alone that the suite asks for, in its order."""
+        schema = SCHEMAS[name]
+        keys = {kind: {m["key"]: m["label"] for m in self.info[f"{kind}s"]} for kind in ("method", "metric")}
+        wanted = dict(wanted)
+        for kind, labels in keys.items():  # a label may be another than when the row was written
+            if kind in wanted and f"{kind}_key" in schema.names:
+                said = wanted.pop(kind)
+                wanted[f"{kind}_key"] = [key for key, label in labels.items() if label in said]
+        asked = [part for part in self.parts if self._may_hold(part, wanted)]
+        paths = [(part, path) for part in asked if (path := part.file(name)) is not None]
+        wrong = [text for part, _ in paths if (text := part.damage([name]))]
+        if wrong:
+            raise self._damage(wrong[0], len(wrong))
+        if not paths:
+            return _framed(schema.empty_table())
+        rows = ds.field("context").isin(sorted({block["context"] for block in self.info["blocks"]}))
+        for column, values in wanted.items():
+            rows &= ds.field(column).isin(pa.array(values, pa.string()))
+        for kind, labels in keys.items():
+            if f"{kind}_key" in schema.names:
+                rows &= ds.field(f"{kind}_key").isin(pa.array(["", *labels], pa.string()))
+        source = ds.dataset([str(path) for _, path in paths], schema=schema, format="parquet")
+        found = _framed(source.to_table(filter=rows))
+        for kind, labels in keys.items():
+            if f"{kind}_key" in found:
+                named = found[f"{kind}_key"].map(labels)
+                found[kind] = named.where(found[f"{kind}_key"] != "", found[kind])
+        return self._in_order(found)
+
+    @staticmethod
+    def _may_hold(part: Part, wanted: Mapping[str, Sequence[str]]) -> bool:
+        methods, metrics, cells = wanted.get("method_key"), wanted.get("metric_key"), part.note.cells
+        held = [metric for method in (cells if methods is None else methods) for metric in cells.get(method, ())]
+        return (methods is None and metrics is None) or any(metrics is None or metric in metrics for metric in held)
+
+    def _in_order(self, found: pd.DataFrame) -> pd.DataFrame:
+        """Rows of samples that the suite asks for, by model, data set, sample, method and metric; else as written."""
+        ids = {data["name"]: {name: place for place, name in enumerate(data["ids"])} for data in self.info["datasets"]}
+        kept, places = np.zeros(len(found), bool), np.zeros(len(found), np.int64)
+        for name, known in ids.items():
+            rows = (found["dataset"] == name).to_numpy(bool)
+            at = found.loc[rows, "sample"].map(known)
+            kept[rows], places[rows] = at.notna().to_numpy(), at.fillna(0).to_numpy(np.int64)
+        orders = [(column, [m["name"] for m in self.info[f"{column}s"]]) for column in ("model", "dataset")]
+        orders += [("sample", [])]
+        orders += [(column, ["", *(m["label"] for m in self.info[f"{column}s"])]) for column in ("method", "metric")]
+        code = np.zeros(len(found), np.int64)
+        for column, names in orders:
+            if column == "sample":
+                code = code * (max(map(len, ids.values()), default=0) + 1) + places
+            elif column in found:
+                known = {name: place for place, name in enumerate(names)}
+                code = code * (len(known) + 1) + found[column].map(known).fillna(0).to_numpy(np.int64)
+        order = np.argsort(code, kind="stable")
+        return found.iloc[order[kept[order]]].reset_index(drop=True)
+
+    def _scores(self, wanted: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+        """Scores, without the complaints about samples that could be used after all."""
+        found = self._table("scores", wanted)
+        about = (found["method"] == "") & (found["status"] == "error")
+        if about.any():
+            place = pd.MultiIndex.from_frame(found[["model", "dataset", "sample"]])
+            judged = place.isin(place[found["method"] != ""])
+            again = place.duplicated() & about
+            found = found[~(about & judged) & ~again].reset_index(drop=True)
+        return found
 
 
 def load(path: str | Path) -> Result:
     """The result in a run's folder; `RunFolderError` where there is none."""
     return Result(path)
+
+
+def _framed(table: pa.Table) -> pd.DataFrame:
+    found: pd.DataFrame = table.to_pandas()
+    for column in ("label", "target"):
+        if column in found:
+            found[column] = found[column].astype("Int64")
+    return found

@@ -10,14 +10,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from camfaith.benchmark.running.accounting import Cost
 from camfaith.benchmark.running.planning import arm_cost
 from camfaith.benchmark.suite.opening import Arm, Bench
 from camfaith.metrics import Case, Maps
 from camfaith.metrics.probing.case import Explainer
 from camfaith.models import Classifier, Evidence
 from camfaith.models.errors import NotApplicable
-from camfaith.models.speed.counting import counting
+from camfaith.models.speed.counting import Tally, counting
 
 
 @dataclass
@@ -32,7 +31,7 @@ class Explanations:
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
 
 
-def explain(classifier: Classifier, arm: Arm, evidence: Evidence, cost: Cost) -> Explanations:
+def explain(classifier: Classifier, arm: Arm, evidence: Evidence, cost: Tally) -> Explanations:
     """The method's maps; where it fails on the batch, it is asked image by image, so that the others keep theirs."""
     found = Explanations()
     began = time.perf_counter()

@@ -1,74 +1,116 @@
-"""One batch of samples through every method and metric of a bench; whatever fails costs its own cells alone."""
+"""One batch of samples through the methods and metrics that are missing; whatever fails costs its own cells alone."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from camfaith.benchmark.running.accounting import Cost
+from camfaith.benchmark.running.block import Block
 from camfaith.benchmark.running.explaining import Explanations, explain, maps_of
-from camfaith.benchmark.running.planning import Settled, again_cost, forwards_of, probes_of
+from camfaith.benchmark.running.known import Known
+from camfaith.benchmark.running.missing import Work
+from camfaith.benchmark.running.planning import again_cost, forwards_of
 from camfaith.benchmark.running.reading import Ready, planes
-from camfaith.benchmark.running.records import Cell, Records
+from camfaith.benchmark.running.records import Place, Records
+from camfaith.benchmark.suite.identity import probe_key
 from camfaith.benchmark.suite.opening import Arm, Bench, Judge
 from camfaith.metrics import Case, Engine, Maps
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models import Evidence
 from camfaith.models.maps import is_constant
-from camfaith.models.speed.counting import counting
+from camfaith.models.speed.counting import Tally, counting
 
 
-def judge(
-    bench: Bench, engine: Engine, samples: Sequence[Ready], records: Records, settled: Settled = frozenset()
-) -> Cost:
-    """Judge samples of one size; rows, curves, maps and pictures go into `records`.
+def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, known: Known, records: Records) -> Tally:
+    """Judge samples of one size with the network; rows, curves, maps, answers and pictures go into `records`.
 
-    A method is not asked about metrics on which its place is `settled`, and not at all where all are.
+    A method is asked about the metrics alone that lack it, and explains only where its maps are not there.
     """
-    cost = Cost()
-    began = time.perf_counter()
-    with counting(bench.classifier.network) as tally:
-        evidence = _capture(bench, samples)
-    cost.model_seconds += time.perf_counter() - began
-    cost.add(tally)
-    targets = evidence.targets.tolist()
-    cells = [Cell(bench.model, bench.data, s.id, s.cluster, s.label, t) for s, t in zip(samples, targets, strict=True)]
-    records.pictures(cells, samples)
-    case = Case(
-        evidence.images,
-        evidence.targets,
-        evidence.logits,
-        evidence.seeds,
-        evidence.masks,
-        planes((s.content for s in samples), (evidence.images.shape[-2], evidence.images.shape[-1])),
-    )
-    open_judges = {
-        arm.label: [judge for judge in bench.judges if (arm.label, judge.label) not in settled] for arm in bench.arms
+    bench, tally = block.bench, Tally()
+    arms = [arm for arm in bench.arms if arm.label in work.cells]
+    fresh = [arm for arm in arms if arm.label in work.fresh]
+    if fresh or not work.kept:
+        began = time.perf_counter()
+        with counting(bench.classifier.network) as made:
+            evidence = _capture(bench, samples, fresh)
+        tally.model_seconds += time.perf_counter() - began
+        tally.add(made)
+        size = (evidence.images.shape[-2], evidence.images.shape[-1])
+        contents = planes((s.content for s in samples), size)
+        case = Case(evidence.images, evidence.targets, evidence.logits, evidence.seeds, evidence.masks, contents)
+    else:
+        evidence, case = None, known.case(samples, bench.classifier.device)
+    places = _places(block, samples, case)
+    if not work.kept:
+        records.pictures(places, samples, case, images=block.suite.suite.pictures == "all")
+    explained = {
+        arm.label: explain(bench.classifier, arm, evidence, tally)
+        if arm in fresh and evidence is not None
+        else known.explanations(arm.key, samples, case.images.device)
+        for arm in arms
     }
-    arms = [arm for arm in bench.arms if open_judges[arm.label]]
-    explained = {arm.label: explain(bench.classifier, arm, evidence, cost) for arm in arms}
     maps = {arm.label: maps_of(bench, case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
-    wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {
-        arm.label: (maps[arm.label], probes_of(bench, arm, case.pixels, settled)) for arm in arms if arm.label in maps
-    }
+    asked = {arm.label: work.probes(block, arm.label, arm.layer, case.pixels) for arm in arms}
+    wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {label: (maps[label], asked[label]) for label in maps}
+    keys = {probe: probe_key(probe) for probes in asked.values() for probe in probes}
+    told = known.scores(keys, samples)
     before = replace(engine.meter)
-    answers = engine.answer(case, wanted)
-    cost.add(engine.meter.since(before))
-    cost.failed += _not_made(bench, arms, explained, case, settled)
+    answers = engine.answer(case, wanted, told)
+    tally.add(engine.meter.since(before))
+    tally.failed += _not_made(bench, arms, explained, asked, case, told)
+    _keep_answers(maps, answers, {probe: key for probe, key in keys.items() if key}, told, places, records)
     for arm in arms:
-        found, judges = explained[arm.label], open_judges[arm.label]
-        _record_failures(judges, arm, found, cells, records)
-        if found.rows:
-            _record(judges, arm, found, maps[arm.label], answers[arm.label], cells, records)
-    return cost
+        _record(
+            block, work, arm, explained[arm.label], maps.get(arm.label), answers.get(arm.label, {}), places, records
+        )
+    return tally
 
 
-def _capture(bench: Bench, samples: Sequence[Ready]) -> Evidence:
+def judge_again(block: Block, samples: Sequence[Ready], work: Work, known: Known, records: Records) -> None:
+    """Judge samples of one size by what is there of them: no network is asked, nor loaded."""
+    case = known.case(samples)
+    places = _places(block, samples, case)
+    for method in block.methods:
+        if method.label in work.cells:
+            found = known.explanations(method.key, samples)
+            arm, maps, answers = _Kept(method.label, method.key), None, {}
+            if found.rows:
+                layer, rows = work.layers[method.label], found.rows
+                rectified = bool(known.maps[method.key, samples[rows[0]].id]["rectified"])
+                every = len(rows) == len(samples)
+                maps = Maps(
+                    torch.stack(found.raw),
+                    case if every else case.select(rows),
+                    rectified=rectified,
+                    layer=layer,
+                    contributions=found.contributions,
+                    rows=None if every else rows,
+                )
+                answers = known.answers(work.probes(block, method.label, layer, case.pixels), rows, samples)
+            _record(block, work, arm, found, maps, answers, places, records)
+
+
+class _Kept:
+    """A method whose maps are there, as records name it."""
+
+    def __init__(self, label: str, key: str) -> None:
+        self.label, self.key = label, key
+
+
+def _places(block: Block, samples: Sequence[Ready], case: Case) -> list[Place]:
+    of = (block.context, block.model.label, block.data)
+    return [
+        Place(*of, s.id, s.cluster, s.label, target) for s, target in zip(samples, case.targets.tolist(), strict=True)
+    ]
+
+
+def _capture(bench: Bench, samples: Sequence[Ready], arms: Sequence[Arm]) -> Evidence:
     images = torch.stack([sample.image for sample in samples])
     masks = planes((sample.mask for sample in samples), (images.shape[-2], images.shape[-1]))
     target = bench.target
@@ -83,75 +125,102 @@ def _capture(bench: Bench, samples: Sequence[Ready]) -> Evidence:
     return bench.classifier.evidence(
         images,
         choose,
-        bench.layers,
-        gradients=bench.gradients,
+        list(dict.fromkeys(layer for arm in arms for layer in arm.needed_layers)),
+        gradients=any(arm.goes_back for arm in arms),
         seeds=torch.tensor([sample.seed for sample in samples]),
         masks=None if masks is None else masks.to(bench.classifier.device),
     )
 
 
 def _not_made(
-    bench: Bench, arms: Sequence[Arm], explained: dict[str, Explanations], case: Case, settled: Settled
+    bench: Bench,
+    arms: Sequence[Arm],
+    explained: Mapping[str, Explanations],
+    asked: Mapping[str, Sequence[Probe]],
+    case: Case,
+    told: Mapping[tuple[Probe, int], Tensor],
 ) -> int:
     """Planned forwards that were not made: the curves of images without a map, and what no method with one asked."""
     missing = 0
-    asked: dict[Probe, set[int]] = {}
+    by_image: dict[Probe, set[int]] = {}
     for arm in arms:
-        rows = explained[arm.label].rows
-        probes = probes_of(bench, arm, case.pixels, settled)
+        rows, probes = explained[arm.label].rows, asked[arm.label]
         missing += (len(case) - len(rows)) * again_cost(arm, probes, case.images[:1]).forwards
         for probe in probes:
             if probe.reads == "image":
-                asked.setdefault(probe, set()).update(rows)
+                by_image.setdefault(probe, set()).update(rows)
             else:
                 missing += (len(case) - len(rows)) * forwards_of(bench, probe, case.pixels)
-    for probe, images in asked.items():
-        made = len(case) if isinstance(probe, Channels) and images else len(images)
-        missing += (len(case) - made) * forwards_of(bench, probe, case.pixels)
+    for probe, images in by_image.items():
+        unknown = {row for row in range(len(case)) if (probe, row) not in told}
+        made = unknown if isinstance(probe, Channels) and images else unknown & images
+        missing += (len(unknown) - len(made)) * forwards_of(bench, probe, case.pixels)
     return missing
 
 
-def _record_failures(
-    judges: Sequence[Judge], arm: Arm, found: Explanations, cells: Sequence[Cell], records: Records
+def _keep_answers(
+    maps: Mapping[str, Maps],
+    answers: Mapping[Hashable, Answers],
+    keys: Mapping[Probe, str],
+    told: Mapping[tuple[Probe, int], Tensor],
+    places: Sequence[Place],
+    records: Records,
 ) -> None:
-    for row, (status, error) in found.failures.items():
-        for judge_ in judges:
-            records.score(cells[row], arm, judge_, judge_.metric.main, float("nan"), status, error, found.seconds, 0)
+    """Write down what probes of images alone were told and nobody knew before."""
+    done = set(told)
+    for label, of in maps.items():
+        for probe, answer in answers[label].items():
+            if probe not in keys:
+                continue
+            scores = torch.stack([answer.logit, answer.log_probability], 2)
+            for at, row in enumerate(of.rows if of.rows is not None else range(len(places))):
+                if (probe, row) not in done:
+                    records.answer(places[row], keys[probe], scores[at])
+                    done.add((probe, row))
 
 
 def _record(
-    judges: Sequence[Judge],
-    arm: Arm,
+    block: Block,
+    work: Work,
+    arm: Any,
     found: Explanations,
-    maps: Maps,
+    maps: Maps | None,
     answers: Answers,
-    cells: Sequence[Cell],
+    places: Sequence[Place],
     records: Records,
 ) -> None:
-    kept = [cells[row] for row in found.rows]
-    records.maps(kept, arm, maps.raw)
-    flat = is_constant(maps.saliency).tolist()
+    """The rows of one method: its maps and diagnostics where they are new, and its scores in all missing metrics."""
+    judges = [judge_ for judge_ in block.judges if judge_.label in work.cells[arm.label]]
+    if arm.label in work.fresh:
+        records.maps(places, arm, found)
+    for row, (status, error) in found.failures.items():
+        for judge_ in judges:
+            main = judge_.metric.main
+            records.score(places[row], arm, judge_, main, float("nan"), status, error, found.seconds)
+    if maps is None:
+        return
+    kept = [places[row] for row in found.rows]
     for column, values in found.diagnostics.items():
-        for cell, value in zip(kept, values.tolist(), strict=True):
-            records.score(cell, arm, None, column, value, "ok", "", found.seconds, 0)
+        for place, value in zip(kept, values.tolist(), strict=True):
+            records.score(place, arm, None, column, value, seconds=found.seconds)
+    flat = is_constant(maps.saliency).tolist()
     for judge_ in judges:
-        asked = judge_.metric.probes(arm.layer, maps.case.pixels)
+        asked = judge_.metric.probes(maps.layer, maps.case.pixels)
         forwards = sum(0 if isinstance(p, Channels) else p.count(maps.case.pixels) for p in asked)
         try:
             columns = _checked_columns(judge_, judge_.metric.judge(maps.case, maps, answers), len(kept))
             line = judge_.metric.line_of(maps.case, maps, answers) if hasattr(judge_.metric, "line_of") else None
         except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            main = judge_.metric.main
-            for cell in kept:
-                records.score(cell, arm, judge_, main, float("nan"), "error", text, found.seconds, forwards)
+            text, main = f"{type(error).__name__}: {error}", judge_.metric.main
+            for place in kept:
+                records.score(place, arm, judge_, main, float("nan"), "error", text, found.seconds, forwards)
             continue
         broken = _failures(answers, asked, len(kept))
         for column, values in columns.items():
-            for place, (cell, value) in enumerate(zip(kept, values.tolist(), strict=True)):
-                status, text = _status(judge_, value, flat[place], broken[place])
-                value = float("nan") if broken[place] else value
-                records.score(cell, arm, judge_, column, value, status, text, found.seconds, forwards)
+            for at, (place, value) in enumerate(zip(kept, values.tolist(), strict=True)):
+                status, text = _status(judge_, value, flat[at], broken[at])
+                value = float("nan") if broken[at] else value
+                records.score(place, arm, judge_, column, value, status, text, found.seconds, forwards)
         if line is not None:
             records.line(kept, arm, judge_, line)
 

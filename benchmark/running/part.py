@@ -1,170 +1,164 @@
-"""One model on one data set, part by part: read ahead, skip what is stored, drop what is settled, store the rest."""
+"""One part: what is missing of a span's samples, judged and turned into tables, whoever runs it."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
+import torch
 
-from camfaith.benchmark.results.sequential import arrivals
-from camfaith.benchmark.results.sequential import settled as settle
-from camfaith.benchmark.results.store import RunFolder, RunFolderError
-from camfaith.benchmark.running.accounting import Cost
-from camfaith.benchmark.running.judging import judge
-from camfaith.benchmark.running.planning import CellPlan, Settled
+from camfaith.benchmark.results.folder import Note
+from camfaith.benchmark.running.block import Block
+from camfaith.benchmark.running.judging import judge, judge_again
+from camfaith.benchmark.running.known import Known
+from camfaith.benchmark.running.missing import Work
+from camfaith.benchmark.running.planning import BlockPlan, plan_block
 from camfaith.benchmark.running.reading import Complaint, Ready, read, same_size
-from camfaith.benchmark.running.records import Records
-from camfaith.benchmark.suite.declaration import Head
-from camfaith.benchmark.suite.opening import Bench
+from camfaith.benchmark.running.records import Place, Records
 from camfaith.metrics import Engine
+from camfaith.models.speed.counting import Tally
 
-Tell = Callable[[float, str], None]
-"""Called with the forwards done since the last call, and what is being judged."""
-_COMPARED = 4  # samples that are judged with and without shortcuts
-Reading = tuple[list[Ready], list[Complaint]]
+Read = Callable[[], tuple[list[Ready], list[Complaint]]]
 
 
-def judge_bench(
-    folder: RunFolder, bench: Bench, cell: CellPlan, head: Head, run_id: str, cost: Cost, tell: Tell
-) -> None:
-    """Judge every part that the folder lacks, or, until all is settled, as many as that takes."""
-    engine = Engine(bench.classifier, bench.setup)
-    title, each = f"{bench.model} on {bench.data}", cell.forwards // cell.samples
-    history: list[pd.DataFrame] = []
-    for indices, reading in _read_ahead(bench, head):
-        settled: Settled = _settled(history, bench, head)
-        if len(settled) == len(bench.arms) * len(bench.judges):
-            tell(each * (cell.samples - indices.start), title)
-            return
-        told = _ticking(engine, tell, title)
-        ready, complaints = reading()
-        key = part_key(bench, indices.start)
-        if folder.has_part(key):
-            _refuse_changed(folder, key, ready)
-        else:
-            records, spent = Records(run_id, str(head.target)), Cost()
-            for complaint in complaints:
-                records.complaint(bench.model, bench.data, complaint)
-            for group in same_size(ready):
-                _judge_group(bench, engine, group, records, spent, settled)
-            spent.failed += (len(indices) - len(ready)) * each
-            cost.add(spent)
-            tables = records.tables()
-            place = {bench.dataset.ids[index]: at for at, index in enumerate(indices)}
-            tables["scores"] = tables["scores"].sort_values("sample", key=lambda s: s.map(place), kind="stable")
-            folder.write_part(key, tables)
-        if head.until == "separated":
-            history.append(folder.part_table(key, "scores"))
-        tell(each * len(indices) - told(), title)
+@dataclass(frozen=True)
+class Made:
+    """A part before it is written."""
+
+    note: Note
+    tables: Mapping[str, pa.Table]
 
 
-def _read_ahead(bench: Bench, head: Head) -> Iterator[tuple[range, Callable[[], Reading]]]:
-    """The parts' samples; beside an accelerator a thread reads each while the part before it is judged.
-
-    A network on the CPU wants every processor: a second thread that computes makes its threads wait for each other
-    through the kernel, which costs ten times what reading takes.
-    """
-    samples = len(bench.dataset)
-    parts = [range(start, min(start + head.chunk, samples)) for start in range(0, samples, head.chunk)]
-    if bench.classifier.device.type == "cpu":
-        for indices in parts:
-            yield indices, partial(read, bench, indices, head.seed, bench.classes)
-        return
-    with ThreadPoolExecutor(1) as reader:
-        waiting = [reader.submit(read, bench, indices, head.seed, bench.classes) for indices in parts[:2]]
-        for place, indices in enumerate(parts):
-            yield indices, waiting.pop(0).result
-            if place + 2 < len(parts):
-                waiting.append(reader.submit(read, bench, parts[place + 2], head.seed, bench.classes))
-
-
-def _ticking(engine: Engine, tell: Tell, title: str) -> Callable[[], int]:
-    """Tell of every batch that the engine makes from now on; gives how many forwards were told of."""
-    start = last = engine.meter.forwards
-    tell(0, title)
-
-    def tick() -> None:
-        nonlocal last
-        tell(engine.meter.forwards - last, title)
-        last = engine.meter.forwards
-
-    engine.tick = tick
-    return lambda: last - start
+def make_parts(
+    block: Block, work: Work, known: Known, run: str, engine: Engine | None, reading: Read | None = None
+) -> list[Made]:
+    """What is missing of a span's samples, a part for each size of image. Without an `engine` no network is asked: all
+    is there to be judged again."""
+    if engine is None:
+        ids = [block.dataset.ids[index] for index in work.samples]
+        ready, complaints = [known.ready(name, block.suite.suite.seed) for name in ids], []
+    else:
+        ready, complaints = (reading or reader(block, work))()
+    found = []
+    for group in same_size(ready) or [[]]:
+        about = {sample.id for sample in group}
+        own = [c for c in complaints if c.sample in about or (not c.used and not found)]
+        unread = tuple(c.sample for c in own if not c.used)
+        places = {name: place for place, name in enumerate(block.dataset.ids) if name in about | set(unread)}
+        part = replace(work, samples=tuple(sorted(places.values())))
+        found.append(_make(block, part, known, Records(run, str(block.suite.suite.target)), engine, group, own))
+    return found
 
 
-def _settled(history: Sequence[pd.DataFrame], bench: Bench, head: Head) -> Settled:
-    if not history:
-        return frozenset()
-    judges = [judge for judge in bench.judges if judge.metric.main in judge.metric.better]
-    main = {judge.label: judge.metric.main for judge in judges}
-    return settle(arrivals(pd.concat(history), main), list(main), head.level, head.margin, len(bench.dataset))
+def reader(block: Block, work: Work) -> Read:
+    """Reads the samples of some work as the model takes them."""
+
+    def read_samples() -> tuple[list[Ready], list[Complaint]]:
+        return read(block.bench, work.samples, block.suite.suite.seed, block.bench.classes)
+
+    return read_samples
 
 
-def note_changes(folder: RunFolder, info: dict[str, Any], place: int, bench: Bench, head: Head) -> None:
-    """Where shortcuts are taken, judge the first samples without them too, and write down how far scores moved."""
-    noted = info["engine"][place]
-    if not bench.setup.shortcuts or "largest_change" in noted:
-        return
-    ready, _ = read(bench, range(min(_COMPARED, len(bench.dataset))), head.seed, bench.classes)
-    tables = []
-    for shortcuts in ((), bench.setup.shortcuts):
-        records = Records("", "")
-        for group in same_size(ready):
-            _judge_group(
-                bench, Engine(bench.classifier, replace(bench.setup, shortcuts=shortcuts)), group, records, Cost()
-            )
-        tables.append(records.tables()["scores"])
-    main = {judge.label: judge.metric.main for judge in bench.judges}
-    exact, quick = (table[table["column"] == table["metric"].map(main)] for table in tables)
-    both = exact.merge(quick, on=["sample", "method", "metric"], suffixes=("", "_quick"))
-    moved = (both["value"] - both["value_quick"]).abs().groupby(both["metric"]).max()
-    noted["largest_change"] = {str(metric): float(value) for metric, value in moved.items()}
-    noted["compared_samples"] = len(ready)
-    folder.write_info(info)
-
-
-def _refuse_changed(folder: RunFolder, key: str, ready: Sequence[Ready]) -> None:
-    """`RunFolderError` where the samples of a part are not those that it was made from.
-
-    A sample that could not be used then has nothing to compare with: its row says so already.
-    """
-    stored, scores = folder.part_table(key, "pictures"), folder.part_table(key, "scores")
-    unused = set(scores.loc[(scores["method"] == "") & (scores["status"] == "error"), "sample"])
-    before = dict(zip(stored["sample"], stored["digest"], strict=True))
-    now = {sample.id: sample.digest for sample in ready if sample.id not in unused}
-    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if changed:
-        raise RunFolderError(
-            f"sample {changed[0]!r} ({len(changed)} in all) is not as it was when {folder.path} was begun; "
-            "give another folder, or overwrite that one"
-        )
+def _make(
+    block: Block,
+    work: Work,
+    known: Known,
+    records: Records,
+    engine: Engine | None,
+    group: Sequence[Ready],
+    complaints: Sequence[Complaint],
+) -> Made:
+    """One part, of samples of one size."""
+    began, tally, planned = time.perf_counter(), Tally(), BlockPlan(block.model.label, block.data, len(group))
+    unusable = {complaint.sample: complaint.digest for complaint in complaints if not complaint.used}
+    for complaint in complaints if not work.kept else ():
+        records.complaint(_place(block, complaint.sample), complaint)
+    if engine is None:
+        judge_again(block, group, work, known, records)
+    else:
+        planned = plan_block(block, [work])
+        tally.failed += planned.forwards // len(work.samples) * len(unusable)
+        if group:
+            tally.add(_judge_group(block, engine, group, work, known, records, unusable))
+    tally.seconds = round(time.perf_counter() - began, 3)
+    usable = {sample.id: sample.digest for sample in group if sample.id not in unusable}
+    pixels = group[0].image[0].numel() if group else 0
+    return Made(_note(block, work, usable, unusable, pixels, records, planned, tally, engine), records.tables())
 
 
 def _judge_group(
-    bench: Bench, engine: Engine, group: Sequence[Ready], records: Records, cost: Cost, settled: Settled = frozenset()
-) -> None:
+    block: Block,
+    engine: Engine,
+    group: Sequence[Ready],
+    work: Work,
+    known: Known,
+    records: Records,
+    unusable: dict[str, str],
+) -> Tally:
     """Judge samples together; where something fails on them as a whole, each alone, so that it costs its own rows."""
     found = Records(records.run, records.policy)
     try:
-        cost.add(judge(bench, engine, group, found, settled))
+        tally = judge(block, engine, group, work, known, found)
     except Exception as error:
         if len(group) > 1:
+            total = Tally()
             for sample in group:
-                _judge_group(bench, engine, [sample], records, cost, settled)
-        else:
-            complaint = Complaint(group[0].id, f"{type(error).__name__}: {error}")
-            records.complaint(bench.model, bench.data, complaint)
-    else:
-        records.add(found)
+                total.add(_judge_group(block, engine, [sample], work, known, records, unusable))
+            return total
+        complaint = Complaint(group[0].id, f"{type(error).__name__}: {error}", digest=group[0].digest)
+        unusable[complaint.sample] = complaint.digest
+        records.complaint(_place(block, complaint.sample), complaint)
+        return Tally()
+    records.add(found)
+    return tally
 
 
-def part_key(bench: Bench, start: int) -> str:
-    """The name of a part's folder: safe on every file system, and different for different models and data."""
-    names = f"{bench.model}\0{bench.data}"
-    readable = "".join(c if c.isalnum() or c in "-." else "_" for c in f"{bench.model}--{bench.data}")[:80]
-    return f"{readable}-{hashlib.sha256(names.encode()).hexdigest()[:8]}-{start:07d}"
+def _place(block: Block, sample: str) -> Place:
+    return Place(block.context, block.model.label, block.data, sample)
+
+
+def _note(
+    block: Block,
+    work: Work,
+    usable: Mapping[str, str],
+    unusable: Mapping[str, str],
+    pixels: int,
+    records: Records,
+    planned: BlockPlan,
+    tally: Tally,
+    engine: Engine | None,
+) -> Note:
+    metrics = {judge_.label: judge_.key for judge_ in block.judges}
+    keys = {method.label: method.key for method in block.methods}
+    arms = {arm.label: arm for arm in block.bench.arms} if work.fresh else {}
+    answered: dict[str, set[str]] = {}
+    for row in records.rows["answers"]:
+        answered.setdefault(row["probe"], set()).add(row["sample"])
+    return Note(
+        context=block.context,
+        model=block.model.label,
+        dataset=block.data,
+        samples=usable,
+        unusable=unusable,
+        cells={keys[label]: [metrics[metric] for metric in judges] for label, judges in work.cells.items()},
+        maps={
+            keys[label]: {"explains": arms[label].layer, "layers": list(arms[label].needed_layers)}
+            for label in sorted(work.fresh)
+        },
+        answers=sorted(probe for probe, samples in answered.items() if samples >= set(usable)),
+        pixels=pixels,
+        made={} if engine is None else conditions(block),
+        planned={**asdict(planned.shared), "unshared": planned.unshared.forwards},
+        tally=asdict(tally),
+        files={},
+    )
+
+
+def conditions(block: Block) -> dict[str, Any]:
+    """What moves the last digits of a number and is in no key: device, threads, batch, layout and fusing."""
+    setup = asdict(block.bench.setup)
+    told = {name: setup[name] for name in ("batch_size", "channels_last", "fused")}
+    return {"device": block.bench.classifier.device.type, "threads": torch.get_num_threads(), **told}

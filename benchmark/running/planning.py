@@ -1,8 +1,8 @@
-"""What a run will cost, known before it runs: images forward and backward through each model, memory, and time."""
+"""What a run will cost, known before it runs: images forward and backward through each model, memory, disk, time."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
@@ -10,51 +10,53 @@ from typing import Any
 
 from torch import Tensor
 
+from camfaith.benchmark.results.folder import RunFolder
+from camfaith.benchmark.results.pictures import lossless
+from camfaith.benchmark.running.block import Block
+from camfaith.benchmark.running.lacking import holdings_of
+from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.suite.declaration import Suite
-from camfaith.benchmark.suite.opening import Arm, Bench, open_benches
-from camfaith.methods import Calls
+from camfaith.benchmark.suite.identity import probe_key
+from camfaith.benchmark.suite.opening import Arm, Bench
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models.inside.ablation import HEAD_BATCH, ablate_channels, head
+from camfaith.models.maps import picture_of
+from camfaith.models.speed.counting import Calls
 from camfaith.models.speed.setup import fastest, rate
 
-Settled = Collection[tuple[str, str]]
-"""Method and metric labels of the cells that need no more images."""
+_NONE = Calls()
 
 
 @dataclass(frozen=True)
-class Bill:
-    """Images forward and backward through a network, passes through a head alone, memory, and time.
+class BlockPlan:
+    """One model on one data set: what is asked, and what that takes.
 
-    `memory_mib` is an estimate: a batch with the network's two largest layer outputs, what is kept of a part's images
-    and gradients, and its maps. `seconds` is what the calls alone take; None where nothing was measured.
+    `memory_mib` is an estimate: a batch with the network's two largest layer outputs, what is kept of a span's images
+    and gradients, and its maps. `size_mib` is what the folder will grow by, about. `seconds` is what the calls alone
+    take; None where nothing was measured.
     """
-
-    forwards: int
-    backwards: int
-    heads: int
-    memory_mib: float
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class CellPlan:
-    """One model on one data set: what is asked, and how many images go through the network for it."""
 
     model: str
     dataset: str
     samples: int
-    capture: int
+    """Those that lack anything."""
+    capture: int = 0
     """Forwards of the images themselves, shared by all gradient methods and all curves."""
-    methods: int
+    methods: int = 0
     """Forwards that methods make on their own, for the images and for altered ones that they explain anew."""
-    per_image: int
+    per_image: int = 0
     """Forwards asked once per image, whatever the number of methods: subsets, regions, baselines, channels."""
-    per_map: int
+    per_map: int = 0
     """Forwards asked once per image and method, at most; equal orders of pixels will share them."""
-    shared: Bill
-    unshared: Bill
+    shared: Calls = _NONE
+    unshared: Calls = _NONE
     """The same if every method and metric made its own calls."""
+    memory_mib: float = 0.0
+    unshared_memory_mib: float = 0.0
+    size_mib: float = 0.0
+    seconds: float | None = None
+    unshared_seconds: float | None = None
 
     @property
     def forwards(self) -> int:
@@ -63,52 +65,74 @@ class CellPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cost of a suite, by cell and in all."""
+    """The cost of a suite, or of what a folder lacks of it, by model × data set and in all."""
 
-    cells: Sequence[CellPlan]
+    blocks: Sequence[BlockPlan]
 
     @property
     def forwards(self) -> int:
-        return sum(cell.shared.forwards for cell in self.cells)
+        return sum(block.shared.forwards for block in self.blocks)
 
     @property
     def backwards(self) -> int:
-        return sum(cell.shared.backwards for cell in self.cells)
+        return sum(block.shared.backwards for block in self.blocks)
 
     @property
     def heads(self) -> int:
-        return sum(cell.shared.heads for cell in self.cells)
+        return sum(block.shared.heads for block in self.blocks)
 
     @property
     def unshared(self) -> int:
-        return sum(cell.unshared.forwards for cell in self.cells)
+        return sum(block.unshared.forwards for block in self.blocks)
+
+    @property
+    def size_mib(self) -> float:
+        return sum(block.size_mib for block in self.blocks)
 
     def as_dict(self) -> dict[str, Any]:
         totals = {"forwards": self.forwards, "backwards": self.backwards, "heads": self.heads}
-        return {**totals, "unshared": self.unshared, "cells": [asdict(cell) for cell in self.cells]}
+        return {**totals, "unshared": self.unshared, "blocks": [asdict(block) for block in self.blocks]}
 
 
-def plan(suite: Suite | Mapping[str, Any] | str | Path, *, data: str | Path | None = None, **changes: Any) -> Plan:
-    """What `run` would cost; `changes` are those of `Suite.changed`.
+def plan(
+    suite: Suite | Mapping[str, Any] | str | Path,
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    **changes: Any,
+) -> Plan:
+    """What `run` would cost; `changes` are those of `Suite.changed`. With `out`, the folder of a run, what that lacks.
 
-    Models are loaded, tried on one image each, and timed for about two seconds; nothing else is run. Data whose images
-    differ in size, or in their number of superpixels, are planned by the first image's.
+    Models are loaded, tried on one image each, and timed for about two seconds; nothing else is run, and nothing at all
+    where nothing is lacking. Data whose images differ in size, or in their number of superpixels, are planned by the
+    first image's.
     """
-    found = Suite.of(suite, data=data).changed(**changes)
-    benches = open_benches(found)
-    cells = plan_benches(benches, found.suite.chunk).cells
-    return Plan([_timed(bench, cell, found.suite.chunk) for bench, cell in zip(benches, cells, strict=True)])
+    asked = Suite.of(suite, data=data).changed(**changes)
+    found = [(h.block, h.works()) for h in holdings_of(asked, None if out is None else RunFolder(out))]
+    return Plan([_timed(block, plan_block(block, works)) for block, works in found])
 
 
-def plan_benches(benches: Sequence[Bench], chunk: int) -> Plan:
-    """The plan of benches that are open already, judged `chunk` samples at a time; without times."""
-    return Plan([_plan_bench(bench, chunk) for bench in benches])
+def plan_block(block: Block, works: Sequence[Work]) -> BlockPlan:
+    """The plan of what a block lacks, without times. Its network is loaded where anything is to be asked of it."""
+    found = BlockPlan(block.model.label, block.data, sum(len(work.samples) for work in works))
+    asking = [work for work in works if work.needs_model(block)]
+    if not asking:
+        return found
+    for work in asking:
+        times = len(work.samples)
+        each = _each(block.bench, work, min(block.suite.suite.chunk, times))
+        counts = {name: getattr(found, name) + times * getattr(each, name) for name in _COUNTS}
+        counts |= {name: getattr(found, name) + getattr(each, name) * times for name in ("shared", "unshared")}
+        counts |= {name: max(getattr(found, name), getattr(each, name)) for name in _MEMORY}
+        found = replace(found, **counts)
+    return replace(found, size_mib=round(found.size_mib, 2))
 
 
-def probes_of(bench: Bench, arm: Arm, pixels: int, settled: Settled = ()) -> list[Probe]:
-    """What all metrics that are still open ask about one method's maps, none of it twice."""
-    judges = [judge for judge in bench.judges if (arm.label, judge.label) not in settled]
-    return list(dict.fromkeys(p for judge in judges for p in judge.metric.probes(arm.layer, pixels)))
+def whole(block: Block) -> list[Work]:
+    """All of a block, as an empty folder lacks it."""
+    cells = {method.label: tuple(judge.label for judge in block.judges) for method in block.methods}
+    every = tuple(range(len(block.dataset)))
+    return [Work(0, every, cells, frozenset(cells), frozenset(), False, {}, 0)]
 
 
 def arm_cost(arm: Arm, image: Tensor) -> Calls:
@@ -135,46 +159,59 @@ def forwards_of(bench: Bench, probe: Probe, pixels: int) -> int:
     return probe.count(pixels)
 
 
-def _plan_bench(bench: Bench, chunk: int) -> CellPlan:
-    samples, pixels = len(bench.dataset), bench.image[0, 0].numel()
-    asked = {arm.label: probes_of(bench, arm, pixels) for arm in bench.arms}
-    own = sum((arm_cost(a, bench.image) + again_cost(a, asked[a.label], bench.image) for a in bench.arms), Calls())
-    once = list(dict.fromkeys(p for probes in asked.values() for p in probes if p.reads == "image"))
-    per_image = sum(forwards_of(bench, p, pixels) for p in once)
+_COUNTS, _MEMORY = ("capture", "methods", "per_image", "per_map", "size_mib"), ("memory_mib", "unshared_memory_mib")
+
+
+def _each(bench: Bench, work: Work, chunk: int) -> BlockPlan:
+    """What one sample of some work takes, judged `chunk` at a time."""
+    pixels = bench.image[0, 0].numel()
+    arms = [arm for arm in bench.arms if arm.label in work.cells]
+    fresh = [arm for arm in arms if arm.label in work.fresh]
+    asked = {arm.label: work.probes(bench, arm.label, arm.layer, pixels) for arm in arms}
+    own = sum((arm_cost(arm, bench.image) for arm in fresh), Calls())
+    own = sum((again_cost(arm, asked[arm.label], bench.image) for arm in arms), own)
+    once = dict.fromkeys(p for probes in asked.values() for p in probes if p.reads == "image")
+    once = {probe: None for probe in once if probe_key(probe) not in work.answered}
+    capture = int(bool(fresh) or not work.kept)
+    per_image = sum(forwards_of(bench, probe, pixels) for probe in once)
     per_map = sum(forwards_of(bench, p, pixels) for ps in asked.values() for p in ps if p.reads != "image")
-    back = {p for arm in bench.arms if arm.goes_back for p in asked[arm.label] if isinstance(p, Explained)}
-    backward = int(bench.gradients) + sum(probe.count(pixels) for probe in back)
-    again = [redrawn(asked[arm.label], pixels) * _cells(bench, arm) for arm in bench.arms]
-    shared = Bill(
-        samples * (1 + own.forwards + per_image + per_map),
-        samples * (backward + own.backwards),
-        samples * sum(_heads(bench, p) for p in once),
-        _memory(bench, min(chunk, samples), len(bench.arms), bench.layers, sum(again)),
-    )
-    alone = [_alone(bench, arm, pixels) for arm in bench.arms]
-    forwards, backwards, heads = (samples * sum(bill[i] for bill in alone) for i in range(3))
-    unshared = Bill(forwards, backwards, heads, _memory(bench, min(chunk, samples), 1, bench.layers[:1], max(again)))
-    return CellPlan(
-        model=bench.model,
-        dataset=bench.data,
-        samples=samples,
-        capture=samples,
-        methods=samples * own.forwards,
-        per_image=samples * per_image,
-        per_map=samples * per_map,
-        shared=shared,
-        unshared=unshared,
+    back = {p for arm in arms if arm.goes_back for p in asked[arm.label] if isinstance(p, Explained)}
+    backward = int(any(arm.goes_back for arm in fresh)) + sum(probe.count(pixels) for probe in back)
+    again = [redrawn(asked[arm.label], pixels) * _cells(bench, arm) for arm in arms]
+    layers = list(dict.fromkeys(layer for arm in fresh for layer in arm.needed_layers))
+    answers = sum(p.count(pixels) for p in once if not isinstance(p, Channels | Explained))
+    grown = 16 * answers + 48 * sum(map(len, work.cells.values())) + sum(4 * _cells(bench, arm) for arm in fresh)
+    if not work.kept:
+        grown += 8 * bench.classes + len(lossless(picture_of(bench.image[0])))
+    return BlockPlan(
+        bench.model,
+        bench.data,
+        1,
+        capture=capture,
+        methods=own.forwards,
+        per_image=per_image,
+        per_map=per_map,
+        shared=Calls(
+            capture + own.forwards + per_image + per_map,
+            backward + own.backwards,
+            sum(_heads(bench, probe) for probe in once),
+        ),
+        unshared=sum((_alone(bench, work, arm, pixels) for arm in arms), Calls()),
+        memory_mib=_memory(bench, chunk, len(arms), layers, sum(again)),
+        unshared_memory_mib=_memory(bench, chunk, 1, layers[:1], max(again, default=0)),
+        size_mib=grown / 2**20,
     )
 
 
-def _alone(bench: Bench, arm: Arm, pixels: int) -> tuple[int, int, int]:
-    """Forwards, backwards and head passes for one image of a method that shares nothing, nor do its metrics."""
-    wanted = [judge.metric.probes(arm.layer, pixels) for judge in bench.judges]
+def _alone(bench: Bench, work: Work, arm: Arm, pixels: int) -> Calls:
+    """What one image of a method takes that shares nothing, nor do its metrics."""
+    judges = [judge for judge in bench.judges if judge.label in work.cells[arm.label]]
+    wanted = [judge.metric.probes(arm.layer, pixels) for judge in judges]
     every = [probe for probes in wanted for probe in probes]
     own = arm_cost(arm, bench.image) + again_cost(arm, every, bench.image)
     explained = 1 + redrawn(every, pixels)
     forwards = own.forwards + arm.needs_layer + sum(1 for probes in wanted if probes)
-    return (
+    return Calls(
         forwards + sum(forwards_of(bench, probe, pixels) for probe in every),
         own.backwards + arm.goes_back * explained,
         sum(_heads(bench, probe) for probe in every),
@@ -204,30 +241,32 @@ def _memory(bench: Bench, chunk: int, maps: int, layers: Sequence[str], again: i
     return round((batch + kept + chunk * (shown + again)) * bench.image.element_size() / 2**20, 1)
 
 
-def _timed(bench: Bench, cell: CellPlan, chunk: int) -> CellPlan:
+def _timed(block: Block, planned: BlockPlan) -> BlockPlan:
     """The plan with the time that its calls take, from one measurement of each kind of call."""
+    if not block.is_open:
+        return replace(planned, seconds=0.0, unshared_seconds=0.0)
+    bench = block.bench
     forward = 1 / rate(bench.classifier, bench.image, bench.setup, seconds=0.5)
-    images = bench.image.expand(min(chunk, cell.samples), -1, -1, -1)
-    device = bench.classifier.device
+    images = bench.image.expand(min(block.suite.suite.chunk, planned.samples), -1, -1, -1)
 
     def there_and_back() -> object:
         return bench.classifier.evidence(images, bench.target_class, bench.layers, gradients=bench.gradients)
 
-    both = fastest(there_and_back, device, 0.5) / len(images)
-    head_pass = _head_seconds(bench)
+    both = fastest(there_and_back, bench.classifier.device, 0.5) / len(images)
+    behind = _head_seconds(bench)
 
-    def seconds(bill: Bill) -> Bill:
-        spent = bill.forwards * forward + bill.backwards * max(0.0, both - forward) + bill.heads * head_pass
-        return replace(bill, seconds=round(spent, 3))
+    def seconds(calls: Calls) -> float:
+        spent = calls.forwards * forward + calls.backwards * max(0.0, both - forward) + calls.heads * behind
+        return round(spent, 3)
 
-    return replace(cell, shared=seconds(cell.shared), unshared=seconds(cell.unshared))
+    return replace(planned, seconds=seconds(planned.shared), unshared_seconds=seconds(planned.unshared))
 
 
 def _head_seconds(bench: Bench) -> float:
     """One pass through the network behind a layer, the mean over the layers that are asked."""
     pixels = bench.image[0, 0].numel()
-    asked = {p for arm in bench.arms for p in probes_of(bench, arm, pixels) if isinstance(p, Channels)}
-    times = [_seconds_of_head(bench, probe.layer) for probe in asked if _heads(bench, probe)]
+    every = {p for arm in bench.arms for judge in bench.judges for p in judge.metric.probes(arm.layer, pixels)}
+    times = [_seconds_of_head(bench, p.layer) for p in every if isinstance(p, Channels) and _heads(bench, p)]
     return sum(times) / len(times) if times else 0.0
 
 

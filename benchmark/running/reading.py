@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from camfaith.benchmark.datasets import Sample, SampleError
+from camfaith.benchmark.suite.identity import content_hash
 from camfaith.benchmark.suite.opening import Bench
 
 
@@ -24,23 +25,19 @@ class Ready:
     mask: Tensor | None
     content: Tensor | None
     seed: int
-
-    @property
-    def digest(self) -> str:
-        """A hash of everything that may change a result."""
-        found = hashlib.sha256(repr((self.label, self.cluster, self.seed)).encode())
-        for plane in (self.image, self.mask, self.content):
-            found.update(b"none" if plane is None else plane.numpy().tobytes())
-        return found.hexdigest()[:16]
+    digest: str
+    """A hash of what the data set says of it (`identity.content_hash`)."""
 
 
 @dataclass(frozen=True)
 class Complaint:
-    """Why a sample could not be used, or, where it was `used`, why its label could not."""
+    """Why a sample could not be used, or, where it was `used`, why its label could not; `digest` is "" where it
+    could not be read at all."""
 
     sample: str
     error: str
     used: bool = False
+    digest: str = ""
 
 
 def read(bench: Bench, indices: Iterable[int], seed: int, classes: int) -> tuple[list[Ready], list[Complaint]]:
@@ -56,12 +53,13 @@ def read(bench: Bench, indices: Iterable[int], seed: int, classes: int) -> tuple
             label = bench.class_of(sample.label)
             if label is not None and not 0 <= label < classes:
                 text = f"label {label} is out of range: the model has {classes} classes"
-                complaints.append(Complaint(name, text, used=bench.target != "label"))
+                complaints.append(Complaint(name, text, bench.target != "label", content_hash(sample)))
                 label = None
                 if bench.target == "label":
                     continue
             elif label is None and bench.target == "label":
-                complaints.append(Complaint(name, "has no label, and target = 'label' asks for one"))
+                text = "has no label, and target = 'label' asks for one"
+                complaints.append(Complaint(name, text, digest=content_hash(sample)))
                 continue
             ready.append(_ready(bench, sample, label, name, seed))
         except SampleError as error:
@@ -84,6 +82,7 @@ def _ready(bench: Bench, sample: Sample, label: int | None, name: str, seed: int
         mask=None if sample.mask is None else prepare(sample.mask),
         content=None if sample.content is None else prepare(sample.content),
         seed=sample_seed(seed, name),
+        digest=content_hash(sample),
     )
 
 

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from PIL import Image
 from torch import Tensor
 
-from camfaith.benchmark.results.store import LINE_COLUMNS, MAP_COLUMNS, PICTURE_COLUMNS, SCORE_COLUMNS
+from camfaith.benchmark.results.pictures import lossless, png
+from camfaith.benchmark.results.tables import SCHEMAS
+from camfaith.benchmark.running.explaining import Explanations
 from camfaith.benchmark.running.reading import Complaint, Ready
-from camfaith.benchmark.suite.opening import Arm, Judge
-from camfaith.metrics import Line
+from camfaith.benchmark.suite.opening import Judge
+from camfaith.metrics import Case, Line
 from camfaith.models.maps import picture_of
-
-_LOSSLESS_SIDE = 128  # larger pictures are kept as JPEG
 
 
 @dataclass(frozen=True)
-class Cell:
+class Place:
     """Which sample of which data set under which model, and the class that is explained."""
 
+    context: str
     model: str
     dataset: str
     sample: str
-    cluster: str | None
-    label: int | None
-    target: int | None
+    cluster: str | None = None
+    label: int | None = None
+    target: int | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What stands in every table."""
+        return {"context": self.context, "model": self.model, "dataset": self.dataset, "sample": self.sample}
 
 
 @dataclass
@@ -39,80 +44,95 @@ class Records:
 
     run: str
     policy: str
-    _scores: list[tuple[Any, ...]] = field(default_factory=list)
-    _lines: list[tuple[Any, ...]] = field(default_factory=list)
-    _maps: list[tuple[Any, ...]] = field(default_factory=list)
-    _pictures: list[tuple[Any, ...]] = field(default_factory=list)
-
-    def score(
-        self,
-        cell: Cell,
-        arm: Arm | None,
-        judge: Judge | None,
-        column: str,
-        value: float,
-        status: str,
-        error: str,
-        seconds: float,
-        forwards: int,
-    ) -> None:
-        """One value; without a metric it is the method's own diagnostic, without a method it is about the sample."""
-        method, method_key = (arm.label, arm.key) if arm else ("", "")
-        metric, metric_key = (judge.label, judge.key) if judge else ("diagnostics" if arm else "", "")
-        preset = ""
-        row = (cell.model, cell.dataset, cell.sample, cell.cluster, cell.label, cell.target, self.policy)
-        keys = (method, method_key, metric, metric_key, preset, column)
-        self._scores.append((self.run, *row, *keys, value, status, error, seconds, forwards))
-
-    def complaint(self, model: str, dataset: str, complaint: Complaint) -> None:
-        """What is wrong with a sample, or with its label alone."""
-        cell = Cell(model, dataset, complaint.sample, None, None, None)
-        status = "warning" if complaint.used else "error"
-        self.score(cell, None, None, "", float("nan"), status, complaint.error, 0.0, 0)
+    rows: Mapping[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in SCHEMAS})
 
     def add(self, other: Records) -> None:
         """Take over all rows of another."""
-        self._scores += other._scores
-        self._lines += other._lines
-        self._maps += other._maps
-        self._pictures += other._pictures
+        for name, rows in other.rows.items():
+            self.rows[name].extend(rows)
 
-    def line(self, cells: Sequence[Cell], arm: Arm, judge: Judge, line: Line) -> None:
-        x = line.x.numpy()
-        for cell, y in zip(cells, line.y, strict=True):
-            place = (cell.model, cell.dataset, cell.sample, arm.label, judge.label)
-            self._lines.append((*place, line.x_label, line.y_label, x, y.numpy()))
+    def score(
+        self,
+        place: Place,
+        arm: Any,
+        judge: Judge | None,
+        column: str,
+        value: float,
+        status: str = "ok",
+        error: str = "",
+        seconds: float = 0.0,
+        forwards: int = 0,
+    ) -> None:
+        """One value; without a metric it is the method's own diagnostic, without a method it is about the sample."""
+        about = {"cluster": place.cluster, "label": place.label, "target": place.target, "policy": self.policy}
+        metric = (judge.label, judge.key) if judge else ("diagnostics" if arm else "", "")
+        found = {"column": column, "value": value, "status": status, "error": error, "preset": ""}
+        self.rows["scores"].append(
+            {"run": self.run, **place.columns, **about, **_method(arm), **_metric(*metric), **found}
+            | {"seconds": seconds, "forwards": forwards}
+        )
 
-    def maps(self, cells: Sequence[Cell], arm: Arm, raw: Tensor) -> None:
-        for cell, values in zip(cells, raw.cpu().float(), strict=True):
-            data = np.ascontiguousarray(values.numpy(), dtype="<f4").tobytes()
-            place = (cell.model, cell.dataset, cell.sample, arm.label, arm.rectified)
-            self._maps.append((*place, *values.shape, data))
+    def complaint(self, place: Place, complaint: Complaint) -> None:
+        """What is wrong with a sample, or with its label alone."""
+        status = "warning" if complaint.used else "error"
+        self.score(place, None, None, "", float("nan"), status, complaint.error)
 
-    def pictures(self, cells: Sequence[Cell], samples: Sequence[Ready]) -> None:
-        for cell, sample in zip(cells, samples, strict=True):
-            mask = None
-            if sample.mask is not None:
-                mask = _encoded(Image.fromarray(sample.mask.numpy().astype(np.uint8) * 255), lossless=True)
-            image = _encoded(picture_of(sample.image), lossless=max(sample.image.shape) <= _LOSSLESS_SIDE)
-            place = (cell.model, cell.dataset, cell.sample)
-            self._pictures.append((*place, cell.label, cell.target, image, mask, sample.digest))
+    def line(self, places: Sequence[Place], arm: Any, judge: Judge, line: Line) -> None:
+        x, names = line.x.tolist(), {"x_label": line.x_label, "y_label": line.y_label}
+        for place, y in zip(places, line.y.tolist(), strict=True):
+            of = {**_method(arm), **_metric(judge.label, judge.key)}
+            self.rows["lines"].append({**place.columns, **of, **names, "x": x, "y": y})
 
-    def tables(self) -> dict[str, pd.DataFrame]:
-        scores = pd.DataFrame(self._scores, columns=list(SCORE_COLUMNS))
-        pictures = pd.DataFrame(self._pictures, columns=[*PICTURE_COLUMNS])
-        for table in (scores, pictures):
-            for column in ("label", "target"):
-                table[column] = table[column].astype("Int64")
-        return {
-            "scores": scores,
-            "lines": pd.DataFrame(self._lines, columns=list(LINE_COLUMNS)),
-            "maps": pd.DataFrame(self._maps, columns=list(MAP_COLUMNS)),
-            "pictures": pictures,
-        }
+    def maps(self, places: Sequence[Place], arm: Any, found: Explanations) -> None:
+        """A method's maps as it gave them, single precision or double, and why there is none where there is none."""
+        of = {**_method(arm), "rectified": arm.rectified, "seconds": found.seconds}
+        added = [None] * len(found.rows) if found.contributions is None else list(found.contributions)
+        for row, raw, each in zip(found.rows, found.raw, added, strict=True):
+            values = _array(raw)
+            told = {"height": values.shape[0], "width": values.shape[1], "precision": values.dtype.str}
+            held = {"values": values.tobytes(), "contributions": None}
+            if each is not None:
+                held["contributions"] = _array(each).astype(values.dtype).tobytes()
+            self.rows["maps"].append({**places[row].columns, **of, **told, **held, "status": "ok", "error": ""})
+        for row, (status, error) in found.failures.items():
+            self.rows["maps"].append({**places[row].columns, **of, "status": status, "error": error})
+
+    def answer(self, place: Place, probe: str, scores: Tensor) -> None:
+        """What a probe was told of one image: n×2, logit and log-probability."""
+        logit, log_probability = scores.T.tolist()
+        self.rows["answers"].append(
+            {**place.columns, "probe": probe, "logit": logit, "log_probability": log_probability}
+        )
+
+    def pictures(self, places: Sequence[Place], samples: Sequence[Ready], case: Case, *, images: bool) -> None:
+        """The images as the model saw them, with their masks (`images`), and the logits that they got."""
+        precision = str(case.images.dtype).removeprefix("torch.")
+        for place, sample, logits in zip(places, samples, case.logits.tolist(), strict=True):
+            about = {"cluster": place.cluster, "label": place.label, "target": place.target}
+            told = {"precision": precision, "logits": logits, "digest": sample.digest}
+            kept = {"image": lossless(picture_of(sample.image)) if images else None}
+            for name, plane in (("mask", sample.mask), ("content", sample.content)):
+                kept[name] = None if plane is None or not images else png(_grey(plane))
+            self.rows["pictures"].append({**place.columns, **about, **told, **kept})
+
+    def tables(self) -> dict[str, pa.Table]:
+        return {name: pa.Table.from_pylist(rows, schema=SCHEMAS[name]) for name, rows in self.rows.items()}
 
 
-def _encoded(picture: Image.Image, *, lossless: bool) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG") if lossless else picture.save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()
+def _method(arm: Any) -> dict[str, str]:
+    return {"method": arm.label, "method_key": arm.key} if arm else {"method": "", "method_key": ""}
+
+
+def _metric(label: str, key: str) -> dict[str, str]:
+    return {"metric": label, "metric_key": key}
+
+
+def _array(values: Tensor) -> np.ndarray[Any, Any]:
+    """As numpy has it, contiguous and little-endian; half precision as single."""
+    found = values.detach().cpu()
+    array = (found if found.element_size() >= 4 else found.float()).numpy()
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+
+
+def _grey(plane: Tensor) -> Image.Image:
+    return Image.fromarray(plane.numpy().astype(np.uint8) * 255)

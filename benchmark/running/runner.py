@@ -1,27 +1,29 @@
-"""Running a suite: open, plan, judge, and say what it cost."""
+"""Running a suite: what its folder lacks is planned, made, and added to what is there."""
 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from camfaith.benchmark.results.store import Result, RunFolder, RunFolderError
+from camfaith.benchmark.results.folder import RunFolder, RunFolderError
+from camfaith.benchmark.results.store import Result
 from camfaith.benchmark.running import provenance
-from camfaith.benchmark.running.accounting import Cost
-from camfaith.benchmark.running.part import judge_bench, note_changes
-from camfaith.benchmark.running.planning import Plan, plan_benches
+from camfaith.benchmark.running.executors.local import Tell, work_through
+from camfaith.benchmark.running.executors.processes import work_through_together
+from camfaith.benchmark.running.lacking import Holdings, holdings_of
+from camfaith.benchmark.running.part import conditions
+from camfaith.benchmark.running.planning import Plan, plan_block, whole
+from camfaith.benchmark.running.shortcuts import largest_changes
 from camfaith.benchmark.suite.declaration import Suite, digest
-from camfaith.benchmark.suite.opening import Bench, open_benches
-from camfaith.benchmark.suite.tuning_cache import from_json
 from camfaith.models import Classifier
 from camfaith.models.speed.allocator import memory_is_kept
+from camfaith.models.speed.counting import Tally
 from camfaith.models.speed.setup import exact_arithmetic
 
 Progress = Callable[[int, int, str], None]
@@ -45,19 +47,22 @@ def run(
     allow: Sequence[str] | None = None,
     until: str | None = None,
     overwrite: bool = False,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> Result:
     """Run a suite and store everything in the folder `out` (a new one below `runs/` where None).
 
     `suite` is a shipped name, a TOML file, a mapping like one, or a `Suite`; the keywords replace parts of it. Methods,
     metrics and data sets are names or tables, models are names, tables, or networks (a `Classifier` or `nn.Module`).
-    A run into the folder of the same suite, models, data and code goes on where it stopped and ends with the same
-    numbers; `overwrite` starts it anew, whatever the folder holds. A GPU computes in full single precision as well, and
-    the same numbers each time. `allow` names shortcuts that may change numbers (`models.speed`); `until="separated"`
-    drops a method from a metric once its place there is settled (`sequential`).
+    What the folder holds already is not computed again: a stopped run goes on, and a suite with more in it costs what
+    is missing. `overwrite` starts anew, whatever the folder holds. `workers` processes share the work; others, started
+    on the same folder, share it too. A GPU computes in full single precision, and the same numbers each time. `allow`
+    names shortcuts that may change numbers (`models.speed`); `until="separated"` drops a method from a metric once its
+    place there is settled (`sequential`).
 
-    Raises before anything is run: `SuiteError`, `UnknownName`, `LayerError`, `RunFolderError` (another suite's folder,
-    or one that is being written). What fails later costs its own rows. `OSError` where results cannot be written.
+    Raises before anything is run: `SuiteError`, `UnknownName`, `LayerError`, `RunFolderError` (a folder that holds
+    another model or other data under the same name). What fails later costs its own rows. `OSError` where results
+    cannot be written.
     """
     chosen_models = None if models is None else [Classifier.of(m) if isinstance(m, nn.Module) else m for m in models]
     given = {m.name: m for m in chosen_models or () if isinstance(m, Classifier)}
@@ -74,30 +79,23 @@ def run(
         allow=allow,
         until=until,
     )
-    benches = open_benches(chosen, given)
     folder = RunFolder(out if out is not None else new_folder(chosen.suite.name))
-    with folder.writing():
-        if overwrite:
-            folder.clear()
-        if folder.exists():
-            benches = _as_begun(benches, folder.info)
-        plan = plan_benches(benches, chosen.suite.chunk)
-        info = _start(folder, chosen, benches, plan)
-        began, cost, before = time.perf_counter(), Cost(), info.get("cost", {})
-        tell = _telling(plan, progress)
-        try:
-            for place, (bench, cell) in enumerate(zip(benches, plan.cells, strict=True)):
-                note_changes(folder, info, place, bench, chosen.suite)
-                judge_bench(folder, bench, cell, chosen.suite, info["run"], cost, tell)
-        except BaseException:
-            with suppress(OSError):  # the disk may be full: what stopped the run is what must be told
-                folder.write_info(info | {"cost": _added(before, cost, time.perf_counter() - began)})
-            raise
-        cost_so_far = _added(before, cost, time.perf_counter() - began)
-        if chosen.suite.until == "separated":
-            made = sum(cost_so_far[name] for name in ("forwards", "shared", "spared", "failed"))
-            cost_so_far["settled"] = max(0, plan.forwards - int(made))
-        folder.write_info(info | {"cost": cost_so_far, "status": "complete"})
+    if overwrite:
+        folder.clear()
+    _require_runs(folder)
+    for part, wrong in folder.damaged().items():
+        warnings.warn(f"{wrong}: it is made again", stacklevel=2)
+        folder.drop(part)
+    blocks = holdings_of(chosen, folder, given)
+    plan = _planned(blocks)
+    info = _start(folder, chosen, blocks)
+    began, tell = time.perf_counter(), _telling(plan, progress)
+    if workers > 1:
+        work_through_together(folder, blocks, info["run"], tell, workers=workers, suite=chosen, given=given)
+    else:
+        work_through(folder, blocks, info["run"], tell)
+    tell(plan.forwards, chosen.suite.name)
+    _finish(folder, chosen, given, info, time.perf_counter() - began)
     return Result(folder.path)
 
 
@@ -106,70 +104,108 @@ def new_folder(name: str) -> Path:
     return Path("runs") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
 
 
-def _start(folder: RunFolder, suite: Suite, benches: Sequence[Bench], plan: Plan) -> dict[str, Any]:
-    """The run's `run.json`: new, or that of the run which goes on."""
-    described = provenance.describe(benches)
-    same = {
-        "suite": suite.key,
-        "models": [m["key"] for m in described["models"]],
-        "datasets": [d["ids_hash"] for d in described["datasets"]],
-        "metrics": provenance.metrics_hash(benches[0].judges),
-        "code": provenance.code_hash(benches),
-    }
+def _require_runs(folder: RunFolder) -> None:
+    """`RunFolderError` for results that nobody can say anything of."""
     if folder.exists():
-        info = folder.info
-        for what, value in same.items():
-            if info.get("identity", {}).get(what) != value:
-                name = info.get("suite", {}).get("name", "unknown")
-                raise RunFolderError(
-                    f"{folder.path} holds a run of {'another suite' if what == 'suite' else f'other {what}'} "
-                    f"({name!r}); give another folder, or overwrite that one"
-                )
-        return info
-    if folder.parts:
+        Result(folder.path)  # which refuses an earlier version's
+    elif folder.parts():
         raise RunFolderError(
             f"{folder.path} holds results whose run.json is gone, so nobody knows what made them; "
             "give another folder, or overwrite that one"
         )
-    resolved = suite.resolved()
-    info = {
-        "run": digest([same, datetime.now(UTC).isoformat()]),
-        "status": "running",
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "suite": resolved["suite"],
-        "resolved": resolved,
-        "identity": same,
-        "versions": provenance.versions(),
-        "git": provenance.git_state(),
-        "device": provenance.device_of(benches[0]),
-        **described,
-        "plan": plan.as_dict(),
-        "engine": [{"model": b.model, "dataset": b.data, "setup": asdict(b.setup)} for b in benches],
-        "memory_kept": memory_is_kept(),
-    }
-    folder.write_info(info)
+
+
+def _planned(blocks: Sequence[Holdings]) -> Plan:
+    """The plan of what is missing; its networks are loaded and tried where anything is to be asked of them."""
+    return Plan([plan_block(held.block, held.works()) for held in blocks])
+
+
+def _start(folder: RunFolder, suite: Suite, blocks: Sequence[Holdings]) -> dict[str, Any]:
+    """The run's `run.json`, as last asked for."""
+    with folder.alone():
+        before = folder.info if folder.exists() else {}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        described = provenance.describe([held.block for held in blocks], before.get("known", {}))
+        before_made = provenance.conditions_of(blocks)
+        for held in blocks:
+            made = before_made[held.block.name]
+            if held.block.is_open and made and conditions(held.block) not in made:
+                warnings.warn(
+                    f"{held.block.title}: results so far were made with {_told(made[-1])}, now with "
+                    f"{_told(conditions(held.block))}; the last digits may differ",
+                    stacklevel=3,
+                )
+            entry = described["known"]["setups"].get(held.block.name)
+            if entry and held.block.is_open and held.block.bench.setup.shortcuts and "largest_change" not in entry:
+                entry |= largest_changes(held.block)
+        resolved = suite.resolved()
+        info = {
+            **before,
+            "run": before.get("run") or digest([resolved, datetime.now(UTC).isoformat()]),
+            "status": "running",
+            "created": before.get("created", now),
+            "suite": resolved["suite"],
+            "resolved": resolved,
+            "versions": provenance.versions(),
+            "git": provenance.git_state(),
+            "device": provenance.machine(),
+            **described,
+            "memory_kept": memory_is_kept(),
+        }
+        info.pop("parts", None)
+        folder.write_info(info)
     return info
 
 
-def _as_begun(benches: Sequence[Bench], info: Mapping[str, Any]) -> list[Bench]:
-    """The benches with the setups that the run was begun with, so that it goes on with the same numbers."""
-    begun = {(e["model"], e["dataset"]): from_json(e["setup"]) for e in info.get("engine", ())}
-    return [replace(bench, setup=begun.get((bench.model, bench.data), bench.setup)) for bench in benches]
+def _told(made: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in made.items())
 
 
-def _telling(plan: Plan, progress: Progress | None) -> Callable[[float, str], None]:
+def _finish(
+    folder: RunFolder, suite: Suite, given: Mapping[str, Classifier], started: Mapping[str, Any], seconds: float
+) -> None:
+    """Say in `run.json` that the run is whole, and what all of the folder cost."""
+    blocks = holdings_of(suite, folder, given)
+    with folder.alone():
+        info = folder.info
+        notes = [part.note for part in folder.parts()]
+        cost: dict[str, Any] = dict.fromkeys(vars(Tally()), 0)
+        for note in notes:
+            cost |= {name: round(cost.get(name, 0) + value, 3) for name, value in note.tally.items()}
+        cost["wall_seconds"] = round(info.get("cost", {}).get("wall_seconds", 0) + seconds, 3)
+        totals = ("forwards", "backwards", "heads", "unshared")
+        plan = {name: sum(note.planned[name] for note in notes) for name in totals}
+        if suite.suite.until == "separated":
+            plan, cost["settled"] = _with_settled(blocks, plan, cost, info)
+        info |= {"cost": cost, "plan": plan}
+        if info["resolved"] == started["resolved"]:  # else somebody asks for something else by now
+            made = provenance.conditions_of(blocks)
+            info["status"] = "complete"
+            info["parts"] = [p.path.relative_to(folder.path / "parts").as_posix() for p in folder.parts()]
+            for entry, held in zip(info["engine"], blocks, strict=False):
+                entry["made"] = made[held.block.name]
+        folder.write_info(info)
+
+
+def _with_settled(
+    blocks: Sequence[Holdings], plan: dict[str, int], cost: Mapping[str, Any], info: Mapping[str, Any]
+) -> tuple[dict[str, int], int]:
+    """The plan of all, and how many of its forwards were not made because their cell's place was settled."""
+    if not all(held.block.is_open for held in blocks):
+        return info.get("plan", plan), info.get("cost", {}).get("settled", 0)
+    every = Plan([plan_block(held.block, whole(held.block)) for held in blocks])
+    made = sum(int(cost[name]) for name in ("forwards", "shared", "spared", "failed"))
+    return {name: getattr(every, name) for name in plan}, max(0, every.forwards - made)
+
+
+def _telling(plan: Plan, progress: Progress | None) -> Tell:
     """Adds what was done to what was done before, and tells of it."""
     done = 0.0
 
     def tell(more: float, what: str) -> None:
         nonlocal done
         done += more
-        if progress:
+        if progress and plan.forwards:
             progress(min(int(done), plan.forwards), plan.forwards, what)
 
     return tell
-
-
-def _added(before: Mapping[str, Any], cost: Cost, seconds: float) -> dict[str, Any]:
-    now = {"wall_seconds": seconds, **asdict(cost)}
-    return {key: round(before.get(key, 0) + value, 3) for key, value in now.items()}

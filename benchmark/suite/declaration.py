@@ -89,6 +89,8 @@ class Head(BaseModel):
     margin: float = Field(0.0, ge=0, lt=1)
     """Methods are equal where one leads on no more than this share of the images; 0: never."""
     device: str = "auto"
+    pictures: Literal["all", "none"] = "all"
+    """`none` keeps no images: the folder is smaller, and a metric that is added later reads the data once more."""
 
     @field_validator("methods", "metrics", mode="before")
     @classmethod
@@ -155,11 +157,6 @@ class Suite(BaseModel):
         """The suite with its defaults, as JSON knows it."""
         found: dict[str, Any] = json.loads(json.dumps(self.model_dump(), default=repr))
         return found
-
-    @property
-    def key(self) -> str:
-        """A hash of everything that may change a result."""
-        return digest(self.model_dump(exclude={"suite": {"device"}}))
 
 
 def _entry(value: Any) -> Any:

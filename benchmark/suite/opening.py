@@ -25,7 +25,8 @@ from camfaith.benchmark.suite.declaration import (
     SuiteError,
     labels,
 )
-from camfaith.benchmark.suite.settings import key_of, make, parameters_of
+from camfaith.benchmark.suite.identity import method_key, metric_key
+from camfaith.benchmark.suite.settings import make, parameters_of
 from camfaith.benchmark.suite.tuning_cache import setup_of
 from camfaith.metrics.base import Metric
 from camfaith.models import Classifier, LayerError, UnknownName, load, survey
@@ -125,12 +126,12 @@ def open_benches(suite: Suite, given: Mapping[str, Classifier] | None = None) ->
     Raises `SuiteError`, `UnknownName`, `LayerError`, `FileNotFoundError` before anything is run.
     """
     judges = open_judges(suite.suite.metrics)
-    data = {entry.label or entry.name: _open_dataset(entry, suite.suite) for entry in suite.dataset}
+    data = {entry.label or entry.name: open_dataset(entry, suite.suite) for entry in suite.dataset}
     benches = []
     for entry in suite.model:
         classifier = (given or {}).get(entry.name) or open_model(entry, suite.suite.device)
         for label, dataset in data.items():
-            benches.append(_open_bench(suite, entry, classifier, label, dataset, judges))
+            benches.append(open_bench(suite, entry, classifier, label, dataset, judges))
     return benches
 
 
@@ -141,7 +142,7 @@ def open_model(entry: ModelEntry, device: str) -> Classifier:
     return load(entry.name, class_names=entry.class_names, **settings).to(chosen)
 
 
-def _open_dataset(entry: DatasetEntry, head: Head) -> Dataset:
+def open_dataset(entry: DatasetEntry, head: Head) -> Dataset:
     found = make(f"data set {entry.name!r}", datasets.find(entry.name), entry.settings)
     if len(found) == 0:
         raise SuiteError(f"data set {entry.name!r} is empty; give one with at least one sample")
@@ -161,11 +162,12 @@ def open_judges(entries: Sequence[Entry]) -> list[Judge]:
         if not callable(getattr(metric, "judge", None)) or not callable(getattr(metric, "probes", None)):
             raise SuiteError(f"metric {entry.name!r} has no probes(layer, pixels) and judge(case, maps, answers)")
         parameters = parameters_of(kind, entry.settings)
-        judges.append(Judge(label, entry.name, key_of(entry.name, kind, parameters), parameters, metric))
+        key = metric_key(entry.name, kind, metric, parameters)
+        judges.append(Judge(label, entry.name, key, parameters, metric))
     return judges
 
 
-def _open_bench(
+def open_bench(
     suite: Suite, entry: ModelEntry, classifier: Classifier, data: str, dataset: Dataset, judges: Sequence[Judge]
 ) -> Bench:
     model = entry.label or entry.name
@@ -260,7 +262,7 @@ def open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Seq
     return Arm(
         label=label,
         name=entry.name,
-        key=key_of(entry.name, kind, parameters),
+        key=method_key(entry, kind),
         parameters=parameters,
         explainer=explainer,
         needs_layer=needs_layer,

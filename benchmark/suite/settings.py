@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from camfaith.benchmark.suite.declaration import SuiteError, digest
+from camfaith.benchmark.suite.declaration import SuiteError
 from camfaith.models import UnknownName
 
 
@@ -64,8 +64,3 @@ def _settings_of(kind: Any) -> dict[str, Any] | None:
 def parameters_of(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """All settings, given or by default."""
     return {**(_settings_of(kind) or {}), **settings}
-
-
-def key_of(name: str, kind: Any, parameters: Mapping[str, Any]) -> str:
-    """A hash of the name, its version and its settings."""
-    return digest({"name": name, "version": getattr(kind, "version", 1), "parameters": parameters})

@@ -23,25 +23,6 @@ from camfaith.models.speed.counting import Tally, counting
 from camfaith.models.speed.setup import Setup, arranged, out_of_memory
 
 
-@dataclass
-class Meter(Tally):
-    """What the engine did: images through the network and back, passes through a head alone, and the time inside the
-    model (with that of the methods, where it has them explain)."""
-
-    heads: int = 0
-    model_seconds: float = 0.0
-    shared: int = 0
-    """Forwards that equal orders of pixels, or equal maps, saved."""
-    spared: int = 0
-    """Forwards that a probe could have asked for and did not need."""
-    halvings: int = 0
-    """How often the batch was halved because memory ran out."""
-
-    def since(self, before: Meter) -> Meter:
-        """What was done after it stood at `before`."""
-        return Meter(**{name: value - getattr(before, name) for name, value in vars(self).items()})
-
-
 class _Job:
     """One probe of one image, and of one map where it reads a map: asked in rounds until it has what it wants."""
 
@@ -64,6 +45,14 @@ class _Job:
 
 
 @dataclass
+class _Told:
+    """One probe of one image whose scores are known."""
+
+    scores: Tensor
+    at: None = None
+
+
+@dataclass
 class Engine:
     """Scores altered images in full batches across images, methods and steps, as `setup` says.
 
@@ -73,7 +62,7 @@ class Engine:
 
     classifier: Classifier
     setup: Setup = field(default_factory=Setup)
-    meter: Meter = field(default_factory=Meter)
+    meter: Tally = field(default_factory=Tally)
     tick: Callable[[], None] | None = None
     """Called after every batch."""
     batch_size: int = field(init=False)
@@ -86,13 +75,18 @@ class Engine:
         self._forward = arranged(self.classifier, self.setup)
 
     def answer(
-        self, case: Case, wanted: Mapping[Hashable, tuple[Maps, Sequence[Probe]]]
+        self,
+        case: Case,
+        wanted: Mapping[Hashable, tuple[Maps, Sequence[Probe]]],
+        told: Mapping[tuple[Probe, int], Tensor] | None = None,
     ) -> dict[Hashable, dict[Probe, Answer]]:
         """Every probe of every method answered, equal ones once. `wanted`: method → its maps and its probes.
 
-        Maps of some of the images say which by their `rows`, and get answers for those.
+        Maps of some of the images say which by their `rows`, and get answers for those. `told`: the scores (n×2: logit
+        and log-probability) that probes of the image alone got before, by probe and image; they are not asked again.
         """
-        jobs: dict[Hashable, _Job] = {}
+        told = told or {}
+        jobs: dict[Hashable, _Job | _Told] = {}
         keys: dict[tuple[Hashable, Probe], list[Hashable]] = {}
 
         def known(index: int, blank: Blank) -> Tensor:
@@ -106,16 +100,19 @@ class Engine:
                 for place, index in enumerate(maps.rows if maps.rows is not None else range(len(case))):
                     key = (probe, index, "" if probe.reads == "image" else maps.prints(probe.reads)[place])
                     keys[method, probe].append(key)
-                    if key not in jobs:
+                    if key not in jobs and probe.reads == "image" and (probe, index) in told:
+                        jobs[key] = _Told(told[probe, index])
+                    elif key not in jobs:
                         given = None if probe.reads == "image" else maps
                         jobs[key] = _Job(probe, Subject(case, index, given, place, partial(known, index)))
                     elif probe.reads != "image":
                         self.meter.shared += probe.count(case.pixels)
+        asking = [job for job in jobs.values() if isinstance(job, _Job)]
         with inferring(self.classifier.network):
-            self._finish(list(jobs.values()), case)
-        self.meter.spared += sum(job.probe.count(case.pixels) - len(job.scores) for job in jobs.values())
+            self._finish(asking, case)
+        self.meter.spared += sum(job.probe.count(case.pixels) - len(job.scores) for job in asking)
         asked = dict.fromkeys(probe for _, probes in wanted.values() for probe in probes)
-        channels = {probe: self._channels(case, probe) for probe in asked if isinstance(probe, Channels)}
+        channels = {probe: self._channels(case, probe, told) for probe in asked if isinstance(probe, Channels)}
         redrawn = {
             probe: self._redrawn(case, probe, {key: maps for key, (maps, probes) in wanted.items() if probe in probes})
             for probe in asked
@@ -237,10 +234,13 @@ class Engine:
         self.meter.halvings += 1
         return batch // 2
 
-    def _channels(self, case: Case, probe: Channels) -> Answer:
+    def _channels(self, case: Case, probe: Channels, told: Mapping[tuple[Probe, int], Tensor]) -> Answer:
         began = time.perf_counter()
         answers = []
         for index in range(len(case)):
+            if (probe, index) in told:
+                answers.append(told[probe, index])
+                continue
             logits, forwards, heads = self._ablated(probe.layer, case.images[index : index + 1])
             self.meter.forwards += forwards
             self.meter.heads += heads

@@ -1,0 +1,1 @@
+"""Who works on the spans of a run: this process, or several."""

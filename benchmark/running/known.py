@@ -1,0 +1,120 @@
+"""What a folder holds of a span, as tensors: maps, answers and pictures, to judge without asking once more."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from camfaith.benchmark.results.folder import Part
+from camfaith.benchmark.results.tables import map_of
+from camfaith.benchmark.running.explaining import Explanations
+from camfaith.benchmark.running.reading import Ready, planes, sample_seed
+from camfaith.benchmark.suite.identity import probe_key
+from camfaith.metrics import Case
+from camfaith.metrics.probing.answers import Answer, Answers, stacked
+from camfaith.metrics.probing.probes import Probe
+
+
+class Known:
+    """The rows of a span's parts that belong to one context."""
+
+    def __init__(self, parts: Sequence[Part] = (), context: str = "") -> None:
+        self._parts = [part for part in parts if part.note.context == context]
+
+    @cached_property
+    def pictures(self) -> dict[str, dict[str, Any]]:
+        return {row["sample"]: row for row in self._rows("pictures")}
+
+    @cached_property
+    def maps(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Rows of the maps table, by the method's key and the sample."""
+        return {(row["method_key"], row["sample"]): row for row in self._rows("maps")}
+
+    @cached_property
+    def _answers(self) -> dict[tuple[str, str], Tensor]:
+        columns = ("logit", "log_probability")
+        rows = self._rows("answers")
+        return {
+            (r["probe"], r["sample"]): torch.stack([torch.tensor(r[c], dtype=torch.float64) for c in columns], 1)
+            for r in rows
+        }
+
+    def _rows(self, table: str) -> list[dict[str, Any]]:
+        paths = [path for part in self._parts if (path := part.file(table)) is not None]
+        return [row for path in paths for row in pq.read_table(path).to_pylist()]
+
+    def answer(self, key: str | None, sample: str) -> Tensor | None:
+        """The scores (n×2: logit and log-probability) that a probe got of a sample; None where it was not asked."""
+        return None if key is None else self._answers.get((key, sample))
+
+    def ready(self, sample: str, seed: int) -> Ready:
+        """A sample as the model took it, from its picture, which lost nothing."""
+        row = self.pictures[sample]
+        image = F.to_dtype(F.pil_to_tensor(Image.open(io.BytesIO(row["image"]))), torch.float32, scale=True)
+        mask, content = (None if row[k] is None else _plane(row[k]) for k in ("mask", "content"))
+        return Ready(
+            sample, image, row["label"], row["cluster"], mask, content, sample_seed(seed, sample), row["digest"]
+        )
+
+    def case(self, samples: Sequence[Ready], device: torch.device | str = "cpu") -> Case:
+        """The samples' images with the targets and logits that they got."""
+        rows = [self.pictures[sample.id] for sample in samples]
+        precision = getattr(torch, rows[0]["precision"])
+        images = torch.stack([sample.image for sample in samples]).to(device, precision)
+        size = (images.shape[-2], images.shape[-1])
+        masks = planes((sample.mask for sample in samples), size)
+        return Case(
+            images,
+            torch.tensor([row["target"] for row in rows], device=device),
+            torch.tensor([row["logits"] for row in rows], dtype=torch.promote_types(precision, torch.float32)).to(
+                device
+            ),
+            torch.tensor([sample.seed for sample in samples]),
+            None if masks is None else masks.to(device),
+            planes((sample.content for sample in samples), size),
+        )
+
+    def explanations(self, method: str, samples: Sequence[Ready], device: torch.device | str = "cpu") -> Explanations:
+        """The maps of the method with that key, and why there is none where there is none."""
+        found = Explanations()
+        contributions = []
+        for place, sample in enumerate(samples):
+            row = self.maps[method, sample.id]
+            found.seconds = row["seconds"]
+            if row["status"] != "ok":
+                found.failures[place] = (row["status"], row["error"])
+                continue
+            found.rows.append(place)
+            found.raw.append(torch.from_numpy(map_of(row).copy()).to(device))
+            if row["contributions"] is not None:
+                contributions.append(torch.from_numpy(np.frombuffer(row["contributions"], row["precision"]).copy()))
+        if contributions:
+            found.contributions = torch.stack(contributions).to(device)
+        return found
+
+    def scores(self, probes: Mapping[Probe, str | None], samples: Sequence[Ready]) -> dict[tuple[Probe, int], Tensor]:
+        """What these probes were told of these samples, by probe and place."""
+        found = {(p, i): self.answer(key, s.id) for p, key in probes.items() for i, s in enumerate(samples)}
+        return {place: scores for place, scores in found.items() if scores is not None}
+
+    def answers(self, probes: Sequence[Probe], rows: Sequence[int], samples: Sequence[Ready]) -> Answers:
+        """The answers to probes that were all asked before; `KeyError` where one was not."""
+        found: dict[Probe, Answer] = {}
+        for probe in probes:
+            key = str(probe_key(probe))
+            found[probe] = stacked(self._answers[key, samples[row].id] for row in rows)
+        return found
+
+
+def _plane(data: bytes) -> Tensor:
+    grey: Tensor = F.pil_to_tensor(Image.open(io.BytesIO(data)).convert("L"))
+    return grey[0] > 0

@@ -1,0 +1,142 @@
+"""Keys: hashes of what can change a value, and of nothing else.
+
+A cell is known by its block's context (model, target, seed, libraries), its sample's content, its method's key and its
+metric's key. Names that a user gives (labels) are in none of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from camfaith import methods
+from camfaith.benchmark.datasets import Sample
+from camfaith.benchmark.suite.declaration import Head, MethodEntry, ModelEntry, digest
+from camfaith.benchmark.suite.settings import parameters_of
+from camfaith.benchmark.suite.sources import module_hash, source_hash
+from camfaith.metrics import Metric
+from camfaith.metrics.probing.probes import Probe
+from camfaith.metrics.probing.redrawn import Explained
+from camfaith.models import Classifier
+from camfaith.models.lookup import load_attribute
+
+NUMERICAL = ("torch", "torchvision", "captum", "numpy", "scipy", "pillow")
+"""The libraries whose versions can change a value; those of other methods count where the methods do."""
+_JUDGING = ("judging", "explaining", "reading")
+
+
+def method_key(entry: MethodEntry, kind: Any, inner: int = 0) -> str:
+    """The key of a method: its class and what that depends on, its version, its settings, and its layer if it has one.
+
+    A method over another (`fused`, `noise-tunnel`) depends on that one too.
+    """
+    parameters = parameters_of(kind, entry.settings)
+    named = parameters.get("method")
+    settings = {"name": named} if isinstance(named, str) else named
+    inside = None
+    if isinstance(settings, Mapping) and "name" in settings and inner < 4:
+        other = MethodEntry(**settings)
+        inside = method_key(other, methods.find(other.name), inner + 1)
+    name = entry.name.rpartition(":")[2] if ":" in entry.name else kind.__qualname__
+    made = [name, str(getattr(kind, "version", 1)), parameters, entry.layer]
+    return digest([made, inside, source_hash(kind)])
+
+
+def metric_key(name: str, kind: Any, metric: Metric, parameters: Mapping[str, Any]) -> str:
+    """The key of a metric: its class and what that depends on, and its settings as it took them: a baseline from a
+    file counts by its pixels, not by its path."""
+    made = repr(metric) if is_dataclass(metric) else digest([name, parameters])
+    return digest([str(getattr(kind, "version", 1)), made, source_hash(kind)])
+
+
+def probe_key(probe: Probe) -> str | None:
+    """The key of a probe that asks for scores of the image alone; None for one that reads maps or asks for new ones,
+    and for one whose settings cannot be told from its `repr`."""
+    told = repr(probe)
+    if probe.reads != "image" or isinstance(probe, Explained) or " at 0x" in told:
+        return None
+    return digest([told, source_hash(type(probe))])
+
+
+def content_hash(sample: Sample) -> str:
+    """A hash of everything that a data set says of a sample, whatever a model makes of it."""
+    found = hashlib.sha256(repr((sample.label, sample.cluster)).encode())
+    for plane in (sample.image, sample.mask, sample.content):
+        if plane is None:
+            found.update(b"none")
+        else:
+            found.update(repr((plane.mode, plane.size)).encode())
+            found.update(plane.tobytes())
+    return found.hexdigest()[:16]
+
+
+def weights_hash(network: nn.Module) -> str:
+    """A hash of every parameter and buffer, by name."""
+    found = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def model_key(classifier: Classifier) -> str:
+    """The key of a model: its network's make-up, source and weights, and how it takes its images."""
+    settings = (classifier.mean, classifier.std, classifier.resize, classifier.crop, str(classifier.interpolation))
+    own = sorted({source_hash(kind) for kind in map(type, classifier.network.modules()) if not _of_library(kind)})
+    return digest(
+        [
+            repr(classifier.network),
+            weights_hash(classifier.network),
+            settings,
+            classifier.class_names,
+            classifier.output,
+            own,
+        ]
+    )
+
+
+def declared_model(entry: ModelEntry) -> str:
+    """A hash of what a suite says of a model, and of the files that this names: equal ones load equal models."""
+    said = entry.model_dump(exclude={"label"})
+    files = [_file_hash(path) for path in (entry.weights, entry.classes) if isinstance(path, str)]
+    source = source_hash(load_attribute(entry.name)) if ":" in entry.name and not entry.name.startswith("timm:") else ""
+    return digest([said, entry.class_names, files, source, libraries("torchvision", "timm", "camfaith")])
+
+
+def context_key(head: Head, model: str, layer: str | None, classes: Sequence[str] | None) -> str:
+    """The key of what all cells of a block share; `model` is the model's key, `layer` the one that the suite gives it,
+    `classes` are the data set's names."""
+    judging = [module_hash(f"camfaith.benchmark.running.{name}") for name in _JUDGING]
+    return digest([model, layer, head.target, head.seed, sorted(head.allow), classes, libraries(*NUMERICAL), judging])
+
+
+@lru_cache(maxsize=16)
+def libraries(*names: str) -> dict[str, str]:
+    """The versions of packages."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _of_library(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] in ("torch", "torchvision", "timm")
+
+
+def _file_hash(path: str) -> str | None:
+    """A hash of a file's bytes; None where no file has that name."""
+    if not Path(path).is_file():
+        return None
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,198 @@
+"""The source that a class or function depends on, as one hash: what a comment or a docstring says does not count.
+
+A definition's syntax tree counts, and that of every definition that it names, in its own module and in those that it
+imports from this package or from its user's files. Libraries count by their versions, elsewhere.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import hashlib
+import importlib.util
+import inspect
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+_ELSEWHERE = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platlib", "purelib"))
+_REGISTRIES = ("camfaith.methods", "camfaith.metrics")
+"""Rooms that list every method or metric: what looks a name up there depends on the one that it names."""
+_DRAWING = ("camfaith.models.display",)
+"""What draws maps, and so changes no number."""
+
+
+@lru_cache(maxsize=1024)
+def source_hash(thing: Any) -> str:
+    """A hash of the source that a class or function depends on; of its code where its source cannot be found."""
+    found: dict[tuple[str, str], str] = {}
+    name = getattr(thing, "__qualname__", "").partition(".")[0]
+    module = _module(getattr(thing, "__module__", "") or "")
+    if module is None or name not in module.definitions:
+        found["", name] = _text_of(thing)
+    else:
+        _follow(module.name, name, found)
+    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=64)
+def module_hash(name: str) -> str:
+    """A hash of one module's own source."""
+    module = _module(name)
+    trees = [] if module is None else [ast.dump(_bare(node)) for node in module.tree.body]
+    return hashlib.sha256(repr(trees).encode()).hexdigest()[:16]
+
+
+@dataclass
+class _Module:
+    name: str
+    tree: ast.Module
+    definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    """Functions, classes and constants by name."""
+    imports: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Where a name comes from: a module, and the name there; "" for the module itself."""
+    loose: list[ast.stmt] = field(default_factory=list)
+    """What is done whenever the module is imported."""
+
+
+def _module(name: str) -> _Module | None:
+    """A module of this package, or of its user's, whose file may change while the process lives; None for any other."""
+    return (_parsed if name.startswith("camfaith.") else _parsed.__wrapped__)(name)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(name: str) -> _Module | None:
+    path = _file(name)
+    if path is None:
+        return None
+    try:
+        found = _Module(name, ast.parse(path.read_text("utf-8")))
+    except (OSError, SyntaxError, ValueError):
+        return None
+    for node in found.tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found.imports |= _imported(node, name)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.definitions.setdefault(node.name, []).append(node)
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in (n for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)):
+                found.definitions.setdefault(target.id, []).append(node)
+        elif not isinstance(node, ast.If) and not _is_text(node):
+            found.loose.append(node)
+    return found
+
+
+def _file(name: str) -> Path | None:
+    known = sys.modules.get(name)
+    try:
+        spec = getattr(known, "__spec__", None) or (importlib.util.find_spec(name) if known is None else None)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    origin = getattr(spec, "origin", None) or getattr(known, "__file__", None)
+    if not origin or not str(origin).endswith(".py"):
+        return None
+    path = Path(origin).resolve()
+    ours = name.startswith("camfaith.")
+    return path if ours or not str(path).startswith(_ELSEWHERE) else None
+
+
+def _imported(node: ast.Import | ast.ImportFrom, module: str) -> dict[str, tuple[str, str]]:
+    if isinstance(node, ast.Import):
+        return {(a.asname or a.name.partition(".")[0]): (a.name, "") for a in node.names}
+    source = node.module or ""
+    if node.level:
+        base = module.split(".")[: -node.level]
+        source = ".".join([*base, *([node.module] if node.module else [])])
+    return {a.asname or a.name: (source, a.name) for a in node.names}
+
+
+def _follow(module: str, name: str, found: dict[tuple[str, str], str]) -> None:
+    """Add a module's definition of that name, and all that it depends on."""
+    waiting = [(module, name)]
+    while waiting:
+        place = waiting.pop()
+        if place not in found and (known := _definition(*place)) is not None:
+            found[place] = known[0]
+            waiting += known[1]
+
+
+def _definition(module: str, name: str) -> tuple[str, list[tuple[str, str]]] | None:
+    """What a name of a module is defined as, as text, and what that names in turn; None where it is nothing of ours."""
+    return (_looked_up if module.startswith("camfaith.") else _looked_up.__wrapped__)(module, name)
+
+
+@lru_cache(maxsize=8192)
+def _looked_up(module_name: str, name: str) -> tuple[str, list[tuple[str, str]]] | None:
+    module = None if module_name in _DRAWING else _module(module_name)
+    if module is None:
+        return None
+    if name not in module.definitions:
+        return ("", _places(*module.imports[name], "")) if name in module.imports else None
+    text, places = "", []
+    for node in [*module.definitions[name], *module.loose]:
+        bare = _bare(node)
+        text += ast.dump(bare)
+        inside = (n for n in ast.walk(bare) if isinstance(n, ast.ImportFrom | ast.Import))
+        local = {k: v for n in inside for k, v in _imported(n, module_name).items() if v[0] not in _REGISTRIES}
+        for used, attribute in _names(bare):
+            if used in module.definitions:
+                places.append((module_name, used))
+            elif used in local or used in module.imports:
+                places += _places(*(local.get(used) or module.imports[used]), attribute)
+    return text, list(dict.fromkeys(places))
+
+
+def _places(source: str, name: str, attribute: str) -> list[tuple[str, str]]:
+    """Where an imported name is defined; of a module that is named alone, all that it defines."""
+    if name and (owner := _module(source)) is not None and (name in owner.definitions or name in owner.imports):
+        return [(source, name)]
+    inner = f"{source}.{name}" if name else source
+    module = None if inner in _DRAWING else _module(inner)
+    if module is None:
+        return []
+    return [(inner, each) for each in ([attribute] if attribute else module.definitions)]
+
+
+def _names(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """The names that are used, each with the attribute that is taken of it, if one is."""
+    owners = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name):
+            owners.add(id(inner.value))
+            yield inner.value.id, inner.attr
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name) and id(inner) not in owners:
+            yield inner.id, ""
+
+
+def _bare(node: ast.stmt) -> ast.stmt:
+    """The same without docstrings and without the annotations of functions."""
+    copied = copy.deepcopy(node)
+    for inner in ast.walk(copied):
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+            inner.returns = None
+        if isinstance(inner, ast.arg):
+            inner.annotation = None
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            inner.body = [n for n in inner.body if not _is_text(n)] or [ast.Pass()]
+    return copied
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _text_of(thing: Any) -> str:
+    """The source of what was typed at a prompt, else its compiled code."""
+    try:
+        return ast.dump(_bare(ast.parse(inspect.cleandoc(inspect.getsource(thing))).body[0]))
+    except (TypeError, OSError, SyntaxError, IndexError):
+        code = (
+            [getattr(member, "__code__", None) for member in vars(thing).values()] if hasattr(thing, "__dict__") else []
+        )
+        return repr([(c.co_code, c.co_consts, c.co_names) for c in code if c is not None])

@@ -1,0 +1,192 @@
+"""A run grows by what is missing, and by no call more; grown and fresh runs hold the same."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from camfaith.benchmark import add, load, run
+from camfaith.models import Classifier
+
+CELL = ["sample", "method", "metric", "column"]
+MINE = '''
+class MyCAM:
+    """{text}"""
+
+    def __init__(self, model, target_layer=None):
+        self.layer = target_layer
+
+    def explain(self, evidence, classifier):
+        return {sign} * evidence.activations[self.layer].sum(1)  # {text}
+'''
+
+
+@pytest.fixture
+def suite(small_suite):
+    small_suite["suite"] |= {"methods": ["gradcam", "layercam", "random", "oracle"], "chunk": 4}
+    small_suite["dataset"][0]["limit"] = 8
+    return small_suite
+
+
+@pytest.fixture
+def model(counting):
+    return Classifier(counting, name="tiny")
+
+
+@pytest.fixture
+def grown(suite, model, counting, tmp_path):
+    """A finished run, and a function that runs another suite in its folder: the result, and what it asked of the
+    network, without what opening a network asks."""
+    run(suite, models=[model], out=tmp_path / "run")
+
+    def again(changed, **more):
+        before = load(tmp_path / "run").info["cost"]
+        counting.forwards = counting.backwards = 0
+        result = run(changed, models=[model], out=tmp_path / "run", **more)
+        spent = {name: result.info["cost"][name] - before[name] for name in ("forwards", "backwards", "heads")}
+        return result, spent, (counting.forwards, counting.backwards)
+
+    return again
+
+
+def with_(suite, **head):
+    return {**suite, "suite": {**suite["suite"], **head}}
+
+
+def limited(suite, limit):
+    return {**suite, "dataset": [{**suite["dataset"][0], "limit": limit}]}
+
+
+def assert_same(grown, fresh):
+    ours, theirs = (result.scores.set_index(CELL).sort_index() for result in (grown, fresh))
+    assert ours.index.equals(theirs.index)
+    pd.testing.assert_series_equal(ours["status"], theirs["status"])
+    pd.testing.assert_series_equal(ours["value"], theirs["value"], check_exact=False, rtol=1e-6, atol=1e-9)
+
+
+CURVES = 2 * 3
+"""Forwards: the points inside one order's two curves."""
+ORACLES = 6
+"""Photographs with lesions, so with a map of them."""
+DELETION = {"name": "deletion", "steps": 4}
+SUBSETS = {"name": "sensitivity-n", "sizes": [0.1, 0.5], "subsets": 8}
+
+
+@pytest.mark.parametrize(
+    ("more", "forwards", "backwards", "opened"),
+    [
+        ({}, 0, 0, False),
+        ({"methods": ["gradcam++"]}, 8 * (1 + CURVES), 8, True),
+        ({"methods": ["eigencam", "sobel"]}, 8 * (1 + 2 * CURVES), 0, True),
+        ({"metrics": ["mine:Spread"]}, 0, 0, False),
+        ({"metrics": [{**SUBSETS, "score": "probability", "label": "asked before"}]}, 0, 0, False),
+        ({"metrics": [{**DELETION, "steps": 2, "label": "coarse"}]}, 3 * 8 + ORACLES, 0, True),
+    ],
+    ids=["nothing", "a CAM", "two methods without gradients", "of maps alone", "of what was asked", "a curve"],
+)
+def test_a_run_grows_by_the_calls_that_are_missing(
+    suite, grown, model, tmp_path, monkeypatch, more, forwards, backwards, opened
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine.py").write_text(SPREAD)
+    changed = with_(suite, **{name: [*suite["suite"][name], *things] for name, things in more.items()})
+    result, spent, counted = grown(changed)
+    assert spent == {"forwards": forwards, "backwards": backwards, "heads": 0}
+    assert (counted != (0, 0)) == opened
+    assert_same(result, run(changed, models=[model], out=tmp_path / "fresh"))
+
+
+SPREAD = """
+from dataclasses import dataclass
+from camfaith.metrics import Metric
+
+@dataclass(frozen=True, kw_only=True)
+class Spread(Metric):
+    name, main, better = "spread", "share", {"share": "lower"}
+
+    def judge(self, case, maps, answers):
+        return {"share": (maps.saliency > case.images.mean()).double().mean((1, 2))}
+"""
+
+
+def test_a_larger_limit_costs_its_new_samples(suite, grown, model, tmp_path):
+    fewer = load(tmp_path / "run")
+    result, spent, _ = grown(limited(suite, 12))
+    fresh = run(limited(suite, 12), models=[model], out=tmp_path / "fresh")
+    assert set(fewer.pictures["sample"]) < set(result.pictures["sample"])
+    for name, count in spent.items():
+        assert count == fresh.info["cost"][name] - fewer.info["cost"][name]
+    assert_same(result, fresh)
+    again, spent, counted = grown(suite)
+    assert_same(again, fewer)
+    assert (spent["forwards"], counted) == (0, (0, 0))
+
+
+def test_what_is_taken_out_leaves_the_report_and_comes_back_for_nothing(suite, grown, model, tmp_path):
+    whole = load(tmp_path / "run").scores
+    less, _, _ = grown(with_(suite, methods=["gradcam", "random"], metrics=[DELETION]))
+    assert set(less.scores["method"]) == {"gradcam", "random"}
+    assert set(less.scores["metric"]) == {"deletion"}
+    back, spent, counted = grown(suite)
+    pd.testing.assert_frame_equal(back.scores, whole)
+    assert (spent["forwards"], counted) == (0, (0, 0))
+
+
+def test_a_label_is_a_name_and_no_more(suite, grown):
+    methods = [{"name": "gradcam", "label": "ours"}, *suite["suite"]["methods"][1:]]
+    result, _, counted = grown(with_(suite, methods=methods))
+    assert counted == (0, 0)
+    assert set(result.scores["method"]) == {"ours", "layercam", "random", "oracle"}
+    assert set(result.select(method="ours", metric="deletion")["method"]) == {"ours"}
+
+
+def test_an_edited_method_is_judged_anew_alone_and_a_comment_changes_nothing(
+    suite, grown, model, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    def write(sign, text):
+        (tmp_path / "mycam.py").write_text(MINE.format(sign=sign, text=text))
+        for name in [name for name in sys.modules if name.startswith("camfaith_user_mycam")]:
+            monkeypatch.delitem(sys.modules, name)
+
+    changed = with_(suite, methods=[*suite["suite"]["methods"], {"name": "mycam.py:MyCAM", "label": "mine"}])
+    write(1, "the sum")
+    first, _, _ = grown(changed)
+    write(1, "other words")
+    assert grown(changed)[2] == (0, 0)
+    write(-1, "the sum")
+    second, spent, _ = grown(changed)
+    assert (spent["forwards"], spent["heads"]) == (8 * (1 + CURVES), 0)
+    maps = [result.maps.query("method == 'mine'")["values"].map(np.frombuffer).tolist() for result in (first, second)]
+    np.testing.assert_array_equal(maps[0], np.negative(maps[1]))
+    for result in (first, second):
+        assert len(result.scores.query("method == 'gradcam' and metric == 'deletion' and column == 'auc'")) == 8
+
+
+def test_adding_asks_for_the_runs_own_suite_and_more(suite, grown, model, tmp_path):
+    result = add(tmp_path / "run", methods=["gradcam", "hirescam"], metrics=["aopc"], models=[model], limit=12)
+    assert set(result.scores["method"]) == {"gradcam", "layercam", "random", "oracle", "hirescam"}
+    assert result.pictures["sample"].nunique() == 12
+    assert "aopc" in set(result.scores["metric"])
+    assert_same(result, run(result.info["resolved"], models=[model], out=tmp_path / "fresh"))
+
+
+def test_a_run_without_pictures_grows_too(suite, model, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine.py").write_text(SPREAD)
+    bare = with_(suite, pictures="none")
+    assert run(bare, models=[model], out=tmp_path / "run").pictures["image"].isna().all()
+    more = with_(bare, metrics=[*bare["suite"]["metrics"], "mine:Spread"])
+    assert_same(run(more, models=[model], out=tmp_path / "run"), run(more, models=[model], out=tmp_path / "fresh"))
+
+
+def test_results_of_other_threads_are_told_apart(suite, grown, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with pytest.warns(UserWarning, match="threads 1.*now with.*threads 2.*the last digits may differ"):
+        result, _, _ = grown(with_(suite, methods=[*suite["suite"]["methods"], "hirescam"]))
+    assert [made["threads"] for made in result.info["engine"][0]["made"]] == [1, 2]
