@@ -9,9 +9,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric, ScoreKind, check_score_kind
+from camfaith.metrics.base import Direction, Metric, ScoreKind
 from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Planes, Probe, Regions
 
@@ -87,17 +86,16 @@ class CornerArtifact(Metric):
     undefined: ClassVar[str] = "the map is zero, or the place is empty (no content mask)"
 
     def __post_init__(self) -> None:
-        check_score_kind(self.score)
+        super().__post_init__()
         if self.cells < 3:
             raise ValueError(f"cells must be at least 3, so that the corners are not all there is; got {self.cells}")
-        object.__setattr__(self, "baseline", baseline(self.baseline))
 
     @property
     def _probes(self) -> dict[str, Regions]:
         places: dict[str, Place] = {"": "corners", "border_": "border", "outside_": "outside"}
         return {key: Regions(Partition(place, self.cells), self.baseline) for key, place in places.items()}
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return tuple(self._probes.values())
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from camfaith.metrics.base import Direction, Metric
 from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Blank, Channels, Probe
 from camfaith.models import maps as steps
@@ -44,13 +43,10 @@ class Conservation(Metric):
     }
     undefined: ClassVar[str] = "the denominator is too small, or the method does not say what each channel adds"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "baseline", baseline(self.baseline))
-
     def _reference(self, layer: str | None) -> Channels | Blank:
         return Blank(self.baseline) if layer is None else Channels(layer)
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (self._reference(layer),)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:

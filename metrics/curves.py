@@ -9,10 +9,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Line, Metric, ScoreKind, check_score_kind
+from camfaith.metrics.base import Direction, Line, Metric, ScoreKind
 from camfaith.metrics.probing.adaptive import AdaptiveCurve
 from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Blank, Curve, Probe
 from camfaith.metrics.probing.ranks import removed_at
@@ -41,12 +40,11 @@ class PixelCurve(Metric):
     kept: ClassVar[Literal["rest", "top"]]
 
     def __post_init__(self) -> None:
-        check_score_kind(self.score)
+        super().__post_init__()
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
         if self.tolerance is not None and not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must lie between 0 and 1, got {self.tolerance}")
-        object.__setattr__(self, "baseline", baseline(self.baseline))
 
     @property
     def _interior(self) -> Curve | AdaptiveCurve:
@@ -54,7 +52,7 @@ class PixelCurve(Metric):
             return Curve(self.kept, self.steps, self.baseline)
         return AdaptiveCurve(self.kept, self.tolerance, self.baseline, self.score)
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return self._interior, Blank(self.baseline)
 
     def _points(self, case: Case, answers: Answers) -> tuple[Tensor, Tensor]:
@@ -70,7 +68,7 @@ class PixelCurve(Metric):
         x = torch.cat([torch.zeros_like(first), at, torch.ones_like(first)], 1)
         return x, torch.cat([first, inner.of(self.score).gather(1, order), last], 1)
 
-    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:  # noqa: ARG002
+    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
         x, y = self._points(case, answers)
         changed = "removed" if self.kept == "rest" else "inserted"
         if x.ndim == 2:

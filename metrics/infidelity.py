@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric, ScoreKind, check_score_kind
+from camfaith.metrics.base import Direction, Metric, ScoreKind
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
@@ -27,7 +27,7 @@ class Perturbed(ImageProbe):
     sigma: float
     seed: int = 0
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return self.samples
 
     def perturbations(self, pixels: int, like: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Infidelity(Metric):
     undefined: ClassVar[str] = "the map is zero: no scale fits it"
 
     def __post_init__(self) -> None:
-        check_score_kind(self.score)
+        super().__post_init__()
         if self.samples < 2:
             raise ValueError(f"a scale needs at least 2 samples to fit, got {self.samples}")
         if not 0 < self.sigma < float("inf"):
@@ -89,7 +89,7 @@ class Infidelity(Metric):
     def _perturbed(self) -> Perturbed:
         return Perturbed(self.samples, self.sigma, self.seed)
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (self._perturbed,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ class EnergyPointingGame(Metric):
     better: ClassVar[Mapping[str, Direction]] = {"mass": "higher", "excess": "higher"}
     undefined: ClassVar[str] = "no mask, an empty mask, or a map without positive values"
 
-    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:  # noqa: ARG002
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         if case.masks is None:
             nothing = torch.full((len(case),), torch.nan, dtype=torch.float64)
             return {"mass": nothing, "excess": nothing}

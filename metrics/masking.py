@@ -21,7 +21,7 @@ class Masked(ImageProbe):
 
     reads: ClassVar[Reads] = "displayed"
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return 1
 
     def fill(self, subject: Subject) -> Fill:
@@ -57,7 +57,7 @@ class AverageDrop(Metric):
     better: ClassVar[Mapping[str, Direction]] = {"drop": "lower", "increase": "higher", "gain": "higher"}
     undefined: ClassVar[str] = "there is no probability to lose (Y = 0) or, for the gain, none to win (Y = 1)"
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (Masked(),)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:

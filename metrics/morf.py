@@ -29,7 +29,8 @@ class MostRelevantFirst(Metric):
     score: ScoreKind = "probability"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "baseline", self._morf.baseline)
+        super().__post_init__()
+        Deletion(steps=self.steps)  # refuses the steps that it cannot make
 
     @property
     def _morf(self) -> Deletion:

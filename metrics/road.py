@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Line, Metric, ScoreKind, check_score_kind
+from camfaith.metrics.base import Direction, Line, Metric, ScoreKind
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.imputation import impute
@@ -46,7 +46,7 @@ class Imputed(ImageProbe):
     noise: GaussianNoise
     reads: ClassVar[Reads] = "ranks"
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return len(self.percentiles)
 
     def removed(self, pixels: int) -> tuple[int, ...]:
@@ -99,8 +99,8 @@ class ROAD(Metric):
     better: ClassVar[Mapping[str, Direction]] = {"road": "higher", "lerf": "higher", "morf": "lower"}
 
     def __post_init__(self) -> None:
-        check_score_kind(self.score)
-        object.__setattr__(self, "percentiles", tuple(sorted(set(self.percentiles))))
+        super().__post_init__()
+        self.settle(percentiles=tuple(sorted(set(self.percentiles))))
         if not self.percentiles or not all(0 < p < 100 for p in self.percentiles):
             raise ValueError(f"percentiles must lie between 0 and 100, both excluded, got {self.percentiles}")
         if not 0 <= self.noise < float("inf"):
@@ -109,18 +109,18 @@ class ROAD(Metric):
     def _imputed(self, kept: Literal["rest", "top"]) -> Imputed:
         return Imputed(kept, self.percentiles, GaussianNoise(self.noise, self.seed))
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         asked = self._imputed("rest"), self._imputed("top")
         asked[0].removed(pixels)  # refuses images that are too small, before anything is asked
         return asked
 
-    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:  # noqa: ARG002
+    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
         """The MoRF curve, from the image itself on."""
         morf = self._imputed("rest")
         x = torch.tensor((0, *morf.removed(case.pixels)), dtype=torch.float64) / case.pixels
         y = torch.cat([case.whole(self.score).cpu()[:, None], answers[morf].of(self.score)], 1)
         return Line(x, y, "fraction of pixels removed and filled in", self.score)
 
-    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:  # noqa: ARG002
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         morf, lerf = (answers[self._imputed(kept)].of(self.score).mean(1) for kept in ("rest", "top"))
         return {"road": (lerf - morf) / 2, "lerf": lerf, "morf": morf}

@@ -29,7 +29,7 @@ class Neighbours(Explained):
     radius: float
     seed: int = 0
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return self.samples
 
     def fill(self, subject: Subject) -> Fill:
@@ -75,6 +75,7 @@ class MaxSensitivity(Metric):
     undefined: ClassVar[str] = "the map is zero: no change can be measured by its size"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.samples < 1:
             raise ValueError(f"samples must be at least 1, got {self.samples}")
         if not 0 < self.radius < float("inf"):
@@ -84,10 +85,10 @@ class MaxSensitivity(Metric):
     def _neighbours(self) -> Neighbours:
         return Neighbours(self.samples, self.radius, self.seed)
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (self._neighbours,)
 
-    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:  # noqa: ARG002
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         before, after = maps.raw, answers[self._neighbours].explanations
         if before.shape[1:] != after.shape[2:]:
             got, made = ("×".join(map(str, each.shape[-2:])) for each in (before, after))

@@ -29,7 +29,7 @@ class Black:
 
     name: ClassVar[str] = "black"
 
-    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
         return torch.zeros_like(images)
 
 
@@ -39,7 +39,7 @@ class Mean:
 
     name: ClassVar[str] = "mean"
 
-    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
         return images.mean((2, 3), keepdim=True).expand_as(images)
 
 
@@ -58,7 +58,7 @@ class Blur:
         if self.kernel < 1 or self.kernel % 2 == 0 or self.sigma <= 0:
             raise ValueError(f"blur needs an odd kernel and σ > 0, got kernel={self.kernel}, sigma={self.sigma}")
 
-    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
         reach = self.kernel // 2
         if reach >= min(images.shape[-2:]):
             raise ValueError(f"a blur of {self.kernel} px does not fit images of {tuple(images.shape[-2:])} px")
@@ -101,7 +101,7 @@ class Given:
         content = str(tuple(pixels.shape)).encode() + pixels.numpy().tobytes()
         return cls(hashlib.sha256(content).hexdigest()[:16], pixels)
 
-    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
         if self.image.shape != images.shape[1:]:
             raise ValueError(
                 f"the baseline image is {tuple(self.image.shape)}, the images are {tuple(images.shape[1:])}; "

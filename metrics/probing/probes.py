@@ -89,7 +89,7 @@ class Blank(ImageProbe):
 
     baseline: Baseline
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return 1
 
     def fill(self, subject: Subject) -> Fill:
@@ -141,7 +141,7 @@ class Subsets(ImageProbe):
     baseline: Baseline
     seed: int = 0
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return len(self.sizes) * self.count_each
 
     def members(self, pixels: int, device: torch.device | str = "cpu") -> Tensor:
@@ -181,7 +181,7 @@ class Regions(ImageProbe):
     planes: Planes
     baseline: Baseline
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return self.planes.count
 
     def fill(self, subject: Subject) -> Fill:

@@ -24,7 +24,7 @@ class Explained(ImageProbe):
     calls that a method makes on its own.
     """
 
-    def within(self, classifier: Classifier) -> AbstractContextManager[object]:  # noqa: ARG002
+    def within(self, classifier: Classifier) -> AbstractContextManager[object]:
         """What holds while the maps are made: a probe of an altered network alters it here, and puts it back."""
         return nullcontext()
 
