@@ -5,7 +5,7 @@ from typing import Any
 from camfaith.models.lookup import resolve
 
 # isort: off
-# What a metric is made of; `X as X` is an export.
+# What a metric is made of. `as` makes a name public.
 from camfaith.metrics.base import Direction as Direction, Line as Line, Metric as Metric, ScoreKind as ScoreKind
 from camfaith.metrics.probing.answers import Answer as Answer, Answers as Answers
 from camfaith.metrics.probing.baselines import Baseline as Baseline, baseline as baseline
@@ -27,7 +27,7 @@ from camfaith.metrics.probing.probes import (
 )
 from camfaith.metrics.probing.redrawn import Explained as Explained
 
-# The metrics that ship, in the order in which they are listed; one line makes a new one known.
+# The metrics that ship: one line each, in the order of every list of them.
 from camfaith.metrics.curves import Deletion as Deletion
 from camfaith.metrics.curves import Insertion as Insertion
 from camfaith.metrics.morf import AOPC as AOPC
@@ -46,10 +46,9 @@ from camfaith.metrics.stability import MaxSensitivity as MaxSensitivity
 
 SHIPPED = {
     kind.name: f"{kind.__module__}:{kind.__name__}"
-    for kind in list(globals().values())
+    for kind in tuple(globals().values())
     if isinstance(kind, type) and issubclass(kind, Metric) and hasattr(kind, "name")
 }
-"""Every metric named above: its name → where it is."""
 
 
 def find(name: str) -> Any:

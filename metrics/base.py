@@ -100,10 +100,10 @@ class Metric:
     ) -> dict[str, Tensor]:
         """Judge maps from anywhere (B×h×w, higher = more relevant, ranked as they are): column → B values.
 
-        `model` is a Classifier or a plain module. `masks` and `contents` are B×H×W, bool. `layer` and `contributions`
-        (B×K) say of which layer the maps are made, for the axioms. Ties and noise are drawn from `seeds`, one integer
-        per image. `method` made the maps, and is asked for those of altered images by metrics that want some: anything
-        with `explain(evidence, classifier)`. Raises `ValueError` for maps of another shape, or with NaN.
+        `model` is a Classifier or a plain module. `masks` and `contents` are B×H×W, bool. The axioms need `layer`, the
+        layer that the maps explain, and `contributions` (B×K), what each of its channels adds. Ties and noise are drawn
+        from `seeds`, one integer per image. `method` made the maps: anything with `explain(evidence, classifier)`;
+        some metrics ask it for maps of altered images. Raises `ValueError` for maps of another shape, or with NaN.
         """
         classifier = Classifier.of(model)
         case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)

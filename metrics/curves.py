@@ -21,15 +21,15 @@ from camfaith.metrics.probing.ranks import removed_at
 class PixelCurve(Metric):
     """The target's score over the true fraction of pixels changed, both ends included, and the area under it.
 
-    Point i of `steps` has exactly i·N/steps pixels changed, rounded up; the area is by trapezoids. Columns:
+    Point i of `steps` has exactly i·N/steps pixels changed, rounded up; trapezoids give the area. Columns:
 
     - `auc`: in [0, 1] for probabilities; not divided by anything
     - `auc_relative`: `auc` divided by the score of the unchanged image
-    - `ties`: the share of pixels whose place in the order was drawn by lot, because another has the same value
-    - `points`: how many points the curve was asked at, with a `tolerance`
+    - `ties`: the share of pixels that have the value of another, so that their order was drawn by lot
+    - `points`: how many points the curve has; only with a `tolerance`
 
-    With a `tolerance` in place of fixed `steps`, each curve is asked only where it bends, until what is missing of its
-    area is within the tolerance (`AdaptiveCurve` says by what bound).
+    A `tolerance` replaces the fixed `steps`: each curve is asked only where it bends, until its area is known to within
+    the tolerance (`AdaptiveCurve` gives the bound).
     """
 
     steps: int = 32

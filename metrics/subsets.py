@@ -1,4 +1,4 @@
-"""Sensitivity-n and its siblings: does the sum of a map over random pixels go with what removing them costs?"""
+"""Sensitivity-n and its siblings: does the sum of a map over random pixels correlate with what removing them costs?"""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ class FaithfulnessCorrelation(SubsetCorrelation):
     """The correlation of Σ_{i∈S} M_i with f(x) − f(x with S := b) at one size of S; see `SubsetCorrelation`. Range
     [−1, 1], higher is better (Bhatt et al. 2020).
 
-    `size` is a number of pixels or, below 1, a share of them. f is the class's logit unless `score` says otherwise, as
-    in `SensitivityN`, whose point at that size this is: the two ask the model once where their settings are equal.
+    `size` is a number of pixels or, below 1, a share of them. f is the class's logit unless `score` says otherwise.
+    This is the value of `SensitivityN` at that size; with equal settings the model is asked once for both.
     """
 
     size: float = 0.1

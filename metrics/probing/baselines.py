@@ -1,4 +1,4 @@
-"""What stands where a pixel was removed. Values are compared: two metrics with equal baselines share their calls."""
+"""What replaces a removed pixel. Baselines are values: two metrics with equal ones share their calls."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Blur:
 
 @dataclass(frozen=True)
 class Noise:
-    """Uniform noise in [0, 1], drawn from each image's own seed and this one."""
+    """Uniform noise in [0, 1], drawn from the image's seed and from `seed`."""
 
     name: ClassVar[str] = "noise"
     seed: int = 0
@@ -87,7 +87,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Given:
-    """One given image (3×H×W in [0, 1], of the images' size) for all; equal where its pixels are."""
+    """One given image (3×H×W in [0, 1], of the images' size) for all; two are equal if their pixels are."""
 
     name: ClassVar[str] = "image"
     digest: str
