@@ -90,7 +90,7 @@ class Attribution(Method):
         """
         raise NotImplementedError
 
-    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+    def cost(self, image: Tensor) -> Calls:
         return Calls(forwards=1, backwards=1)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:

@@ -76,7 +76,7 @@ class Method:
         """Raw maps, B×h×w on the method's own grid, signed where the method is signed."""
         raise NotImplementedError(f"{type(self).__name__} must define explain(evidence, classifier)")
 
-    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002 - some methods count windows
+    def cost(self, image: Tensor) -> Calls:
         """The model calls that `explain` makes for one image like `image` (1×3×H×W), the shared capture not counted."""
         return Calls()
 

@@ -57,7 +57,7 @@ class IntegratedGradients(Attribution):
         parts = zip(torch.split(images, together), torch.split(evidence.targets, together), strict=True)
         return torch.cat([explainer.attribute(x, target=c, n_steps=self.n_steps) for x, c in parts])
 
-    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+    def cost(self, image: Tensor) -> Calls:
         return Calls(forwards=self.n_steps, backwards=self.n_steps)
 
 
@@ -87,7 +87,7 @@ class GradientShap(Attribution):
                 found.append(explainer.attribute(image, drawn, n_samples=self.samples, target=target))
         return torch.cat(found)
 
-    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+    def cost(self, image: Tensor) -> Calls:
         return Calls(forwards=self.samples, backwards=self.samples)
 
 

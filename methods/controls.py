@@ -31,7 +31,7 @@ class Random(Control):
         super().__init__(model, target_layer)
         self.grid = grid
 
-    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         drawn = []
         for seed in evidence.seeds.tolist():
             source = torch.Generator().manual_seed(seed)
@@ -44,7 +44,7 @@ class Constant(Control):
 
     name = "constant"
 
-    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         return single(evidence.images).new_ones(len(evidence), *evidence.images.shape[-2:])
 
 
@@ -57,7 +57,7 @@ class CenterGaussian(Control):
         super().__init__(model, target_layer)
         self.sigma = sigma
 
-    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         height, width = evidence.images.shape[-2:]
         rows, columns = ((torch.arange(n, dtype=torch.float64) + 0.5) / n - 0.5 for n in (height, width))
         squared = rows[:, None] ** 2 + columns[None, :] ** 2
@@ -70,7 +70,7 @@ class Sobel(Control):
 
     name = "sobel"
 
-    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         grey = F.pad(single(evidence.images).mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
         return torch.hypot(self._across(grey), self._across(grey.mT).mT)[:, 0]
 
@@ -86,7 +86,7 @@ class Oracle(Control):
 
     name = "oracle"
 
-    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         if evidence.masks is None or not bool(evidence.masks.flatten(1).any(1).all()):
             raise NotApplicable("the oracle needs a ground-truth mask that is not empty")
         return evidence.masks.to(single(evidence.images))

@@ -50,7 +50,7 @@ class SingularMap(Method):
         """Where each of the cells (B×hw×K) lies along the first component, B×hw."""
         return _projection_of_pgc(cells) if self.variant == "pgc" else first_projection(cells)
 
-    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         if self.needs_gradients and self.named_layer not in evidence.gradients:
             raise ValueError(f"{type(self).__name__} needs evidence with gradients at {self.layer!r}")
         features = self.features(evidence, self.named_layer)

@@ -40,7 +40,7 @@ class DeepLift(Attribution):
     name = "deep-lift"
     complete: ClassVar[bool] = True
 
-    def baselines(self, image: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def baselines(self, image: Tensor, seed: int) -> Tensor:
         """b for one image (3×H×W), N×3×H×W; maps are means over the N."""
         return torch.zeros_like(image)[None]
 

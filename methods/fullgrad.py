@@ -53,7 +53,7 @@ class FullGrad(Method):
         check_variant(variant, get_args(Variant))
         self.variant = variant
 
-    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+    def cost(self, image: Tensor) -> Calls:
         return Calls(forwards=1, backwards=1)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:

@@ -38,7 +38,7 @@ class GradientCAM(Method):
             raise ValueError(f"{type(self).__name__} needs evidence with gradients at {self.layer!r}")
         return self.weights(activations, evidence.gradients.get(self.layer, activations)) * activations
 
-    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:  # noqa: ARG002
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         return self._weighted(evidence).sum(1)
 
     def contributions(self, evidence: Evidence) -> Tensor:
@@ -51,7 +51,7 @@ class GradCAM(GradientCAM):
 
     name = "gradcam"
 
-    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:  # noqa: ARG002
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
         return gradients.mean((2, 3), keepdim=True)
 
 
@@ -132,7 +132,7 @@ class HiResCAM(GradientCAM):
     complete: ClassVar[bool] = True
     rectified: ClassVar[bool] = False
 
-    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:  # noqa: ARG002
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
         return gradients
 
 
@@ -141,7 +141,7 @@ class LayerCAM(GradientCAM):
 
     name = "layercam"
 
-    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:  # noqa: ARG002
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
         return gradients.clamp(min=0)
 
 

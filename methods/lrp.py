@@ -52,7 +52,7 @@ class LRP(Attribution):
                 found: Tensor = explainer.attribute(given.requires_grad_(), target=evidence.targets)
         return found
 
-    def cost(self, image: Tensor) -> Cost:  # noqa: ARG002
+    def cost(self, image: Tensor) -> Cost:
         return Cost(forwards=3, backwards=1)
 
     def _ruled(self, steps: Iterable[Step]) -> dict[int, _Ruled]:

@@ -89,7 +89,7 @@ class ScoreCAM(Method):
             return F.interpolate(_stretched(channels)[:, None], size, mode="bilinear", align_corners=False)[:, 0]
         return maps.normalise(maps.upsample(channels, (height, width)))
 
-    def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:  # noqa: ARG002
+    def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:
         """Write the image (3×H×W) under n masks (n×1×H×W) into `out` (n×3×H×W), in one of the rounds."""
         torch.mul(image, masks, out=out)
 
@@ -136,7 +136,7 @@ class SSCAM(ScoreCAM):
             raise ValueError(f"sigma must be 0 or more, the deviation of the noise; got {sigma}")
         self.rounds, self.sigma, self.noise = n_samples, sigma, noise
 
-    def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:  # noqa: ARG002
+    def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:
         noisy = masks if self.noise == "mask" else out
         drawn = torch.stack([torch.randn(one.shape, generator=source) for one in noisy])
         delta = self.sigma * drawn.to(image)
@@ -170,7 +170,7 @@ class ISCAM(ScoreCAM):
         check_count("n_steps", n_steps)
         self.rounds = n_steps
 
-    def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:  # noqa: ARG002
+    def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:
         i = step + 1
         share = i * (i + 1) / 2 if self.variant == "torchcam" else i
         torch.mul(image, masks * (share / self.rounds), out=out)
@@ -209,7 +209,7 @@ class RISE(Method):
         check_count("grid", grid)
         self.n_masks, self.grid, self.p, self.score = n_masks, grid, p, _checked(score)
 
-    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+    def cost(self, image: Tensor) -> Calls:
         return Calls(forwards=self.n_masks)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:

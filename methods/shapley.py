@@ -34,7 +34,7 @@ class ShapleyCAM(Method):
         check_variant(utility, get_args(Utility), "utility")
         self.utility = utility
 
-    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+    def cost(self, image: Tensor) -> Calls:
         """H·A of S_c + ln p_c goes back from the logits once more, for the softmax; that of S_c starts behind them."""
         return Calls(forwards=1, backwards=2 if self.utility == "rest" else 1)
 

@@ -47,7 +47,7 @@ class SmoothGradCAMPlusPlus(Method):
             raise ValueError(f"expected samples ≥ 1 and sigma ≥ 0, got {samples} and {sigma}")
         self.samples, self.sigma, self.variant = samples, sigma, variant
 
-    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+    def cost(self, image: Tensor) -> Calls:
         return Calls(forwards=self.samples, backwards=self.samples)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:

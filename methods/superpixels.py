@@ -162,7 +162,7 @@ class KernelShap(SuperpixelAttribution):
         found: Tensor = explainer.attribute(everything, n_samples=self.samples, perturbations_per_eval=TOGETHER)
         return found
 
-    def calls(self, count: int) -> int:  # noqa: ARG002
+    def calls(self, count: int) -> int:
         return self.samples
 
 
@@ -203,5 +203,5 @@ class Lime(SuperpixelAttribution):
         found: Tensor = explainer.attribute(everything, n_samples=self.samples, perturbations_per_eval=TOGETHER)
         return found
 
-    def calls(self, count: int) -> int:  # noqa: ARG002
+    def calls(self, count: int) -> int:
         return self.samples

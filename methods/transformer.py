@@ -46,7 +46,7 @@ class AttentionRollout(Method):
             rolled = (rolled @ mean + rolled) / 2
         return seen.on_grid(rolled[:, 0])
 
-    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+    def cost(self, image: Tensor) -> Calls:
         return Calls(forwards=3, backwards=1)
 
 

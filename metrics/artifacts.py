@@ -1,4 +1,4 @@
-"""Mass in places where nothing is: corners, borders, and what lies outside the picture's content."""
+"""How much of a map lies where nothing is: in corners, along borders, outside the picture's content."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric, ScoreKind, check_score_kind
+from camfaith.metrics.base import Direction, Metric, ScoreKind
 from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Planes, Probe, Regions
 
@@ -65,13 +64,13 @@ class CornerArtifact(Metric):
     With R the place, r its share of the area, M the saliency map, and f the `score` of the target:
 
     - `share`: Σ_R|M| / Σ|M|, in [0, 1]; `excess`: share − r
-    - `peak`: 1 where the largest value lies in R, else 0 (shared out among equal largest values)
+    - `peak`: 1 where the largest value lies in R, else 0; of several equal largest values, the share in R
     - `support`: s = |f(x) − f(x with R := b)| over the sum of the same for R and the rest cut into 3×3 tiles; 0 where
-      nothing is felt beyond rounding
+      no change exceeds rounding
     - `unsupported`: max(0, share − s), in [0, 1], lower is better
 
-    Bare names are of the corners; `border_…` and `outside_…` are of the other two. Undefined for a zero map, and
-    outside without a content mask.
+    Names without a prefix are for the corners, `border_…` and `outside_…` for the other two. Undefined for a zero map;
+    `outside_…` also without a content mask.
     """
 
     cells: int = 6
@@ -87,22 +86,21 @@ class CornerArtifact(Metric):
     undefined: ClassVar[str] = "the map is zero, or the place is empty (no content mask)"
 
     def __post_init__(self) -> None:
-        check_score_kind(self.score)
+        super().__post_init__()
         if self.cells < 3:
             raise ValueError(f"cells must be at least 3, so that the corners are not all there is; got {self.cells}")
-        object.__setattr__(self, "baseline", baseline(self.baseline))
 
     @property
     def _probes(self) -> dict[str, Regions]:
         places: dict[str, Place] = {"": "corners", "border_": "border", "outside_": "outside"}
         return {key: Regions(Partition(place, self.cells), self.baseline) for key, place in places.items()}
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return tuple(self._probes.values())
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         whole = case.whole(self.score).cpu()[:, None]
-        # Below this a difference is the network's rounding, and a quotient of two such would say anything.
+        # A difference below this is the network's rounding, and a quotient of two of those means nothing.
         rounding = 16 * torch.finfo(case.images.dtype).eps * whole.abs().clamp(min=1)
         columns: dict[str, Tensor] = {}
         for key, probe in self._probes.items():

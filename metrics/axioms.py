@@ -11,10 +11,9 @@ from torch import Tensor
 
 from camfaith.metrics.base import Direction, Metric
 from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Blank, Channels, Probe
-from camfaith.models import maps as steps
+from camfaith.models.maps import normalise, rectify, upsample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +25,12 @@ class Conservation(Metric):
     - `residual`: |S_c − ΣM| / |S_c|
     - `residual_corrected`: the same against what the map can explain, S_c − S_c(layer's activations all zero), or
       S_c(x) − S_c(b) for a map of the input
-    - `sensitivity`: Σ_k |Δ_k − Σ_ij w_k A^k_ij| / Σ_k |Δ_k|, Δ_k being what the logit loses without channel k; for
-      methods that say what each channel adds
+    - `sensitivity`: Σ_k |Δ_k − Σ_ij w_k A^k_ij| / Σ_k |Δ_k|, where Δ_k is what the logit loses without channel k;
+      only for methods that say what each channel adds
     - `map_sum`, `logit`, `explainable`: ΣM, S_c, and the corrected target
     - `relu`, `upsampling`, `normalisation`: what each display step adds to the sum (per native cell), over |S_c|
 
-    A target below 10⁻⁶ of the largest logit leaves its residual undefined.
+    A quotient is undefined where its denominator is below 10⁻⁶ of the largest logit.
     """
 
     baseline: Any = "black"
@@ -44,13 +43,10 @@ class Conservation(Metric):
     }
     undefined: ClassVar[str] = "the denominator is too small, or the method does not say what each channel adds"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "baseline", baseline(self.baseline))
-
     def _reference(self, layer: str | None) -> Channels | Blank:
         return Blank(self.baseline) if layer is None else Channels(layer)
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (self._reference(layer),)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
@@ -92,8 +88,8 @@ def _relative(value: Tensor, to: Tensor, tiny: Tensor, *, signed: bool = False) 
 def _ledger(maps: Maps) -> dict[str, Tensor]:
     """What ReLU, upsampling (counted per native cell) and normalisation each add to the map's sum."""
     cell = maps.raw[0].numel() / maps.case.pixels
-    rectified = steps.rectify(maps.raw)
-    grown = steps.upsample(rectified, maps.case.size)
-    sums = [_total(maps.raw), _total(rectified), cell * _total(grown), cell * _total(steps.normalise(grown))]
+    rectified = rectify(maps.raw)
+    grown = upsample(rectified, maps.case.size)
+    sums = [_total(maps.raw), _total(rectified), cell * _total(grown), cell * _total(normalise(grown))]
     names = ("relu", "upsampling", "normalisation")
     return {name: after - before for name, before, after in zip(names, sums, sums[1:], strict=False)}

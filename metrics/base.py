@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Explainer, Maps
 from camfaith.metrics.probing.engine import Engine
 from camfaith.metrics.probing.probes import Probe
@@ -37,6 +38,9 @@ class Metric:
 
     `probes` says which answers of the model it needs, `judge` turns them into one value per image and column. NaN
     means that a column is not defined for an image; `undefined` says when that is.
+
+    Its fields are its settings. Two have a meaning of their own: `baseline` is given by name and becomes a `Baseline`,
+    `score` is a `ScoreKind`. A setting whose default is a tuple becomes one.
     """
 
     name: ClassVar[str]
@@ -46,7 +50,22 @@ class Metric:
     """Which way is better, for the columns that judge; the others describe."""
     undefined: ClassVar[str] = "not defined for this image"
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def __post_init__(self) -> None:
+        """Check and settle the settings; a metric that checks more of them calls this first."""
+        settings = {each.name: getattr(self, each.name) for each in fields(self)}
+        if settings.get("score", "logit") not in get_args(ScoreKind):
+            raise ValueError(f"score must be 'probability' or 'logit', got {settings['score']!r}")
+        if "baseline" in settings:
+            self.settle(baseline=baseline(settings["baseline"]))
+        tuples = [each.name for each in fields(self) if isinstance(each.default, tuple)]
+        self.settle(**{name: tuple(settings[name]) for name in tuples})
+
+    def settle(self, **settings: Any) -> None:
+        """Put settings into the form in which equal ones are equal; for `__post_init__` alone."""
+        for name, value in settings.items():
+            object.__setattr__(self, name, value)
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         """What it asks of the model, for a method that explains `layer` and images of so many pixels."""
         return ()
 
@@ -54,7 +73,7 @@ class Metric:
         """One value per image (B) for each column."""
         raise NotImplementedError(f"{type(self).__name__} must define judge(case, maps, answers)")
 
-    def line(self, case: Case, maps: Maps, answers: Answers) -> Line | None:  # noqa: ARG002
+    def line(self, case: Case, maps: Maps, answers: Answers) -> Line | None:
         """The curve behind the number, where there is one."""
         return None
 
@@ -81,10 +100,10 @@ class Metric:
     ) -> dict[str, Tensor]:
         """Judge maps from anywhere (B×h×w, higher = more relevant, ranked as they are): column → B values.
 
-        `model` is a Classifier or a plain module. `masks` and `contents` are B×H×W, bool. `layer` and `contributions`
-        (B×K) say of which layer the maps are made, for the axioms. Ties and noise are drawn from `seeds`, one integer
-        per image. `method` made the maps, and is asked for those of altered images by metrics that want some: anything
-        with `explain(evidence, classifier)`. Raises `ValueError` for maps of another shape, or with NaN.
+        `model` is a Classifier or a plain module. `masks` and `contents` are B×H×W, bool. The axioms need `layer`, the
+        layer that the maps explain, and `contributions` (B×K), what each of its channels adds. Ties and noise are drawn
+        from `seeds`, one integer per image. `method` made the maps: anything with `explain(evidence, classifier)`;
+        some metrics ask it for maps of altered images. Raises `ValueError` for maps of another shape, or with NaN.
         """
         classifier = Classifier.of(model)
         case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)
@@ -110,8 +129,3 @@ def explainer_of(method: Any, classifier: Classifier, layer: str | None = None) 
         getattr(method, "needs_gradients", True),
         getattr(method, "rectified", False),
     )
-
-
-def check_score_kind(score: str) -> None:
-    if score not in ("probability", "logit"):
-        raise ValueError(f"score must be 'probability' or 'logit', got {score!r}")

@@ -9,10 +9,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Line, Metric, ScoreKind, check_score_kind
+from camfaith.metrics.base import Direction, Line, Metric, ScoreKind
 from camfaith.metrics.probing.adaptive import AdaptiveCurve
 from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Blank, Curve, Probe
 from camfaith.metrics.probing.ranks import removed_at
@@ -22,15 +21,15 @@ from camfaith.metrics.probing.ranks import removed_at
 class PixelCurve(Metric):
     """The target's score over the true fraction of pixels changed, both ends included, and the area under it.
 
-    Point i of `steps` has exactly i·N/steps pixels changed, rounded up; the area is by trapezoids. Columns:
+    Point i of `steps` has exactly i·N/steps pixels changed, rounded up; trapezoids give the area. Columns:
 
     - `auc`: in [0, 1] for probabilities; not divided by anything
     - `auc_relative`: `auc` divided by the score of the unchanged image
-    - `ties`: the share of pixels whose place in the order was drawn by lot, because another has the same value
-    - `points`: how many points the curve was asked at, with a `tolerance`
+    - `ties`: the share of pixels that have the value of another, so that their order was drawn by lot
+    - `points`: how many points the curve has; only with a `tolerance`
 
-    With a `tolerance` in place of fixed `steps`, each curve is asked only where it bends, until what is missing of its
-    area is within the tolerance (`AdaptiveCurve` says by what bound).
+    A `tolerance` replaces the fixed `steps`: each curve is asked only where it bends, until its area is known to within
+    the tolerance (`AdaptiveCurve` gives the bound).
     """
 
     steps: int = 32
@@ -41,12 +40,11 @@ class PixelCurve(Metric):
     kept: ClassVar[Literal["rest", "top"]]
 
     def __post_init__(self) -> None:
-        check_score_kind(self.score)
+        super().__post_init__()
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
         if self.tolerance is not None and not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must lie between 0 and 1, got {self.tolerance}")
-        object.__setattr__(self, "baseline", baseline(self.baseline))
 
     @property
     def _interior(self) -> Curve | AdaptiveCurve:
@@ -54,7 +52,7 @@ class PixelCurve(Metric):
             return Curve(self.kept, self.steps, self.baseline)
         return AdaptiveCurve(self.kept, self.tolerance, self.baseline, self.score)
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return self._interior, Blank(self.baseline)
 
     def _points(self, case: Case, answers: Answers) -> tuple[Tensor, Tensor]:
@@ -70,7 +68,7 @@ class PixelCurve(Metric):
         x = torch.cat([torch.zeros_like(first), at, torch.ones_like(first)], 1)
         return x, torch.cat([first, inner.of(self.score).gather(1, order), last], 1)
 
-    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:  # noqa: ARG002
+    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
         x, y = self._points(case, answers)
         changed = "removed" if self.kept == "rest" else "inserted"
         if x.ndim == 2:

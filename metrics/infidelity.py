@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric, ScoreKind, check_score_kind
+from camfaith.metrics.base import Direction, Metric, ScoreKind
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
@@ -18,7 +18,7 @@ from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
 
 @dataclass(frozen=True)
 class Perturbed(ImageProbe):
-    """x − I for `samples` perturbations I ~ N(0, σ²) of each pixel, the same in its colours and for all images.
+    """x − I for `samples` perturbations I ~ N(0, σ²) of each pixel; I is the same in all colours and for all images.
 
     x − I is not clipped to [0, 1]: a clipped perturbation would not be the I that the map is multiplied with.
     """
@@ -27,7 +27,7 @@ class Perturbed(ImageProbe):
     sigma: float
     seed: int = 0
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return self.samples
 
     def perturbations(self, pixels: int, like: Tensor) -> Tensor:
@@ -54,13 +54,13 @@ def _perturbations(
 
 @dataclass(frozen=True, kw_only=True)
 class Infidelity(Metric):
-    """The mean squared error of what the map foretells of perturbations, against what they do (Yeh et al. 2019).
+    """Mean squared error of the score changes that a map predicts for perturbations of the image (Yeh et al. 2019).
 
     With I ~ N(0, σ²) per pixel, M the raw signed map, upsampled, and Δ = f(x) − f(x − I); all in [0, ∞) but `scale`:
 
     - `infidelity_scaled`: E_I[(β IᵀM − Δ)²], lower is better, at most E[Δ²]. It is what the authors' code computes
-    - `scale`: β = E[IᵀM·Δ]/E[(IᵀM)²], the one that fits best. It may be negative: a map and its opposite have the same
-      `infidelity_scaled`, and this tells them apart
+    - `scale`: β = E[IᵀM·Δ]/E[(IᵀM)²], the scale that fits best. It tells a map from its opposite: both have the same
+      `infidelity_scaled`, but scales of opposite sign
     - `infidelity`: E_I[(IᵀM − Δ)²], lower is better. It measures the map's scale more than anything else: compare it
       only between maps in the units of the score's gradient
 
@@ -79,7 +79,7 @@ class Infidelity(Metric):
     undefined: ClassVar[str] = "the map is zero: no scale fits it"
 
     def __post_init__(self) -> None:
-        check_score_kind(self.score)
+        super().__post_init__()
         if self.samples < 2:
             raise ValueError(f"a scale needs at least 2 samples to fit, got {self.samples}")
         if not 0 < self.sigma < float("inf"):
@@ -89,7 +89,7 @@ class Infidelity(Metric):
     def _perturbed(self) -> Perturbed:
         return Perturbed(self.samples, self.sigma, self.seed)
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (self._perturbed,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:

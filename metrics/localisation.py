@@ -17,7 +17,7 @@ from camfaith.metrics.probing.case import Case, Maps
 @dataclass(frozen=True, kw_only=True)
 class EnergyPointingGame(Metric):
     """The share of a map's positive mass inside the ground-truth mask: `mass` = Σ_mask M⁺ / Σ M⁺, in [0, 1], higher is
-    better (Wang et al. 2020); `excess` is `mass` less the mask's share of the area, 0 for a map that knows nothing.
+    better (Wang et al. 2020); `excess` is `mass` minus the mask's share of the area, 0 for a constant map.
 
     Needs no model. Undefined without a mask, for an empty mask, and for a map without positive values.
     """
@@ -27,7 +27,7 @@ class EnergyPointingGame(Metric):
     better: ClassVar[Mapping[str, Direction]] = {"mass": "higher", "excess": "higher"}
     undefined: ClassVar[str] = "no mask, an empty mask, or a map without positive values"
 
-    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:  # noqa: ARG002
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         if case.masks is None:
             nothing = torch.full((len(case),), torch.nan, dtype=torch.float64)
             return {"mass": nothing, "excess": nothing}

@@ -1,4 +1,4 @@
-"""Masked once: what the class's probability does when only what the map shows is left of the image."""
+"""Average drop: how the class's probability changes when only what the map shows stays in the image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Masked(ImageProbe):
 
     reads: ClassVar[Reads] = "displayed"
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return 1
 
     def fill(self, subject: Subject) -> Fill:
@@ -35,21 +35,21 @@ class Masked(ImageProbe):
 
 @dataclass(frozen=True, kw_only=True)
 class AverageDrop(Metric):
-    """What is lost of the class's probability when the image is multiplied by its heat map.
+    """How much of its probability the class loses when the image is multiplied by its heat map.
 
-    With Y = f(x), O = f(x ⊙ M̂), f the probability of the class and M̂ the display map in [0, 1]; columns, one value
-    per image, of which the papers give the mean over images:
+    With Y = f(x), O = f(x ⊙ M̂), f the probability of the class and M̂ the display map in [0, 1]; columns, whose mean
+    over images is what the papers give:
 
     - `drop`: relu(Y − O)/Y, in [0, 1], lower is better (Chattopadhay et al. 2018)
     - `increase`: 1 where O > Y by more than the network's rounding, else 0; higher is better (Chattopadhay et al. 2018)
     - `gain`: relu(O − Y)/(1 − Y), in [0, 1], higher is better (Zhang et al. 2024)
     - `shown`: the mean of M̂, how much of the image is left
 
-    A map that shows everything loses nothing: read the drop beside `shown`. So a constant positive map has the drop 0
-    by definition, and one that is nowhere positive has that of a black image.
+    A map that shows everything loses nothing, so read the drop beside `shown`: a constant positive map has the drop 0
+    by definition, and a map that is nowhere positive has the drop of a black image.
 
-    M̂ is rectified whatever the method, like every heat map, since a negative factor would turn an image inside out. A
-    signed map is rectified on its own grid, before it is upsampled.
+    M̂ is rectified for every method, as every heat map is: a negative factor would invert the image. A signed map is
+    rectified on its own grid, before it is upsampled.
     """
 
     name: ClassVar[str] = "average-drop"
@@ -57,7 +57,7 @@ class AverageDrop(Metric):
     better: ClassVar[Mapping[str, Direction]] = {"drop": "lower", "increase": "higher", "gain": "higher"}
     undefined: ClassVar[str] = "there is no probability to lose (Y = 0) or, for the gain, none to win (Y = 1)"
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (Masked(),)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:

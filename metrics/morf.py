@@ -1,4 +1,4 @@
-"""AOPC, ABPC and pixel-flipping: other readings of the curves that deletion and insertion ask for."""
+"""AOPC, ABPC and pixel-flipping: other numbers from the curves of deletion and insertion."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from camfaith.metrics.probing.probes import Probe
 
 @dataclass(frozen=True, kw_only=True)
 class MostRelevantFirst(Metric):
-    """A reading of f(xᵏ), k = 0 … L: the score with k·N/L of the pixels (rounded up) at the baseline, the most relevant
+    """A number from f(xᵏ), k = 0 … L: the score with k·N/L of the pixels (rounded up) at the baseline, most relevant
     first (MoRF). L is `steps`; x⁰ is the image, x^L the baseline.
 
-    It asks for the points of `Deletion` with equal steps and baseline, and they are asked once for both.
+    It shares its points with `Deletion`: with equal steps and baseline the model is asked once for both.
     """
 
     steps: int = 32
@@ -29,7 +29,8 @@ class MostRelevantFirst(Metric):
     score: ScoreKind = "probability"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "baseline", self._morf.baseline)
+        super().__post_init__()
+        Deletion(steps=self.steps)  # refuses the steps that it cannot make
 
     @property
     def _morf(self) -> Deletion:
@@ -52,8 +53,8 @@ class AOPC(MostRelevantFirst):
     """Area over the perturbation curve: 1/(L + 1) Σ_{k=0…L} [f(x⁰) − f(xᵏ)], MoRF; at most f(x⁰), higher is better
     (Samek et al. 2017).
 
-    The authors take 9×9 patches to uniform noise, the first 100 of them; here the steps are equal numbers of pixels,
-    and go on to the end. See `MostRelevantFirst` for xᵏ.
+    The authors replace the first 100 patches of 9×9 pixels by uniform noise; here each step replaces the same number
+    of pixels, and the steps go on to the end. See `MostRelevantFirst` for xᵏ.
     """
 
     name: ClassVar[str] = "aopc"
@@ -70,9 +71,9 @@ class PixelFlipping(MostRelevantFirst):
     """The mean score along the flips, 1/L Σ_{k=1…L} f(xᵏ), MoRF; in [0, 1] for probabilities, lower is better (Bach et
     al. 2015).
 
-    The authors draw the curve f(xᵏ) and flip the pixels of binary digits; here they go to the baseline, and the curve
-    becomes its mean. The image itself is no flip and does not count (nor does it in quantus' curve). On one image it
-    orders maps as `AOPC` does, since AOPC = L/(L + 1)·(f(x⁰) − this). See `MostRelevantFirst` for xᵏ.
+    The authors draw the curve f(xᵏ) and flip the pixels of binary digits; here pixels take the baseline's value, and
+    the curve is averaged. The image itself is no flip and does not count (nor does it in quantus' curve). On one image
+    this orders maps as `AOPC` does, since AOPC = L/(L + 1)·(f(x⁰) − this). See `MostRelevantFirst` for xᵏ.
     """
 
     name: ClassVar[str] = "pixel-flipping"
@@ -89,8 +90,8 @@ class ABPC(MostRelevantFirst):
     higher is better (Samek et al. 2017; as symmetric relevance gain, Blücher et al. 2024).
 
     LeRF is the curve with the least relevant pixels gone first. It is the insertion curve with that baseline read
-    backwards, over the true shares N − ⌈iN/L⌉ of pixels removed, so its points are those of `Insertion`. What the
-    baseline does by itself is in both areas and cancels: a random order has 0 on average.
+    backwards, over the true shares N − ⌈iN/L⌉ of pixels removed, so its points are those of `Insertion`. The
+    baseline's own effect is in both areas and cancels: a random order has 0 on average.
 
     Columns: `abpc`, and the areas `lerf` and `morf`, by trapezoids.
     """

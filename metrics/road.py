@@ -1,4 +1,4 @@
-"""ROAD: pixels leave by being filled in from their neighbours, so that the hole itself says nothing."""
+"""ROAD: removed pixels are filled in from their neighbours, so that the hole itself tells the model nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Line, Metric, ScoreKind, check_score_kind
+from camfaith.metrics.base import Direction, Line, Metric, ScoreKind
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.imputation import impute
@@ -20,7 +20,7 @@ from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subj
 
 @dataclass(frozen=True)
 class GaussianNoise:
-    """N(0, σ²) for each pixel and colour, drawn from each image's own seed and this one; made once for each image."""
+    """N(0, σ²) for each pixel and colour, drawn from the image's seed and from `seed`, once for each image."""
 
     sigma: float
     seed: int = 0
@@ -38,7 +38,7 @@ class Imputed(ImageProbe):
     """The image with p % of its pixels (rounded up) filled in from the others, for each p of `percentiles`: the most
     relevant ones (`kept="rest"`, MoRF) or the least relevant ones (`kept="top"`, LeRF).
 
-    To what is filled in comes `noise`, one image of it whatever the map and p. It is not clipped to [0, 1].
+    `noise` is added to what is filled in, the same for every map and p. The sum is not clipped to [0, 1].
     """
 
     kept: Literal["rest", "top"]
@@ -46,7 +46,7 @@ class Imputed(ImageProbe):
     noise: GaussianNoise
     reads: ClassVar[Reads] = "ranks"
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return len(self.percentiles)
 
     def removed(self, pixels: int) -> tuple[int, ...]:
@@ -59,7 +59,7 @@ class Imputed(ImageProbe):
     def fill(self, subject: Subject) -> Fill:
         image, order, pixels = subject.image, subject.read("ranks"), subject.case.pixels
         noise = subject.case.replaced(self.noise)[subject.index]
-        exact = image.to(torch.promote_types(image.dtype, torch.float32))  # no system is solved in half precision
+        exact = image.to(torch.promote_types(image.dtype, torch.float32))  # half precision cannot solve the system
         counts = torch.tensor(self.removed(pixels), dtype=order.dtype, device=order.device)[:, None]
 
         def fill(start: int, stop: int, out: Tensor) -> None:
@@ -80,10 +80,11 @@ class ROAD(Metric):
     Exactly ⌈pN/100⌉ pixels are removed for each p of `percentiles`: they become the weighted mean of their neighbours
     (see `imputation`) plus N(0, σ²) for each colour, σ = `noise`, in units of the image (whose range is [0, 1], before
     the network normalises it). The noise is drawn once for each image, from its seed and `seed`, and is the same for
-    all methods and percentiles. Columns, means over the percentiles, in [0, 1] for probabilities but the first:
+    all methods and percentiles. Columns are means over the percentiles; `lerf` and `morf` are in [0, 1] for
+    probabilities:
 
     - `road`: (f(LeRF) − f(MoRF))/2, in [−1/2, 1/2] for probabilities, higher is better. This is
-      pytorch-grad-cam's ROADCombined (whose percentiles are the shares kept), but for pixels that tie
+      pytorch-grad-cam's ROADCombined (whose percentiles are the shares kept), except for tied pixels
     - `lerf`: f with the least relevant p % removed, higher is better
     - `morf`: f with the most relevant p % removed, lower is better
 
@@ -99,8 +100,8 @@ class ROAD(Metric):
     better: ClassVar[Mapping[str, Direction]] = {"road": "higher", "lerf": "higher", "morf": "lower"}
 
     def __post_init__(self) -> None:
-        check_score_kind(self.score)
-        object.__setattr__(self, "percentiles", tuple(sorted(set(self.percentiles))))
+        super().__post_init__()
+        self.settle(percentiles=tuple(sorted(set(self.percentiles))))
         if not self.percentiles or not all(0 < p < 100 for p in self.percentiles):
             raise ValueError(f"percentiles must lie between 0 and 100, both excluded, got {self.percentiles}")
         if not 0 <= self.noise < float("inf"):
@@ -109,18 +110,18 @@ class ROAD(Metric):
     def _imputed(self, kept: Literal["rest", "top"]) -> Imputed:
         return Imputed(kept, self.percentiles, GaussianNoise(self.noise, self.seed))
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         asked = self._imputed("rest"), self._imputed("top")
         asked[0].removed(pixels)  # refuses images that are too small, before anything is asked
         return asked
 
-    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:  # noqa: ARG002
-        """The MoRF curve, from the image itself on."""
+    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
+        """The MoRF curve, from the image itself onwards."""
         morf = self._imputed("rest")
         x = torch.tensor((0, *morf.removed(case.pixels)), dtype=torch.float64) / case.pixels
         y = torch.cat([case.whole(self.score).cpu()[:, None], answers[morf].of(self.score)], 1)
         return Line(x, y, "fraction of pixels removed and filled in", self.score)
 
-    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:  # noqa: ARG002
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         morf, lerf = (answers[self._imputed(kept)].of(self.score).mean(1) for kept in ("rest", "top"))
         return {"road": (lerf - morf) / 2, "lerf": lerf, "morf": morf}

@@ -1,4 +1,4 @@
-"""Stability: how much a map changes with noise in the image that nobody sees."""
+"""Stability: how much a map changes when invisible noise is added to the image."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from camfaith.models.maps import rectify
 class Neighbours(Explained):
     """`samples` images y = x + δ to be explained anew, δ uniform in [−r, r] for every pixel and colour.
 
-    The same δ for all images and methods; y is not clipped to [0, 1].
+    δ is the same for all images and methods; y is not clipped to [0, 1].
     """
 
     samples: int
     radius: float
     seed: int = 0
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return self.samples
 
     def fill(self, subject: Subject) -> Fill:
@@ -52,18 +52,18 @@ def _moves(
 
 @dataclass(frozen=True, kw_only=True)
 class MaxSensitivity(Metric):
-    """How far the map moves at most when the image moves a little (Yeh et al. 2019).
+    """The largest change of a map under small changes of the image (Yeh et al. 2019).
 
-    With Φ the raw map on its own grid (after the method's ReLU, where it has one), ‖·‖ the root of the sum of squares,
-    and `samples` images y, each pixel and colour of them within `radius` of x, in units of the image in [0, 1]; in
-    [0, ∞), lower is better:
+    Φ is the raw map on its own grid (after the method's ReLU, where it has one), and ‖·‖ the root of the sum of
+    squares. Each of `samples` images y is within `radius` of x in every pixel and colour, in units of the image in
+    [0, 1]. Columns, in [0, ∞), lower is better:
 
     - `max`: max_y ‖Φ(y) − Φ(x)‖/‖Φ(x)‖, as Yeh et al.'s code and captum's `sensitivity_max` have it
     - `avg`: the mean over y
 
-    The maximum over a sample is no more than a lower bound of that over the ball, and rises with `samples`. The class
-    stays the one that is explained, whatever the network says of y. Random choices of a method keep their seed. A map
-    that does not look at the image is perfectly stable: read it beside a metric of faithfulness, and the controls.
+    The maximum over samples is only a lower bound of the maximum over the ball, and rises with `samples`. The class
+    stays the same, whatever the network predicts for y, and a method's random choices keep their seed. A map that
+    ignores the image is perfectly stable: read this beside a metric of faithfulness, and the controls.
     """
 
     radius: float = 0.02
@@ -75,6 +75,7 @@ class MaxSensitivity(Metric):
     undefined: ClassVar[str] = "the map is zero: no change can be measured by its size"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.samples < 1:
             raise ValueError(f"samples must be at least 1, got {self.samples}")
         if not 0 < self.radius < float("inf"):
@@ -84,10 +85,10 @@ class MaxSensitivity(Metric):
     def _neighbours(self) -> Neighbours:
         return Neighbours(self.samples, self.radius, self.seed)
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (self._neighbours,)
 
-    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:  # noqa: ARG002
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         before, after = maps.raw, answers[self._neighbours].explanations
         if before.shape[1:] != after.shape[2:]:
             got, made = ("×".join(map(str, each.shape[-2:])) for each in (before, after))

@@ -1,4 +1,4 @@
-"""Sensitivity-n and its siblings: does the sum of a map over random pixels go with what removing them costs?"""
+"""Sensitivity-n and its siblings: does the sum of a map over random pixels correlate with what removing them costs?"""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Line, Metric, ScoreKind, check_score_kind
+from camfaith.metrics.base import Direction, Line, Metric, ScoreKind
 from camfaith.metrics.probing.answers import Answer, Answers
-from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Probe, Subsets
 
@@ -35,8 +34,7 @@ class SubsetCorrelation(Metric):
     undefined: ClassVar[str] = "the map's sums over the subsets, or what removing them costs, do not vary"
 
     def __post_init__(self) -> None:
-        check_score_kind(self.score)
-        object.__setattr__(self, "baseline", baseline(self.baseline))
+        super().__post_init__()
         if not self._sizes or not all(0 < n < 1 or (n >= 1 and float(n).is_integer()) for n in self._sizes):
             raise ValueError(f"sizes must be whole numbers of pixels, or shares between 0 and 1, got {self._sizes}")
         if self.subsets < 3:
@@ -52,7 +50,7 @@ class SubsetCorrelation(Metric):
             raise ValueError(f"sizes must stay below the image's {pixels} pixels, got {max(counts)}")
         return Subsets(tuple(dict.fromkeys(counts)), self.subsets, self.baseline, self.seed)
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:  # noqa: ARG002
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (self._subsets(pixels),)
 
     def correlations(self, case: Case, maps: Maps, answers: Answers) -> Tensor:
@@ -77,10 +75,6 @@ class SensitivityN(SubsetCorrelation):
     subsets: int = 64
     name: ClassVar[str] = "sensitivity-n"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sizes", tuple(self.sizes))
-        super().__post_init__()
-
     @property
     def _sizes(self) -> tuple[float, ...]:
         return self.sizes
@@ -100,8 +94,8 @@ class FaithfulnessCorrelation(SubsetCorrelation):
     """The correlation of Σ_{i∈S} M_i with f(x) − f(x with S := b) at one size of S; see `SubsetCorrelation`. Range
     [−1, 1], higher is better (Bhatt et al. 2020).
 
-    `size` is a number of pixels or, below 1, a share of them. f is the class's logit unless `score` says otherwise, as
-    in `SensitivityN`, whose point at that size this is: the two ask the model once where their settings are equal.
+    `size` is a number of pixels or, below 1, a share of them. f is the class's logit unless `score` says otherwise.
+    This is the value of `SensitivityN` at that size; with equal settings the model is asked once for both.
     """
 
     size: float = 0.1

@@ -17,6 +17,7 @@ import torch
 import torchvision
 from PIL import Image
 
+from camfaith import metrics
 from camfaith.benchmark import check_method, run
 from camfaith.benchmark import load as load_run
 from camfaith.benchmark.cli.pages import PEERS, page
@@ -45,10 +46,14 @@ def newcomers(tmp_path):
 
 def test_the_cam_and_the_metric_of_contributing_run_in_a_suite(newcomers, small_suite, counting, tmp_path):
     small_suite["suite"]["methods"] = [{"name": f"{newcomers['mycam.py']}:MaxCAM", "label": "maxcam"}, "random"]
-    small_suite["suite"]["metrics"] = [{"name": f"{newcomers['spread.py']}:Spread", "label": "spread", "level": 0.25}]
+    small_suite["suite"]["metrics"] = [
+        {"name": f"{newcomers['spread.py']}:Spread", "label": "spread", "level": 0.25},
+        f"{newcomers['kept.py']}:Kept",
+    ]
     model = Classifier(counting.inner, name="tiny")
     result = run(small_suite, models=[model], out=tmp_path / "run")
     shares = result.scores.query("method == 'maxcam' and column == 'share'").set_index("sample")["value"]
+    assert (result.scores.query("column == 'kept'")["value"] > 0).all()
 
     row = result.maps.query("method == 'maxcam'").iloc[0]
     picture = result.pictures.set_index("sample").loc[row["sample"]]
@@ -60,6 +65,16 @@ def test_the_cam_and_the_metric_of_contributing_run_in_a_suite(newcomers, small_
     )
     share = (expected > 0.25 * expected.max()).double().mean()
     assert shares[row["sample"]] == pytest.approx(float(share), abs=0.01)
+
+
+def test_the_metric_of_contributing_that_asks_the_model_is_right(newcomers, counting):
+    kind = metrics.find(f"{newcomers['kept.py']}:Kept")
+    images, maps, targets = torch.rand(2, 3, 32, 32), torch.rand(2, 32, 32), torch.tensor([1, 3])
+    found = kind(share=0.25, baseline="black")(counting.inner, images, targets, maps)["kept"]
+    top = maps >= maps.flatten(1).sort(descending=True).values[:, 255].view(2, 1, 1)
+    with torch.no_grad():
+        kept, whole = (counting.inner(x).softmax(1)[[0, 1], targets] for x in (images * top[:, None], images))
+    torch.testing.assert_close(found, (kept / whole).double(), rtol=1e-5, atol=0)
 
 
 def test_the_python_of_the_readme_runs(monkeypatch, tmp_path, counting):

@@ -20,11 +20,11 @@ _FIRST = 16
 class AdaptiveCurve(ImageProbe):
     """The points between the ends of a curve, as many as its area (trapezoids) needs to be within `tolerance`.
 
-    The fraction of pixels changed is halved again and again, from 16 steps down to 256 at most. Of two neighbouring
-    steps of width w with values y₀, y₁, y₂ the area moved by e = w·|y₁ − (y₀ + y₂)/2| when their middle was found; the
-    next halving of both moves it by less (a quarter of that where the curve is smooth, half where it has a kink), so
-    the sum of e over all pairs bounds what is still missing. Each round halves the pairs with the largest e, until the
-    rest add up to no more than `tolerance`. A curve with a feature that 16 steps do not touch escapes the bound.
+    There are 16 steps at first, and 256 at most: each round halves some. Two neighbouring steps of width w have the
+    values y₀, y₁, y₂; their middle moved the area by e = w·|y₁ − (y₀ + y₂)/2| when it was found. The next halving of
+    both moves it by less (a quarter of that where the curve is smooth, half where it has a kink), so the sum of e over
+    all pairs bounds what is still missing. Each round halves the pairs with the largest e, until the rest add up to no
+    more than `tolerance`. The bound does not hold for a feature that the first 16 steps miss.
     """
 
     kept: Literal["rest", "top"]
@@ -71,7 +71,7 @@ def _value(scores: Tensor, kind: str) -> Tensor:
 
 
 def _bends(values: Tensor, tolerance: float) -> Tensor:
-    """Where to ask next: the middles of the steps that matter most, none where the rest is within the tolerance."""
+    """Where to ask next: the middles of the steps that matter most, or none when the rest is within the tolerance."""
     at = (~values.isnan()).nonzero().flatten()
     x, y = at / (len(values) - 1), values[at]
     width, slope = x.diff(), y.diff() / x.diff()

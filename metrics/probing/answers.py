@@ -15,9 +15,9 @@ from camfaith.metrics.probing.probes import Probe
 class Answer:
     """The target's logit and log-probability on every altered image of a probe (B×n, float64).
 
-    `at` (B×n) says where on the x axis they lie, for a probe that chose its points itself; an image with fewer points
-    than others repeats its last. `maps` (B×n×h×w) are the method's own of them, for a probe that asks for these: NaN
-    for an image on which it failed. `failures` says of such an image (by its place) why.
+    `at` (B×n) is where they lie on the x axis, for a probe that chose its points; an image with fewer points than
+    others repeats its last. `maps` (B×n×h×w) are the method's maps of them, for a probe that asks for maps: NaN for an
+    image on which the method failed. `failures` says why, by the image's place.
     """
 
     logit: Tensor

@@ -1,4 +1,4 @@
-"""What stands where a pixel was removed. Values are compared: two metrics with equal baselines share their calls."""
+"""What replaces a removed pixel. Baselines are values: two metrics with equal ones share their calls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Black:
 
     name: ClassVar[str] = "black"
 
-    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
         return torch.zeros_like(images)
 
 
@@ -39,7 +39,7 @@ class Mean:
 
     name: ClassVar[str] = "mean"
 
-    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
         return images.mean((2, 3), keepdim=True).expand_as(images)
 
 
@@ -58,7 +58,7 @@ class Blur:
         if self.kernel < 1 or self.kernel % 2 == 0 or self.sigma <= 0:
             raise ValueError(f"blur needs an odd kernel and σ > 0, got kernel={self.kernel}, sigma={self.sigma}")
 
-    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
         reach = self.kernel // 2
         if reach >= min(images.shape[-2:]):
             raise ValueError(f"a blur of {self.kernel} px does not fit images of {tuple(images.shape[-2:])} px")
@@ -72,7 +72,7 @@ class Blur:
 
 @dataclass(frozen=True)
 class Noise:
-    """Uniform noise in [0, 1], drawn from each image's own seed and this one."""
+    """Uniform noise in [0, 1], drawn from the image's seed and from `seed`."""
 
     name: ClassVar[str] = "noise"
     seed: int = 0
@@ -87,7 +87,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Given:
-    """One given image (3×H×W in [0, 1], of the images' size) for all; equal where its pixels are."""
+    """One given image (3×H×W in [0, 1], of the images' size) for all; two are equal if their pixels are."""
 
     name: ClassVar[str] = "image"
     digest: str
@@ -101,7 +101,7 @@ class Given:
         content = str(tuple(pixels.shape)).encode() + pixels.numpy().tobytes()
         return cls(hashlib.sha256(content).hexdigest()[:16], pixels)
 
-    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:  # noqa: ARG002
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
         if self.image.shape != images.shape[1:]:
             raise ValueError(
                 f"the baseline image is {tuple(self.image.shape)}, the images are {tuple(images.shape[1:])}; "

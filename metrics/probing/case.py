@@ -69,7 +69,7 @@ class Case:
         return len(self.images)
 
     def select(self, rows: Sequence[int]) -> Case:
-        """The same for some of the images."""
+        """The case of some of the images."""
         at = list(rows)
         return Case(
             self.images[at],
@@ -90,7 +90,7 @@ class Case:
 
     @cached_property
     def lottery(self) -> Tensor:
-        """The order in which equal values leave (B×N), the same for all maps."""
+        """The order in which pixels of equal value leave (B×N), the same for all maps."""
         return lottery(self.seeds, self.pixels).to(self.images.device)
 
     def replaced(self, baseline: Baseline) -> Tensor:
@@ -122,9 +122,9 @@ class Maps:
     """The maps of one method for a case: raw (B×h×w, signed, before any display step), and how to read them.
 
     `rectified` says that the method's definition ends in a ReLU, `layer` which layer it explains (None: the input),
-    `contributions` (B×K) what each of the layer's channels adds to the map's sum. `rows` are the places of these maps'
-    images in a larger case, where a method explained some of its images alone; `explainer` is who made them, where that
-    is known; `lines` keeps a metric's curve for its second use.
+    `contributions` (B×K) what each of the layer's channels adds to the map's sum. `rows` are the places of these images
+    in a larger case, where a method explained only some of its images; `explainer` made the maps, where that is known;
+    `lines` keeps a metric's curve for its second use.
     """
 
     raw: Tensor
@@ -174,7 +174,7 @@ class Maps:
         return steps.normalise(steps.upsample(steps.rectify(self.raw), self.case.size))
 
     def prints(self, part: Part) -> list[Hashable]:
-        """What tells that part of each map from another's."""
+        """A fingerprint of that part of each map: equal parts have equal ones."""
         if part not in self._prints:
             self._prints[part] = list(fingerprints(getattr(self, part).flatten(1)))
         return self._prints[part]

@@ -35,7 +35,7 @@ class _Job:
         self.count, self.fill = next(self._rounds)
 
     def goes_on(self, scores: Tensor) -> bool:
-        """Tell the probe the scores of the last round; whether it asks for another."""
+        """Tell the probe the scores of the last round; True if it asks for another."""
         try:
             self.count, self.fill = self._rounds.send(scores)
         except StopIteration as end:
@@ -56,8 +56,8 @@ class _Told:
 class Engine:
     """Scores altered images in full batches across images, methods and steps, as `setup` says.
 
-    Batches lie in one preallocated buffer on the images' device, and no score comes back from there until all are
-    through. When memory runs out the batch is halved, and the work goes on where it was.
+    Batches share one preallocated buffer on the images' device, and the scores come back once, after the last batch.
+    When memory runs out the batch is halved, and the work goes on where it was.
     """
 
     classifier: Classifier
@@ -80,10 +80,10 @@ class Engine:
         wanted: Mapping[Hashable, tuple[Maps, Sequence[Probe]]],
         told: Mapping[tuple[Probe, int], Tensor] | None = None,
     ) -> dict[Hashable, dict[Probe, Answer]]:
-        """Every probe of every method answered, equal ones once. `wanted`: method → its maps and its probes.
+        """Answer every probe of every method, and equal ones once. `wanted`: method → its maps and its probes.
 
-        Maps of some of the images say which by their `rows`, and get answers for those. `told`: the scores (n×2: logit
-        and log-probability) that probes of the image alone got before, by probe and image; they are not asked again.
+        Maps of only some images name them by `rows`, and get answers for those. `told`: the scores (n×2: logit and
+        log-probability) that probes of the image alone got before, by probe and image; they are not asked again.
         """
         told = told or {}
         jobs: dict[Hashable, _Job | _Told] = {}
@@ -176,10 +176,10 @@ class Engine:
                 self.tick()
 
     def _redrawn(self, case: Case, probe: Explained, asking: Mapping[Hashable, Maps]) -> dict[Hashable, Answer]:
-        """A probe's images explained anew by every method that asks, each those of its own images.
+        """Every method that asks explains a probe's images anew, each method those of its own images.
 
-        No more of them at once than the case has images, as gradients and maps are kept of all; and by an engine of its
-        own, whose batch may be halved while the network is not what it was.
+        A batch has no more images than the case, since gradients and maps of all are kept. An engine of its own asks,
+        since halving the batch arranges the network anew, and the probe may have altered it.
         """
         setup = replace(self.setup, batch_size=min(self.batch_size, len(case)), shortcuts=())
         engine, redrawn = Engine(self.classifier, setup, tick=self.tick), Redrawn(self.classifier, case, asking)

@@ -1,4 +1,4 @@
-"""Removed pixels filled in from what is left around them: ROAD's linear imputation (Rong et al. 2022), no noise."""
+"""Removed pixels are filled in from those around them: ROAD's linear imputation (Rong et al. 2022), without noise."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def impute(images: Tensor, removed: Tensor) -> Tensor:
 def _solve(images: Tensor, removed: Tensor, grid: _Grid, out: Tensor) -> None:
     """The solution for a few images by preconditioned conjugate gradients, in the usual letters, into `out`.
 
-    Colours are taken from their mean over kept pixels, which is the first guess too. An image is done when the largest
-    change that the preconditioner proposes is small; it then waits, unchanged, for the others.
+    Colours are relative to their mean over kept pixels, which is also the first guess. An image is done when the
+    largest change that the preconditioner proposes is small; it then waits, unchanged, for the others.
     """
     free, left = removed.to(images), images.masked_fill(removed, 0)
     height, width = images.shape[2:]
@@ -166,7 +166,7 @@ class _Grid:
 
     def _invert(self, d: Tensor) -> None:
         free = self.f.flatten(1) > 0
-        d = torch.where(free, d.flatten(1), 1)  # whatever else: the inverse is of the free points alone
+        d = torch.where(free, d.flatten(1), 1)  # any number will do: only free points are inverted
         free = free[:, None] & free[:, :, None]
         self._inverse = torch.linalg.inv_ex(torch.diag_embed(d) - free * self._matrix).inverse * free
 

@@ -2,7 +2,7 @@
 
 A probe says which altered images it wants scored. What it `reads` decides how often: one that reads the image alone is
 asked once per image, whatever the number of methods; one that reads a part of a map (the ranks of its pixels, say, or
-the map as it is displayed) once for every distinct one.
+the map as it is displayed) once for every distinct part.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ Fill = Callable[[int, int, Tensor], None]
 """Writes the altered images start to stop of a probe into the rows of a buffer (n×3×H×W)."""
 Rounds = Generator[tuple[int, Fill], Tensor, Tensor | None]
 """Yields how many images it wants and their `Fill`, is sent their scores (n×2: logit and log-probability), and returns
-where on the x axis each of all its images lies, if that is not known beforehand."""
+at the end where each of its images lies on the x axis, if that was not known beforehand."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One image of a case, with the map of it that a probe may read, and what is known of it already."""
+    """One image of a case, the map of it that a probe may read, and the scores that are known already."""
 
     case: Case
     index: int
     maps: Maps | None
     place: int
     known: Callable[[Blank], Tensor]
-    """The scores (1×2) of the image's baseline, from the second round on, where its probe is asked too."""
+    """The scores (1×2) of the image's baseline: known from the second round on, if its `Blank` is asked too."""
 
     @property
     def image(self) -> Tensor:
@@ -71,14 +71,14 @@ class ImageProbe:
     reads: ClassVar[Reads] = "image"
 
     def count(self, pixels: int) -> int:
-        """How many images it asks for; at most, where that depends on the answers."""
+        """How many images it asks for, or the most, where the answers decide."""
         raise NotImplementedError
 
     def fill(self, subject: Subject) -> Fill:
         raise NotImplementedError
 
     def rounds(self, subject: Subject) -> Rounds:
-        """All its images at once; a probe that asks on according to the answers overrides this."""
+        """All its images at once; a probe whose questions depend on earlier answers overrides this."""
         yield self.count(subject.case.pixels), self.fill(subject)
         return None
 
@@ -89,7 +89,7 @@ class Blank(ImageProbe):
 
     baseline: Baseline
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return 1
 
     def fill(self, subject: Subject) -> Fill:
@@ -105,9 +105,9 @@ class Blank(ImageProbe):
 class Curve(ImageProbe):
     """The points between the ends of a curve along the order of a map's pixels.
 
-    At point i of `steps`, the i·N/steps most relevant pixels (rounded up) are gone (`kept="rest"`: deletion, most
-    relevant first), or they alone are there (`kept="top"`: insertion, which is the least-relevant-first deletion read
-    backwards). The ends are the image and the baseline, and are asked elsewhere.
+    At point i of `steps`, the i·N/steps most relevant pixels (rounded up) are removed (`kept="rest"`: deletion,
+    most relevant first), or only they are there (`kept="top"`: insertion, which is the least-relevant-first deletion
+    read backwards). The ends are the image and the baseline; this probe does not ask for them.
     """
 
     kept: Literal["rest", "top"]
@@ -124,7 +124,7 @@ class Curve(ImageProbe):
 
 
 def along(subject: Subject, kept: Literal["rest", "top"], removed: Tensor, baseline: Baseline) -> Fill:
-    """The images with `removed` (n) of the most relevant pixels gone, or with those alone."""
+    """The images without the `removed` (n) most relevant pixels, or with only those."""
     order = subject.read("ranks")
     counts = removed.to(order.dtype)[:, None]
     if kept == "rest":
@@ -134,14 +134,14 @@ def along(subject: Subject, kept: Literal["rest", "top"], removed: Tensor, basel
 
 @dataclass(frozen=True)
 class Subsets(ImageProbe):
-    """`count_each` random subsets of exactly n pixels, removed, for each n of `sizes`; the same for all images."""
+    """The image without a random subset of n pixels: `count_each` for each n of `sizes`, the same for all images."""
 
     sizes: tuple[int, ...]
     count_each: int
     baseline: Baseline
     seed: int = 0
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return len(self.sizes) * self.count_each
 
     def members(self, pixels: int, device: torch.device | str = "cpu") -> Tensor:
@@ -175,13 +175,13 @@ class Planes:
 class Regions(ImageProbe):
     """The image with one region removed at a time; `planes(case, index)` gives them, R×H×W, bool.
 
-    Equal where `planes` and `baseline` are: give a frozen value as `planes`.
+    Equal `planes` and `baseline` make equal probes, so `planes` is a frozen value.
     """
 
     planes: Planes
     baseline: Baseline
 
-    def count(self, pixels: int) -> int:  # noqa: ARG002
+    def count(self, pixels: int) -> int:
         return self.planes.count
 
     def fill(self, subject: Subject) -> Fill:

@@ -34,7 +34,7 @@ def _tied(values: Tensor) -> Tensor:
 
 
 def fingerprints(rows: Tensor) -> list[tuple[int, int]]:
-    """What tells B rows of numbers (B×N) apart: two sums modulo 2⁶⁴ with fixed random weights.
+    """Fingerprints of B rows of numbers (B×N): two sums modulo 2⁶⁴ with fixed random weights.
 
     Equal rows have equal ones, and rows that differ collide with a probability below 2⁻⁶⁴. Computed where the rows
     are, so that no order leaves the device.

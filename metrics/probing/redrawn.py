@@ -20,20 +20,19 @@ from camfaith.models.speed.setup import out_of_memory
 class Explained(ImageProbe):
     """Altered images of one image to be explained anew, for its own target class; subclasses are frozen values.
 
-    Each altered image goes forward once for all methods, and backward once if any of them wants gradients, but for the
-    calls that a method makes on its own.
+    Each altered image goes forward once for all methods, and backward once if any of them wants gradients; the calls
+    that a method makes on its own come on top.
     """
 
-    def within(self, classifier: Classifier) -> AbstractContextManager[object]:  # noqa: ARG002
-        """What holds while the maps are made: a probe of an altered network alters it here, and puts it back."""
+    def within(self, classifier: Classifier) -> AbstractContextManager[object]:
+        """Entered while the maps are made: a probe of an altered network alters it here, and puts it back."""
         return nullcontext()
 
 
 class Redrawn:
-    """What several methods make of the images that a probe asks for, batch by batch.
+    """The maps that several methods make of a probe's images, batch by batch.
 
-    Whatever fails on a batch is tried image by image: a failure costs the image that it is about, for the method that
-    it is of.
+    What fails on a batch is tried image by image, so that a failure costs one method one image.
     """
 
     def __init__(self, classifier: Classifier, case: Case, asking: Mapping[Hashable, Maps]) -> None:

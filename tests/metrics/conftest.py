@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from camfaith.metrics import Case
 from camfaith.models import Classifier
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -38,6 +39,12 @@ def noise_maps() -> Callable[..., Tensor]:
 def classifier(tiny) -> Classifier:
     """The tiny network with its normalisation inside."""
     return Classifier(tiny, mean=MEAN, std=STD)
+
+
+@pytest.fixture
+def case(classifier, images) -> Case:
+    """Four noise images of 9×9 pixels, with a class and a seed each."""
+    return Case.of(classifier, images(4, 9), [0, 1, 2, 1], seeds=torch.tensor([7, 8, 9, 10]))
 
 
 class PixelSum(nn.Module):

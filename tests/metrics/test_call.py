@@ -342,10 +342,13 @@ def test_a_metric_of_ones_own_is_a_few_lines(classifier, given):
         name = "largest"
         main = "value"
         better = {"value": "higher"}  # noqa: RUF012
+        levels: tuple[float, ...] = (0.5,)
+        baseline: object = "black"
 
         def judge(self, case, maps, answers):
             return {"value": maps.saliency.amax((1, 2))}
 
     assert torch.equal(Largest()(classifier, *given[:3])["value"], given[2].amax((1, 2)))
+    assert len({Largest(levels=[1, 2], baseline={"name": "blur"}), Largest(levels=(1, 2), baseline="blur")}) == 1
     with pytest.raises(NotImplementedError, match="must define judge"):
         Metric()(classifier, *given[:3])
