@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from camfaith.benchmark import run
-from camfaith.benchmark.running.planning import plan_benches
+from camfaith.benchmark.running.lacking import holdings_of
+from camfaith.benchmark.running.planning import plan_block, whole
 from camfaith.benchmark.running.reading import read
 from camfaith.benchmark.suite.declaration import Suite
 from camfaith.benchmark.suite.opening import open_benches
@@ -57,7 +58,8 @@ def classifier(counting) -> Classifier:
 @pytest.fixture
 def planned(classifier):
     def plan(images: int, chosen: tuple[str, ...] = EIGHT) -> Any:
-        return plan_benches(open_benches(suite(images, chosen), {"tiny": classifier}), 16).cells[0]
+        (held,) = holdings_of(suite(images, chosen), given={"tiny": classifier})
+        return plan_block(held.block, whole(held.block))
 
     return plan
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import pytest
 
 from camfaith.benchmark import run
-from camfaith.benchmark.running.planning import plan_benches
+from camfaith.benchmark.running.lacking import holdings_of
+from camfaith.benchmark.running.planning import Plan, plan_block
 from camfaith.benchmark.suite.declaration import Suite, shipped_suites
-from camfaith.benchmark.suite.opening import open_benches
 from camfaith.models import Classifier, load
+
+
+def planned_for(suite, networks):
+    return Plan([plan_block(held.block, held.works()) for held in holdings_of(suite, given=networks)])
 
 
 def counted(suite, networks, tmp_path):
     """Plan and run a suite on counting networks; the plan, the costs, and what went through the networks."""
-    planned = plan_benches(open_benches(suite, networks), suite.suite.chunk)
+    planned = planned_for(suite, networks)
     for network in networks.values():
         network.network.forwards = network.network.backwards = 0
-    before = plan_benches(open_benches(suite, networks), suite.suite.chunk)
+    before = planned_for(suite, networks)
     tries = {name: (n.network.forwards, n.network.backwards) for name, n in networks.items()}
     assert before == planned
     for network in networks.values():
@@ -56,14 +60,14 @@ def test_new_explanations_are_planned_once_for_all_that_share_a_pass(small_suite
     }
     networks = {"tiny": Classifier(counting, name="tiny")}
     planned, result, forwards, backwards = counted(Suite.of(small_suite), networks, tmp_path)
-    own = planned.cells[0].methods // (6 * (1 + 5))
+    own = planned.blocks[0].methods // (6 * (1 + 5))
     assert own > 3, "the path's images, and Occlusion's windows"
     assert planned.forwards == 6 * (1 + 5) * (1 + own)
     assert planned.backwards == 6 * (1 + 5) * (1 + 3), "CAMs share one pass, and the path has three images"
     assert (forwards, backwards) == (planned.forwards, planned.backwards)
     cost = result.info["cost"]
     assert (cost["forwards"], cost["backwards"], cost["failed"]) == (forwards, backwards, 0)
-    alone = planned.cells[0].unshared
+    alone = planned.blocks[0].unshared
     assert alone.backwards == 6 * (1 + 5) * (2 + 3)
 
 
@@ -89,7 +93,7 @@ def test_subsets_and_ends_cost_the_same_for_any_number_of_methods(small_suite, c
     def per_image(methods):
         small_suite["suite"]["methods"] = methods
         suite = Suite.of(small_suite)
-        return plan_benches(open_benches(suite, {"tiny": Classifier(counting, name="tiny")}), 16).cells[0].per_image
+        return planned_for(suite, {"tiny": Classifier(counting, name="tiny")}).blocks[0].per_image
 
     assert per_image(["gradcam"]) == per_image(["gradcam", "layercam", "hirescam", "gradcam++", "xgradcam"])
 
@@ -97,7 +101,7 @@ def test_subsets_and_ends_cost_the_same_for_any_number_of_methods(small_suite, c
 def test_twelve_gradient_methods_cost_one_pass(small_suite, counting):
     small_suite["suite"]["methods"] = ["gradcam", "gradcam++", "xgradcam", "hirescam", "layercam", "cam"]
     small_suite["suite"]["metrics"] = ["energy-pointing-game"]
-    planned = plan_benches(open_benches(Suite.of(small_suite), {"tiny": Classifier(counting, name="tiny")}), 16)
+    planned = planned_for(Suite.of(small_suite), {"tiny": Classifier(counting, name="tiny")})
     assert (planned.forwards, planned.backwards) == (6, 6)
 
 
