@@ -3,7 +3,7 @@
 from typing import Any
 
 from camfaith.benchmark.datasets.sample import Dataset, Sample, SampleError
-from camfaith.benchmark.datasets.subset import shuffled, subset
+from camfaith.benchmark.datasets.subset import subset
 from camfaith.models.lookup import resolve
 
 SHIPPED = {
@@ -19,4 +19,4 @@ def find(name: str) -> Any:
     return resolve("dataset", name, SHIPPED)
 
 
-__all__ = ["SHIPPED", "Dataset", "Sample", "SampleError", "find", "shuffled", "subset"]
+__all__ = ["SHIPPED", "Dataset", "Sample", "SampleError", "find", "subset"]
