@@ -9,8 +9,8 @@ from camfaith.models.lookup import resolve
 SHIPPED = {
     "fundus": "camfaith.benchmark.datasets.synthetic:Fundus",
     "fundus-tag": "camfaith.benchmark.datasets.synthetic:FundusTag",
-    "folder": "camfaith.benchmark.datasets.files:Folder",
-    "csv": "camfaith.benchmark.datasets.files:Table",
+    "folder": "camfaith.benchmark.datasets.folder:Folder",
+    "csv": "camfaith.benchmark.datasets.table:Table",
 }
 
 

@@ -29,14 +29,14 @@ class Subset:
 
 
 def subset(dataset: Dataset, limit: int | None = None, seed: int = 0, *, by_class: bool = True) -> Dataset:
-    """The first `limit` samples of `dataset` in the one order that `seed` gives it; all of them where it is None.
+    """The first `limit` samples of `dataset` in the order that `seed` gives them; all of them where it is None.
 
-    A larger limit begins with the samples of a smaller one. A sample's place is drawn from `seed` and its id, so the
-    order of the files does not matter, and a sample that is added takes the place of at most one in a subset.
+    A larger limit begins with the samples of a smaller one. Each sample draws its place from `seed` and its id: the
+    order of the files does not matter, and a sample that is added pushes at most one out of a subset.
 
-    `by_class`: where labels are known without reading, the classes take turns. Any first so many samples then hold
-    equally many of each class, or one more, as far as a class lasts; samples without a label come last. Without
-    `by_class`, and where no label is known, any first so many samples are a random draw from all.
+    `by_class`: the classes take turns, where labels are known without reading. Every beginning of the order holds
+    equally many of each class, give or take one, as long as a class lasts; samples without a label come last. Without
+    `by_class`, and where no label is known, every beginning is a random draw from all samples.
 
     Raises `ValueError` where `limit` is below 1.
     """

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from camfaith.benchmark.datasets.sample import Dataset, Sample
+from camfaith.benchmark.datasets.folder import Folder
+from camfaith.benchmark.datasets.sample import Dataset, Sample, SampleError
 from camfaith.benchmark.datasets.subset import subset
+from camfaith.benchmark.datasets.table import Table
 
 
 class Listed:
@@ -125,3 +128,21 @@ def test_labels_that_do_not_match_the_samples_are_refused() -> None:
     whole.labels = [0]
     with pytest.raises(ValueError, match="data set 'listed' has 5 samples but 1 labels"):
         subset(whole, 2)
+
+
+def test_a_subset_of_a_folder_and_of_a_table_reads_and_refuses_as_they_do(
+    tmp_path: Path, picture: Callable[..., Path]
+) -> None:
+    for name in ("a/1.png", "a/2.png", "b/3.png"):
+        picture(tmp_path / name)
+    folder: Dataset = Folder(tmp_path)
+    part = subset(folder, 2)
+    assert sorted((part[i].id[0], part[i].label) for i in range(2)) == [("a", 0), ("b", 1)]
+    assert part.class_names == ["a", "b"]
+    (tmp_path / "l.csv").write_text("file,label\na/1.png,0\na/1.png,1\nb/3.png,x\n")
+    rows: Dataset = Table(tmp_path / "l.csv")
+    part = subset(rows, 2)
+    assert sorted(part.ids) == ["a/1.png", "a/1.png#2"]
+    assert part[part.ids.index("a/1.png")].label == 0
+    with pytest.raises(SampleError, match=r"duplicate id 'a/1\.png'"):
+        part[part.ids.index("a/1.png#2")]
