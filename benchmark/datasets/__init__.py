@@ -3,14 +3,14 @@
 from typing import Any
 
 from camfaith.benchmark.datasets.sample import Dataset, Sample, SampleError
-from camfaith.benchmark.datasets.subset import shuffled, subset
+from camfaith.benchmark.datasets.subset import subset
 from camfaith.models.lookup import resolve
 
 SHIPPED = {
     "fundus": "camfaith.benchmark.datasets.synthetic:Fundus",
     "fundus-tag": "camfaith.benchmark.datasets.synthetic:FundusTag",
-    "folder": "camfaith.benchmark.datasets.files:Folder",
-    "csv": "camfaith.benchmark.datasets.files:Table",
+    "folder": "camfaith.benchmark.datasets.folder:Folder",
+    "csv": "camfaith.benchmark.datasets.table:Table",
 }
 
 
@@ -19,4 +19,4 @@ def find(name: str) -> Any:
     return resolve("dataset", name, SHIPPED)
 
 
-__all__ = ["SHIPPED", "Dataset", "Sample", "SampleError", "find", "shuffled", "subset"]
+__all__ = ["SHIPPED", "Dataset", "Sample", "SampleError", "find", "subset"]

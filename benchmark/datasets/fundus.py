@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from camfaith.benchmark.datasets.scene import KINDS, RETINA_RADIUS, Lesion, Scene, scene
 
-MANY = 5  # from so many haemorrhages and so many exudates on, the grade is the last
+MANY = 5  # so many haemorrhages and so many exudates make the last grade
 
 TAG_START, TAG_STOP = 2 / 96, 14 / 96  # on both axes: the top left corner
 _SUPERSAMPLING = 4

@@ -134,7 +134,7 @@ def _read(path: Path, mask: bool = False) -> Image.Image:
                 _check_pixels(path, image.size)
                 image.verify()  # the checksums of a PNG; verifying uses up the opened file
             with Image.open(path, formats=FORMATS) as image:
-                if mask:  # looked at before loading, since loading a TIFF turns it
+                if mask:  # before loading, which turns a TIFF
                     _check_mask_file(path, image)
                 image.load()
                 return image if mask else ImageOps.exif_transpose(image)
@@ -155,7 +155,7 @@ _setting = False
 
 @contextmanager
 def _whole_files_only() -> Iterator[None]:
-    """Turn off `LOAD_TRUNCATED_IMAGES`, which other packages turn on for the whole process, while any thread reads."""
+    """Keep `LOAD_TRUNCATED_IMAGES` off while any thread reads: other packages turn it on for the whole process."""
     global _readers, _setting
     with _lock:
         if _readers == 0:

@@ -43,3 +43,12 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Sample: ...
+
+
+def class_list(classes: Sequence[str] | None) -> list[str] | None:
+    """The class names as a list. Raises `ValueError` where they are one text, or none at all."""
+    if classes is None:
+        return None
+    if isinstance(classes, str) or not classes:
+        raise ValueError(f"classes must be a list of class names, got {classes!r}")
+    return list(classes)

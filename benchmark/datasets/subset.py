@@ -1,8 +1,9 @@
-"""A few samples of a data set, chosen the same way every time."""
+"""The order in which a run takes the samples of a data set, and how many of them."""
 
 from __future__ import annotations
 
-import random
+import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
 from camfaith.benchmark.datasets.sample import Dataset, Sample
@@ -17,7 +18,7 @@ class Subset:
         self.name = dataset.name
         self.ids: Sequence[str] = [dataset.ids[i] for i in positions]
         self.class_names: Sequence[str] | None = dataset.class_names
-        labels = known_labels(dataset)
+        labels = _known_labels(dataset)
         self.labels: Sequence[int | None] = [labels[i] for i in positions]
 
     def __len__(self) -> int:
@@ -27,40 +28,40 @@ class Subset:
         return self._dataset[self._positions[index]]
 
 
-def subset(dataset: Dataset, limit: int | None, seed: int = 0) -> Dataset:
-    """`limit` samples of `dataset`, in its order; the data set itself where it has no more, or where `limit` is None.
+def subset(dataset: Dataset, limit: int | None = None, seed: int = 0, *, by_class: bool = True) -> Dataset:
+    """The first `limit` samples of `dataset` in the order that `seed` gives them; all of them where it is None.
 
-    Where labels are known without reading, the classes get equal shares as far as they last, and samples without a
-    label come in when the others are used up; otherwise the samples are evenly spaced. `seed` says which samples of a
-    class are taken and which classes get one more.
+    A larger limit begins with the samples of a smaller one. Each sample draws its place from `seed` and its id: the
+    order of the files does not matter, and a sample that is added pushes at most one out of a subset.
+
+    `by_class`: the classes take turns, where labels are known without reading. Every beginning of the order holds
+    equally many of each class, give or take one, as long as a class lasts; samples without a label come last. Without
+    `by_class`, and where no label is known, every beginning is a random draw from all samples.
 
     Raises `ValueError` where `limit` is below 1.
     """
-    if limit is None:
-        return dataset
-    if limit < 1:
+    if limit is not None and limit < 1:
         raise ValueError(f"limit must be 1 or more, got {limit}: give None for all samples")
-    if limit >= len(dataset):
-        return dataset
-    chance = random.Random(seed)  # noqa: S311  no secret; the same on every version of Python
-    groups: dict[int | None, list[int]] = {}
-    for position, label in enumerate(known_labels(dataset)):
-        groups.setdefault(label, []).append(position)
-    unlabelled = groups.pop(None, [])
-    shares = _shares([len(group) for group in groups.values()], limit, chance)
-    chosen = [i for group, share in zip(groups.values(), shares, strict=True) for i in _spaced(group, share, chance)]
-    chosen += _spaced(unlabelled, limit - len(chosen), chance)
-    return Subset(dataset, sorted(chosen))
+    drawn = sorted(range(len(dataset)), key=lambda position: _draw(seed, dataset.ids[position]))
+    return Subset(dataset, (_in_turns(drawn, _known_labels(dataset)) if by_class else drawn)[:limit])
 
 
-def shuffled(dataset: Dataset, seed: int = 0) -> Dataset:
-    """All samples of `dataset`, in a random order drawn from `seed`: the first so many are a fair draw of all."""
-    positions = list(range(len(dataset)))
-    random.Random(seed).shuffle(positions)  # noqa: S311  no secret
-    return Subset(dataset, positions)
+def _draw(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"order:{seed}:{name}".encode("utf-8", "backslashreplace")).digest()
 
 
-def known_labels(dataset: Dataset) -> Sequence[int | None]:
+def _in_turns(drawn: Sequence[int], labels: Sequence[int | None]) -> list[int]:
+    """The first of each class, then the second of each, and so on, each round in the order drawn; unlabelled last."""
+    rounds: Counter[int | None] = Counter()
+    turn = {}
+    for position in drawn:
+        label = labels[position]
+        turn[position] = (label is None, rounds[label])
+        rounds[label] += 1
+    return sorted(drawn, key=turn.__getitem__)
+
+
+def _known_labels(dataset: Dataset) -> Sequence[int | None]:
     """One label a sample, where `dataset.labels` gives them without reading; else None for each."""
     labels: Sequence[int | None] | None = getattr(dataset, "labels", None)
     if labels is None:
@@ -68,22 +69,3 @@ def known_labels(dataset: Dataset) -> Sequence[int | None]:
     if len(labels) != len(dataset):
         raise ValueError(f"data set {dataset.name!r} has {len(dataset)} samples but {len(labels)} labels")
     return labels
-
-
-def _shares(sizes: Sequence[int], limit: int, chance: random.Random) -> list[int]:
-    """How many to take of groups of these sizes: equally many as far as they last, `limit` in all if there are."""
-    shares = [0] * len(sizes)
-    order = sorted(range(len(sizes)), key=lambda _: chance.random())
-    left = min(limit, sum(sizes))
-    while left:
-        for group in order:
-            if left and shares[group] < sizes[group]:
-                shares[group] += 1
-                left -= 1
-    return shares
-
-
-def _spaced(positions: Sequence[int], count: int, chance: random.Random) -> list[int]:
-    """`count` of the positions, evenly spaced, starting at a random place within the first step."""
-    start = int(chance.random() * len(positions))
-    return [positions[(i * len(positions) + start) // count] for i in range(count)]

@@ -74,7 +74,7 @@ class Result:
         """Which method is ahead of which, and after how many images: `sequential.separations` per model × data set.
 
         The run's level, the share of wrong leads among all, holds for each model × data set, if its samples came in
-        random order: `until = "separated"` sees to that, other runs keep the order of the data.
+        random order: `until = "separated"` sees to that; in other runs the classes take turns.
         """
         from camfaith.benchmark.results.sequential import SEPARATION_COLUMNS, arrivals, separations
 

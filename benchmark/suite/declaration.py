@@ -67,6 +67,7 @@ class ModelEntry(BaseModel):
 
 class DatasetEntry(Entry):
     limit: int | None = Field(None, ge=1)
+    """How many samples are taken, from the first of the order that the seed gives them; None takes all."""
 
 
 class Head(BaseModel):

@@ -149,8 +149,8 @@ def open_dataset(entry: DatasetEntry, head: Head) -> Dataset:
     twice = [name for name, count in Counter(found.ids).items() if count > 1]
     if twice:
         raise SuiteError(f"data set {entry.name!r}: the id {twice[0]!r} stands for several samples; make ids unique")
-    chosen = datasets.subset(found, entry.limit, head.seed)
-    return datasets.shuffled(chosen, head.seed) if head.until == "separated" else chosen
+    # Sequential tests hold for images in random order, and classes that take turns are none.
+    return datasets.subset(found, entry.limit, head.seed, by_class=head.until != "separated")
 
 
 def open_judges(entries: Sequence[Entry]) -> list[Judge]:

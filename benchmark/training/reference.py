@@ -211,7 +211,7 @@ def tag_batch(data: Photographs, chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def normalised(images: Tensor) -> Tensor:
-    """What the networks take."""
+    """Images in [0, 1] as the networks take them."""
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
@@ -255,7 +255,7 @@ def accuracy(network: nn.Module, images: Tensor, grades: Tensor) -> float:
 
 
 def measure(name: str, network: nn.Module, test: Photographs) -> dict[str, float | int]:
-    """What `weights/accuracy.json` says of a network."""
+    """The record of a network in `weights/accuracy.json`."""
     images, record = test.pixels / 255, {}
     if REFERENCES[name].dataset == "fundus-tag":
         record["accuracy_without_tag"] = round(accuracy(network, images, test.grades), 4)

@@ -359,41 +359,6 @@ def test_a_check_catches_the_method_that_is_broken_in_its_way_alone(name):
     assert [check.name for check in others if check.of(subject).outcome == "failed"] == []
 
 
-class TooMuchInside(GradCAM):
-    """The images are its own; what a layer passes on is not."""
-
-    def explain(self, evidence, classifier):
-        layer = classifier.network.get_submodule(self.layer)
-        handle = layer.register_forward_hook(lambda _m, _i, output: output - 1e7)
-        try:
-            classifier.scores(evidence.images)
-        finally:
-            handle.remove()
-        return super().explain(evidence, classifier)
-
-
-def test_what_a_layer_inside_is_given_is_watched_too():
-    assert BY_NAME["in-range"](TooMuchInside).seen.startswith("layer 'conv3' is given values up to 1e+07, where")
-
-
-class MappedCAM(Method):
-    name = "mapped"
-
-    def explain(self, evidence, classifier):
-        def score(image, target):
-            return classifier(image[None])[0].gather(0, target[None])[0]
-
-        return torch.func.vmap(torch.func.grad(score))(evidence.images, evidence.targets).sum(1)
-
-
-def test_a_method_that_maps_the_network_over_images_is_not_told_that_it_leaves_their_range():
-    found = BY_NAME["in-range"](MappedCAM)
-    assert (found.outcome, found.seen) == (
-        "does not apply",
-        "it asks the network inside torch.func.vmap, where no value can be read",
-    )
-
-
 class RefusingTraining(GradCAM):
     def explain(self, evidence, classifier):
         if classifier.network.training:
@@ -421,59 +386,6 @@ def test_the_precision_that_fails_is_named():
     check = BY_NAME["low-precision"]
     assert check(OverflowingInHalf).seen == "in float16: the map holds NaN or infinite values"
     assert check(ByNumpy).seen.startswith("in bfloat16: TypeError: ")
-
-
-class RefusingHalf(OverflowingInHalf):
-    def explain(self, evidence, classifier):
-        if evidence.images.dtype == torch.float16:
-            raise NotApplicable("no float16")
-        return super().explain(evidence, classifier)
-
-
-def test_a_precision_that_is_refused_in_words_is_not_asked_for():
-    assert BY_NAME["low-precision"](RefusingHalf).outcome == "passed"
-
-
-class RememberingArrays(Remembering):
-    def explain(self, evidence, classifier):
-        self.given.append(GradCAM.explain(self, evidence, classifier).numpy())
-        return torch.from_numpy(self.given[-1])
-
-
-class GrowingTensor(GradCAM):
-    """One tensor alone is kept, and one more value of it with every call."""
-
-    def __init__(self, model, target_layer=None):
-        super().__init__(model, target_layer)
-        self.log = torch.zeros(0, dtype=torch.uint8)
-
-    def explain(self, evidence, classifier):
-        self.log = torch.cat([self.log, self.log.new_zeros(1)])
-        return super().explain(evidence, classifier)
-
-
-class GrowingBytes(GradCAM):
-    def __init__(self, model, target_layer=None):
-        super().__init__(model, target_layer)
-        self.log = b""
-
-    def explain(self, evidence, classifier):
-        self.log += b"."
-        return super().explain(evidence, classifier)
-
-
-@pytest.mark.parametrize(
-    ("method", "outcome"),
-    [
-        ("gradcam", "passed"),
-        ("integrated-gradients", "passed"),
-        (RememberingArrays, "failed"),
-        (GrowingTensor, "failed"),
-        (GrowingBytes, "failed"),
-    ],
-)
-def test_memory_is_watched(method, outcome):
-    assert BY_NAME["memory"](method).outcome == outcome
 
 
 def test_a_failing_check_fails_its_test():

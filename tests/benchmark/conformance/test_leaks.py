@@ -137,3 +137,49 @@ class Exempt(GradCAM):
 def test_what_cannot_be_examined_is_said(method, message):
     with pytest.raises(SuiteError, match=message):
         check_method(method)
+
+
+class RememberingArrays(GradCAM):
+    def __init__(self, model, target_layer=None):
+        super().__init__(model, target_layer)
+        self.given = []
+
+    def explain(self, evidence, classifier):
+        self.given.append(super().explain(evidence, classifier).numpy())
+        return torch.from_numpy(self.given[-1])
+
+
+class GrowingTensor(GradCAM):
+    """One tensor alone is kept, and one more value of it with every call."""
+
+    def __init__(self, model, target_layer=None):
+        super().__init__(model, target_layer)
+        self.log = torch.zeros(0, dtype=torch.uint8)
+
+    def explain(self, evidence, classifier):
+        self.log = torch.cat([self.log, self.log.new_zeros(1)])
+        return super().explain(evidence, classifier)
+
+
+class GrowingBytes(GradCAM):
+    def __init__(self, model, target_layer=None):
+        super().__init__(model, target_layer)
+        self.log = b""
+
+    def explain(self, evidence, classifier):
+        self.log += b"."
+        return super().explain(evidence, classifier)
+
+
+@pytest.mark.parametrize(
+    ("method", "outcome"),
+    [
+        ("gradcam", "passed"),
+        ("integrated-gradients", "passed"),
+        (RememberingArrays, "failed"),
+        (GrowingTensor, "failed"),
+        (GrowingBytes, "failed"),
+    ],
+)
+def test_memory_is_watched(method, outcome):
+    assert BY_NAME["memory"](method).outcome == outcome

@@ -1,16 +1,20 @@
-"""A subset is fair to the classes, in order, and the same every time."""
+"""A run takes the samples in one order, drawn from the seed and the ids, in which the classes take turns."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
-import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from camfaith.benchmark.datasets.sample import Dataset, Sample
+from camfaith.benchmark.datasets.folder import Folder
+from camfaith.benchmark.datasets.sample import Dataset, Sample, SampleError
 from camfaith.benchmark.datasets.subset import subset
+from camfaith.benchmark.datasets.table import Table
 
 
 class Listed:
@@ -19,9 +23,9 @@ class Listed:
     name = "listed"
     class_names: Sequence[str] | None = None
 
-    def __init__(self, labels: Iterable[int | None], known: bool = True) -> None:
+    def __init__(self, labels: Iterable[int | None], ids: Sequence[str] = (), known: bool = True) -> None:
         labels = list(labels)
-        self.ids: Sequence[str] = [f"{i:03}" for i in range(len(labels))]
+        self.ids: Sequence[str] = ids or [f"{i:03}" for i in range(len(labels))]
         if known:
             self.labels = labels
 
@@ -36,29 +40,59 @@ def labels_of(dataset: Dataset) -> list[int | None]:
     return list(dataset.labels)  # type: ignore[attr-defined]
 
 
-def test_a_subset_takes_equally_many_of_each_class_in_the_order_of_the_whole() -> None:
-    whole = Listed([0] * 50 + [1] * 10 + [2] * 40)
-    part = subset(whole, 12, seed=3)
-    assert len(part) == len(part.ids) == 12
-    assert Counter(labels_of(part)) == {0: 4, 1: 4, 2: 4}
-    assert list(part.ids) == sorted(part.ids)
-    assert [part[i].id for i in range(12)] == list(part.ids)
-    assert part.name == "listed"
+labels = st.lists(st.sampled_from([None, 0, 1, 2]), min_size=1, max_size=30)
+seeds = st.integers(0, 1000)
+
+
+@given(labels, seeds, st.booleans(), st.data())
+def test_a_larger_limit_begins_with_the_samples_of_a_smaller_one(
+    found: list[int | None], seed: int, by_class: bool, data: st.DataObject
+) -> None:
+    whole = Listed(found)
+    limit = data.draw(st.integers(1, len(found) + 2))
+    part, everything = (subset(whole, n, seed, by_class=by_class) for n in (limit, None))
+    assert list(part.ids) == list(everything.ids)[:limit] == [part[i].id for i in range(len(part))]
+    assert sorted(everything.ids) == whole.ids
+    assert labels_of(everything) == [found[int(name)] for name in everything.ids]
+    assert (part.name, part.class_names) == ("listed", None)
+
+
+@given(labels, seeds)
+def test_any_first_so_many_samples_hold_the_classes_evenly_and_the_unlabelled_last(
+    found: list[int | None], seed: int
+) -> None:
+    whole, dealt = Counter(found), Counter[int | None]()
+    for label in labels_of(subset(Listed(found), None, seed)):
+        dealt[label] += 1
+        lasting = [known for known in whole if known is not None and dealt[known] < whole[known]]
+        assert all(dealt[known] >= max(dealt.values()) - 1 for known in lasting)
+        assert label is not None or not lasting
+
+
+@given(labels, seeds, st.booleans(), st.data())
+def test_a_sample_that_is_added_takes_the_place_of_at_most_one_and_moves_none_past_another_of_its_class(
+    found: list[int | None], seed: int, by_class: bool, data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(0, len(found) - 1))
+    names = [f"{i:03}" for i in range(len(found))]
+    fewer = Listed(found[:place] + found[place + 1 :], names[:place] + names[place + 1 :])
+    before, after = (subset(part, None, seed, by_class=by_class) for part in (fewer, Listed(found, names)))
+    for label in set(found):
+        old, new = ([n for n in part.ids if found[int(n)] == label] for part in (before, after))
+        assert old == [name for name in new if name != names[place]]
+    for limit in range(1, len(found)):
+        assert len(set(before.ids[:limit]) - set(after.ids[:limit])) <= 1
+
+
+@given(st.permutations(range(20)), seeds, st.booleans())
+def test_the_order_of_the_files_does_not_matter(order: list[int], seed: int, by_class: bool) -> None:
+    moved = Listed([i % 3 for i in order], [f"{i:03}" for i in order])
+    whole = Listed([i % 3 for i in range(20)])
+    assert subset(moved, None, seed, by_class=by_class).ids == subset(whole, None, seed, by_class=by_class).ids
 
 
 def test_classes_that_run_out_leave_their_share_to_the_others() -> None:
     assert Counter(labels_of(subset(Listed([0] * 50 + [1] * 2 + [2] * 50), 12))) == {0: 5, 1: 2, 2: 5}
-
-
-def test_shares_that_do_not_divide_differ_by_one() -> None:
-    counts = Counter(labels_of(subset(Listed([i % 10 for i in range(100)]), 25)))
-    assert sorted(counts.values()) == [2] * 5 + [3] * 5
-    assert len(Counter(labels_of(subset(Listed([i % 10 for i in range(100)]), 4)))) == 4
-
-
-def test_within_a_class_samples_are_evenly_spaced() -> None:
-    positions = [int(i) for i in subset(Listed([0] * 100), 10, seed=5).ids]
-    assert set(np.diff(positions)) == {10}
 
 
 def test_unlabelled_samples_come_in_when_the_labelled_are_used_up() -> None:
@@ -67,11 +101,11 @@ def test_unlabelled_samples_come_in_when_the_labelled_are_used_up() -> None:
     assert Counter(labels_of(subset(whole, 15))) == {0: 10, None: 5}
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_without_labels_samples_are_evenly_spaced(known: bool) -> None:
-    part = subset(Listed([None] * 90, known=known), 9)
-    assert set(np.diff([int(i) for i in part.ids])) == {10}
-    assert labels_of(part) == [None] * 9
+def test_where_classes_do_not_count_or_are_not_known_samples_are_a_random_draw() -> None:
+    rare = Listed([0] * 9 + [1])
+    second = [subset(rare, 2, seed, by_class=False).ids[1] for seed in range(1000)]
+    assert all(70 <= count <= 130 for count in Counter(second).values())  # 100, give or take three deviations
+    assert second == [subset(Listed(rare.labels, known=False), 2, seed).ids[1] for seed in range(1000)]
 
 
 def test_a_subset_is_the_same_every_time_and_another_for_another_seed() -> None:
@@ -79,21 +113,8 @@ def test_a_subset_is_the_same_every_time_and_another_for_another_seed() -> None:
     chosen = [tuple(subset(whole, 20, seed).ids) for seed in (0, 0, 1, 2, 3)]
     assert chosen[0] == chosen[1]
     assert len(set(chosen)) == 4
-    # As first released: another choice would change the numbers of every run with a limit.
-    assert list(subset(Listed([0, 1] * 6), 4, seed=0).ids) == ["001", "002", "007", "008"]
-
-
-@pytest.mark.parametrize("limit", range(1, 40))
-def test_every_limit_gives_that_many_different_samples(limit: int) -> None:
-    whole = Listed([None if i % 5 == 0 else i % 3 for i in range(40)])
-    for seed in range(20):
-        assert len(set(subset(whole, limit, seed).ids)) == limit
-
-
-@pytest.mark.parametrize("limit", [None, 5, 6])
-def test_a_limit_that_leaves_nothing_out_gives_the_data_set_itself(limit: int | None) -> None:
-    whole = Listed([0] * 5)
-    assert subset(whole, limit) is whole
+    # Another choice would change the numbers of every run with a limit.
+    assert list(subset(Listed([0, 1] * 6), 4, seed=0).ids) == ["009", "002", "005", "000"]
 
 
 @pytest.mark.parametrize("limit", [0, -1])
@@ -107,3 +128,21 @@ def test_labels_that_do_not_match_the_samples_are_refused() -> None:
     whole.labels = [0]
     with pytest.raises(ValueError, match="data set 'listed' has 5 samples but 1 labels"):
         subset(whole, 2)
+
+
+def test_a_subset_of_a_folder_and_of_a_table_reads_and_refuses_as_they_do(
+    tmp_path: Path, picture: Callable[..., Path]
+) -> None:
+    for name in ("a/1.png", "a/2.png", "b/3.png"):
+        picture(tmp_path / name)
+    folder: Dataset = Folder(tmp_path)
+    part = subset(folder, 2)
+    assert sorted((part[i].id[0], part[i].label) for i in range(2)) == [("a", 0), ("b", 1)]
+    assert part.class_names == ["a", "b"]
+    (tmp_path / "l.csv").write_text("file,label\na/1.png,0\na/1.png,1\nb/3.png,x\n")
+    rows: Dataset = Table(tmp_path / "l.csv")
+    part = subset(rows, 2)
+    assert sorted(part.ids) == ["a/1.png", "a/1.png#2"]
+    assert part[part.ids.index("a/1.png")].label == 0
+    with pytest.raises(SampleError, match=r"duplicate id 'a/1\.png'"):
+        part[part.ids.index("a/1.png#2")]

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
-import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
 from camfaith.benchmark.results.sequential import (
     BETS,
-    SEPARATION_COLUMNS,
-    arrivals,
     capital,
     decide,
     hopeless,
     intervals,
-    separations,
-    settled,
     worth,
 )
 
@@ -46,29 +40,6 @@ def leaning(lead: float, shape: tuple[int, int], seed: int = 0) -> Floats:
     return np.random.default_rng(seed).choice([1.0, 0.0, -1.0], shape, p=[ahead, 0.2, 0.8 - ahead])
 
 
-def table(**metrics: Mapping[str, Any]) -> pd.DataFrame:
-    """Scores in long form, sample by sample: per metric the values of each method."""
-    parts = []
-    for metric, methods in metrics.items():
-        for method, values in methods.items():
-            frame = pd.DataFrame({"value": np.asarray(values, float)})
-            frame = frame.assign(sample=[f"s{i}" for i in frame.index], place=frame.index)
-            parts.append(frame.assign(method=method, metric=metric))
-    return pd.concat(parts, ignore_index=True).sort_values("place", kind="stable", ignore_index=True)
-
-
-def until(scores: pd.DataFrame, images: int) -> pd.DataFrame:
-    return scores[scores["place"] < images]
-
-
-def field(images: int = 240, seed: int = 1) -> pd.DataFrame:
-    """Four methods: one far ahead, one far behind, two alike."""
-    random = np.random.default_rng(seed)
-    ease = random.uniform(-0.1, 0.1, images)
-    middles = {"best": 0.85, "alike": 0.5, "twin": 0.5, "worst": 0.15}
-    return table(auc={m: middle + ease + 0.03 * random.standard_normal(images) for m, middle in middles.items()})
-
-
 def one_by_one(signs: Floats, level: float, margin: float = 0.0) -> tuple[list[str], list[int]]:
     """Each column decided as the only one of its family."""
     found = [decide(signs[:, [k]], level, margin) for k in range(signs.shape[1])]
@@ -77,10 +48,6 @@ def one_by_one(signs: Floats, level: float, margin: float = 0.0) -> tuple[list[s
 
 def tally(signs: Floats) -> Floats:
     return np.stack([(signs == d).sum(0) for d in (1, 0, -1)]).astype(float)
-
-
-def ahead_of(scores: pd.DataFrame, metrics: Sequence[str], level: float) -> Any:
-    return separations(scores, dict.fromkeys(metrics, "higher"), level)["ahead"]
 
 
 # The capital
@@ -140,17 +107,6 @@ def test_intervals_miss_the_mean_no_more_often_than_said(lead: float) -> None:
     assert ((low > lead) | (high < lead)).mean() <= most(0.1, 1000)
 
 
-def test_any_lead_among_six_equal_methods_on_two_metrics_is_no_more_frequent_than_said() -> None:
-    random, level, runs, false = np.random.default_rng(0), 0.2, 100, 0
-    frame = table(**{metric: {f"m{k}": np.zeros(32) for k in range(6)} for metric in ("auc", "hit")})
-    for _ in range(runs):
-        ease = random.uniform(size=(32, 1))
-        auc, hit = random.beta(0.5 + 4 * ease, 0.5, (32, 6)), (random.random((32, 6)) < ease).astype(float)
-        scores = frame.assign(value=np.concatenate([auc, hit], 1).ravel())
-        false += (ahead_of(scores, ["auc", "hit"], level) != "open").any()
-    assert false / runs <= most(level, runs)
-
-
 def mixture(random: np.random.Generator, images: int) -> tuple[Floats, NDArray[np.bool_]]:
     """Signs of thirty pairs that depend on each other through the image, and which of them lead: a third."""
     leads = np.arange(30) % 3 == 0
@@ -174,16 +130,6 @@ def test_of_the_leads_that_are_declared_the_share_that_is_wrong_is_no_more_than_
         strict += int((leads & (capital(signs) >= 2 * 30 / level).any(0)).sum())
     assert 0 < np.mean(shares) <= level / 2 + 3 * np.std(shares) / runs**0.5, "half: a coin has one wrong side of two"
     assert found > 1.15 * strict
-
-
-def test_pairs_and_metrics_share_the_level() -> None:
-    """Three unbroken rows of wins settle with the image with which the capital reaches 2 × family / (level × 3)."""
-    scores = table(hit={"a": np.ones(40), "b": np.zeros(40), "c": np.full(40, 2.0)}, other={"a": [0.0]})
-    ones = capital(np.ones((40, 1)))[:, 0]
-    for metrics, family in ((["hit"], 3), (["hit", "other"], 6)):
-        found = separations(scores, dict.fromkeys(metrics, "higher"), 0.01)
-        expected = int(np.argmax(ones >= 2 * family / (0.01 * 3))) + 1
-        assert set(found.loc[found["metric"] == "hit", "images"]) == {expected}
 
 
 def test_the_most_columns_are_declared_whose_capital_is_enough_for_as_many() -> None:
@@ -282,13 +228,6 @@ def test_clear_leads_settle_sooner_than_others() -> None:
     assert medians[0] <= 40
 
 
-def test_a_small_but_steady_lead_settles() -> None:
-    random = np.random.default_rng(0)
-    hard = random.uniform(0.2, 0.7, 32)
-    scores = table(auc={"a": hard + 0.02 + 0.005 * random.standard_normal(32), "b": hard})
-    assert settled(scores, ["auc"], 0.05) == {("a", "auc"), ("b", "auc")}
-
-
 def test_methods_that_share_the_lead_are_found_equal_within_a_margin_and_only_there() -> None:
     ties = np.zeros((300, 1))
     assert decide(ties, 0.05)[0] == [""]
@@ -316,16 +255,6 @@ def test_what_is_held_at_the_end_depends_on_the_images_and_not_on_their_order(me
     np.testing.assert_allclose(worth(tally(d), mean), capital(d, mean)[-1], rtol=1e-9)
 
 
-@pytest.mark.parametrize("lead", [0.0, 0.3, -0.4])
-def test_of_a_pair_alone_a_lead_is_settled_exactly_when_its_interval_leaves_zero_out(lead: float) -> None:
-    drawn = leaning(lead, (60, 30))
-    scores = [table(auc={"a": drawn[:, k], "b": np.zeros(60)}) for k in range(30)]
-    rows = pd.concat([separations(each, {"auc": "higher"}, 0.01) for each in scores])
-    assert ((rows["ahead"] == "first") == (rows["low"] > 1e-6)).all()
-    assert ((rows["ahead"] == "second") == (rows["high"] < -1e-6)).all()
-    assert (rows["ahead"] == "open").any()
-
-
 def test_decisions_and_intervals_change_sides_with_the_methods() -> None:
     drawn = leaning(0.4, (100, 20))
     (there, images), (back, as_many) = decide(drawn, 0.01), decide(-drawn, 0.01)
@@ -350,143 +279,3 @@ def test_an_image_without_a_sign_counts_for_nothing() -> None:
 def test_no_images_say_nothing(nothing: Floats) -> None:
     assert decide(nothing, 0.05, margin=0.1) == ([""], [0])
     assert intervals(tally(nothing), 0.05) == ([-1], [1])
-
-
-# What is tested
-
-
-def test_only_main_columns_of_methods_arrive_in_their_order() -> None:
-    rows = [("b", "", "", ""), ("b", "cam", "auc", "auc"), ("a", "cam", "auc", "auc"), ("a", "cam", "auc", "end")]
-    rows += [("a", "cam", "diagnostics", "share"), ("a", "cam", "hit", "end")]
-    scores = pd.DataFrame(rows, columns=["sample", "method", "metric", "column"]).assign(cluster=None)
-    found = arrivals(scores, {"auc": "auc", "hit": "end"})
-    assert found.index.tolist() == [1, 2, 5]
-    assert arrivals(scores.head(0), {"auc": "auc"}).empty
-
-
-def test_of_a_cluster_only_the_first_sample_arrives_and_samples_without_one_do_all() -> None:
-    rows = [("s0", "x"), ("s1", None), ("s2", "x"), ("s3", "y"), ("s4", None), ("s5", "y"), ("s0", "x")]
-    scores = pd.DataFrame(rows, columns=["sample", "cluster"]).assign(method="cam", metric="auc", column="auc")
-    assert arrivals(scores, {"auc": "auc"})["sample"].tolist() == ["s0", "s1", "s3", "s4", "s0"]
-
-
-# Cells
-
-
-def test_a_cell_is_settled_once_every_pair_of_its_is() -> None:
-    assert settled(field(), ["auc"], 0.05) == {("best", "auc"), ("worst", "auc")}
-
-
-def test_cells_and_their_table_do_not_depend_on_the_scale() -> None:
-    scores = field()
-    scaled = scores.assign(value=8 * scores["value"])
-    assert settled(scaled, ["auc"], 0.05) == settled(scores, ["auc"], 0.05)
-    pd.testing.assert_frame_equal(*(separations(s, {"auc": "higher"}, 0.05) for s in (scores, scaled)))
-
-
-def test_methods_whose_scores_are_the_same_hold_up_each_other_and_nobody_else() -> None:
-    scores = field()
-    twin = scores["method"] == "twin"
-    scores.loc[twin, "value"] = scores.loc[scores["method"] == "alike", "value"].to_numpy()
-    assert settled(scores, ["auc"], 0.05) == {("best", "auc"), ("worst", "auc")}
-    assert len(settled(scores, ["auc"], 0.05, margin=0.1)) == 4
-
-
-def test_differences_by_rounding_are_no_lead() -> None:
-    values = np.random.default_rng(0).uniform(0.2, 0.8, 200)
-    scores = table(auc={"a": values, "b": values * (1 + 1e-6)})
-    assert ahead_of(scores, ["auc"], 0.05)[0] == "open"
-
-
-def undefined(scores: pd.DataFrame, *methods: str) -> pd.DataFrame:
-    return scores.assign(value=scores["value"].mask(scores["method"].isin(methods)))
-
-
-def test_a_method_without_scores_on_a_metric_holds_up_nobody_and_goes_with_the_last_of_the_others() -> None:
-    assert settled(undefined(field(), "twin"), ["auc"], 0.05) == {(m, "auc") for m in field()["method"]}
-    early = undefined(until(field(), 6), "twin")
-    assert settled(early, ["auc"], 0.05) == set()
-    alike = undefined(field(), "worst")
-    assert settled(alike, ["auc"], 0.05) == {("best", "auc")}
-
-
-@pytest.mark.parametrize("absent", [("best", "alike", "twin", "worst"), ("alike", "twin", "worst")])
-def test_a_metric_on_which_no_two_methods_meet_waits_for_the_last_cell_of_all(absent: tuple[str, ...]) -> None:
-    hit = undefined(field(), *absent).assign(metric="hit")
-    waiting = pd.concat([field(), hit])
-    assert settled(waiting, ["auc", "hit"], 0.05) == {("best", "auc"), ("worst", "auc")}
-    over = waiting[waiting["method"] != "twin"]
-    assert len(settled(over, ["auc", "hit"], 0.05)) == 2 * 3
-    assert settled(hit, ["hit"], 0.05) == set()
-
-
-def test_metrics_that_are_not_asked_and_lone_methods_never_settle() -> None:
-    assert settled(field(), [], 0.05) == set()
-    assert settled(table(auc={"a": np.ones(99)}), ["auc"], 0.05) == set()
-    assert settled(field(0), ["auc"], 0.05) == set()
-
-
-@pytest.mark.parametrize("margin", [0.0, 0.1])
-def test_what_is_settled_stays_so_in_later_rounds(margin: float) -> None:
-    scores, before = field(), set[tuple[str, str]]()
-    for images in range(16, 241, 16):
-        now = settled(until(scores, images), ["auc"], 0.05, margin)
-        assert before <= now
-        before = now
-    assert before
-
-
-@pytest.mark.parametrize("absent", ["nobody", "twin"])
-def test_a_run_that_drops_settled_cells_decides_the_same_when_its_scores_are_read_again(absent: str) -> None:
-    scores = undefined(field(), absent)
-    kept, dropped = until(scores, 0), set[tuple[str, str]]()
-    for start in range(0, 240, 16):
-        chunk = scores[(scores["place"] >= start) & (scores["place"] < start + 16)]
-        kept = pd.concat([kept, chunk[~chunk["method"].isin([method for method, _ in dropped])]])
-        assert settled(kept, ["auc"], 0.05) >= dropped
-        dropped = settled(kept, ["auc"], 0.05)
-    assert dropped == settled(scores, ["auc"], 0.05)
-    assert len(kept) < len(scores)
-    there, again = (separations(s, {"auc": "lower"}, 0.05) for s in (scores, kept))
-    assert (
-        there[["ahead", "images"]].query("ahead != 'open'").equals(again[["ahead", "images"]].query("ahead != 'open'"))
-    )
-
-
-# The table
-
-
-def test_the_table_names_the_better_method_and_bounds_how_much_more_often_it_is() -> None:
-    wins = np.tile([1.0, 1.0, 1.0, 0.0, -1.0], 60)
-    scores = table(gap={"a": 1e9 * wins, "b": np.zeros(300)})
-    for better, ahead, sign in (("higher", "first", 1), ("lower", "second", -1)):
-        (row,) = separations(scores, {"gap": better}, 0.05).to_dict("records")
-        assert (row["metric"], row["first"], row["second"], row["ahead"]) == ("gap", "a", "b", ahead)
-        low, high = sorted((sign * row["low"], sign * row["high"]))
-        assert 0 < low < 0.4 < high < 1
-
-
-def test_intervals_have_the_level_times_the_share_of_pairs_that_are_decided() -> None:
-    scores = field(64)
-    found = separations(scores, {"auc": "higher"}, 0.05)
-    decided = int((found["ahead"] != "open").sum())
-    assert decided == 5, "all but the two that are alike"
-    for row in found.to_dict("records"):
-        one, other = (scores.loc[scores["method"] == row[side], "value"].to_numpy() for side in ("first", "second"))
-        signs = np.sign(one - other)[: row["images"], None]
-        assert (row["low"], row["high"]) == intervals(tally(signs), 0.05 * decided / 6)
-
-
-def test_the_table_and_the_settled_cells_agree() -> None:
-    scores = field(64)
-    found = separations(scores, {"auc": "higher"}, 0.05)
-    held = set(found.loc[found["ahead"] == "open", ["first", "second"]].to_numpy().ravel())
-    assert {m for m, _ in settled(scores, ["auc"], 0.05)} == set(scores["method"]) - held
-    assert (found.loc[found["ahead"] == "open", "images"] == 64).all()
-
-
-def test_a_table_of_nothing_has_its_columns() -> None:
-    for scores, better in ((field(), {}), (field(0), {"auc": "higher"})):
-        found = separations(scores, better, 0.05)
-        assert found.empty
-        assert tuple(found.columns) == SEPARATION_COLUMNS

@@ -1,0 +1,207 @@
+"""A folder lists its pictures and their classes, and refuses the rest with the reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from camfaith.benchmark.datasets.folder import Folder
+from camfaith.benchmark.datasets.sample import SampleError
+
+Save = Callable[..., Path]
+
+
+def test_a_folder_has_its_class_folders_sorted_by_name_as_classes(tmp_path: Path, picture: Save) -> None:
+    for name in ("b/2.png", "b/1.jpg", "a/z.png", "B/deep/er/3.png", "a b/4.png"):
+        picture(tmp_path / "set" / name)
+    data = Folder(tmp_path / "set")
+    assert data.name == "set"
+    assert data.class_names == ["B", "a", "a b", "b"]
+    assert data.ids == ["B/deep/er/3.png", "a/z.png", "a b/4.png", "b/1.jpg", "b/2.png"]
+    assert data.labels == [0, 1, 2, 3, 3]
+    assert len(data) == 5
+
+
+def test_a_folder_orders_as_torchvisions_image_folder(tmp_path: Path, picture: Save) -> None:
+    datasets = pytest.importorskip("torchvision.datasets")
+    for name in ("n2/b.png", "n10/a.png", "n1/x/c.png", "n1/d.png", "Z/e.png"):
+        picture(tmp_path / name)
+    theirs = datasets.ImageFolder(tmp_path)
+    ours = Folder(tmp_path)
+    assert ours.class_names == theirs.classes
+    expected = {Path(file).relative_to(tmp_path).as_posix(): label for file, label in theirs.samples}
+    assert dict(zip(ours.ids, ours.labels, strict=True)) == expected
+
+
+def test_a_folder_hands_out_what_its_files_show(tmp_path: Path, picture: Save) -> None:
+    picture(tmp_path / "a/1.png", (1, 2, 3))
+    picture(tmp_path / "b/2.png", (4, 5, 6))
+    data = Folder(tmp_path, name="mine")
+    assert data.name == "mine"
+    sample = data[1]
+    assert (sample.id, sample.label, sample.image.getpixel((5, 3))) == ("b/2.png", 1, (4, 5, 6))
+    assert (sample.mask, sample.content, sample.cluster) == (None, None, None)
+    assert [s.id for s in (data[0], data[-1])] == ["a/1.png", "b/2.png"]
+    with pytest.raises(IndexError):
+        data[2]
+
+
+def test_hidden_files_and_files_that_are_no_pictures_are_skipped(tmp_path: Path, picture: Save) -> None:
+    picture(tmp_path / "a/1.PNG")
+    picture(tmp_path / "a/.2.png")
+    picture(tmp_path / "a/.cache/3.png")
+    picture(tmp_path / ".hidden/4.png")
+    (tmp_path / "a/notes.txt").write_text("text")
+    (tmp_path / "labels.csv").write_text("text")
+    data = Folder(tmp_path)
+    assert (data.ids, data.class_names) == (["a/1.PNG"], ["a"])
+
+
+def test_extensions_say_which_files_are_pictures(tmp_path: Path, picture: Save) -> None:
+    picture(tmp_path / "a/1.png")
+    picture(tmp_path / "a/2.jpg")
+    assert Folder(tmp_path, extensions=[".JPG"]).ids == ["a/2.jpg"]
+    with pytest.raises(ValueError, match=r"no images in .*: expected CLASS/picture .*\.bmp"):
+        Folder(tmp_path, extensions=[".bmp"])
+
+
+def test_pictures_without_class_folders_have_no_label(tmp_path: Path, picture: Save) -> None:
+    for name in ("2.png", "1.png"):
+        picture(tmp_path / name)
+    (tmp_path / "notes").mkdir()
+    data = Folder(tmp_path)
+    assert (data.ids, data.labels, data.class_names) == (["1.png", "2.png"], [None, None], None)
+    assert data[0].label is None
+    assert Folder(tmp_path, classes=["cat", "dog"]).class_names == ["cat", "dog"]
+
+
+def test_pictures_beside_class_folders_are_refused(tmp_path: Path, picture: Save) -> None:
+    picture(tmp_path / "a/1.png")
+    picture(tmp_path / "stray.png")
+    with pytest.raises(ValueError, match=r"pictures beside class folders, first 'stray\.png'"):
+        Folder(tmp_path)
+
+
+def test_a_class_folder_without_pictures_is_refused_unless_the_classes_are_given(tmp_path: Path, picture: Save) -> None:
+    picture(tmp_path / "b/1.png")
+    (tmp_path / "a").mkdir()
+    with pytest.raises(ValueError, match=r"no images in class folder '.*a': remove it, or give classes="):
+        Folder(tmp_path)
+    assert Folder(tmp_path, classes=["a", "b"]).labels == [1]
+
+
+def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no images in .*: expected CLASS/picture or picture"):
+        Folder(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no folder at '.*absent'"):
+        Folder(tmp_path / "absent")
+
+
+def test_given_classes_fix_the_order_and_may_be_more_than_the_folders(tmp_path: Path, picture: Save) -> None:
+    for name in ("cat", "dog"):
+        picture(tmp_path / name / "1.png")
+    data = Folder(tmp_path, classes=["dog", "fish", "cat"])
+    assert data.class_names == ["dog", "fish", "cat"]
+    assert dict(zip(data.ids, data.labels, strict=True)) == {"cat/1.png": 2, "dog/1.png": 0}
+
+
+def test_a_class_folder_that_is_not_given_is_named_with_the_nearest_known_one(tmp_path: Path, picture: Save) -> None:
+    for name in ("catt", "dog"):
+        picture(tmp_path / name / "1.png")
+    with pytest.raises(ValueError, match=r"unknown class 'catt': did you mean 'cat'\?.*the folder is '.*catt'"):
+        Folder(tmp_path, classes=["dog", "cat"])
+
+
+def test_class_names_may_repeat_but_not_the_name_of_a_folder(tmp_path: Path, picture: Save) -> None:
+    picture(tmp_path / "dog/1.png")
+    names = ["crane", "dog", "crane"]
+    assert Folder(tmp_path, classes=names).labels == [1]
+    picture(tmp_path / "crane/1.png")
+    with pytest.raises(ValueError, match="class folder 'crane' is there twice in classes"):
+        Folder(tmp_path, classes=names)
+
+
+@pytest.mark.parametrize("classes", ["cat", []])
+def test_classes_that_are_no_list_of_names_are_refused(tmp_path: Path, classes: Sequence[str], picture: Save) -> None:
+    picture(tmp_path / "cat/1.png")
+    with pytest.raises(ValueError, match="classes must be a list of class names"):
+        Folder(tmp_path, classes=classes)
+
+
+def test_masks_lie_at_the_same_relative_path(tmp_path: Path, picture: Save, mask: Save) -> None:
+    picture(tmp_path / "set/a/1.v2.jpg")
+    picture(tmp_path / "set/a/2.jpg")
+    mask(tmp_path / "masks/a/1.v2.png", (1, 0, 3, 2))
+    data = Folder(tmp_path / "set", masks=tmp_path / "masks")
+    assert np.asarray(data[0].mask).tolist() == [[0, 255, 255, 0, 0, 0]] * 2 + [[0] * 6] * 2
+    assert data[1].mask is None
+
+
+def test_a_masks_folder_within_the_set_is_no_class(tmp_path: Path, picture: Save, mask: Save) -> None:
+    picture(tmp_path / "a/1.jpg")
+    mask(tmp_path / "masks/a/1.png", (0, 0, 6, 4))
+    data = Folder(tmp_path, masks=tmp_path / "masks")
+    assert (data.class_names, data.ids) == (["a"], ["a/1.jpg"])
+    assert np.asarray(data[0].mask).tolist() == [[255] * 6] * 4
+
+
+def test_masks_may_lie_beside_pictures_of_another_extension(tmp_path: Path, picture: Save, mask: Save) -> None:
+    picture(tmp_path / "a/1.jpg")
+    mask(tmp_path / "a/1.png", (0, 0, 1, 1))
+    with pytest.raises(ValueError, match=r"masks lie beside the pictures: give extensions=.* without '\.png'"):
+        Folder(tmp_path, masks=tmp_path)
+    data = Folder(tmp_path, masks=tmp_path, extensions=[".jpg"])
+    assert np.count_nonzero(np.asarray(data[0].mask)) == 1
+
+
+def test_masks_that_fit_no_picture_are_refused(tmp_path: Path, picture: Save, mask: Save) -> None:
+    picture(tmp_path / "set/a/1.jpg")
+    mask(tmp_path / "masks/1.png", (0, 0, 6, 4))
+    with pytest.raises(ValueError, match=r"no mask in '.*masks' fits a picture: expected names like 'a/1\.png'"):
+        Folder(tmp_path / "set", masks=tmp_path / "masks")
+
+
+def test_a_mask_of_another_size_is_refused_when_the_sample_is_taken(tmp_path: Path, picture: Save, mask: Save) -> None:
+    picture(tmp_path / "set/a/1.jpg")
+    mask(tmp_path / "masks/a/1.png", (0, 0, 1, 1), size=(3, 2))
+    with pytest.raises(SampleError, match="is 3x2 but its picture is displayed at 6x4"):
+        Folder(tmp_path / "set", masks=tmp_path / "masks")[0]
+
+
+def test_a_folder_reads_nothing_but_names_until_a_sample_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.jpg").write_text("not a picture")
+    (tmp_path / "a/2.jpg").touch()
+    data = Folder(tmp_path)
+    assert data.ids == ["a/1.jpg", "a/2.jpg"]
+    with pytest.raises(SampleError, match=r"1\.jpg' is not a picture"):
+        data[0]
+    with pytest.raises(SampleError, match=r"2\.jpg' is empty \(0 bytes\)"):
+        data[1]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path, picture: Save) -> None:
+    picture(tmp_path / "elsewhere/1.png")
+    (tmp_path / "set/a").mkdir(parents=True)
+    (tmp_path / "set/a/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set/a/circle").symlink_to(tmp_path / "set")
+    (tmp_path / "set/a/broken.png").symlink_to(tmp_path / "absent.png")
+    data = Folder(tmp_path / "set")
+    assert data.ids == ["a/broken.png", "a/linked/1.png"]
+    with pytest.raises(SampleError, match=r"no file at"):
+        data[0]
+
+
+def test_names_that_are_not_utf8_get_ids_that_a_table_can_hold(tmp_path: Path, picture: Save) -> None:
+    picture(tmp_path / "a/1.png")
+    try:
+        os.rename(tmp_path / "a/1.png", os.fsencode(tmp_path / "a") + b"/caf\xe9.png")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    data = Folder(tmp_path)
+    assert data.ids == ["a/caf\\udce9.png"]
+    assert data[0].image.size == (6, 4)

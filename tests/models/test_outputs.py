@@ -1,0 +1,146 @@
+"""Logits are found among what a network returns, and what are no logits is refused in words."""
+
+import re
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from camfaith.models import Classifier
+from camfaith.models.speed.counting import counting
+
+
+class Answer(nn.Module):
+    """Returns what it was given, whatever the images."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, _images: Tensor) -> object:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        ((torch.zeros(2, 3), None), TypeError, "'Answer' returns a tuple, not a tensor of logits"),
+        (
+            {"features": torch.zeros(2, 3), "size": 2},
+            TypeError,
+            r"returns a dict.* as Classifier\(net, output='features'\), of 'features' \(2×3\); or",
+        ),
+        (
+            (torch.zeros(2, 3, 4, 4), torch.zeros(2, 3)),
+            TypeError,
+            r"as Classifier\(net, output=1\), of 0 \(2×3×4×4\), 1 \(2×3\); or wrap it",
+        ),
+        ([], TypeError, "returns a list, not a tensor of logits; wrap it"),
+        (
+            torch.randn(2, 1),
+            ValueError,
+            r"shape 2×1; expected.*for one logit z an image, return torch.cat\(\[-z, z\], 1\) / 2",
+        ),
+        (torch.randn(2), ValueError, r"returns shape 2; expected.*torch.stack\("),
+        (torch.randn(2, 3, 4), ValueError, "returns shape 2×3×4; expected"),
+        *(
+            (logits.softmax(1), ValueError, "returns probabilities.*remove its softmax")
+            for logits in (torch.randn(2, 3), torch.randn(2, 21_000), torch.randn(8, 1000).half())
+        ),
+        (torch.tensor([[0.0, 1.0], [torch.nan, 1.0]]), FloatingPointError, r"NaN or infinite logits: images \[1\]"),
+        (torch.tensor([[torch.inf, 1.0], [0.0, 1.0]]), FloatingPointError, r"images \[0\]"),
+    ],
+)
+@pytest.mark.parametrize("call", ["scores", "evidence"])
+def test_a_model_that_gives_no_logits_is_told_so(answer, error, message, call):
+    with pytest.raises(error, match=message):
+        getattr(Classifier(Answer(answer)), call)(torch.rand(2, 3, 4, 4))
+
+
+class Output(NamedTuple):
+    features: Tensor
+    scores: Tensor
+
+
+LOGITS = torch.tensor([[1.0, 3.0, 2.0], [5.0, 3.0, 2.0]])
+BESIDE = torch.zeros(2, 7)
+
+
+@pytest.mark.parametrize(
+    ("answer", "output"),
+    [
+        ({"features": BESIDE, "logits": LOGITS}, None),
+        (SimpleNamespace(features=BESIDE, logits=LOGITS), None),
+        (SimpleNamespace(features=BESIDE, main=LOGITS), "main"),
+        ((BESIDE, LOGITS), 1),
+        ([LOGITS, BESIDE], 0),
+        (Output(BESIDE, LOGITS), "scores"),
+        (Output(BESIDE, LOGITS), 1),
+        (LOGITS, "main"),
+    ],
+)
+def test_logits_among_other_things_are_found_by_their_name_or_place(answer, output):
+    classifier = Classifier(Answer(answer), output=output)
+    assert torch.equal(classifier.scores(torch.rand(2, 3, 4, 4)), LOGITS)
+
+
+@pytest.mark.parametrize("output", ["scores", 4])
+def test_an_output_that_is_not_there_is_named_with_those_that_are(output):
+    with pytest.raises(TypeError, match=rf"no tensor at {output!r}; say .*'main' \(2×7\)"):
+        Classifier(Answer({"main": BESIDE}), output=output).scores(torch.rand(2, 3, 4, 4))
+
+
+class Pair(nn.Module):
+    """What a network puts out, and its features beside it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.network[:-1](images)
+        return {"features": features, "logits": self.network[-1](features)}
+
+
+def test_evidence_of_a_network_that_returns_a_dict_is_that_of_its_logits(tiny):
+    images = torch.rand(2, 3, 9, 9, dtype=torch.float64)
+    expected = Classifier(tiny).evidence(images, 1, ["conv2"])
+    with counting(pair := Pair(tiny)) as tally:
+        found = Classifier(pair).evidence(images, 1, ["network.conv2"])
+    assert torch.equal(found.gradients["network.conv2"], expected.gradients["conv2"])
+    assert (tally.forwards, tally.backwards) == (2, 2)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_the_advice_for_one_logit_does_as_it_is_given_and_keeps_its_probability(shape):
+    z = torch.tensor([0.3, -2.0]).reshape(shape)
+    with pytest.raises(ValueError, match="for one logit z") as error:
+        Classifier(Answer(z)).scores(torch.rand(2, 3, 4, 4))
+    advised = re.search(r"return (.*)\)$", str(error.value)).group(1)
+    pairs = eval(advised, {"torch": torch, "z": z})
+    scores = Classifier(Answer(pairs)).scores(torch.rand(2, 3, 4, 4))
+    torch.testing.assert_close(scores.softmax(1)[:, 1], z.flatten().sigmoid())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_probabilities_of_a_network_in_half_precision_are_found_when_they_are_cast(dtype):
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 100), nn.Softmax(1)).to(dtype)
+    network.register_forward_hook(lambda _module, _inputs, output: output.float())
+    with pytest.raises(ValueError, match="returns probabilities"):
+        Classifier(network).scores(torch.rand(8, 3, 4, 4))
+
+
+@pytest.mark.parametrize("logits", [[[0.5, 0.6], [0.2, 0.8]], [[0.3269, 0.6733], [0.2, 0.8]], [[0, 1], [1, 0]]])
+def test_logits_that_happen_to_be_positive_are_logits(logits):
+    answer = torch.tensor(logits)
+    assert Classifier(Answer(answer)).scores(torch.rand(2, 3, 4, 4)).equal(answer)
+
+
+def test_no_image_gives_no_logit():
+    classifier = Classifier(Answer(torch.zeros(0, 3)))
+    assert classifier.scores(torch.rand(0, 3, 4, 4)).shape == (0, 3)
+    classifier.network.answer = torch.full((1, 2), 0.5)
+    with pytest.raises(ValueError, match="probabilities"):
+        classifier.scores(torch.rand(1, 3, 4, 4))
