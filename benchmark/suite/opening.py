@@ -120,21 +120,6 @@ class Bench:
         return any(arm.goes_back for arm in self.arms)
 
 
-def open_benches(suite: Suite, given: Mapping[str, Classifier] | None = None) -> list[Bench]:
-    """Every model × data set of the suite. `given` holds models that are there already, by name.
-
-    Raises `SuiteError`, `UnknownName`, `LayerError`, `FileNotFoundError` before anything is run.
-    """
-    judges = open_judges(suite.suite.metrics)
-    data = {entry.label or entry.name: open_dataset(entry, suite.suite) for entry in suite.dataset}
-    benches = []
-    for entry in suite.model:
-        classifier = (given or {}).get(entry.name) or open_model(entry, suite.suite.device)
-        for label, dataset in data.items():
-            benches.append(open_bench(suite, entry, classifier, label, dataset, judges))
-    return benches
-
-
 def open_model(entry: ModelEntry, device: str) -> Classifier:
     """The model of an entry, on that device; "auto" is a GPU where there is one."""
     settings = entry.model_dump(exclude={"name", "label", "classes"})

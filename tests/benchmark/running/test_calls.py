@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from camfaith.benchmark import run
+from camfaith.benchmark.running.block import open_blocks
 from camfaith.benchmark.running.lacking import holdings_of
 from camfaith.benchmark.running.planning import plan_block, whole
 from camfaith.benchmark.running.reading import read
 from camfaith.benchmark.suite.declaration import Suite
-from camfaith.benchmark.suite.opening import open_benches
 from camfaith.models import Classifier
 from camfaith.models.maps import normalise, rectify, upsample
 from camfaith.models.speed.counting import counting as tallied
@@ -66,7 +66,7 @@ def planned(classifier):
 
 def distinct(classifier: Classifier, images: int) -> tuple[int, int]:
     """How many orders of pixels, and how many heat maps, the eight methods have among them, summed over images."""
-    bench = open_benches(suite(images), {"tiny": classifier})[0]
+    bench = open_blocks(suite(images), {"tiny": classifier})[0].bench
     samples, _ = read(bench, range(images), 0, bench.classes)
     pictures = torch.stack([sample.image for sample in samples])
     drawn = [torch.randperm(32 * 32, generator=torch.Generator().manual_seed(sample.seed)) for sample in samples]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from camfaith.benchmark import add, load, run
+from camfaith.benchmark.results.tables import map_of
 from camfaith.models import Classifier
 
 CELL = ["sample", "method", "metric", "column"]
@@ -162,8 +163,9 @@ def test_an_edited_method_is_judged_anew_alone_and_a_comment_changes_nothing(
     write(-1, "the sum")
     second, spent, _ = grown(changed)
     assert (spent["forwards"], spent["heads"]) == (8 * (1 + CURVES), 0)
-    maps = [result.maps.query("method == 'mine'")["values"].map(np.frombuffer).tolist() for result in (first, second)]
-    np.testing.assert_array_equal(maps[0], np.negative(maps[1]))
+    rows = [result.maps.query("method == 'mine'").to_dict("records") for result in (first, second)]
+    for before, after in zip(*rows, strict=True):
+        np.testing.assert_array_equal(map_of(before), -map_of(after))
     for result in (first, second):
         assert len(result.scores.query("method == 'gradcam' and metric == 'deletion' and column == 'auc'")) == 8
 

@@ -3,10 +3,10 @@
 import pytest
 
 from camfaith.benchmark import run
-from camfaith.benchmark.running.planning import _cells, plan_benches
+from camfaith.benchmark.running.block import open_blocks
+from camfaith.benchmark.running.planning import _cells, plan_block, whole
 from camfaith.benchmark.running.provenance import describe
 from camfaith.benchmark.suite.declaration import Suite
-from camfaith.benchmark.suite.opening import open_benches
 from camfaith.models import Classifier
 
 FUSED = {"name": "fused", "method": "layercam", "layers": ["layer2", "layer3"]}
@@ -21,18 +21,20 @@ def suite(*methods):
 
 
 def test_the_evidence_of_a_bench_is_at_the_union_of_all_layers():
-    (bench,) = open_benches(Suite.of(suite(FUSED, "gradcam", {"name": "gradcam", "layer": "layer1", "label": "low"})))
+    low = {"name": "gradcam", "layer": "layer1", "label": "low"}
+    (block,) = open_blocks(Suite.of(suite(FUSED, "gradcam", low)))
+    bench = block.bench
     assert bench.layers == ["layer2", "layer3", "layer1"]
     assert [arm.needed_layers for arm in bench.arms] == [("layer2", "layer3"), ("layer3",), ("layer1",)]
     assert [arm.layer for arm in bench.arms] == [None, "layer3", "layer1"]
     assert [_cells(bench, arm) for arm in bench.arms] == [24 * 24, 12 * 12, 48 * 48]
-    assert describe([bench])["models"][0]["layers"]["fused"] == "layer2, layer3"
+    assert describe([block], {})["models"][0]["layers"]["fused"] == "layer2, layer3"
 
 
 def test_a_fused_method_reads_gradients_where_its_method_does():
-    (bench,) = open_benches(Suite.of(suite(FUSED | {"method": "eigencam"})))
-    assert not bench.gradients
-    assert plan_benches([bench], 4).backwards == 0
+    (block,) = open_blocks(Suite.of(suite(FUSED | {"method": "eigencam"})))
+    assert not block.bench.gradients
+    assert plan_block(block, whole(block)).shared.backwards == 0
 
 
 def test_a_suite_runs_with_layers_fused(tmp_path):
@@ -54,7 +56,8 @@ OWN = [
 def test_methods_with_passes_of_their_own_make_the_planned_calls(small_suite, counting, tmp_path, metric):
     small_suite["suite"] |= {"methods": OWN, "metrics": [metric]}
     model = Classifier(counting, name="tiny")
-    planned = plan_benches(open_benches(Suite.of(small_suite), {"tiny": model}), 4)
+    (block,) = open_blocks(Suite.of(small_suite), {"tiny": model})
+    planned = plan_block(block, whole(block)).shared
     cost = run(small_suite, models=[model], out=tmp_path / "run").info["cost"]
     assert cost["forwards"] + cost["shared"] == planned.forwards
     assert cost["backwards"] == planned.backwards

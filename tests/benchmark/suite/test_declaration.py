@@ -7,10 +7,14 @@ import sys
 import pytest
 import torch
 
+from camfaith.benchmark.running.block import open_blocks
 from camfaith.benchmark.suite.declaration import Suite, SuiteError, labels, shipped_suites
-from camfaith.benchmark.suite.opening import open_benches
 from camfaith.models import LayerError, UnknownName
 from camfaith.models.reference import build
+
+
+def open_benches(suite):
+    return [block.bench for block in open_blocks(suite)]
 
 
 def suite(**head):
