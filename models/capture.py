@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.models.lookup import UnknownName
-from camfaith.models.tokens import Grid, Scene, watched
+from camfaith.models.tokens import Grid, GridFinder, watched
 from camfaith.models.walk import every_module, is_scripted
 
 
@@ -20,7 +20,7 @@ class LayerError(ValueError):
     """A layer that cannot serve as a target layer; the message says why and what to do."""
 
 
-Score = Callable[[Tensor, Tensor], Tensor]
+ScoreFunction = Callable[[Tensor, Tensor], Tensor]
 """What is explained: one number per image, from its logits (B×C) and its class (B)."""
 
 
@@ -153,7 +153,7 @@ def layer_name(network: nn.Module, layer: str | nn.Module) -> str:
 @contextmanager
 def hooked(
     network: nn.Module,
-    hooks: dict[str, Callable[[Any, Scene], Any]],
+    hooks: dict[str, Callable[[Any, GridFinder], Any]],
     begin: Callable[[], None] | None = None,
     *,
     all_grids: bool = True,
@@ -161,14 +161,14 @@ def hooked(
     """Pass the output of each named layer, and what the forward has shown until then, through a function for the time
     of the block; `begin` is called before each forward of the whole network. `all_grids` as in `watched`."""
     handles = []
-    with watched(network, all_grids=all_grids) as scene:
+    with watched(network, all_grids=all_grids) as finder:
         try:
             if begin is not None:
                 handles.append(network.register_forward_pre_hook(lambda _module, _inputs: begin()))
             for layer, change in hooks.items():
                 module = _shown(network, layer)
                 handles.append(
-                    module.register_forward_hook(lambda _m, _i, output, change=change: change(output, scene))
+                    module.register_forward_hook(lambda _m, _i, output, change=change: change(output, finder))
                 )
             yield
         finally:
@@ -176,18 +176,18 @@ def hooked(
                 handle.remove()
 
 
-def grid_of(layer: str, output: Any, scene: Scene) -> Grid:
+def grid_of(layer: str, output: Any, finder: GridFinder) -> Grid:
     """Where the cells of a layer's output lie; `LayerError` where it has none."""
     if not isinstance(output, Tensor):
         raise LayerError(
             f"layer {layer!r} returns a {type(output).__name__}, not a tensor; name a layer inside or before it"
         )
-    grid = scene.grid(output)
+    grid = finder.grid(output)
     if grid is None:
         raise LayerError(
             f"layer {layer!r} has no spatial output: expected B×K×h×w, B×h×w×K, or tokens B×T×K of which the last are "
-            f"a convolution's h×w cells, of {scene.count} images, got {'×'.join(map(str, output.shape))}; name a layer "
-            "before it, or leave the layer out to have the last one found"
+            f"a convolution's h×w cells, of {finder.count} images, got {'×'.join(map(str, output.shape))}; "
+            "name a layer before it, or leave the layer out to have the last one found"
         )
     return grid
 
@@ -221,9 +221,9 @@ class Recorder:
         """Outputs of the layers, or what is shaped like them, as B×K×h×w and in single precision at least."""
         return {layer: single(self.grids[layer].of(value.detach())) for layer, value in values.items()}
 
-    def _keeper(self, layer: str) -> Callable[[Any, Scene], Tensor]:
-        def keep(output: Any, scene: Scene) -> Tensor:
-            self.grids[layer] = grid_of(layer, output, scene)
+    def _keeper(self, layer: str) -> Callable[[Any, GridFinder], Tensor]:
+        def keep(output: Any, finder: GridFinder) -> Tensor:
+            self.grids[layer] = grid_of(layer, output, finder)
             kept: Tensor = output
             if layer in self.outputs:
                 warnings.warn(

@@ -15,7 +15,7 @@ from camfaith.models.capture import (
     Evidence,
     LayerError,
     Recorder,
-    Score,
+    ScoreFunction,
     evaluating,
     gradients_at,
     hooked,
@@ -186,7 +186,7 @@ class Classifier(nn.Module):
         gradients: bool = True,
         seeds: Tensor | None = None,
         masks: Tensor | None = None,
-        score: Score = target_logit,
+        score: ScoreFunction = target_logit,
     ) -> Evidence:
         """One forward, and one backward from each image's target logit, or another score, to the union of `layers`.
 

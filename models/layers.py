@@ -58,7 +58,7 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
     seen: list[Layer] = []
     handles = []
     image = classifier.place(images)[:1].contiguous()
-    with inferring(classifier.network), watched(classifier.network) as scene:
+    with inferring(classifier.network), watched(classifier.network) as finder:
         try:
             for name, module in classifier.network.named_modules():
                 if not name or is_scripted(module):
@@ -67,7 +67,7 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
                 def note(module: nn.Module, _inputs: object, output: object, name: str = name) -> None:
                     if isinstance(output, Tensor):
                         kind, shape = type(module).__name__, tuple(output.shape[1:])
-                        seen.append(Layer(name, kind, shape, isinstance(module, _PASSIVE), scene.grid(output)))
+                        seen.append(Layer(name, kind, shape, isinstance(module, _PASSIVE), finder.grid(output)))
 
                 handles.append(module.register_forward_hook(note))
             classifier.logits(image)

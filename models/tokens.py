@@ -48,7 +48,7 @@ class Grid:
         return torch.cat([output[:, : self.prefix].expand(len(cells), -1, -1), cells.flatten(2).mT], 1)
 
 
-class Scene:
+class GridFinder:
     """What a forward has shown so far: the number and size of its images, and the grids of its convolutions."""
 
     def __init__(self, widths: set[int], *, tokens_first: bool = False) -> None:
@@ -110,8 +110,8 @@ class Scene:
 
 
 @contextmanager
-def watched(network: nn.Module, *, all_grids: bool = True) -> Iterator[Scene]:
-    """Shows every forward of the block to a scene. Without `all_grids` the convolutions' grids, which rows of tokens
+def watched(network: nn.Module, *, all_grids: bool = True) -> Iterator[GridFinder]:
+    """Shows every forward of the block to a finder. Without `all_grids` the convolutions' grids, which rows of tokens
     alone need, are left out where no module makes rows likely: to watch them costs time."""
     widths, convolutions, tokens_first, linear = set(), [], False, 0
     for module in every_module(network):
@@ -125,20 +125,20 @@ def watched(network: nn.Module, *, all_grids: bool = True) -> Iterator[Scene]:
             all_grids = True
         elif isinstance(module, nn.LayerNorm):
             all_grids = True
-    scene = Scene(widths, tokens_first=tokens_first)
+    finder = GridFinder(widths, tokens_first=tokens_first)
 
     def note(_convolution: nn.Conv2d, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        scene.note(output)
+        finder.note(output)
 
     def note_patches(convolution: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        scene.note(output, padded=bool(inputs) and scene.pads(convolution, inputs[0]))
+        finder.note(output, padded=bool(inputs) and finder.pads(convolution, inputs[0]))
 
-    handles = [network.register_forward_pre_hook(lambda _module, inputs: scene.begin(inputs[0]))]
+    handles = [network.register_forward_pre_hook(lambda _module, inputs: finder.begin(inputs[0]))]
     for module in convolutions if all_grids or linear > 1 else ():
         cuts = module.stride == module.kernel_size != (1, 1)
         handles.append(module.register_forward_hook(note_patches if cuts else note))
     try:
-        yield scene
+        yield finder
     finally:
         for handle in handles:
             handle.remove()

@@ -15,7 +15,7 @@ from camfaith.benchmark.suite.opening import Arm, Bench, open_benches
 from camfaith.methods import Calls
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.metrics.probing.redrawn import Explained
-from camfaith.models.inside.ablation import HEAD_BATCH, ablate_channels, head
+from camfaith.models.inside.ablation import TAIL_BATCH, ablate_channels, tail
 from camfaith.models.speed.setup import fastest, rate
 
 Settled = Collection[tuple[str, str]]
@@ -130,8 +130,8 @@ def redrawn(probes: Sequence[Probe], pixels: int) -> int:
 def forwards_of(bench: Bench, probe: Probe, pixels: int) -> int:
     """Images that go through the network to answer a probe once, at most."""
     if isinstance(probe, Channels):
-        known = head(bench.classifier, probe.layer, bench.image)
-        return known.forwards(HEAD_BATCH if known.alone else bench.setup.batch_size)
+        known = tail(bench.classifier, probe.layer, bench.image)
+        return known.forwards(TAIL_BATCH if known.alone else bench.setup.batch_size)
     return probe.count(pixels)
 
 
@@ -184,7 +184,7 @@ def _alone(bench: Bench, arm: Arm, pixels: int) -> tuple[int, int, int]:
 def _heads(bench: Bench, probe: Probe) -> int:
     if not isinstance(probe, Channels):
         return 0
-    known = head(bench.classifier, probe.layer, bench.image)
+    known = tail(bench.classifier, probe.layer, bench.image)
     return known.channels + 1 if known.alone else 0
 
 
@@ -233,7 +233,7 @@ def _head_seconds(bench: Bench) -> float:
 
 def _seconds_of_head(bench: Bench, layer: str) -> float:
     def switch_off() -> object:
-        return ablate_channels(bench.classifier, layer, bench.image, HEAD_BATCH)
+        return ablate_channels(bench.classifier, layer, bench.image, TAIL_BATCH)
 
-    passes = head(bench.classifier, layer, bench.image).channels + 1
+    passes = tail(bench.classifier, layer, bench.image).channels + 1
     return fastest(switch_off, bench.classifier.device, seconds=0) / passes

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from camfaith.models.capture import grid_of, hooked, inferring
 from camfaith.models.classifier import Classifier
-from camfaith.models.tokens import Scene
+from camfaith.models.tokens import GridFinder
 
-HEAD_BATCH = 256
+TAIL_BATCH = 256
 """Activations that a head alone is given at once."""
 
 
 @dataclass(frozen=True)
-class Head:
+class Tail:
     """The channels of a layer, whether the network behind it takes a batch of activations for one image, and how many
     of its tokens have no place on the image."""
 
@@ -30,7 +30,7 @@ class Head:
         return -(-(self.channels + 1) // batch) if self.alone else self.channels + 1
 
 
-_known: WeakKeyDictionary[nn.Module, dict[tuple[str, tuple[int, ...]], Head]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[nn.Module, dict[tuple[str, tuple[int, ...]], Tail]] = WeakKeyDictionary()
 
 
 def ablate_channels(
@@ -45,7 +45,7 @@ def ablate_channels(
     layer of tokens the patches lose the channel; a class token keeps it, as no map shows it.
     """
     with inferring(classifier.network):
-        known = head(classifier, layer, image)
+        known = tail(classifier, layer, image)
         channels, rows = known.channels, []
         gates = torch.ones(channels + 1, channels, dtype=image.dtype, device=image.device)
         gates[torch.arange(channels), torch.arange(channels)] = 0
@@ -60,7 +60,7 @@ def ablate_channels(
     return torch.cat(rows), forwards, heads
 
 
-def head(classifier: Classifier, layer: str, image: Tensor) -> Head:
+def tail(classifier: Classifier, layer: str, image: Tensor) -> Tail:
     """What lies at and behind `layer`, tried once per network, layer and image size with two or three forwards.
 
     Where the image's logits are the same without any channel, as before a head of zeros, nothing tells whether the
@@ -76,12 +76,12 @@ def head(classifier: Classifier, layer: str, image: Tensor) -> Head:
     return found
 
 
-def _try(classifier: Classifier, layer: str, image: Tensor) -> tuple[Head, bool]:
+def _try(classifier: Classifier, layer: str, image: Tensor) -> tuple[Tail, bool]:
     """The head, and whether the image could tell."""
     seen: list[tuple[int, int]] = []
 
-    def note(output: Tensor, scene: Scene) -> Tensor:
-        grid = grid_of(layer, output, scene)
+    def note(output: Tensor, finder: GridFinder) -> Tensor:
+        grid = grid_of(layer, output, finder)
         seen.append((grid.of(output).shape[1], grid.prefix))
         return output
 
@@ -97,17 +97,17 @@ def _try(classifier: Classifier, layer: str, image: Tensor) -> tuple[Head, bool]
         except torch.OutOfMemoryError:
             raise
         except Exception:
-            return Head(channels, False, prefix), True
+            return Tail(channels, False, prefix), True
     if alone.shape != whole.shape:
-        return Head(channels, False, prefix), True
+        return Tail(channels, False, prefix), True
     rounding = 1e-4 * float(whole.abs().max())
     told = float((whole[1] - whole[2]).abs().max()) > rounding
-    return Head(channels, told and torch.allclose(alone, whole, rtol=1e-4, atol=rounding), prefix), told
+    return Tail(channels, told and torch.allclose(alone, whole, rtol=1e-4, atol=rounding), prefix), told
 
 
 def _gated(classifier: Classifier, layer: str, images: Tensor, gates: Tensor, values: Tensor | None = None) -> Tensor:
-    def gate(output: Tensor, scene: Scene) -> Tensor:
-        grid = grid_of(layer, output, scene)
+    def gate(output: Tensor, finder: GridFinder) -> Tensor:
+        grid = grid_of(layer, output, finder)
         kept = grid.of(output) * gates[:, :, None, None]
         if values is not None:
             kept = kept + ((1 - gates) * values)[:, :, None, None]

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from camfaith.models.capture import Recorder, Score, evaluating, gradients_at, hooked, target_logit
+from camfaith.models.capture import Recorder, ScoreFunction, evaluating, gradients_at, hooked, target_logit
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 
 
 def curvature(
-    classifier: Classifier, images: Tensor, targets: Tensor, layer: str, score: Score = target_logit
+    classifier: Classifier, images: Tensor, targets: Tensor, layer: str, score: ScoreFunction = target_logit
 ) -> tuple[Tensor, Tensor]:
     """g = ∂s/∂A and H·A with H = ∂²s/∂A², both B×K×h×w, for the score s of each image's class.
 

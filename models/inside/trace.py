@@ -62,7 +62,7 @@ class Function:
 
 
 @dataclass(frozen=True)
-class Call:
+class FunctionCall:
     """One call of a function that does a layer's work, as `F.relu` or `x.mean`, the number that it has among the calls
     of a forward, and the functions that it computes."""
 
@@ -77,7 +77,7 @@ class Step:
 
     name: str
     module: nn.Module
-    calls: tuple[Call, ...]
+    calls: tuple[FunctionCall, ...]
     others: tuple[Function, ...]
     plain: bool
     """Whether it is given nothing but tensors that depend on the images, by position, writes into none of them, and
@@ -98,7 +98,7 @@ class Step:
         return f"module {self.name!r} ({kind})" if self.name else f"{kind} itself"
 
 
-class Calls(TorchFunctionMode):
+class Interceptor(TorchFunctionMode):
     """Has every call of a layer's function with something that depends on the images made by `make`, which is given its
     number, the function and its arguments."""
 
@@ -136,7 +136,7 @@ class _Running:
         self._given.clear()
 
     def step(self, live: set[Any]) -> Step:
-        calls = tuple(Call(number, _functions(nodes, live)) for number, nodes in self.calls)
+        calls = tuple(FunctionCall(number, _functions(nodes, live)) for number, nodes in self.calls)
         return Step(self.name, self.module, calls, _functions(self.others, live), self.plain)
 
 
@@ -175,7 +175,7 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
         running[-1].calls.append((number, list(_nodes(result, seen))))
         return result
 
-    calls = Calls(call)
+    calls = Interceptor(call)
     handles = []
     with torch.inference_mode(False), torch.enable_grad(), evaluating(network):
         try:

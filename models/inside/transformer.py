@@ -24,7 +24,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Block:
+class TransformerBlock:
     """What ran around one attention: tokens went in and came out, B×T×K.
 
     `versions` are PyTorch's counts of writes into these tokens, before it ran and after.
@@ -46,12 +46,12 @@ class Transformer:
 
     classifier: Classifier
     images: Tensor
-    blocks: Sequence[Block]
+    blocks: Sequence[TransformerBlock]
     stem: Mapping[nn.Module, Tensor]
     logits: Tensor
     grid: Grid
 
-    def head(self, tokens: Tensor) -> Tensor:
+    def tail(self, tokens: Tensor) -> Tensor:
         """The logits (B×C) for these tokens in the place of what the last block put out: one forward that passes over
         the blocks and the stem. N·B rows of tokens are those of the images N times over."""
         times = len(tokens) // len(self.images)
@@ -77,7 +77,7 @@ def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None,
     images, network = images.detach().clone(memory_format=torch.contiguous_format), classifier.network
     require_python(network)
     shapes: list[Shape] = []
-    blocks: dict[int, Block] = {}
+    blocks: dict[int, TransformerBlock] = {}
     given: dict[nn.Module, Tensor | None] = {}
     entered: list[tuple[int, int]] = []
 
@@ -92,12 +92,14 @@ def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None,
         number, version = entered.pop()
         if len(shapes) == number + 1 and _keeps_tokens(inputs, output):
             versions = version, _version(output)
-            blocks[number] = Block(name, module, inputs[0], output, versions)  # the outermost comes last, and stays
+            blocks[number] = TransformerBlock(
+                name, module, inputs[0], output, versions
+            )  # the outermost comes last, and stays
         if isinstance(module, nn.Conv2d):
             given[module] = None if shapes or module in given else output.detach()
 
     with torch.inference_mode(False), torch.set_grad_enabled(graph), evaluating(network), ExitStack() as stack:
-        scene = stack.enter_context(watched(network))
+        finder = stack.enter_context(watched(network))
         for name, module in network.named_modules():
             if name and _is_of_interest(module):
                 stack.callback(module.register_forward_pre_hook(enter).remove)
@@ -105,13 +107,13 @@ def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None,
         with opened(network, count) as mode:
             logits = classifier.logits(images.requires_grad_(graph))
         found = [block for _, block in sorted(blocks.items())]
-        grid = scene.grid(found[-1].output) if found else None
+        grid = finder.grid(found[-1].output) if found else None
         obstacle = _hidden(len(images), shapes, mode.unseen, found) or _broken(found, grid)
         if grid and not obstacle:
             stem = {module: output for module, output in given.items() if output is not None}
             seen = Transformer(classifier, images.detach(), found, stem, logits.detach(), grid)
             with torch.no_grad():
-                follows = _close(seen.head(found[-1].output), logits)
+                follows = _close(seen.tail(found[-1].output), logits)
             if follows:
                 return seen
             obstacle = f"logits that do not follow from what its last block, {found[-1].name!r}, gives"
@@ -127,7 +129,9 @@ def _is_of_interest(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv2d) or not leaf
 
 
-def _hidden(images: int, shapes: Sequence[Shape], unseen: Sequence[Shape], found: Sequence[Block]) -> str | None:
+def _hidden(
+    images: int, shapes: Sequence[Shape], unseen: Sequence[Shape], found: Sequence[TransformerBlock]
+) -> str | None:
     """Why not all attention is seen, among all tokens of each image, with a block around it; None where it is."""
     together = [*shapes, *unseen]
     sizes = list(dict.fromkeys(shape[-2:] for shape in together))
@@ -147,7 +151,7 @@ def _hidden(images: int, shapes: Sequence[Shape], unseen: Sequence[Shape], found
     return None
 
 
-def _broken(blocks: Sequence[Block], grid: Grid | None) -> str | None:
+def _broken(blocks: Sequence[TransformerBlock], grid: Grid | None) -> str | None:
     """Why the tokens have no place, or cannot be followed from block to block; None where they can."""
     if grid is None:
         shape = "×".join(map(str, blocks[-1].output.shape))
