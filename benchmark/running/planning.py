@@ -16,7 +16,7 @@ from camfaith.methods import Calls
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models.inside.ablation import TAIL_BATCH, ablate_channels, tail
-from camfaith.models.speed.setup import fastest, rate
+from camfaith.models.speed.tuning import fastest, rate
 
 Settled = Collection[tuple[str, str]]
 """Method and metric labels of the cells that need no more images."""
