@@ -47,12 +47,14 @@ def load(
 
     `name` is a shipped network, a torchvision network, one of timm's as `timm:NAME`, an entry point of
     `camfaith.models`, or a function that returns a network or a Classifier, as `package.module:function` or
-    `path/to/file.py:function`. `weights` is a torchvision weights name (`"DEFAULT"`, `"IMAGENET1K_V2"`), `"DEFAULT"`
-    for timm's (of the tag in NAME, where it has one), both downloaded by those libraries, a local `.safetensors`,
-    `.pth` or `.pt` file (read without unpickling code), or `"none"` for the untrained network (its initialisation is
-    seeded). Preprocessing comes from the shipped or torchvision weights, or from the `pretrained_cfg` that a network
-    of timm carries; `mean`, `std`, `resize`, `crop` replace it. `output` says where the logits are in what the network
-    returns, where that is more than a tensor.
+    `path/to/file.py:function`.
+
+    `weights` is the name of torchvision weights (`"DEFAULT"`, `"IMAGENET1K_V2"`), or `"DEFAULT"` for timm's (those of
+    the tag in NAME, if it has one), which these libraries download; a local `.safetensors`, `.pth` or `.pt` file, which
+    is read without unpickling code; or `"none"` for the untrained network, whose initialisation is seeded.
+
+    Preprocessing comes with shipped and torchvision weights, and in the `pretrained_cfg` of timm's networks; `mean`,
+    `std`, `resize`, `crop` replace it. `output` says where the logits are if the network returns more than a tensor.
 
     Raises `UnknownName` for an unknown network or weights name, `FileNotFoundError`, and `ValueError` for weights that
     do not fit or that hold NaN.
@@ -104,8 +106,8 @@ def _torchvision(name: str, weights: str | None, class_names: Sequence[str] | No
 
 
 def most_accurate_on_disk() -> tuple[str, str] | None:
-    """The network of torchvision's that does best on ImageNet among those whose weights are on this disk already, with
-    the name of its weights; None where there are none."""
+    """The torchvision network that is most accurate on ImageNet among those whose weights are on this disk already, and
+    the name of these weights; None if there are none."""
     there = {path.name for path in checkpoints().glob("*.pth")}
     found = [
         (weights.meta["_metrics"]["ImageNet-1K"]["acc@1"], name, weights.name)
@@ -156,7 +158,7 @@ def _timm(name: str, weights: str | None, class_names: Sequence[str] | None) -> 
 
 
 def _carried(network: nn.Module) -> dict[str, Any]:
-    """The preprocessing that a network of timm carries; nothing for another's."""
+    """The preprocessing that a network of timm carries; nothing for other networks."""
     carried: Any = getattr(network, "pretrained_cfg", None)
     if not isinstance(carried, dict) or not carried.get("mean"):
         return {}
@@ -212,7 +214,7 @@ def _with_file(network: nn.Module, name: str, weights: str) -> nn.Module:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file; a checkpoint's own (`state_dict`, `model`) is found, a `module.` prefix removed."""
+    """The state dict in a file, or in a checkpoint in it (`state_dict`, `model`), without a `module.` prefix."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights file at {path}")
     try:

@@ -1,4 +1,4 @@
-"""Switching a layer's channels off, and running no more of the network than that asks for."""
+"""Switching a layer's channels off, and running no more of the network for it than must run."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from camfaith.models.classifier import Classifier
 from camfaith.models.tokens import GridFinder
 
 TAIL_BATCH = 256
-"""Activations that a head alone is given at once."""
+"""Activations that go through a tail alone at once."""
 
 
 @dataclass(frozen=True)
 class Tail:
-    """The channels of a layer, whether the network behind it takes a batch of activations for one image, and how many
-    of its tokens have no place on the image."""
+    """The network behind a layer of so many `channels`. If it can run `alone`, it takes a batch of activations for one
+    image. The first `prefix` tokens of the layer have no place on the image."""
 
     channels: int
     alone: bool
     prefix: int = 0
 
     def forwards(self, batch: int) -> int:
-        """Images sent through the whole network to switch off each channel, and all, in batches of `batch`."""
+        """Images sent through the whole network to switch off each channel, and then all, in batches of `batch`."""
         return -(-(self.channels + 1) // batch) if self.alone else self.channels + 1
 
 
@@ -38,11 +38,10 @@ def ablate_channels(
 ) -> tuple[Tensor, int, int]:
     """The logits of one image (1×3×H×W) with each channel of `layer` at zero, and last with all: (K+1)×C.
 
-    With `values` (K) each channel is at its own of them instead.
+    With `values` (K) each channel is set to its own value instead. A class token keeps its channels: no map shows it.
 
-    Also the images sent through the whole network, and those sent through the head alone. Where the rest of the
-    network lets one image meet many activations, the layers up to `layer` run once for a whole batch of channels. Of a
-    layer of tokens the patches lose the channel; a class token keeps it, as no map shows it.
+    Also returns the number of images sent through the whole network, and of activations sent through the tail alone. If
+    the tail can run alone, the layers up to `layer` run once for a whole batch of channels.
     """
     with inferring(classifier.network):
         known = tail(classifier, layer, image)
@@ -50,21 +49,21 @@ def ablate_channels(
         gates = torch.ones(channels + 1, channels, dtype=image.dtype, device=image.device)
         gates[torch.arange(channels), torch.arange(channels)] = 0
         gates[-1] = 0
-        forwards = heads = 0
+        forwards = passes = 0
         for start in range(0, channels + 1, batch):
             part = gates[start : start + batch]
             images = image if known.alone else image.expand(len(part), -1, -1, -1)
             rows.append(_gated(classifier, layer, images, part, values))
             forwards += 1 if known.alone else len(part)
-            heads += len(part) if known.alone else 0
-    return torch.cat(rows), forwards, heads
+            passes += len(part) if known.alone else 0
+    return torch.cat(rows), forwards, passes
 
 
 def tail(classifier: Classifier, layer: str, image: Tensor) -> Tail:
-    """What lies at and behind `layer`, tried once per network, layer and image size with two or three forwards.
+    """The tail behind `layer`, tried once per network, layer and image size with two or three forwards.
 
-    Where the image's logits are the same without any channel, as before a head of zeros, nothing tells whether the
-    network behind the layer may run alone: it does not, and is tried anew the next time.
+    If the image's logits are the same without any channel, as before a linear layer of zeros, nothing tells whether the
+    tail may run alone: it does not, and the next call tries again.
     """
     known = _known.setdefault(classifier.network, {})
     key = (layer, tuple(image.shape[1:]))
@@ -77,7 +76,7 @@ def tail(classifier: Classifier, layer: str, image: Tensor) -> Tail:
 
 
 def _try(classifier: Classifier, layer: str, image: Tensor) -> tuple[Tail, bool]:
-    """The head, and whether the image could tell."""
+    """The tail, and whether the image could tell if it may run alone."""
     seen: list[tuple[int, int]] = []
 
     def note(output: Tensor, finder: GridFinder) -> Tensor:
