@@ -147,10 +147,7 @@ class Classifier(nn.Module):
         Raises `TypeError` for a tuple or dict whose logits are not known, `ValueError` for another shape, one class, or
         probabilities, `FloatingPointError` for NaN or infinite values.
         """
-        return self.checked(self(images))
-
-    def checked(self, logits: Tensor) -> Tensor:
-        """These logits, after the checks; `Classifier.logits` lists the errors."""
+        logits: Tensor = self(images)
         if logits.ndim != 2 or logits.shape[1] < 2:
             joined = "stack" if logits.ndim == 1 else "cat"
             advice = f"for one logit z an image, return torch.{joined}([-z, z], 1) / 2"
