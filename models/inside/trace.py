@@ -221,7 +221,7 @@ def _nodes(value: Any, seen: set[Any] | None = None) -> Iterator[Any]:
 
 
 def _function(node: Any) -> Function:
-    name = re.sub(r"Backward\d+$", "", node.name())  # a network's own function has no number
+    name = re.sub(r"Backward\d+$", "", node.name())  # a network's own function has no number, and keeps its name
     # normalising by the image's own mean and deviation is not linear
     own = "WithOwnStatistics" if getattr(node, "_saved_training", False) else ""
     rounded = "Rounded" if getattr(node, "_saved_rounding_mode", None) else ""
