@@ -12,7 +12,7 @@ from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
-from camfaith.models.inside.ablation import HEAD_BATCH, Head, ablate_channels, head
+from camfaith.models.inside.ablation import TAIL_BATCH, Tail, ablate_channels, tail
 from camfaith.models.speed.setup import batch_size, out_of_memory
 
 Variant = Literal["paper", "pgc"]
@@ -43,7 +43,7 @@ class AblationCAM(Method):
         self.variant = variant
 
     def cost(self, image: Tensor) -> Calls:
-        return Calls(forwards=head(self.classifier, self.named_layer, image).forwards(HEAD_BATCH))
+        return Calls(forwards=tail(self.classifier, self.named_layer, image).forwards(TAIL_BATCH))
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         activations = evidence.activations[self.named_layer]
@@ -54,11 +54,11 @@ class AblationCAM(Method):
         return torch.einsum("bk,bkhw->bhw", (y - ablated) / size, activations)
 
     def _logits(self, classifier: Classifier, image: Tensor, activations: Tensor) -> Tensor:
-        found = head(classifier, self.named_layer, image)
+        found = tail(classifier, self.named_layer, image)
         values = self._of_pgc(found, activations, image.dtype) if self.variant == "pgc" else None
-        return self._switched_off(classifier, image, HEAD_BATCH if found.alone else batch_size(image), values)
+        return self._switched_off(classifier, image, TAIL_BATCH if found.alone else batch_size(image), values)
 
-    def _of_pgc(self, found: Head, activations: Tensor, dtype: torch.dtype) -> Tensor | None:
+    def _of_pgc(self, found: Tail, activations: Tensor, dtype: torch.dtype) -> Tensor | None:
         """What each channel is set to; None for zero."""
         if found.prefix:
             raise NotApplicable(

@@ -23,7 +23,7 @@ from camfaith.models.errors import NotApplicable
 from camfaith.models.lookup import UnknownName
 from camfaith.models.outputs import logits_in
 from camfaith.models.speed.counting import counting
-from camfaith.models.tokens import Grid, Scene, watched
+from camfaith.models.tokens import Grid, GridFinder, watched
 
 
 class Adapted(Method):
@@ -76,8 +76,8 @@ class Adapted(Method):
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         network, images = classifier.network, classifier.normalised(evidence.images).contiguous()
-        with _quiet(), _kept(network), watched(network) as scene:
-            cells = Cells(self.named_layer, scene, self._require_readable)
+        with _quiet(), _kept(network), watched(network) as finder:
+            cells = Cells(self.named_layer, finder, self._require_readable)
             find_module(network, self.named_layer).register_forward_hook(cells.note)
             network.register_forward_hook(lambda _m, _i, given: logits_in(given, classifier.output, classifier.name))
             found = self.ask(network, images, evidence.targets.tolist(), cells)
@@ -124,18 +124,18 @@ class Adapted(Method):
 class Cells:
     """Brings what a layer puts out to B×K×h×w, its gradients as well: the libraries' `reshape_transform`."""
 
-    def __init__(self, layer: str, scene: Scene, require: Callable[[Grid], None]) -> None:
-        self.layer, self.scene, self.require = layer, scene, require
+    def __init__(self, layer: str, finder: GridFinder, require: Callable[[Grid], None]) -> None:
+        self.layer, self.finder, self.require = layer, finder, require
         self._grids: dict[tuple[int, ...], Grid] = {}
 
     def note(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
         """See an output before the library does."""
-        grid = grid_of(self.layer, output, self.scene)
+        grid = grid_of(self.layer, output, self.finder)
         self.require(grid)
         self._grids[tuple(output.shape[1:])] = grid
 
     def __call__(self, output: Tensor) -> Tensor:
-        grid = self._grids.get(tuple(output.shape[1:])) or self.scene.grid(output)  # FullGrad reads other layers too
+        grid = self._grids.get(tuple(output.shape[1:])) or self.finder.grid(output)  # FullGrad reads other layers too
         return output if grid is None else grid.of(output)
 
 

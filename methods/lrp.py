@@ -15,7 +15,7 @@ from camfaith.methods.rules import check_precision, no_rule, unmarked, without_b
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
-from camfaith.models.inside.trace import Calls, Function, Step, depends, trace
+from camfaith.models.inside.trace import Function, Interceptor, Step, depends, trace
 from camfaith.models.outputs import logits_in
 
 
@@ -146,7 +146,7 @@ class _Network(nn.Module):
         self.calls = calls
 
     def forward(self, images: Tensor) -> Tensor:
-        with Calls(self._make):
+        with Interceptor(self._make):
             result = self.network(images.clone())  # it may write into it
         return logits_in(result, self._output, self._name)
 

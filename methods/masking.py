@@ -19,7 +19,7 @@ from camfaith.methods.base import Calls, Method, TargetLayer, check_count, check
 from camfaith.models import maps
 from camfaith.models.capture import Evidence, inferring, single
 from camfaith.models.classifier import Classifier
-from camfaith.models.inside.ablation import head
+from camfaith.models.inside.ablation import tail
 from camfaith.models.speed.setup import batch_size, laid_out, out_of_memory
 
 Score = Literal["probability", "logit"]
@@ -56,7 +56,7 @@ class ScoreCAM(Method):
         self.variant = variant
 
     def cost(self, image: Tensor) -> Calls:
-        return Calls(forwards=self.rounds * head(self.classifier, self.named_layer, image).channels)
+        return Calls(forwards=self.rounds * tail(self.classifier, self.named_layer, image).channels)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         activations = evidence.activations[self.named_layer]

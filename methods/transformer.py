@@ -17,10 +17,10 @@ from camfaith.methods.base import Calls, Method, TargetLayer
 from camfaith.models.capture import Evidence, evaluating, single
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.errors import NotApplicable
-from camfaith.models.inside.transformer import Block, Transformer, depth, observe
+from camfaith.models.inside.transformer import Transformer, TransformerBlock, depth, observe
 from camfaith.models.speed.setup import batch_size
 
-Layers = Sequence[tuple[Block, Tensor]]
+Layers = Sequence[tuple[TransformerBlock, Tensor]]
 """Blocks, each with its attention matrices."""
 
 
@@ -93,7 +93,7 @@ class LeGrad(Method):
     def _sensitivities(seen: Transformer, layers: Layers, targets: Tensor) -> Tensor:
         """The share of each of these layers (L×B×T), whose scores come from one forward."""
         outputs = [block.output.detach().requires_grad_() for block, _ in layers]
-        logits = seen.head(torch.cat([output.mean(1, keepdim=True).expand_as(output) for output in outputs]))
+        logits = seen.tail(torch.cat([output.mean(1, keepdim=True).expand_as(output) for output in outputs]))
         scores = logits.gather(1, targets.repeat(len(layers))[:, None])
         shares = []
         for (block, matrices), gradient in zip(layers, torch.autograd.grad(scores.sum(), outputs), strict=True):
@@ -116,7 +116,7 @@ def _read(seen: Transformer, targets: Tensor) -> Tensor:
     """The tokens behind the last layer on which the score depends, as rows that sum to one (B×1×T)."""
     with torch.inference_mode(False), torch.enable_grad(), evaluating(seen.classifier.network):
         tokens = seen.blocks[-1].output.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(seen.head(tokens).gather(1, targets[:, None]).sum(), tokens)
+        (gradient,) = torch.autograd.grad(seen.tail(tokens).gather(1, targets[:, None]).sum(), tokens)
     read = single((gradient != 0).any(2).to(gradient.dtype))[:, None]
     if not bool(read.any(2).all()):
         raise NotApplicable("the score depends on no token behind the last layer (a head of zeros, untrained?)")

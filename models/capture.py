@@ -1,4 +1,4 @@
-"""What one forward and one backward leave at the wanted layers, with nothing left behind in the network."""
+"""Taking activations and gradients at layers in one forward and one backward; the network stays as it was."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.models.lookup import UnknownName
-from camfaith.models.tokens import Grid, Scene, watched
+from camfaith.models.tokens import Grid, GridFinder, watched
 from camfaith.models.walk import every_module, is_scripted
 
 
@@ -20,7 +20,7 @@ class LayerError(ValueError):
     """A layer that cannot serve as a target layer; the message says why and what to do."""
 
 
-Score = Callable[[Tensor, Tensor], Tensor]
+ScoreFunction = Callable[[Tensor, Tensor], Tensor]
 """What is explained: one number per image, from its logits (B×C) and its class (B)."""
 
 
@@ -33,10 +33,11 @@ def target_logit(logits: Tensor, targets: Tensor) -> Tensor:
 class Evidence:
     """What one forward and one backward give for B images, one target class each.
 
-    `activations[layer]` is A (B×K×h×w) and `gradients[layer]` is g = ∂S_c/∂A of the same shape, S_c being the target's
-    logit unless another score was asked for; both are detached, and in single precision at least. Of a layer of tokens
-    they hold the patches alone. `seeds` holds one integer per image: whatever is random in a method draws from it, so
-    that a result does not depend on the batch. `masks` (B×H×W, bool) is the ground truth, for the oracle control alone.
+    `activations[layer]` is A (B×K×h×w) and `gradients[layer]` is g = ∂S_c/∂A of the same shape, where S_c is the
+    target's logit unless another score was asked for. Both are detached, and in single precision at least. For a layer
+    of tokens they hold the patches alone. `seeds` holds one integer per image: a method draws all its random numbers
+    from it, so that a result does not depend on the batch. `masks` (B×H×W, bool) is the ground truth, for the oracle
+    control alone.
     """
 
     images: Tensor
@@ -51,7 +52,7 @@ class Evidence:
         return len(self.images)
 
     def copy(self) -> Evidence:
-        """The same in memory of its own, for whoever might write into it."""
+        """A copy in memory of its own, for code that may write into it."""
         return self.select(list(range(len(self))))
 
     def select(self, rows: slice | Sequence[int]) -> Evidence:
@@ -93,22 +94,21 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def inferring(network: nn.Module) -> Iterator[None]:
-    """`evaluating`, without a graph. What the network keeps of such a forward may be part of a graph later, as
-    tensors of inference mode may not."""
+    """`evaluating`, without a graph. Unlike in inference mode, what the network keeps may join a graph later."""
     with torch.inference_mode(False), torch.no_grad(), evaluating(network):
         yield
 
 
 def find_module(network: nn.Module, layer: str) -> nn.Module:
-    """The submodule of that dotted name; `UnknownName` gives the nearest ones, `LayerError` tells of TorchScript."""
+    """The submodule with this dotted name. Raises `UnknownName`, and `LayerError` for a name inside TorchScript."""
     return _way_to(network, layer)[-1]
 
 
 def _way_to(network: nn.Module, layer: str) -> list[nn.Module]:
-    """From the network down to the submodule of that dotted name."""
+    """The modules from the network down to the submodule with this dotted name."""
     way = [network]
     for step in layer.split("."):
-        part = dict(way[-1]._modules.items()).get(step)  # TorchScript has a kind of its own for them
+        part = dict(way[-1]._modules.items()).get(step)  # TorchScript keeps modules in a type of its own
         if part is None:
             if any(map(is_scripted, every_module(network))):
                 raise _unseen(layer)
@@ -119,7 +119,7 @@ def _way_to(network: nn.Module, layer: str) -> list[nn.Module]:
 
 
 def _shown(network: nn.Module, layer: str) -> nn.Module:
-    """The submodule, whose output can be seen; `LayerError` where it is TorchScript, or a part of it."""
+    """The submodule with this dotted name; `LayerError` if it is TorchScript or a part of it, which runs unseen."""
     *outer, module = _way_to(network, layer)
     if is_scripted(module) or any(isinstance(each, torch.jit.ScriptModule) for each in outer):
         raise _unseen(layer)
@@ -134,8 +134,10 @@ def _unseen(layer: str) -> LayerError:
 
 
 def layer_name(network: nn.Module, layer: str | nn.Module) -> str:
-    """The dotted name of a layer that is given by it, or as the module itself; `UnknownName`, or `ValueError` for a
-    module of another network."""
+    """The dotted name of a layer, which is given by name or as the module itself.
+
+    Raises `UnknownName`, and `ValueError` for a module of another network.
+    """
     if isinstance(layer, nn.Module):
         found: str | None = next((name for name, module in network.named_modules() if name and module is layer), None)
         if found is None:
@@ -153,22 +155,24 @@ def layer_name(network: nn.Module, layer: str | nn.Module) -> str:
 @contextmanager
 def hooked(
     network: nn.Module,
-    hooks: dict[str, Callable[[Any, Scene], Any]],
+    hooks: dict[str, Callable[[Any, GridFinder], Any]],
     begin: Callable[[], None] | None = None,
     *,
     all_grids: bool = True,
 ) -> Iterator[None]:
-    """Pass the output of each named layer, and what the forward has shown until then, through a function for the time
-    of the block; `begin` is called before each forward of the whole network. `all_grids` as in `watched`."""
+    """Inside the block, each named layer's output becomes what its hook makes of it and of the grids found so far.
+
+    `begin` is called before each forward of the whole network; `all_grids` is as in `watched`.
+    """
     handles = []
-    with watched(network, all_grids=all_grids) as scene:
+    with watched(network, all_grids=all_grids) as finder:
         try:
             if begin is not None:
                 handles.append(network.register_forward_pre_hook(lambda _module, _inputs: begin()))
             for layer, change in hooks.items():
                 module = _shown(network, layer)
                 handles.append(
-                    module.register_forward_hook(lambda _m, _i, output, change=change: change(output, scene))
+                    module.register_forward_hook(lambda _m, _i, output, change=change: change(output, finder))
                 )
             yield
         finally:
@@ -176,18 +180,18 @@ def hooked(
                 handle.remove()
 
 
-def grid_of(layer: str, output: Any, scene: Scene) -> Grid:
-    """Where the cells of a layer's output lie; `LayerError` where it has none."""
+def grid_of(layer: str, output: Any, finder: GridFinder) -> Grid:
+    """Where the cells of a layer's output lie; `LayerError` if it has none."""
     if not isinstance(output, Tensor):
         raise LayerError(
             f"layer {layer!r} returns a {type(output).__name__}, not a tensor; name a layer inside or before it"
         )
-    grid = scene.grid(output)
+    grid = finder.grid(output)
     if grid is None:
         raise LayerError(
             f"layer {layer!r} has no spatial output: expected B×K×h×w, B×h×w×K, or tokens B×T×K of which the last are "
-            f"a convolution's h×w cells, of {scene.count} images, got {'×'.join(map(str, output.shape))}; name a layer "
-            "before it, or leave the layer out to have the last one found"
+            f"a convolution's h×w cells, of {finder.count} images, got {'×'.join(map(str, output.shape))}; "
+            "name a layer before it, or leave the layer out to have the last one found"
         )
     return grid
 
@@ -195,35 +199,35 @@ def grid_of(layer: str, output: Any, scene: Scene) -> Grid:
 class Recorder:
     """Keeps the output tensor of the wanted layers, and lets the network go on with a copy.
 
-    The copy matters: an in-place ReLU behind the layer would otherwise change what was kept. Where nothing before the
-    layer needs a gradient, the graph starts here, so no backward runs through the layers below it. Of a module that is
-    called several times in one forward the last call counts, with a warning.
+    Without the copy an in-place ReLU behind the layer would change what was kept. If nothing before the layer needs a
+    gradient, the graph starts here, and no backward runs through the layers below it. If a module is called several
+    times in one forward, the last call counts, with a warning.
     """
 
     def __init__(self, layers: Sequence[str], *, gradients: bool) -> None:
         self.outputs: dict[str, Tensor] = {}
-        """As the network has them."""
+        """In the network's own form and precision."""
         self.grids: dict[str, Grid] = {}
         self._gradients = gradients
         self.hooks = {layer: self._keeper(layer) for layer in layers}
 
     def begin(self) -> None:
-        """Forget what was kept: a forward that broke off is begun anew."""
+        """Forgets what an earlier forward left, which may have broken off."""
         self.outputs.clear()
 
     def require_all(self) -> None:
-        """`LayerError` for a layer that the forward left out."""
+        """Raises `LayerError` for a layer that the forward did not run."""
         for layer in self.hooks:
             if layer not in self.outputs:
                 raise LayerError(f"layer {layer!r} does not run in evaluation mode; name one on the way to the score")
 
     def cells(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Outputs of the layers, or what is shaped like them, as B×K×h×w and in single precision at least."""
+        """The layers' outputs, or values of the same shapes, as B×K×h×w in single precision at least."""
         return {layer: single(self.grids[layer].of(value.detach())) for layer, value in values.items()}
 
-    def _keeper(self, layer: str) -> Callable[[Any, Scene], Tensor]:
-        def keep(output: Any, scene: Scene) -> Tensor:
-            self.grids[layer] = grid_of(layer, output, scene)
+    def _keeper(self, layer: str) -> Callable[[Any, GridFinder], Tensor]:
+        def keep(output: Any, finder: GridFinder) -> Tensor:
+            self.grids[layer] = grid_of(layer, output, finder)
             kept: Tensor = output
             if layer in self.outputs:
                 warnings.warn(
@@ -238,14 +242,14 @@ class Recorder:
 
 
 def single(values: Tensor) -> Tensor:
-    """In single precision, where they were in half: sums over cells and products of three would leave its range."""
+    """Values of half precision in single precision: sums over cells and products of three would overflow the half."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def gradients_at(scores: Tensor, outputs: dict[str, Tensor], *, again: bool = False) -> dict[str, Tensor]:
     """∂(sum of scores)/∂A for every kept output, without touching any parameter's `.grad`.
 
-    They can be differentiated `again` only where that is said.
+    With `again` the gradients can be differentiated themselves.
     """
     if not outputs:
         return {}

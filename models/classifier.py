@@ -1,4 +1,4 @@
-"""A network together with what it needs to be asked: its normalisation, its geometry, its class names."""
+"""An image classifier: a network with its normalisation, the size of its images and its class names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from camfaith.models.capture import (
     Evidence,
     LayerError,
     Recorder,
-    Score,
+    ScoreFunction,
     evaluating,
     gradients_at,
     hooked,
@@ -35,10 +35,11 @@ class Classifier(nn.Module):
 
     Normalisation with `mean` and `std` happens inside, so that "black", "mean" and "blurred" mean what they say.
     `prepare` brings a picture to the network's size: the short side to `resize`, then a central `crop`.
-    `layer` is the target layer that methods take unless they name their own. Of what `torch.compile` gives the network
-    itself is taken, since compiled code shows no layers; TorchScript shows none, and is for methods that read none. Of
-    a network that returns more than a tensor, `output` is the logits' name or index in what it returns; an entry named
-    `logits` is found without.
+    `layer` is the target layer of methods that name none. If the network returns more than a tensor, `output` is the
+    name or index of the logits in it; an entry named `logits` is found without.
+
+    The network in `torch.compile` is unwrapped: compiled code shows no layers. TorchScript shows none either, and can
+    be explained by methods that read none.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Classifier(nn.Module):
             raise ValueError("mean and std go together: give both or neither")
         self.network = network = getattr(network, "_orig_mod", network)
         self.name = name or type(network).__name__
-        if is_scripted(network):  # which takes no hooks
+        if is_scripted(network):  # which takes no hooks itself
             self.network = nn.Sequential(network).train(getattr(network, "training", False))
         self.mean = None if mean is None else tuple(mean)
         self.std = None if std is None else tuple(std)
@@ -89,7 +90,7 @@ class Classifier(nn.Module):
         return next((p.dtype for p in self.network.parameters() if p.is_floating_point()), torch.float32)
 
     def forward(self, images: Tensor) -> Tensor:
-        given, images = images, self.normalised(images).to(self.dtype)  # captum draws in single precision always
+        given, images = images, self.normalised(images).to(self.dtype)  # captum always draws in single precision
         if images is given:
             images = images.clone()  # the network may write into it
         if self._flattens_by_view:
@@ -99,26 +100,26 @@ class Classifier(nn.Module):
         except RuntimeError as error:
             if images.is_contiguous() or "view size is not compatible" not in str(error):
                 raise
-            self._flattens_by_view = True  # which no other layout allows
+            self._flattens_by_view = True  # which takes contiguous images alone
             result = self.network(images.contiguous())
         return logits_in(result, self.output, self.name)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """(x − mean)/std by colour: what the network itself is given."""
+        """(x − mean)/std for each colour: what the network itself takes."""
         if self.mean is None or self.std is None:
             return images
         mean, std = (self._plane(v, images) for v in (self.mean, self.std))
         return (images - mean) / std
 
     def _plane(self, colour: tuple[float, ...], images: Tensor) -> Tensor:
-        """One colour as a whole image, laid out as the images are: six times as fast to work with as three numbers."""
+        """One colour as a whole image in the images' layout: six times as fast to compute with as three numbers."""
         shape = (1, *images.shape[1:])
         last = images.ndim == 4 and images.stride(1) == 1 and not images.is_contiguous()
         layout = torch.channels_last if last else torch.contiguous_format
         key = (colour, shape, layout, images.dtype, images.device)
         if key in self._planes:
             return self._planes[key]
-        with torch.inference_mode(False):  # it may be needed for a gradient later
+        with torch.inference_mode(False):  # a later call may need it in a graph
             plane = torch.empty(shape, dtype=images.dtype, device=images.device, memory_format=layout)
             plane = plane.copy_(plane.new_tensor(colour).view(1, -1, 1, 1))
         if not is_wrapped(plane):
@@ -128,7 +129,7 @@ class Classifier(nn.Module):
         return plane
 
     def place(self, images: Tensor) -> Tensor:
-        """`images` as a batch on the network's device and in its precision; `ValueError` where they are no images."""
+        """`images` as a batch on the network's device and in its precision; `ValueError` if they are no images."""
         if not isinstance(images, Tensor) or not images.is_floating_point():
             got = f"a {images.dtype} tensor" if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(f"expected a floating-point B×3×H×W tensor, got {got}; use classifier.prepare(picture)")
@@ -146,10 +147,7 @@ class Classifier(nn.Module):
         Raises `TypeError` for a tuple or dict whose logits are not known, `ValueError` for another shape, one class, or
         probabilities, `FloatingPointError` for NaN or infinite values.
         """
-        return self.checked(self(images))
-
-    def checked(self, logits: Tensor) -> Tensor:
-        """`logits` where they are what a classifier gives; see `logits` for the errors."""
+        logits: Tensor = self(images)
         if logits.ndim != 2 or logits.shape[1] < 2:
             joined = "stack" if logits.ndim == 1 else "cat"
             advice = f"for one logit z an image, return torch.{joined}([-z, z], 1) / 2"
@@ -186,9 +184,9 @@ class Classifier(nn.Module):
         gradients: bool = True,
         seeds: Tensor | None = None,
         masks: Tensor | None = None,
-        score: Score = target_logit,
+        score: ScoreFunction = target_logit,
     ) -> Evidence:
-        """One forward, and one backward from each image's target logit, or another score, to the union of `layers`.
+        """One forward, and one backward to the union of `layers` from each image's target logit, or another `score`.
 
         `targets` is None for the predicted class, one class index, one per image, or a function of the logits.
         Works inside `torch.no_grad()` and on a frozen network; modes, flags and `.grad` come back as they were.
@@ -213,7 +211,7 @@ class Classifier(nn.Module):
             return self.logits(images)
 
     def targets(self, targets: Targets, logits: Tensor) -> Tensor:
-        """One class index per row of `logits`; `ValueError` where there is no such class."""
+        """One class index per row of `logits`; `ValueError` if there is no such class."""
         count, classes = logits.shape
         if targets is None:
             return logits.argmax(1)
@@ -230,13 +228,13 @@ class Classifier(nn.Module):
         return chosen.to(logits.device, torch.long)
 
     def prepare(self, picture: Image.Image) -> Tensor:
-        """A picture as the network takes it: 3×H×W in [0, 1]."""
+        """A picture, resized and cropped for the network: 3×H×W in [0, 1]."""
         cut = self._cut(picture.convert("RGB"), self.interpolation)
         pixels: Tensor = F.to_dtype(F.pil_to_tensor(cut), torch.float32, scale=True)
         return pixels
 
     def prepare_mask(self, mask: Image.Image) -> Tensor:
-        """A mask through the same geometry, nearest neighbour: H×W, bool."""
+        """A mask, resized (nearest neighbour) and cropped as the picture is: H×W, bool."""
         grey: Tensor = F.pil_to_tensor(self._cut(mask.convert("L"), InterpolationMode.NEAREST))
         return grey[0] > 0
 

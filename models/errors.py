@@ -1,4 +1,4 @@
-"""What is not defined for an image, as against what went wrong."""
+"""The error for what is not defined, as against what went wrong."""
 
 
 class NotApplicable(ValueError):

@@ -1,4 +1,4 @@
-"""Tensors inside a transform of `torch.func`, which stand for others that are seen from outside alone."""
+"""Tensors inside a transform of `torch.func`: each stands for others, which only the code outside it sees."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch._C import _functorch as functorch
 
 
 def is_wrapped(value: Tensor) -> bool:
-    """Whether it is of a transform, and worth nothing behind it."""
+    """Whether the tensor belongs to a running transform, and is worth nothing after it."""
     return bool(functorch.is_functorch_wrapped_tensor(value))
 
 
 def rows(batch: Sized) -> int:
-    """The length of a batch, times what each `torch.func.vmap` around it maps over."""
+    """The length of a batch, times the length that each `torch.func.vmap` around it maps over."""
     count = len(batch)
     while isinstance(batch, Tensor) and is_wrapped(batch):
         inner, axis = functorch.get_unwrapped(batch), functorch.maybe_get_bdim(batch)

@@ -1,4 +1,4 @@
-"""What a network's layers put out, and which of them a class activation map is made from."""
+"""The layers of a network, and the one that a class activation map is made from."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from camfaith.models.classifier import Classifier
 from camfaith.models.tokens import Grid, watched
 from camfaith.models.walk import is_scripted
 
-# A pooled or dropped-out output shows no activations of its own: VGG's adaptive pooling stretches a 3×3 grid to 7×7.
-# Nor does a linear layer: inside a transformer's block it makes queries, keys and values.
+# Pooling and dropout have no activations of their own: VGG's adaptive pooling stretches a 3×3 grid to 7×7. Linear
+# layers inside a transformer's block make queries, keys and values.
 _PASSIVE = (
     nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Dropout2d, nn.Identity, nn.Linear
 )  # fmt: skip
@@ -25,9 +25,9 @@ _PASSIVE = (
 class Layer:
     """A module that ran: its dotted name, its kind, and the shape of its output without the batch axis.
 
-    `grid` says where the output's cells lie on the image, None where it has none. `reached` is False for a layer of
-    tokens none of whose patches has a part in the predicted class's score, and for one that also gives what has no
-    place; of one that runs more than once the last call counts.
+    `grid` says where the output's cells lie on the image; None if it has none. `reached` is False for a layer of tokens
+    if the predicted class's score depends on none of its patches, or if another call of it gave an output without a
+    grid. If a layer runs more than once, the last call counts.
     """
 
     name: str
@@ -58,7 +58,7 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
     seen: list[Layer] = []
     handles = []
     image = classifier.place(images)[:1].contiguous()
-    with inferring(classifier.network), watched(classifier.network) as scene:
+    with inferring(classifier.network), watched(classifier.network) as finder:
         try:
             for name, module in classifier.network.named_modules():
                 if not name or is_scripted(module):
@@ -67,7 +67,7 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
                 def note(module: nn.Module, _inputs: object, output: object, name: str = name) -> None:
                     if isinstance(output, Tensor):
                         kind, shape = type(module).__name__, tuple(output.shape[1:])
-                        seen.append(Layer(name, kind, shape, isinstance(module, _PASSIVE), scene.grid(output)))
+                        seen.append(Layer(name, kind, shape, isinstance(module, _PASSIVE), finder.grid(output)))
 
                 handles.append(module.register_forward_hook(note))
             classifier.logits(image)
@@ -81,7 +81,7 @@ def _with_reach(classifier: Classifier, image: Tensor, layers: Sequence[Layer]) 
     rows = {layer.shape[0] for layer in layers if layer.tokens}
     if not rows:
         return list(layers)
-    # One row a token and yet four axes: attention from token to token, or its heads, and no grid.
+    # Four axes with one row per token are attention from token to token, or its heads: no grid.
     found = [replace(a, grid=None) if len(a.shape) == 3 and a.shape[1] in rows else a for a in layers]
     last = {layer.name: layer for layer in found}
     placeless = {layer.name for layer in layers if layer.grid is None}
@@ -90,11 +90,11 @@ def _with_reach(classifier: Classifier, image: Tensor, layers: Sequence[Layer]) 
 
 
 def _reached(classifier: Classifier, image: Tensor, names: Sequence[str]) -> set[str]:
-    """The layers at which the gradient of the greatest logit is not zero in every cell."""
+    """The layers where the gradient of the greatest logit is not zero in some cell."""
     record = Recorder(names, gradients=True)
     with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
         with hooked(classifier.network, record.hooks, record.begin), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a layer runs more than once matters where it is explained
+            warnings.simplefilter("ignore")  # it may warn of a layer that runs twice, which matters to maps alone
             score = classifier.logits(image.clone()).amax(1).sum()
         if not score.requires_grad:
             return set()
@@ -104,13 +104,13 @@ def _reached(classifier: Classifier, image: Tensor, names: Sequence[str]) -> set
 
 
 def last_spatial_layer(layers: Sequence[Layer]) -> str:
-    """The name of the last layer with a spatial output that is more than pooling or a linear map, and whose cells the
-    score reads: behind the last attention of a vision transformer with a class token it reads no patch, so that there
-    the last block's first norm is found.
+    """The name of the last layer that has a spatial output, whose cells the score reads, and that is more than pooling
+    or a linear map.
 
-    A convolution before tokens that the score does not reach, as of a position encoding inside a block or the patch
-    embedding, shows nothing of the class, nor do the last tokens whose place is known, if others come after them.
-    `LayerError` where nothing else is left.
+    Behind the last attention of a vision transformer with a class token the score reads no patch, so the last block's
+    first norm is found. A convolution before tokens that the score does not reach (a position encoding inside a block,
+    or the patch embedding) shows nothing of the class. Neither do the last tokens whose place is known, if others come
+    after them. Raises `LayerError` if nothing else is left.
     """
     after = None
     for layer in reversed(layers):

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import math
-import pickle
 import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlparse
 
-import safetensors
-import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision import models as torchvision_models
 from torchvision.transforms import InterpolationMode
 
+from camfaith.models.checkpoint import is_checkpoint, require_finite, with_weights
 from camfaith.models.classifier import Classifier
 from camfaith.models.lookup import UnknownName, load_attribute, resolve
 from camfaith.models.reference import GRADES, MEAN, REFERENCES, SIZE, STD, build, load_weights
 
-_CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model")
 _SETTINGS = ("mean", "std", "class_names", "resize", "crop", "layer", "interpolation", "output")
 _TIMM = "timm:"
 
 
 def model_names() -> list[str]:
     """The shipped networks and torchvision's classification networks."""
-    return [*REFERENCES, *torchvision_models.list_models(module=torchvision_models)]
+    return [*REFERENCES, *_torchvision_names()]
+
+
+def _torchvision_names() -> list[str]:
+    names: list[str] = torchvision_models.list_models(module=torchvision_models)
+    return names
 
 
 def load(
@@ -47,12 +49,14 @@ def load(
 
     `name` is a shipped network, a torchvision network, one of timm's as `timm:NAME`, an entry point of
     `camfaith.models`, or a function that returns a network or a Classifier, as `package.module:function` or
-    `path/to/file.py:function`. `weights` is a torchvision weights name (`"DEFAULT"`, `"IMAGENET1K_V2"`), `"DEFAULT"`
-    for timm's (of the tag in NAME, where it has one), both downloaded by those libraries, a local `.safetensors`,
-    `.pth` or `.pt` file (read without unpickling code), or `"none"` for the untrained network (its initialisation is
-    seeded). Preprocessing comes from the shipped or torchvision weights, or from the `pretrained_cfg` that a network
-    of timm carries; `mean`, `std`, `resize`, `crop` replace it. `output` says where the logits are in what the network
-    returns, where that is more than a tensor.
+    `path/to/file.py:function`.
+
+    `weights` is the name of torchvision weights (`"DEFAULT"`, `"IMAGENET1K_V2"`), or `"DEFAULT"` for timm's (those of
+    the tag in NAME, if it has one), which these libraries download; a local `.safetensors`, `.pth` or `.pt` file, which
+    is read without unpickling code; or `"none"` for the untrained network, whose initialisation is seeded.
+
+    Preprocessing comes with shipped and torchvision weights, and in the `pretrained_cfg` of timm's networks; `mean`,
+    `std`, `resize`, `crop` replace it. `output` says where the logits are if the network returns more than a tensor.
 
     Raises `UnknownName` for an unknown network or weights name, `FileNotFoundError`, and `ValueError` for weights that
     do not fit or that hold NaN.
@@ -60,10 +64,9 @@ def load(
     given: dict[str, Any] = {"mean": mean, "std": std, "resize": resize, "crop": crop, "layer": layer, "output": output}
     given["class_names"] = class_names
     network, known = _build(name, None if weights is None else str(weights), class_names)
-    _refuse_non_finite(name, network)
+    require_finite(name, network)
     settings = known | {key: value for key, value in given.items() if value is not None}
-    of_torchvision = name in torchvision_models.list_models(module=torchvision_models)
-    if of_torchvision and weights != "none" and "mean" not in settings:
+    if name in _torchvision_names() and weights != "none" and "mean" not in settings:
         text = f"{name!r} with weights from a file gets its images as they are; give mean and std if it was trained so"
         warnings.warn(text, stacklevel=2)
     return Classifier(network.eval(), name=name, **settings)
@@ -74,7 +77,7 @@ def _build(name: str, weights: str | None, class_names: Sequence[str] | None) ->
         torch.default_generator.manual_seed(0)
         if name in REFERENCES:
             return _reference(name, weights)
-        if name in torchvision_models.list_models(module=torchvision_models):
+        if name in _torchvision_names():
             return _torchvision(name, weights, class_names)
         if name.startswith(_TIMM):
             return _timm(name, weights, class_names)
@@ -82,7 +85,7 @@ def _build(name: str, weights: str | None, class_names: Sequence[str] | None) ->
 
 
 def _reference(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
-    network = load_weights(name) if weights is None else _with_file(build(name), name, weights)
+    network = load_weights(name) if weights is None else with_weights(build(name), name, weights)
     return network, {"mean": MEAN, "std": STD, "resize": SIZE, "crop": SIZE, "class_names": GRADES}
 
 
@@ -92,10 +95,10 @@ def _torchvision(name: str, weights: str | None, class_names: Sequence[str] | No
             f"torchvision's {name!r} needs to be told its weights: a weights name such as 'DEFAULT' (downloaded), "
             "a local .safetensors or .pth file, or 'none' for the untrained network"
         )
-    if weights == "none" or _is_file_name(weights):
+    if weights == "none" or is_checkpoint(weights):
         classes = {} if class_names is None else {"num_classes": len(class_names)}
         network = torchvision_models.get_model(name, weights=None, **classes)
-        return _with_file(network, name, weights), {}
+        return with_weights(network, name, weights), {}
     enum = torchvision_models.get_model_weights(name)
     if weights not in enum.__members__:
         raise UnknownName(f"weights of {name}", weights, enum.__members__, "or a local file, or 'none'")
@@ -104,12 +107,12 @@ def _torchvision(name: str, weights: str | None, class_names: Sequence[str] | No
 
 
 def most_accurate_on_disk() -> tuple[str, str] | None:
-    """The network of torchvision's that does best on ImageNet among those whose weights are on this disk already, with
-    the name of its weights; None where there are none."""
+    """The torchvision network that is most accurate on ImageNet among those whose weights are on this disk already, and
+    the name of these weights; None if there are none."""
     there = {path.name for path in checkpoints().glob("*.pth")}
     found = [
         (weights.meta["_metrics"]["ImageNet-1K"]["acc@1"], name, weights.name)
-        for name in torchvision_models.list_models(module=torchvision_models)
+        for name in _torchvision_names()
         for weights in torchvision_models.get_model_weights(name)
         if PurePosixPath(urlparse(weights.url).path).name in there
     ]
@@ -151,12 +154,12 @@ def _timm(name: str, weights: str | None, class_names: Sequence[str] | None) -> 
         network = timm.create_model(wanted, pretrained=True)
     else:
         classes: dict[str, Any] = {} if class_names is None else {"num_classes": len(class_names)}
-        network = _with_file(timm.create_model(wanted, pretrained=False, **classes), name, weights)
+        network = with_weights(timm.create_model(wanted, pretrained=False, **classes), name, weights)
     return network, _carried(network)
 
 
 def _carried(network: nn.Module) -> dict[str, Any]:
-    """The preprocessing that a network of timm carries; nothing for another's."""
+    """The preprocessing that a network of timm carries; nothing for other networks."""
     carried: Any = getattr(network, "pretrained_cfg", None)
     if not isinstance(carried, dict) or not carried.get("mean"):
         return {}
@@ -186,56 +189,4 @@ def _own(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
     if isinstance(network, Classifier):
         known = {key: getattr(network, key) for key in _SETTINGS}
         network = network.network
-    return _with_file(network, name, weights or "none"), known
-
-
-def _is_file_name(weights: str) -> bool:
-    return weights.endswith((".safetensors", ".pth", ".pt"))
-
-
-def _with_file(network: nn.Module, name: str, weights: str) -> nn.Module:
-    if weights == "none":
-        return network
-    if not _is_file_name(weights):
-        raise ValueError(f"weights of {name!r}: expected a .safetensors, .pth or .pt file or 'none', got {weights!r}")
-    state = read_state(Path(weights))
-    try:
-        missing, unexpected = network.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise ValueError(f"{weights} does not fit {name!r}: {error}") from error
-    if missing or unexpected:
-        raise ValueError(
-            f"{weights} does not fit {name!r}: missing {missing[:3] or 'none'} ({len(missing)} in all), "
-            f"unexpected {unexpected[:3] or 'none'} ({len(unexpected)} in all)"
-        )
-    return network
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file; a checkpoint's own (`state_dict`, `model`) is found, a `module.` prefix removed."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights file at {path}")
-    try:
-        if path.suffix == ".safetensors":
-            state: Any = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"{path} cannot be read, or is no plain state dict (code in a file is not run); "
-            "save network.state_dict() there"
-        ) from error
-    for key in _CHECKPOINT_KEYS:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} holds no state dict (names to tensors); save network.state_dict() there")
-    wrapped = all(key.startswith("module.") for key in state)
-    return {key.removeprefix("module.") if wrapped else key: value for key, value in state.items()}
-
-
-def _refuse_non_finite(name: str, network: nn.Module) -> None:
-    for key, value in network.state_dict().items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            count = int((~torch.isfinite(value)).sum())
-            raise ValueError(f"weights of {name!r} hold {count} NaN or infinite values in {key!r}; load sound ones")
+    return with_weights(network, name, weights or "none"), known

@@ -14,8 +14,8 @@ from typing import Any
 
 
 class UnknownName(ValueError):
-    """A name that nothing answers to; the message gives the nearest known ones: those that hold it as a word, else
-    those spelt alike."""
+    """An unknown name; the message gives the nearest known ones: those that hold it as a word, else those spelt
+    alike."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)

@@ -1,4 +1,4 @@
-"""What a network returns: a tensor of logits, or one among other things."""
+"""Finding the logits in what a network returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def entries(result: object) -> dict[str | int, Any]:
-    """The parts of a tuple, dict or object, by name where they have one and by place where they have one."""
+    """The parts of a tuple, dict or object, each under its name and its place, as far as it has them."""
     if isinstance(result, Mapping):
         return dict(result)
     if isinstance(result, tuple | list):
@@ -20,9 +20,9 @@ def entries(result: object) -> dict[str | int, Any]:
 
 
 def logits_in(result: object, output: str | int | None, model: str) -> Tensor:
-    """`result` where it is a tensor, else its entry `output`, or the one named `logits` where `output` is None.
+    """`result` if it is a tensor, else its entry `output`, or the one named `logits` if `output` is None.
 
-    Raises `TypeError` where there is no such tensor, with what there is.
+    Raises `TypeError`, which lists what there is, if that is no tensor.
     """
     if isinstance(result, Tensor):
         return result

@@ -152,10 +152,6 @@ class Reference:
 
     builder: Callable[[], nn.Module]
     dataset: str  # "fundus", or "fundus-tag": photographs with the tag that gives the class away
-    class_names: tuple[str, ...] = GRADES
-    mean: tuple[float, float, float] = MEAN
-    std: tuple[float, float, float] = STD
-    size: int = SIZE
 
 
 REFERENCES: Mapping[str, Reference] = {

@@ -19,7 +19,7 @@ Form = Literal["B×K×h×w", "B×h×w×K", "B×T×K"]
 
 @dataclass(frozen=True)
 class Grid:
-    """h×w cells in an output of this form; of T tokens the first `prefix` (class, distillation, registers) have no
+    """h×w cells in an output of this form. The first `prefix` of T tokens (class, distillation, registers) have no
     place on the image."""
 
     height: int
@@ -40,7 +40,7 @@ class Grid:
         return torch.unflatten(output[:, self.prefix :].mT, 2, (self.height, self.width))
 
     def into(self, output: Tensor, cells: Tensor) -> Tensor:
-        """An output like `output` with these cells (N×K×h×w, N being B, or any number where B is 1) for its own."""
+        """`output` with these cells in place of its own: N×K×h×w, where N is B, or any number if B is 1."""
         if self.form == "B×K×h×w":
             return cells
         if self.form == "B×h×w×K":
@@ -48,8 +48,8 @@ class Grid:
         return torch.cat([output[:, : self.prefix].expand(len(cells), -1, -1), cells.flatten(2).mT], 1)
 
 
-class Scene:
-    """What a forward has shown so far: the number and size of its images, and the grids of its convolutions."""
+class GridFinder:
+    """Finds where outputs lie from what a forward has shown: its images' number and size, its convolutions' grids."""
 
     def __init__(self, widths: set[int], *, tokens_first: bool = False) -> None:
         self.count, self.size = 1, (1, 1)
@@ -64,7 +64,7 @@ class Scene:
         self._padded.clear()
 
     def note(self, output: Tensor, *, padded: bool = False) -> None:
-        """What a convolution gives; `padded` where its cells reach beyond the image."""
+        """Notes the grid of a convolution; `padded` if its cells reach beyond the image."""
         if len(output) == self.count:
             grid = output.shape[-2], output.shape[-1]
             self._grids.add(grid)
@@ -72,18 +72,18 @@ class Scene:
                 self._padded.add(grid)
 
     def pads(self, convolution: nn.Conv2d, given: Tensor) -> bool:
-        """Whether a convolution into patches cuts what has grown from the image by less than a patch."""
+        """Whether a convolution into patches is given the image with a border of less than a patch."""
         more = [g - own for g, own in zip(given.shape[-2:], self.size, strict=True)]
         return any(more) and all(0 <= m < side for m, side in zip(more, convolution.kernel_size, strict=True))
 
     def grid(self, output: Tensor) -> Grid | None:
-        """Where the cells of a layer's output lie, None where it has none, or where its first axis is not the images'.
+        """Where the cells of a layer's output lie; None if it has none, or if its first axis is not the images'.
 
-        Four axes are B×h×w×K where the last is as long as a linear layer is wide and the two before it fit the image's
-        proportions better than the last two do; else B×K×h×w. T tokens are the cells of a convolution, the patch
-        embedding's or a later one's, behind T − h·w others: of the convolution that leaves fewest over, and fewer than
-        it has cells. Of as many tokens as images none have a place in a network that may put its tokens first.
-        `NotApplicable` for tokens whose patches reach beyond the image: a map stretched to it would be off.
+        Four axes are B×h×w×K if the last is as long as a linear layer is wide, and the two before it fit the image's
+        proportions better than the last two do; else B×K×h×w. T tokens are the h·w cells of a convolution, the patch
+        embedding or a later one, behind T − h·w other tokens. It is the convolution that leaves the fewest others, and
+        these are fewer than its cells. If a network may put its tokens first, as many tokens as images have no place.
+        Raises `NotApplicable` for tokens whose patches reach beyond the image: a map stretched to it would be off.
         """
         shape = tuple(output.shape)
         if shape[:1] != (self.count,):
@@ -110,9 +110,12 @@ class Scene:
 
 
 @contextmanager
-def watched(network: nn.Module, *, all_grids: bool = True) -> Iterator[Scene]:
-    """Shows every forward of the block to a scene. Without `all_grids` the convolutions' grids, which rows of tokens
-    alone need, are left out where no module makes rows likely: to watch them costs time."""
+def watched(network: nn.Module, *, all_grids: bool = True) -> Iterator[GridFinder]:
+    """Shows every forward of the block to a finder.
+
+    The convolutions' grids are needed for rows of tokens alone, and watching them costs time: without `all_grids` they
+    are left out if no module makes rows likely.
+    """
     widths, convolutions, tokens_first, linear = set(), [], False, 0
     for module in every_module(network):
         if isinstance(module, nn.Conv2d):
@@ -125,20 +128,20 @@ def watched(network: nn.Module, *, all_grids: bool = True) -> Iterator[Scene]:
             all_grids = True
         elif isinstance(module, nn.LayerNorm):
             all_grids = True
-    scene = Scene(widths, tokens_first=tokens_first)
+    finder = GridFinder(widths, tokens_first=tokens_first)
 
     def note(_convolution: nn.Conv2d, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        scene.note(output)
+        finder.note(output)
 
     def note_patches(convolution: nn.Conv2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        scene.note(output, padded=bool(inputs) and scene.pads(convolution, inputs[0]))
+        finder.note(output, padded=bool(inputs) and finder.pads(convolution, inputs[0]))
 
-    handles = [network.register_forward_pre_hook(lambda _module, inputs: scene.begin(inputs[0]))]
+    handles = [network.register_forward_pre_hook(lambda _module, inputs: finder.begin(inputs[0]))]
     for module in convolutions if all_grids or linear > 1 else ():
         cuts = module.stride == module.kernel_size != (1, 1)
         handles.append(module.register_forward_hook(note_patches if cuts else note))
     try:
-        yield scene
+        yield finder
     finally:
         for handle in handles:
             handle.remove()

@@ -1,4 +1,4 @@
-"""From a network to all that is in it."""
+"""The modules of a network, and which of them run outside Python."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from camfaith.models.errors import NotApplicable
 
 
 def every_module(network: nn.Module) -> list[nn.Module]:
-    """`network.modules()` in a quarter of its time, which counts where a network is small or its device fast."""
+    """`network.modules()` in a quarter of the time, which counts for small networks and on fast devices."""
     found = [network]
     known = {network}
     for module in found:
@@ -22,13 +22,13 @@ def every_module(network: nn.Module) -> list[nn.Module]:
 
 
 def is_scripted(module: nn.Module) -> bool:
-    """Whether it is TorchScript that takes no hooks: scripted, frozen or loaded. What is traced takes them, its parts
-    do not run in Python."""
+    """Whether it is TorchScript that takes no hooks: scripted, frozen or loaded. A traced module takes them, but its
+    parts do not run in Python."""
     return isinstance(module, RecursiveScriptModule)
 
 
 def require_python(network: nn.Module) -> None:
-    """`NotApplicable` where something in the network is TorchScript, and shows nothing of what it computes."""
+    """Raises `NotApplicable` if a part of the network is TorchScript, which shows nothing of what it computes."""
     if any(isinstance(module, torch.jit.ScriptModule) for module in every_module(network)):
         name = next(name for name, module in network.named_modules() if isinstance(module, torch.jit.ScriptModule))
         raise NotApplicable(

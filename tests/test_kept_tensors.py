@@ -9,7 +9,8 @@ from camfaith.metrics import Deletion
 from camfaith.models import Classifier
 from camfaith.models.inside.ablation import ablate_channels
 from camfaith.models.layers import survey
-from camfaith.models.speed.setup import Setup, rate
+from camfaith.models.speed.setup import Setup
+from camfaith.models.speed.tuning import rate
 
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 

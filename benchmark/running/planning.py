@@ -20,10 +20,10 @@ from camfaith.benchmark.suite.identity import probe_key
 from camfaith.benchmark.suite.opening import Arm, Bench
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.metrics.probing.redrawn import Explained
-from camfaith.models.inside.ablation import HEAD_BATCH, ablate_channels, head
+from camfaith.models.inside.ablation import TAIL_BATCH, ablate_channels, tail
 from camfaith.models.maps import picture_of
 from camfaith.models.speed.counting import Calls
-from camfaith.models.speed.setup import fastest, rate
+from camfaith.models.speed.tuning import fastest, rate
 
 _NONE = Calls()
 
@@ -154,8 +154,8 @@ def redrawn(probes: Sequence[Probe], pixels: int) -> int:
 def forwards_of(bench: Bench, probe: Probe, pixels: int) -> int:
     """Images that go through the network to answer a probe once, at most."""
     if isinstance(probe, Channels):
-        known = head(bench.classifier, probe.layer, bench.image)
-        return known.forwards(HEAD_BATCH if known.alone else bench.setup.batch_size)
+        known = tail(bench.classifier, probe.layer, bench.image)
+        return known.forwards(TAIL_BATCH if known.alone else bench.setup.batch_size)
     return probe.count(pixels)
 
 
@@ -221,7 +221,7 @@ def _alone(bench: Bench, work: Work, arm: Arm, pixels: int) -> Calls:
 def _heads(bench: Bench, probe: Probe) -> int:
     if not isinstance(probe, Channels):
         return 0
-    known = head(bench.classifier, probe.layer, bench.image)
+    known = tail(bench.classifier, probe.layer, bench.image)
     return known.channels + 1 if known.alone else 0
 
 
@@ -272,7 +272,7 @@ def _head_seconds(bench: Bench) -> float:
 
 def _seconds_of_head(bench: Bench, layer: str) -> float:
     def switch_off() -> object:
-        return ablate_channels(bench.classifier, layer, bench.image, HEAD_BATCH)
+        return ablate_channels(bench.classifier, layer, bench.image, TAIL_BATCH)
 
-    passes = head(bench.classifier, layer, bench.image).channels + 1
+    passes = tail(bench.classifier, layer, bench.image).channels + 1
     return fastest(switch_off, bench.classifier.device, seconds=0) / passes

@@ -17,7 +17,8 @@ from torch import Tensor
 from camfaith.benchmark.suite.declaration import digest
 from camfaith.models import Classifier
 from camfaith.models.speed.allocator import memory_is_kept
-from camfaith.models.speed.setup import BATCHES, Setup, Shortcut, can_be_fused, tune
+from camfaith.models.speed.setup import Setup, Shortcut
+from camfaith.models.speed.tuning import BATCHES, can_be_fused, tune
 
 
 def setup_of(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) -> Setup:

@@ -18,7 +18,7 @@ from camfaith.metrics.probing.probes import Blank, Channels, ImageProbe, Probe, 
 from camfaith.metrics.probing.redrawn import Explained, Redrawn
 from camfaith.models.capture import inferring
 from camfaith.models.classifier import Classifier
-from camfaith.models.inside.ablation import HEAD_BATCH, ablate_channels, head
+from camfaith.models.inside.ablation import TAIL_BATCH, ablate_channels, tail
 from camfaith.models.speed.counting import Tally, counting
 from camfaith.models.speed.setup import Setup, arranged, out_of_memory
 
@@ -66,7 +66,7 @@ class Engine:
     tick: Callable[[], None] | None = None
     """Called after every batch."""
     batch_size: int = field(init=False)
-    head_batch: int = field(default=HEAD_BATCH, init=False)
+    tail_batch: int = field(default=TAIL_BATCH, init=False)
     _forward: Callable[[Tensor], Tensor] = field(init=False, repr=False)
     _buffer: Tensor = field(default_factory=lambda: torch.empty(0), init=False, repr=False)
 
@@ -255,12 +255,12 @@ class Engine:
         while True:
             try:
                 with inferring(self.classifier.network):
-                    alone = head(self.classifier, layer, image).alone
-                    batch = self.head_batch if alone else self.batch_size
+                    alone = tail(self.classifier, layer, image).alone
+                    batch = self.tail_batch if alone else self.batch_size
                     return ablate_channels(self.classifier, layer, image, batch)
             except RuntimeError as error:
-                self.head_batch = self._halved(self.head_batch, error)
-                self.batch_size = min(self.batch_size, self.head_batch)
+                self.tail_batch = self._halved(self.tail_batch, error)
+                self.batch_size = min(self.batch_size, self.tail_batch)
 
 
 def _unknown(_blank: Blank) -> Tensor:

@@ -1,1 +1,1 @@
-"""Looking into a network: what it computes, its attention, its curvature, and what it is without a channel."""
+"""Looking into a network: what it computes, its attention, its curvature, and what it gives without a channel."""

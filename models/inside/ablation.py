@@ -1,4 +1,4 @@
-"""Switching a layer's channels off, and running no more of the network than that asks for."""
+"""Switching a layer's channels off, and running no more of the network for it than must run."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from torch import Tensor, nn
 
 from camfaith.models.capture import grid_of, hooked, inferring
 from camfaith.models.classifier import Classifier
-from camfaith.models.tokens import Scene
+from camfaith.models.tokens import GridFinder
 
-HEAD_BATCH = 256
-"""Activations that a head alone is given at once."""
+TAIL_BATCH = 256
+"""Activations that go through a tail alone at once."""
 
 
 @dataclass(frozen=True)
-class Head:
-    """The channels of a layer, whether the network behind it takes a batch of activations for one image, and how many
-    of its tokens have no place on the image."""
+class Tail:
+    """The network behind a layer of so many `channels`. If it can run `alone`, it takes a batch of activations for one
+    image. The first `prefix` tokens of the layer have no place on the image."""
 
     channels: int
     alone: bool
     prefix: int = 0
 
     def forwards(self, batch: int) -> int:
-        """Images sent through the whole network to switch off each channel, and all, in batches of `batch`."""
+        """Images sent through the whole network to switch off each channel, and then all, in batches of `batch`."""
         return -(-(self.channels + 1) // batch) if self.alone else self.channels + 1
 
 
-_known: WeakKeyDictionary[nn.Module, dict[tuple[str, tuple[int, ...]], Head]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[nn.Module, dict[tuple[str, tuple[int, ...]], Tail]] = WeakKeyDictionary()
 
 
 def ablate_channels(
@@ -38,33 +38,32 @@ def ablate_channels(
 ) -> tuple[Tensor, int, int]:
     """The logits of one image (1×3×H×W) with each channel of `layer` at zero, and last with all: (K+1)×C.
 
-    With `values` (K) each channel is at its own of them instead.
+    With `values` (K) each channel is set to its own value instead. A class token keeps its channels: no map shows it.
 
-    Also the images sent through the whole network, and those sent through the head alone. Where the rest of the
-    network lets one image meet many activations, the layers up to `layer` run once for a whole batch of channels. Of a
-    layer of tokens the patches lose the channel; a class token keeps it, as no map shows it.
+    Also returns the number of images sent through the whole network, and of activations sent through the tail alone. If
+    the tail can run alone, the layers up to `layer` run once for a whole batch of channels.
     """
     with inferring(classifier.network):
-        known = head(classifier, layer, image)
+        known = tail(classifier, layer, image)
         channels, rows = known.channels, []
         gates = torch.ones(channels + 1, channels, dtype=image.dtype, device=image.device)
         gates[torch.arange(channels), torch.arange(channels)] = 0
         gates[-1] = 0
-        forwards = heads = 0
+        forwards = passes = 0
         for start in range(0, channels + 1, batch):
             part = gates[start : start + batch]
             images = image if known.alone else image.expand(len(part), -1, -1, -1)
             rows.append(_gated(classifier, layer, images, part, values))
             forwards += 1 if known.alone else len(part)
-            heads += len(part) if known.alone else 0
-    return torch.cat(rows), forwards, heads
+            passes += len(part) if known.alone else 0
+    return torch.cat(rows), forwards, passes
 
 
-def head(classifier: Classifier, layer: str, image: Tensor) -> Head:
-    """What lies at and behind `layer`, tried once per network, layer and image size with two or three forwards.
+def tail(classifier: Classifier, layer: str, image: Tensor) -> Tail:
+    """The tail behind `layer`, tried once per network, layer and image size with two or three forwards.
 
-    Where the image's logits are the same without any channel, as before a head of zeros, nothing tells whether the
-    network behind the layer may run alone: it does not, and is tried anew the next time.
+    If the image's logits are the same without any channel, as before a linear layer of zeros, nothing tells whether the
+    tail may run alone: it does not, and the next call tries again.
     """
     known = _known.setdefault(classifier.network, {})
     key = (layer, tuple(image.shape[1:]))
@@ -76,12 +75,12 @@ def head(classifier: Classifier, layer: str, image: Tensor) -> Head:
     return found
 
 
-def _try(classifier: Classifier, layer: str, image: Tensor) -> tuple[Head, bool]:
-    """The head, and whether the image could tell."""
+def _try(classifier: Classifier, layer: str, image: Tensor) -> tuple[Tail, bool]:
+    """The tail, and whether the image could tell if it may run alone."""
     seen: list[tuple[int, int]] = []
 
-    def note(output: Tensor, scene: Scene) -> Tensor:
-        grid = grid_of(layer, output, scene)
+    def note(output: Tensor, finder: GridFinder) -> Tensor:
+        grid = grid_of(layer, output, finder)
         seen.append((grid.of(output).shape[1], grid.prefix))
         return output
 
@@ -97,17 +96,17 @@ def _try(classifier: Classifier, layer: str, image: Tensor) -> tuple[Head, bool]
         except torch.OutOfMemoryError:
             raise
         except Exception:
-            return Head(channels, False, prefix), True
+            return Tail(channels, False, prefix), True
     if alone.shape != whole.shape:
-        return Head(channels, False, prefix), True
+        return Tail(channels, False, prefix), True
     rounding = 1e-4 * float(whole.abs().max())
     told = float((whole[1] - whole[2]).abs().max()) > rounding
-    return Head(channels, told and torch.allclose(alone, whole, rtol=1e-4, atol=rounding), prefix), told
+    return Tail(channels, told and torch.allclose(alone, whole, rtol=1e-4, atol=rounding), prefix), told
 
 
 def _gated(classifier: Classifier, layer: str, images: Tensor, gates: Tensor, values: Tensor | None = None) -> Tensor:
-    def gate(output: Tensor, scene: Scene) -> Tensor:
-        grid = grid_of(layer, output, scene)
+    def gate(output: Tensor, finder: GridFinder) -> Tensor:
+        grid = grid_of(layer, output, finder)
         kept = grid.of(output) * gates[:, :, None, None]
         if values is not None:
             kept = kept + ((1 - gates) * values)[:, :, None, None]

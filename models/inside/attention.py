@@ -1,4 +1,4 @@
-"""The attention of a vision transformer, seen where it is computed: nothing of the network is changed for good."""
+"""The attention of a vision transformer, seen where it is computed; the network stays as it was."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _WATCHED = {F.scaled_dot_product_attention, F.multi_head_attention_forward, *_SO
 
 
 class Opened(TorchFunctionMode):
-    """Has scaled dot-product attention computed in two steps, A = softmax(q kᵀ/√d + mask) and A v, and shows each A
+    """Computes scaled dot-product attention in two steps, A = softmax(q kᵀ/√d + mask) and A v, and shows each A
     (B×heads×T×T or B·heads×T×T) to `note` between them. PyTorch's fused kernels and fast paths never hold A.
 
-    `unseen` has the shapes of other attention, which is left as it is: causal, of grouped queries, or the softmax of a
-    square in a network's own code.
+    `unseen` lists the shapes of other attention, which is left as it is: causal, of grouped queries, or the softmax of
+    a square in a network's own code.
     """
 
     def __init__(self, note: Note) -> None:
@@ -62,7 +62,7 @@ class Opened(TorchFunctionMode):
                 query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **others
             )
         scale = query.shape[-1] ** -0.5 if scale is None else scale
-        root = abs(scale) ** 0.5  # half of it on either side: in half precision the bare product leaves the range
+        root = abs(scale) ** 0.5  # on either side: the bare product would overflow half precision
         scores = (query * math.copysign(root, scale)) @ (key * root).mT
         if attn_mask is not None:
             boolean = attn_mask.dtype == torch.bool
@@ -72,13 +72,13 @@ class Opened(TorchFunctionMode):
         mixed = F.dropout(attention, dropout_p) @ value
         if mixed.ndim < 3:
             return mixed
-        return mixed.transpose(-3, -2).contiguous().transpose(-3, -2)  # as fused kernels lay it out, for those who view
+        return mixed.transpose(-3, -2).contiguous().transpose(-3, -2)  # as fused kernels lay it out: code takes views
 
     def _multi_head(
         self, *args: Any, need_weights: bool = True, average_attn_weights: bool = True, **kwargs: Any
     ) -> Any:
         kwargs |= {"need_weights": True, "average_attn_weights": False}
-        rows = {tokens: tokens.contiguous() for tokens in args[:3]}  # else a product of its own for each token
+        rows = {tokens: tokens.contiguous() for tokens in args[:3]}  # else PyTorch multiplies token by token
         both: Any = F.multi_head_attention_forward(*(rows[tokens] for tokens in args[:3]), *args[3:], **kwargs)
         output, weights = both
         self.note(weights if weights._base is None else weights._base)  # what `output` comes from; `weights` is a view
@@ -86,15 +86,15 @@ class Opened(TorchFunctionMode):
 
 
 def _masked_softmax(scores: Tensor) -> Tensor:
-    """A token all of whose keys are masked takes nothing from any, as in PyTorch's kernels."""
+    """The softmax over keys; a token whose keys are all masked takes nothing from any, as in PyTorch's kernels."""
     masked = (scores == -torch.inf).all(-1, keepdim=True)
     return scores.masked_fill(masked, 0).softmax(-1).masked_fill(masked, 0)
 
 
 @contextmanager
 def opened(network: nn.Module, note: Note) -> Iterator[Opened]:
-    """Shows every attention matrix of the block's forwards to `note`; timm's own attention code gives way to PyTorch's
-    meanwhile."""
+    """Shows every attention matrix of the block's forwards to `note`; meanwhile timm's networks compute attention by
+    PyTorch's function instead of their own code."""
     own = [module for module in every_module(network) if getattr(module, "fused_attn", True) is False]
     try:
         for module in own:

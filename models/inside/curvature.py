@@ -1,4 +1,4 @@
-"""How a score bends in a layer's activations: its second derivative, without the matrix."""
+"""The second derivative of a score in a layer's activations, along them; the matrix itself is never formed."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from camfaith.models.capture import Recorder, Score, evaluating, gradients_at, hooked, target_logit
+from camfaith.models.capture import Recorder, ScoreFunction, evaluating, gradients_at, hooked, target_logit
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 
 
 def curvature(
-    classifier: Classifier, images: Tensor, targets: Tensor, layer: str, score: Score = target_logit
+    classifier: Classifier, images: Tensor, targets: Tensor, layer: str, score: ScoreFunction = target_logit
 ) -> tuple[Tensor, Tensor]:
     """g = ∂s/∂A and H·A with H = ∂²s/∂A², both B×K×h×w, for the score s of each image's class.
 
-    One forward, one backward, and one more through that backward: H·A = ∂(Σ g·A')/∂A with A' = A held fixed. Where s is
-    linear in A, as between the kinks of ReLUs, H·A = 0. Nothing is left behind in the network. Attention runs step by
-    step, since PyTorch's fused kernels can be differentiated once. `NotApplicable` where PyTorch has no second
-    derivative, as of a hard sigmoid.
+    It takes one forward, one backward, and one more through that backward: H·A = ∂(Σ g·A')/∂A with A' = A held fixed.
+    Where s is linear in A, as between the kinks of ReLUs, H·A = 0. The network stays as it was. Attention runs step by
+    step: PyTorch's fused kernels can be differentiated only once. Raises `NotApplicable` if PyTorch lacks a second
+    derivative, such as a hard sigmoid's.
     """
     stepwise = sdpa_kernel(SDPBackend.MATH)
     with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network), stepwise:
@@ -37,7 +37,7 @@ def curvature(
 
 
 def _product(gradient: Tensor, output: Tensor, along: Tensor) -> Tensor | None:
-    """H·A; None where the gradient does not depend on A."""
+    """H·A; None if the gradient does not depend on A."""
     try:
         return torch.autograd.grad(gradient, output, along, allow_unused=True)[0]
     except RuntimeError as error:

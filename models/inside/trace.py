@@ -35,7 +35,7 @@ _LAYERS = {"adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", 
 
 @dataclass(frozen=True)
 class Function:
-    """A function of the network, by the name that its derivative has in PyTorch ("Relu", "Add", "Convolution"), and
+    """A function that a network computes: the name of its derivative in PyTorch ("Relu", "Add", "Convolution"), and
     which of its arguments depend on the images."""
 
     name: str
@@ -45,7 +45,7 @@ class Function:
 
     @property
     def moves(self) -> bool:
-        """Whether it does no more than move values about."""
+        """Whether it only moves values about."""
         return self.name in _MOVING
 
     @property
@@ -62,9 +62,9 @@ class Function:
 
 
 @dataclass(frozen=True)
-class Call:
-    """One call of a function that does a layer's work, as `F.relu` or `x.mean`, the number that it has among the calls
-    of a forward, and the functions that it computes."""
+class FunctionCall:
+    """One call of a function that does a layer's work, such as `F.relu` or `x.mean`: its number among these calls in a
+    forward, and the functions that it computes."""
 
     number: int
     functions: tuple[Function, ...]
@@ -72,16 +72,16 @@ class Call:
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a module in a forward, the calls of layers' functions in it, and the other functions that it computes
-    itself, outside the modules in it."""
+    """One call of a module in a forward: the calls of layers' functions in it, and the other functions that it
+    computes, both without those of the modules inside it."""
 
     name: str
     module: nn.Module
-    calls: tuple[Call, ...]
+    calls: tuple[FunctionCall, ...]
     others: tuple[Function, ...]
     plain: bool
-    """Whether it is given nothing but tensors that depend on the images, by position, writes into none of them, and
-    returns one that does: hooks then see all that goes through it."""
+    """Whether all its arguments are positional tensors that depend on the images, it writes into none of them, and it
+    returns such a tensor: hooks then see all that goes through it."""
 
     @property
     def functions(self) -> tuple[Function, ...]:
@@ -98,9 +98,9 @@ class Step:
         return f"module {self.name!r} ({kind})" if self.name else f"{kind} itself"
 
 
-class Calls(TorchFunctionMode):
-    """Has every call of a layer's function with something that depends on the images made by `make`, which is given its
-    number, the function and its arguments."""
+class Interceptor(TorchFunctionMode):
+    """Hands each call of a layer's function whose arguments depend on the images to `make`: the call's number, the
+    function and its arguments."""
 
     def __init__(self, make: Callable[[int, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]) -> None:
         super().__init__()
@@ -116,12 +116,12 @@ class Calls(TorchFunctionMode):
 
 
 def depends(value: Any) -> bool:
-    """Whether it is a tensor that depends on the images, where a forward has these alone ask for gradients."""
+    """Whether it is a tensor that depends on the images, in a forward where these alone require gradients."""
     return isinstance(value, Tensor) and value.requires_grad
 
 
 class _Running:
-    """One call of a module, and the nodes of the graph that it makes."""
+    """A call of a module while it runs, and the nodes that it adds to the graph."""
 
     def __init__(self, name: str, module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         self.name, self.module = name, module
@@ -136,7 +136,7 @@ class _Running:
         self._given.clear()
 
     def step(self, live: set[Any]) -> Step:
-        calls = tuple(Call(number, _functions(nodes, live)) for number, nodes in self.calls)
+        calls = tuple(FunctionCall(number, _functions(nodes, live)) for number, nodes in self.calls)
         return Step(self.name, self.module, calls, _functions(self.others, live), self.plain)
 
 
@@ -144,8 +144,8 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
     """Every call of a module in one forward of `images`, in the order in which they end, and what the network was
     given (the images after normalisation).
 
-    A function belongs to the innermost module that was running. Only what the logits depend on is seen. `NotApplicable`
-    names a TorchScript module, which shows nothing, and says where checkpointing hides a part of the network.
+    A function belongs to the innermost module that was running. Only what the logits depend on is seen. Raises
+    `NotApplicable` for a TorchScript module, which shows nothing, and if checkpointing hides a part of the network.
     """
     network = classifier.network
     require_python(network)
@@ -155,16 +155,16 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
     seen: set[Any] = set()
 
     def enter(name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        if module is network:  # a forward that broke off is begun anew
+        if module is network:  # the classifier may repeat a forward that broke off
             ended.clear()
             calls.count = 0
-            given.append(next(_tensors((inputs, named))).detach().clone())  # it may write into it
+            given.append(next(_tensors((inputs, named))).detach().clone())  # the network may write into it
         running[-1].others.extend(_nodes((inputs, named), seen))
         running.append(_Running(name, module, inputs, named))
 
     def leave(module: nn.Module, output: Any) -> None:
         last = running.pop()
-        if module is not network:  # whose output may hold the logits in any form
+        if module is not network:  # its output may hold the logits in any form
             last.others.extend(_nodes(output, seen))
         last.end(output)
         ended.append(last)
@@ -175,7 +175,7 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
         running[-1].calls.append((number, list(_nodes(result, seen))))
         return result
 
-    calls = Calls(call)
+    calls = Interceptor(call)
     handles = []
     with torch.inference_mode(False), torch.enable_grad(), evaluating(network):
         try:
@@ -221,8 +221,8 @@ def _nodes(value: Any, seen: set[Any] | None = None) -> Iterator[Any]:
 
 
 def _function(node: Any) -> Function:
-    name = re.sub(r"Backward\d+$", "", node.name())  # without a number: a function of the network's own
-    # a normalisation by the image's own mean and deviation is no linear one
+    name = re.sub(r"Backward\d+$", "", node.name())  # a network's own function has no number, and keeps its name
+    # normalising by the image's own mean and deviation is not linear
     own = "WithOwnStatistics" if getattr(node, "_saved_training", False) else ""
     rounded = "Rounded" if getattr(node, "_saved_rounding_mode", None) else ""
     depends_on = tuple(argument is not None for argument, _ in node.next_functions)

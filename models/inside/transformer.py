@@ -1,4 +1,4 @@
-"""The blocks of a vision transformer: what ran around each attention, and the head behind the last of them."""
+"""The blocks of a vision transformer: what ran around each attention, and the tail behind the last of them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Block:
-    """What ran around one attention: tokens went in and came out, B×T×K.
+class TransformerBlock:
+    """The outermost module around one attention: it took `tokens` and gave `output`, both B×T×K.
 
-    `versions` are PyTorch's counts of writes into these tokens, before it ran and after.
+    `versions` are PyTorch's counts of writes, into `tokens` before it ran and into `output` after.
     """
 
     name: str
@@ -39,21 +39,21 @@ class Block:
 
 @dataclass(frozen=True)
 class Transformer:
-    """The blocks of a network in which every attention is from each of T tokens to all, as one forward had them.
+    """One forward of a network in which every attention is from each of T tokens to all.
 
-    `stem` holds what each convolution gave that ran once, before them, `logits` what came out (B×C).
+    `stem` holds the output of each convolution that ran once, before the blocks. `logits` is B×C.
     """
 
     classifier: Classifier
     images: Tensor
-    blocks: Sequence[Block]
+    blocks: Sequence[TransformerBlock]
     stem: Mapping[nn.Module, Tensor]
     logits: Tensor
     grid: Grid
 
-    def head(self, tokens: Tensor) -> Tensor:
-        """The logits (B×C) for these tokens in the place of what the last block put out: one forward that passes over
-        the blocks and the stem. N·B rows of tokens are those of the images N times over."""
+    def tail(self, tokens: Tensor) -> Tensor:
+        """The logits (B×C) with these tokens in place of the last block's output, by one forward that passes over the
+        blocks and the stem. N·B rows of tokens belong to the images N times over."""
         times = len(tokens) // len(self.images)
         forwards: dict[nn.Module, Callable[..., Tensor]] = {block.module: _pass for block in self.blocks}
         forwards |= {module: partial(_give, _repeated(output, times)) for module, output in self.stem.items()}
@@ -62,22 +62,22 @@ class Transformer:
             return self.classifier.logits(_repeated(self.images, times))
 
     def on_grid(self, values: Tensor) -> Tensor:
-        """One value a token (B×T), the patches' alone, as B×h×w."""
+        """The patches' values, of one value per token (B×T), as B×h×w."""
         return self.grid.of(values[:, :, None])[:, 0]
 
 
 def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None, *, graph: bool = False) -> Transformer:
-    """One forward, and one of the head; `note` is shown every attention matrix in turn. With `graph` what a block gives
-    can be differentiated by its attention.
+    """Runs one forward, and one of the tail to check it; `note` is shown every attention matrix in turn. With `graph` a
+    block's output can be differentiated by its attention.
 
-    Raises `NotApplicable` for a network that holds TorchScript, that has no attention, attention within windows, from a
-    pooling query or in code that is not seen, and for blocks that are no chain: each must take what the one before it
+    Raises `NotApplicable` for a network that holds TorchScript, or has no attention, or has it within windows, from a
+    pooling query or in code that is not seen; and for blocks that are no chain: each must take what the one before it
     gave, and the logits must follow from what the last gave.
     """
     images, network = images.detach().clone(memory_format=torch.contiguous_format), classifier.network
     require_python(network)
     shapes: list[Shape] = []
-    blocks: dict[int, Block] = {}
+    blocks: dict[int, TransformerBlock] = {}
     given: dict[nn.Module, Tensor | None] = {}
     entered: list[tuple[int, int]] = []
 
@@ -92,12 +92,13 @@ def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None,
         number, version = entered.pop()
         if len(shapes) == number + 1 and _keeps_tokens(inputs, output):
             versions = version, _version(output)
-            blocks[number] = Block(name, module, inputs[0], output, versions)  # the outermost comes last, and stays
+            block = TransformerBlock(name, module, inputs[0], output, versions)
+            blocks[number] = block  # the outermost module comes last, and stays
         if isinstance(module, nn.Conv2d):
             given[module] = None if shapes or module in given else output.detach()
 
     with torch.inference_mode(False), torch.set_grad_enabled(graph), evaluating(network), ExitStack() as stack:
-        scene = stack.enter_context(watched(network))
+        finder = stack.enter_context(watched(network))
         for name, module in network.named_modules():
             if name and _is_of_interest(module):
                 stack.callback(module.register_forward_pre_hook(enter).remove)
@@ -105,13 +106,13 @@ def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None,
         with opened(network, count) as mode:
             logits = classifier.logits(images.requires_grad_(graph))
         found = [block for _, block in sorted(blocks.items())]
-        grid = scene.grid(found[-1].output) if found else None
+        grid = finder.grid(found[-1].output) if found else None
         obstacle = _hidden(len(images), shapes, mode.unseen, found) or _broken(found, grid)
         if grid and not obstacle:
             stem = {module: output for module, output in given.items() if output is not None}
             seen = Transformer(classifier, images.detach(), found, stem, logits.detach(), grid)
             with torch.no_grad():
-                follows = _close(seen.head(found[-1].output), logits)
+                follows = _close(seen.tail(found[-1].output), logits)
             if follows:
                 return seen
             obstacle = f"logits that do not follow from what its last block, {found[-1].name!r}, gives"
@@ -122,13 +123,15 @@ def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None,
 
 
 def _is_of_interest(module: nn.Module) -> bool:
-    """A convolution, or what may hold attention, as no leaf does that is PyTorch's own."""
+    """Whether it is a convolution, or may hold attention, which PyTorch's own leaves do not."""
     leaf = not module._modules and type(module).__module__.startswith("torch.nn.")
     return isinstance(module, nn.Conv2d) or not leaf
 
 
-def _hidden(images: int, shapes: Sequence[Shape], unseen: Sequence[Shape], found: Sequence[Block]) -> str | None:
-    """Why not all attention is seen, among all tokens of each image, with a block around it; None where it is."""
+def _hidden(
+    images: int, shapes: Sequence[Shape], unseen: Sequence[Shape], found: Sequence[TransformerBlock]
+) -> str | None:
+    """Why not all attention is seen, among all tokens of an image and with a block around it; None if it is."""
     together = [*shapes, *unseen]
     sizes = list(dict.fromkeys(shape[-2:] for shape in together))
     if not sizes:
@@ -147,8 +150,8 @@ def _hidden(images: int, shapes: Sequence[Shape], unseen: Sequence[Shape], found
     return None
 
 
-def _broken(blocks: Sequence[Block], grid: Grid | None) -> str | None:
-    """Why the tokens have no place, or cannot be followed from block to block; None where they can."""
+def _broken(blocks: Sequence[TransformerBlock], grid: Grid | None) -> str | None:
+    """Why the tokens have no place, or cannot be followed from block to block; None if they can."""
     if grid is None:
         shape = "×".join(map(str, blocks[-1].output.shape))
         return f"rows {shape} that are not known as B×T×K, of whose T tokens the last are a convolution's h×w cells"
@@ -168,7 +171,7 @@ _depths: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], int]] = WeakKeyDicti
 
 
 def depth(classifier: Classifier, image: Tensor) -> int:
-    """How many blocks `observe` finds for an image of that size (1×3×H×W), 0 where it raises; tried once."""
+    """How many blocks `observe` finds for an image of this size (1×3×H×W), 0 if it raises; tried once."""
     known, size = _depths.setdefault(classifier.network, {}), tuple(image.shape[1:])
     if size not in known:
         try:
@@ -205,7 +208,7 @@ def _give(output: Tensor, *_: Any, **__: Any) -> Tensor:
 
 @contextmanager
 def _with_forwards(forwards: Mapping[nn.Module, Callable[..., Tensor]]) -> Iterator[None]:
-    """These modules run other code for the time of the block."""
+    """Inside the block, these modules run these forwards instead of their own."""
     before = {module: vars(module).get("forward") for module in forwards}
     try:
         for module, forward in forwards.items():

@@ -1,1 +1,1 @@
-"""How a network runs fast: setup, folding, memory, and the counting of calls."""
+"""How a network runs fast: setup, tuning, folding, memory, and the counting of calls."""

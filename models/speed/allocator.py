@@ -10,12 +10,12 @@ _state = {"kept": False}
 
 
 def keep_memory() -> bool:
-    """From now on freed memory stays with this process; whether the C library could be told so.
+    """Keeps freed memory with this process from now on; returns whether the C library could be told so.
 
     By default glibc maps every large activation anew and gives it back when it is freed, so that each batch waits for
-    the kernel to hand out and clear the same pages again: a network on the CPU runs up to twice as fast without. It
-    changes no number, and the process holds the most memory that it ever needed. Meant for a process of one's own, as
-    `camfaith run` is; a library should not decide this for its host, so nothing here does unless called. Only glibc.
+    the kernel to hand out and clear the same pages again. Without this a network on the CPU runs up to twice as fast.
+    No number changes, and the process holds the most memory that it ever needed. This is for a process of one's own,
+    such as `camfaith run`: a library should not decide it for its host. Only glibc can be told.
     """
     if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "gnu_get_libc_version"):
         return False

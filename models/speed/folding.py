@@ -1,4 +1,4 @@
-"""A copy of a network with fewer and larger steps: what follows a convolution becomes a part of it."""
+"""A copy of a network with fewer and larger steps: a convolution does the work of what follows it too."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from torch.nn import functional as F
 
 
 def folded(network: nn.Module) -> nn.Module:
-    """A traced copy of a network in evaluation mode whose batch norms lie in the weights of the convolutions before
-    them, and its ReLUs as in `with_relus_folded`. Numbers change by rounding; raises what tracing raises."""
+    """A traced copy of a network in evaluation mode: its batch norms go into the weights of the convolutions before
+    them, its ReLUs as in `with_relus_folded`. Numbers change by rounding. Raises what tracing raises."""
     from torch.fx.experimental.optimization import fuse  # heavy, and seldom asked for
 
     return with_relus_folded(fuse(network))
 
 
 def with_relus_folded(network: nn.Module) -> nn.Module:
-    """The network traced, with the same weights in memory, each ReLU applied as the convolution before it writes its
-    output; on a CPU in single precision. Raises what tracing raises, as for a network whose path depends on its input.
-    """
+    """A traced copy that shares the network's weights: each convolution applies the ReLU behind it as it writes its
+    output, on a CPU in single precision. Raises what tracing raises, as for a path that depends on the input."""
     found = fx.symbolic_trace(network)
     modules = dict(found.named_modules())
     for relu in [node for node in found.graph.nodes if _is_relu(node, modules)]:
@@ -46,7 +45,7 @@ def _is_relu(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 
 
 def _takes_relu(module: nn.Module) -> bool:
-    """Whether oneDNN, which runs convolutions of single precision on a CPU, can be asked for module and ReLU in one."""
+    """Whether oneDNN, which runs convolutions of single precision on a CPU, can run module and ReLU in one step."""
     if type(module) is not nn.Conv2d or module.padding_mode != "zeros" or isinstance(module.padding, str):
         return False
     return module.weight.device.type == "cpu" and module.weight.dtype == torch.float32

@@ -1,39 +1,34 @@
-"""How a network runs fastest on this machine, found by measuring: layout and batch, and what a user allows besides."""
+"""How images are sent through a network: layout, batch and arithmetic, and the shortcuts that a user allows."""
 
 from __future__ import annotations
 
 import copy
-import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from camfaith.models.capture import evaluating, inferring
+from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
 from camfaith.models.speed.folding import folded, with_relus_folded
 from camfaith.models.walk import every_module
 
 Shortcut = Literal["fold", "tf32", "bf16", "compile"]
-"""What may change numbers: batch norms and ReLUs folded into the convolutions before them, less precise arithmetic, and
-code that a compiler fused."""
+"""A shortcut may change numbers: `fold` puts batch norms and ReLUs into the convolutions before them, `tf32` and `bf16`
+compute less precisely, `compile` runs code that torch's compiler fused."""
 SHORTCUTS: tuple[Shortcut, ...] = get_args(Shortcut)
-BATCHES = (16, 32, 64, 128, 256, 512)
-_WORTH = 1.03  # a choice must be so much faster to be taken: anything less is noise
-_LONG = 0.25  # seconds; a batch that takes longer gains nothing by growing
 _SPREAD = 80  # weights a pixel: ResNets gain 4 % at 110 (2 images of 224 px), 15 at 56, and lose 20 at 85 (32 of 64 px)
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How the engine sends images through a network; `rate` in images per second as measured, 0 where it was not.
+    """How the engine sends images through a network; `rate` is in images per second as measured, 0 where it was not.
 
-    `fused`: convolutions and the ReLUs behind them run in one step. `refused` says why a shortcut that was allowed is
-    not taken.
+    With `fused`, each convolution and the ReLU behind it run in one step. `refused` says why a shortcut that was
+    allowed is not taken.
     """
 
     batch_size: int = 64
@@ -49,7 +44,7 @@ class Setup:
 
 
 def arranged(classifier: Classifier, setup: Setup) -> Callable[[Tensor], Tensor]:
-    """The classifier's forward as a setup has it; the classifier itself stays as it is."""
+    """The classifier's forward under a setup; the classifier itself stays as it is."""
     if not setup.fused and not setup.shortcuts:
         return classifier
     twin = copy.copy(classifier)
@@ -57,14 +52,14 @@ def arranged(classifier: Classifier, setup: Setup) -> Callable[[Tensor], Tensor]
     with evaluating(classifier.network):
         if "fold" in setup.shortcuts:
             twin.network = folded(classifier.network)
-        elif setup.fused and "compile" not in setup.shortcuts:  # which fuses by itself
+        elif setup.fused and "compile" not in setup.shortcuts:  # the compiler fuses by itself
             twin.network = with_relus_folded(classifier.network)
         if "compile" in setup.shortcuts:
             setattr(twin, "network", torch.compile(twin.network))  # noqa: B010
 
     def forward(images: Tensor) -> Tensor:
         rows = len(images)
-        if "compile" in setup.shortcuts and rows < setup.batch_size:  # one shape, compiled once
+        if "compile" in setup.shortcuts and rows < setup.batch_size:  # full batches only: one compilation
             images = torch.cat([images, images[:1].expand(setup.batch_size - rows, -1, -1, -1)])
         with _precision(setup.shortcuts, images.device):
             logits: Tensor = twin(images)
@@ -75,10 +70,10 @@ def arranged(classifier: Classifier, setup: Setup) -> Callable[[Tensor], Tensor]
 
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """On a CUDA device: convolutions and products in full single precision, whose backward gives the same each time.
+    """On a CUDA device, convolutions and products run in full single precision, and a backward repeats bit for bit.
 
-    torch's own defaults are TF32 for convolutions, and cuDNN's fastest kernels, which add in any order. A shortcut that
-    is allowed goes before it; all flags come back.
+    By default torch computes convolutions in TF32, with cuDNN's fastest kernels, which add in any order. An allowed
+    shortcut overrides this inside; all flags come back.
     """
     kernels, products = torch.backends.cudnn, torch.backends.cuda.matmul
     before = kernels.allow_tf32, products.allow_tf32, kernels.deterministic, kernels.benchmark
@@ -103,11 +98,11 @@ def _precision(shortcuts: Sequence[Shortcut], device: torch.device) -> Iterator[
 
 
 def laid_out(network: nn.Module, images: Tensor) -> Tensor:
-    """`images` in the layout that suits one call of a network, without measuring: the same for the same shapes.
+    """`images` in the layout that suits one call of a network, chosen from the shapes alone, without measuring.
 
-    Channels last makes convolutions on a CPU up to twice as fast, but wants the weights of every kernel larger than
-    1×1 laid out anew in each call. It is taken where these are few beside the pixels of the batch; else, and on other
-    devices, the images stay as they are.
+    Channels last makes convolutions on a CPU up to twice as fast, but each call must lay out the weights of every
+    kernel larger than 1×1 anew. It is taken where these weights are few beside the pixels of the batch; otherwise, and
+    on other devices, the images stay as they are.
     """
     if images.device.type != "cpu":
         return images
@@ -118,148 +113,16 @@ def laid_out(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def batch_size(images: Tensor) -> int:
-    """Altered images like these that go through the network at once, without measuring: enough to keep an accelerator
-    busy; on a CPU what its caches hold, and more where small images would leave most of the time to laying out weights.
+    """How many altered images like these to send through the network at once, without measuring.
+
+    Enough to keep an accelerator busy. On a CPU as many as its caches hold, and more of small images, for which laying
+    out the weights would otherwise take most of the time.
     """
     if images.device.type != "cpu":
         return 64
     return 16 if images.shape[-2] * images.shape[-1] > 10_000 else 32
 
 
-@exact_arithmetic()
-def tune(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) -> Setup:
-    """The fastest setup for images like this one (1×3×H×W), by a few seconds of measuring at most.
-
-    The layout first, then the smallest batch within 3 % of the fastest, then fusing and each allowed shortcut that gain
-    as much.
-    """
-    best = _first(classifier, image)
-    best = _better(best, classifier, image, replace(best, channels_last=False, rate=0.0))
-    best = _best_batch(best, classifier, image)
-    if _same_when_fused(best, classifier, image):
-        best = _fused(best, classifier, image)
-    for shortcut in (s for s in SHORTCUTS if s in allow):
-        best = _with(shortcut, best, classifier, image)
-    return best
-
-
-def _first(classifier: Classifier, image: Tensor) -> Setup:
-    """The smallest batch of `BATCHES`, or as much of it as the memory holds."""
-    size = BATCHES[0]
-    while True:
-        try:
-            return Setup(size, rate=rate(classifier, image, Setup(size)))
-        except RuntimeError as error:
-            if not out_of_memory(error) or size == 1:
-                raise
-        size //= 2
-
-
-def can_be_fused(classifier: Classifier) -> bool:
-    """Whether the network can be traced."""
-    try:
-        arranged(classifier, Setup(fused=True))
-    except Exception:  # tracing raises whatever it likes
-        return False
-    return True
-
-
-def _same_when_fused(best: Setup, classifier: Classifier, image: Tensor) -> bool:
-    """Whether the network can be fused, and then gives the same logits to the last bit."""
-    if not can_be_fused(classifier):
-        return False
-    images = _batch(image, best)
-    with inferring(classifier.network):
-        return torch.equal(arranged(classifier, replace(best, fused=True))(images), classifier(images))
-
-
-def _fused(best: Setup, classifier: Classifier, image: Tensor) -> Setup:
-    """Both measured again, in turns and longer: what is gained is little more than the noise of one short look."""
-    found = replace(best, fused=True)
-    pairs = [(rate(classifier, image, best), rate(classifier, image, found)) for _ in range(3)]
-    plain, fused = (max(rates) for rates in zip(*pairs, strict=True))
-    return replace(found, rate=fused) if fused > _WORTH * plain else replace(best, rate=plain)
-
-
-def _with(shortcut: Shortcut, best: Setup, classifier: Classifier, image: Tensor) -> Setup:
-    why = _refusal(shortcut, classifier)
-    if not why:
-        try:
-            found = _better(best, classifier, image, replace(best, shortcuts=(*best.shortcuts, shortcut)))
-        except Exception as error:  # tracing and compiling raise whatever they like
-            why = f"{type(error).__name__}: {error}".splitlines()[0]
-        else:
-            if found is not best:
-                return found
-            why = "not faster here"
-    return replace(best, refused=best.refused | {shortcut: why})
-
-
-def _refusal(shortcut: Shortcut, classifier: Classifier) -> str:
-    if shortcut == "tf32" and classifier.device.type != "cuda":
-        return "only on a CUDA device"
-    if shortcut == "fold" and not any(isinstance(m, nn.Conv2d) for m in classifier.network.modules()):
-        return "the network has no convolution"
-    return ""
-
-
-def _best_batch(best: Setup, classifier: Classifier, image: Tensor) -> Setup:
-    found = [best]
-    for size in BATCHES[1:]:
-        if best.batch_size < BATCHES[0] or size / max(setup.rate for setup in found) > _LONG:
-            break
-        tried = replace(best, batch_size=size)
-        try:
-            found.append(replace(tried, rate=rate(classifier, image, tried)))
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            break
-    top = max(setup.rate for setup in found)
-    return next(setup for setup in found if setup.rate * _WORTH >= top)
-
-
-def _better(best: Setup, classifier: Classifier, image: Tensor, other: Setup) -> Setup:
-    try:
-        found = rate(classifier, image, other)
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        return best
-    return replace(other, rate=found) if found > _WORTH * best.rate else best
-
-
-def rate(classifier: Classifier, image: Tensor, setup: Setup, seconds: float = 0.15) -> float:
-    """Images per second through the network, the best of several warm batches."""
-    images = _batch(image, setup)
-    with inferring(classifier.network), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        forward = arranged(classifier, setup)
-        return setup.batch_size / fastest(lambda: forward(images), images.device, seconds)
-
-
-def _batch(image: Tensor, setup: Setup) -> Tensor:
-    return image.expand(setup.batch_size, -1, -1, -1).contiguous(memory_format=setup.memory_format)
-
-
-def fastest(work: Callable[[], object], device: torch.device, seconds: float = 0.15) -> float:
-    """The shortest of several runs after one that warms up, in seconds."""
-    work()
-    times: list[float] = []
-    while len(times) < 2 or sum(times) < seconds:
-        _wait(device)
-        began = time.perf_counter()
-        work()
-        _wait(device)
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out."""
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from camfaith.methods import CAM, AblationCAM, Calls
 from camfaith.models import Classifier
 from camfaith.models.errors import NotApplicable
-from camfaith.models.inside.ablation import head
+from camfaith.models.inside.ablation import tail
 from camfaith.models.speed.counting import counting
 
 
@@ -197,9 +197,9 @@ def test_a_head_of_zeros_tells_nothing_about_the_one_that_is_trained(tiny, image
     with torch.no_grad():
         tiny.head.weight.zero_()
         tiny.head.bias.zero_()
-        assert not head(classifier, layer, images(1, 16)).alone
+        assert not tail(classifier, layer, images(1, 16)).alone
         tiny.head.weight.copy_(trained)
-    assert head(classifier, layer, images(1, 16)).alone != shared
+    assert tail(classifier, layer, images(1, 16)).alone != shared
 
 
 class Unsplit(nn.Module):
@@ -217,7 +217,7 @@ class Unsplit(nn.Module):
 def test_a_head_that_cannot_run_alone_costs_a_forward_for_each_channel(tiny, images, classes):
     pictures, network = images(1, 16), Unsplit(tiny, classes)
     cam = AblationCAM(network, "network.relu2")
-    assert not head(cam.classifier, "network.relu2", pictures).alone
+    assert not tail(cam.classifier, "network.relu2", pictures).alone
     assert cam.cost(pictures) == Calls(forwards=5 + 1)
     evidence = cam.classifier.evidence(pictures, 1, ["network.relu2"], gradients=False)
     with counting(network) as tally:

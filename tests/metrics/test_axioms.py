@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from camfaith.metrics import Conservation, Engine
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.models import Classifier
-from camfaith.models.inside.ablation import head
+from camfaith.models.inside.ablation import tail
 from camfaith.models.speed.setup import Setup
 
 
@@ -131,14 +131,14 @@ def check_sensitivity(classifier, layer, pictures):
 def test_sensitivity_is_one_forward_per_channel(layer, classifier, images):
     pictures = images(3, 9)
     check_sensitivity(classifier, layer, pictures)
-    assert head(classifier, layer, pictures[:1]).alone
+    assert tail(classifier, layer, pictures[:1]).alone
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_sensitivity_does_not_depend_on_whether_the_head_runs_alone(name, images):
     classifier, pictures = Classifier(build(name)), images(3, 8)
     check_sensitivity(classifier, "side", pictures)
-    assert head(classifier, "side", pictures[:1]).alone is NETWORKS[name][1]
+    assert tail(classifier, "side", pictures[:1]).alone is NETWORKS[name][1]
 
 
 def test_a_head_alone_needs_one_forward_per_image_and_any_other_one_per_channel(images):
@@ -155,7 +155,7 @@ def test_a_head_alone_needs_one_forward_per_image_and_any_other_one_per_channel(
 def test_a_network_that_runs_whole_is_given_no_larger_batch_than_asked_for(batch_size, images, watched):
     network = build("branches")
     classifier, pictures = Classifier(network), images(1, 8)
-    head(classifier, "side", pictures)
+    tail(classifier, "side", pictures)
     seen = watched(network)
     Conservation()(classifier, pictures, 0, torch.rand(1, 4, 4), layer="side", batch_size=batch_size)
     assert max(map(len, seen)) == batch_size

@@ -15,7 +15,8 @@ from camfaith.methods import CAM, SHIPPED, GradCAM, HiResCAM, find
 from camfaith.models import Classifier, LayerError
 from camfaith.models.capture import find_module
 from camfaith.models.errors import NotApplicable
-from camfaith.models.speed.setup import Setup, rate
+from camfaith.models.speed.setup import Setup
+from camfaith.models.speed.tuning import rate
 
 SWIN = {"patch_size": [4, 4], "embed_dim": 12, "depths": [2, 2], "num_heads": [2, 2], "window_size": [2, 2]}
 TIMM_VIT = {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 16, "num_heads": 2}

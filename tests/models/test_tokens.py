@@ -7,15 +7,15 @@ from torch import nn
 from camfaith.models import Classifier, LayerError
 from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.ablation import ablate_channels
-from camfaith.models.tokens import Grid, Scene, watched
+from camfaith.models.tokens import Grid, GridFinder, watched
 
 
-def seen(size, *grids, widths=(12,), count=1, tokens_first=False) -> Scene:
-    scene = Scene(set(widths), tokens_first=tokens_first)
-    scene.begin(torch.zeros(count, 3, *size))
+def seen(size, *grids, widths=(12,), count=1, tokens_first=False) -> GridFinder:
+    finder = GridFinder(set(widths), tokens_first=tokens_first)
+    finder.begin(torch.zeros(count, 3, *size))
     for grid in grids:
-        scene.note(torch.zeros(count, 5, *grid))
-    return scene
+        finder.note(torch.zeros(count, 5, *grid))
+    return finder
 
 
 @pytest.mark.parametrize(
@@ -46,15 +46,15 @@ def test_as_many_channels_as_rows_and_columns_are_channels_first():
 
 @pytest.mark.parametrize("shape", [(12, 4, 2), (4, 2, 12), (8, 12)], ids=str)
 def test_what_has_not_one_entry_for_each_image_has_no_cells_of_it(shape):
-    scene = seen((64, 32), (4, 2), count=3)
-    assert scene.grid(torch.zeros(3, *shape)) is not None
-    assert [scene.grid(torch.zeros(count, *shape)) for count in (1, 6, 12)] == [None] * 3
+    finder = seen((64, 32), (4, 2), count=3)
+    assert finder.grid(torch.zeros(3, *shape)) is not None
+    assert [finder.grid(torch.zeros(count, *shape)) for count in (1, 6, 12)] == [None] * 3
 
 
 def test_a_convolution_of_windows_has_no_cells_of_the_image():
-    scene = seen((64, 32))
-    scene.note(torch.zeros(4, 5, 4, 2))
-    assert scene.grid(torch.zeros(1, 8, 12)) is None
+    finder = seen((64, 32))
+    finder.note(torch.zeros(4, 5, 4, 2))
+    assert finder.grid(torch.zeros(1, 8, 12)) is None
 
 
 def test_as_many_images_as_tokens_are_told_apart_only_where_tokens_never_come_first():
@@ -66,20 +66,20 @@ def test_as_many_images_as_tokens_are_told_apart_only_where_tokens_never_come_fi
 
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_pytorchs_attention_says_whether_tokens_come_first(batch_first):
-    with watched(nn.MultiheadAttention(4, 1, batch_first=batch_first)) as scene:
-        scene.begin(torch.zeros(8, 3, 8, 4))
-        scene.note(torch.zeros(8, 4, 4, 2))
-    assert (scene.grid(torch.zeros(8, 8, 4)) is None) is not batch_first
+    with watched(nn.MultiheadAttention(4, 1, batch_first=batch_first)) as finder:
+        finder.begin(torch.zeros(8, 3, 8, 4))
+        finder.note(torch.zeros(8, 4, 4, 2))
+    assert (finder.grid(torch.zeros(8, 8, 4)) is None) is not batch_first
 
 
 def test_a_new_forward_forgets_the_grids_of_the_last():
     network = nn.Sequential(nn.Conv2d(3, 4, 2, 2), nn.Flatten(2))
-    with watched(network) as scene:
+    with watched(network) as finder:
         network(torch.zeros(1, 3, 8, 4))
-        assert scene.grid(torch.zeros(1, 8, 4)) == Grid(4, 2, "B×T×K")
+        assert finder.grid(torch.zeros(1, 8, 4)) == Grid(4, 2, "B×T×K")
         network(torch.zeros(1, 3, 12, 12))
-        assert scene.size == (12, 12)
-        assert scene.grid(torch.zeros(1, 8, 4)) is None
+        assert finder.size == (12, 12)
+        assert finder.grid(torch.zeros(1, 8, 4)) is None
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
 
 
@@ -113,8 +113,8 @@ def test_what_has_no_place_stays_for_every_row_of_cells():
 
 def patches_of(size, *before, kernel=4, stride=4) -> Grid | None:
     network = nn.Sequential(*before, nn.Conv2d(3, 5, kernel, stride), nn.Flatten(2))
-    with watched(network) as scene:
-        return scene.grid(network(torch.zeros(1, 3, *size)).mT)
+    with watched(network) as finder:
+        return finder.grid(network(torch.zeros(1, 3, *size)).mT)
 
 
 def test_patches_that_reach_beyond_the_image_are_refused():
@@ -123,11 +123,11 @@ def test_patches_that_reach_beyond_the_image_are_refused():
 
 
 def test_padding_is_forgotten_with_the_forward_that_had_it():
-    scene = seen((8, 10))
-    scene.note(torch.zeros(1, 5, 2, 3), padded=True)
-    scene.begin(torch.zeros(1, 3, 8, 12))
-    scene.note(torch.zeros(1, 5, 2, 3))
-    assert scene.grid(torch.zeros(1, 6, 5)) == Grid(2, 3, "B×T×K")
+    finder = seen((8, 10))
+    finder.note(torch.zeros(1, 5, 2, 3), padded=True)
+    finder.begin(torch.zeros(1, 3, 8, 12))
+    finder.note(torch.zeros(1, 5, 2, 3))
+    assert finder.grid(torch.zeros(1, 6, 5)) == Grid(2, 3, "B×T×K")
 
 
 def test_whole_patches_enlarged_images_and_overlapping_windows_are_not():

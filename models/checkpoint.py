@@ -1,0 +1,72 @@
+"""Weights from a file, read without running code that it may hold."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+_KEYS = ("state_dict", "model_state_dict", "model")
+
+
+def is_checkpoint(weights: str) -> bool:
+    """Whether it names a file of weights, by its ending."""
+    return weights.endswith((".safetensors", ".pth", ".pt"))
+
+
+def with_weights(network: nn.Module, name: str, weights: str) -> nn.Module:
+    """The network, called `name`, with the weights in a file, or as it is where they are `"none"`.
+
+    Raises `ValueError` for weights that do not fit.
+    """
+    if weights == "none":
+        return network
+    if not is_checkpoint(weights):
+        raise ValueError(f"weights of {name!r}: expected a .safetensors, .pth or .pt file or 'none', got {weights!r}")
+    state = read_state(Path(weights))
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"{weights} does not fit {name!r}: {error}") from error
+    if missing or unexpected:
+        raise ValueError(
+            f"{weights} does not fit {name!r}: missing {missing[:3] or 'none'} ({len(missing)} in all), "
+            f"unexpected {unexpected[:3] or 'none'} ({len(unexpected)} in all)"
+        )
+    return network
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, or in a checkpoint in it (`state_dict`, `model`), without a `module.` prefix."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{path} cannot be read, or is no plain state dict (code in a file is not run); "
+            "save network.state_dict() there"
+        ) from error
+    for key in _KEYS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds no state dict (names to tensors); save network.state_dict() there")
+    wrapped = all(key.startswith("module.") for key in state)
+    return {key.removeprefix("module.") if wrapped else key: value for key, value in state.items()}
+
+
+def require_finite(name: str, network: nn.Module) -> None:
+    """Raises `ValueError` if the network's weights hold NaN or infinite values."""
+    for key, value in network.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            count = int((~torch.isfinite(value)).sum())
+            raise ValueError(f"weights of {name!r} hold {count} NaN or infinite values in {key!r}; load sound ones")
