@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from camfaith.methods.attribution import TOGETHER, Attribution, captum, copied_to, noise_baselines
 from camfaith.methods.base import Calls, TargetLayer
-from camfaith.methods.rules import check_precision, no_rule, unmarked, unshared, without_backward_hooks
+from camfaith.methods.preparing import check_precision, no_rule, unmarked, unshared, without_backward_hooks
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable

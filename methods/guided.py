@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from camfaith.methods.attribution import Attribution
 from camfaith.methods.gradient import GradCAM
-from camfaith.methods.rules import no_rule
+from camfaith.methods.preparing import no_rule
 from camfaith.models import maps
 from camfaith.models.capture import Evidence, target_logit
 from camfaith.models.classifier import Classifier

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from camfaith.methods.attribution import Attribution, captum, copied_to
 from camfaith.methods.base import Calls as Cost
 from camfaith.methods.base import TargetLayer
-from camfaith.methods.rules import check_precision, no_rule, unmarked, without_backward_hooks
+from camfaith.methods.preparing import check_precision, no_rule, unmarked, without_backward_hooks
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable

@@ -1,4 +1,4 @@
-"""What captum's rules for layers, DeepLift's and LRP's, ask of a network, and how it is made to meet it for a while."""
+"""Prepares a network for captum's rules for layers, DeepLift's and LRP's, and says what these rules cannot take."""
 
 from __future__ import annotations
 
