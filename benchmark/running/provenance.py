@@ -128,7 +128,16 @@ def describe(benches: Sequence[Bench]) -> dict[str, Any]:
         "models": list(models.values()),
         "datasets": list(data.values()),
         "methods": [
-            {"label": a.label, "name": a.name, "key": a.key, "parameters": dict(a.parameters), "control": a.control}
+            {
+                "label": a.label,
+                "name": a.name,
+                "key": a.key,
+                "parameters": dict(a.parameters),
+                "control": a.control,
+                "rectified": a.rectified,
+                "of_pixels": getattr(a.explainer, "of_pixels", None),
+                "unsigned": bool(getattr(a.explainer, "unsigned", False)),
+            }
             for a in first.arms
         ],
         "metrics": [
