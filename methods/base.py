@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar, overload
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, overload
 from PIL import Image
 from torch import Tensor, nn
 
-from camfaith.models import maps
+from camfaith.models import display, maps
 from camfaith.models.capture import Evidence, layer_name
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.layers import target_layer as find_target_layer
@@ -45,7 +45,7 @@ class Method:
     """Whether the map depends on the class that is asked about."""
     of_pixels: ClassVar[bool] = False
     """Whether a raw map holds a value for each pixel of the image, not for a layer's cells: the colours of its pictures
-    end at a high quantile (`maps.QUANTILE`), since one pixel would set the scale of all."""
+    end at a high quantile (`display.QUANTILE`), since one pixel would set the scale of all."""
     complete: ClassVar[bool] = False
     """Whether the raw map sums to the class's logit where the network has ReLUs and no biases."""
     control: ClassVar[bool] = False
@@ -125,26 +125,26 @@ class Method:
 
         A PIL picture is drawn as the classifier sees it, resized and cropped, unless the map is of the picture's size.
         The picture is in grey, so that every hue is the map's. `signed` takes a raw map and draws both of its signs
-        (`maps.overlay_signed`): red for the class, blue against. Colours reach to the map's greatest value, and those
-        of a map of pixels to that which 99.5 % of them do not pass.
+        (`display.overlay_signed`): red for the class, blue against. Colours reach to the map's greatest value, and
+        those of a map of pixels to that which 99.5 % of them do not pass.
         """
-        overlay: Callable[[Image.Image | Tensor, Tensor], Image.Image]
-        overlay = partial(
-            maps.overlay_signed if signed else maps.overlay, quantile=maps.QUANTILE if self.of_pixels else 1.0
-        )
+        draw = partial(display.overlay_signed if signed else display.overlay, of_pixels=self.of_pixels)
+        values = heatmap.detach().cpu().double().numpy()
         if isinstance(picture, Tensor) and picture.ndim == 4:
-            if len(picture) != len(heatmap):
-                raise ValueError(f"expected one heat map per picture, got {len(heatmap)} for {len(picture)}")
-            drawn = [overlay(p, h) for p, h in zip(picture, heatmap, strict=True)]
+            if len(picture) != len(values):
+                raise ValueError(f"expected one heat map per picture, got {len(values)} for {len(picture)}")
+            drawn = [draw(maps.drawable(p), shown) for p, shown in zip(picture, values, strict=True)]
             return drawn[0] if len(drawn) == 1 else drawn
-        if heatmap.ndim == 3:
-            if len(heatmap) != 1:
-                raise ValueError(f"expected one heat map for one picture, got {len(heatmap)}")
-            heatmap = heatmap[0]
-        cuts = self.classifier.resize is not None or self.classifier.crop is not None
-        if cuts and isinstance(picture, Image.Image) and tuple(heatmap.shape) != (picture.height, picture.width):
+        if values.ndim == 3:
+            if len(values) != 1:
+                raise ValueError(f"expected one heat map for one picture, got {len(values)}")
+            values = values[0]
+        if isinstance(picture, Image.Image):
+            cuts = self.classifier.resize is not None or self.classifier.crop is not None
+            if not cuts or values.shape == (picture.height, picture.width):
+                return draw(picture, values)
             picture = self.classifier.prepare(picture)
-        return overlay(picture, heatmap)
+        return draw(maps.drawable(picture), values)
 
     def _several(self, layers: Sequence[str | nn.Module]) -> ValueError:
         """The error for a list in a target layer's place."""

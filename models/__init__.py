@@ -1,9 +1,30 @@
 """What is explained: a classifier, and what one forward and one backward show of it."""
 
-from camfaith.models.capture import Evidence, LayerError
-from camfaith.models.classifier import Classifier
-from camfaith.models.layers import survey, target_layer
-from camfaith.models.loading import load
-from camfaith.models.lookup import UnknownName
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from camfaith.models.capture import Evidence, LayerError
+    from camfaith.models.classifier import Classifier
+    from camfaith.models.layers import survey, target_layer
+    from camfaith.models.loading import load
+    from camfaith.models.lookup import UnknownName
+
+# Torch takes seconds to import, and reports, which draw with `display`, do without it.
+_WHERE = {
+    "Classifier": "classifier",
+    "Evidence": "capture",
+    "LayerError": "capture",
+    "UnknownName": "lookup",
+    "load": "loading",
+    "survey": "layers",
+    "target_layer": "layers",
+}
 
 __all__ = ["Classifier", "Evidence", "LayerError", "UnknownName", "load", "survey", "target_layer"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(f"camfaith.models.{_WHERE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

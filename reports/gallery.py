@@ -12,22 +12,22 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from camfaith.benchmark.results.store import map_of
+from camfaith.models.display import heatmap, is_of_pixels, overlay
 from camfaith.reports.view import Block, Judged, View, file_stem, number, shortened
 
 EACH = 3
-"""Cases at either end."""
+"""Images at either end."""
 _TILE, _GAP, _LINE, _ACROSS = 160, 10, 20, 10
 _INK, _PALE, _GROUND = (25, 25, 25), (110, 110, 110), (255, 255, 255)
 
 
 @dataclass(frozen=True)
-class Case:
-    """One image of the gallery: how it came out, and by what."""
+class Exhibit:
+    """One image of the gallery, and the mean score that put it at its end."""
 
     sample: str
     best: bool
@@ -41,7 +41,7 @@ class Wall:
     block: Block
     path: Path
     column: Judged
-    cases: Sequence[Case]
+    exhibits: Sequence[Exhibit]
 
 
 def hang(view: View, folder: Path) -> list[Wall]:
@@ -50,12 +50,12 @@ def hang(view: View, folder: Path) -> list[Wall]:
     if column is None:
         return []
     chosen = {block: choose(view, block, column) for block in view.blocks}
-    samples = {case.sample for cases in chosen.values() for case in cases}
+    samples = {exhibit.sample for exhibits in chosen.values() for exhibit in exhibits}
     pictures, maps = view.picked("pictures", samples), view.picked("maps", samples)
     walls = []
-    for block, cases in chosen.items():
+    for block, exhibits in chosen.items():
         own, over = view.of(block, pictures), view.of(block, maps)
-        shown = [case for case in cases if case.sample in set(own["sample"])]
+        shown = [exhibit for exhibit in exhibits if exhibit.sample in set(own["sample"])]
         if not shown or not len(over):
             continue
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def judge_of(view: View) -> Judged | None:
     return next((c for c in view.ranked if c.metric in insertion), next(iter(view.ranked), None))
 
 
-def choose(view: View, block: Block, column: Judged, each: int = EACH) -> list[Case]:
+def choose(view: View, block: Block, column: Judged, each: int = EACH) -> list[Exhibit]:
     """The best images and the worst, by the column's mean over the methods that are no controls, best first."""
     rows = view.of(block, view.scores)
     rows = rows[(rows["metric"] == column.metric) & (rows["column"] == column.column)]
@@ -81,28 +81,7 @@ def choose(view: View, block: Block, column: Judged, each: int = EACH) -> list[C
     found = [(str(sample), float(mean)) for sample, mean in means.items()]
     best = found[: min(each, (len(found) + 1) // 2)]
     worst = found[len(best) :][-each:]
-    return [*(Case(s, True, v) for s, v in best), *(Case(s, False, v) for s, v in worst)]
-
-
-def heatmap(raw: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """A raw map as it is shown: positive part, bilinear to (width, height), stretched to [0, 1]. A constant map is 1
-    where it is positive, else 0. In a map of that size itself the 0.5 % of the pixels that have most are 1, unless no
-    others have anything: else one pixel would set the scale."""
-    positive = np.maximum(raw, 0)
-    of_pixels = positive.shape == size[::-1]
-    if not of_pixels:
-        positive = np.asarray(Image.fromarray(positive).resize(size, Image.Resampling.BILINEAR))
-    low, high = positive.min(), positive.max()
-    if high <= low:
-        return (positive > 0).astype(np.float32)
-    within = np.quantile(positive, 0.995, method="inverted_cdf") if of_pixels else high
-    return np.asarray((positive - low) / ((within if within > low else high) - low), np.float32).clip(max=1)
-
-
-def overlay(picture: Image.Image, shown: NDArray[np.float32]) -> Image.Image:
-    """A heat map in colour over the picture in grey, so that every hue is the map's."""
-    colours = Image.fromarray(colormaps["inferno"](shown, bytes=True)[..., :3].copy())
-    return Image.blend(picture.convert("L").convert("RGB"), colours, 0.5)
+    return [*(Exhibit(s, True, v) for s, v in best), *(Exhibit(s, False, v) for s, v in worst)]
 
 
 def outlined(picture: Image.Image, mask: Image.Image) -> Image.Image:
@@ -117,18 +96,19 @@ def outlined(picture: Image.Image, mask: Image.Image) -> Image.Image:
 
 
 def _wall(
-    view: View, block: Block, column: Judged, cases: Sequence[Case], pictures: pd.DataFrame, maps: pd.DataFrame
+    view: View, block: Block, column: Judged, exhibits: Sequence[Exhibit], pictures: pd.DataFrame, maps: pd.DataFrame
 ) -> Image.Image:
     values = view.of(block, view.scores)
     values = values[(values["metric"] == column.metric) & (values["column"] == column.column)]
     methods = [m for m in view.methods if m in set(maps["method"])]
+    of_pixels = {m["label"]: m.get("of_pixels") for m in view.info.get("methods", ())}
     strips = []
-    for case in cases:
-        row = pictures[pictures["sample"] == case.sample].iloc[-1]
-        own = {r["method"]: r for r in maps[maps["sample"] == case.sample].to_dict("records")}
-        per_method = values[values["sample"] == case.sample].set_index("method")["value"].to_dict()
-        tiles = _tiles(row, methods, own, per_method)
-        strips.append(_strip(_caption(view, block, column, case, row), tiles))
+    for exhibit in exhibits:
+        row = pictures[pictures["sample"] == exhibit.sample].iloc[-1]
+        raw = {r["method"]: map_of(r) for r in maps[maps["sample"] == exhibit.sample].to_dict("records")}
+        per_method = values[values["sample"] == exhibit.sample].set_index("method")["value"].to_dict()
+        tiles = _tiles(row, methods, raw, per_method, of_pixels)
+        strips.append(_strip(_caption(view, block, column, exhibit, row), tiles))
     height = sum(strip.height for strip in strips) + 2 * _GAP * len(strips)
     wall = Image.new("RGB", (max(strip.width for strip in strips), height), _GROUND)
     top = _GAP
@@ -142,7 +122,11 @@ Tile = tuple[str, Image.Image | None, str]
 
 
 def _tiles(
-    row: Any, methods: Sequence[str], maps: Mapping[Any, Mapping[Any, Any]], values: Mapping[Any, float]
+    row: Any,
+    methods: Sequence[str],
+    maps: Mapping[str, NDArray[np.float32]],
+    values: Mapping[Any, float],
+    of_pixels: Mapping[str, bool | None],
 ) -> list[Tile]:
     """Name, picture and line beneath: the image, its mask where it has one, and every method's map."""
     picture = Image.open(io.BytesIO(row["image"])).convert("RGB")
@@ -151,13 +135,13 @@ def _tiles(
         mask = Image.open(io.BytesIO(row["mask"]))
         tiles.append(("mask", outlined(_sized(picture), _sized(mask)), "" if mask.getbbox() else "empty"))
     for method in methods:
-        value = number(values.get(method, float("nan")))
         if method not in maps:
             tiles.append((method, None, "no map"))
             continue
-        raw = map_of(maps[method])
-        flat = " (constant)" if np.maximum(raw, 0).max() <= np.maximum(raw, 0).min() else ""
-        tiles.append((method, _sized(overlay(picture, heatmap(raw, picture.size))), f"{value}{flat}"))
+        shown = heatmap(maps[method], (picture.height, picture.width))
+        flat = " (constant)" if shown.min() == shown.max() else ""
+        drawn = overlay(picture, shown, of_pixels=is_of_pixels(of_pixels.get(method), maps[method], picture))
+        tiles.append((method, _sized(drawn), number(values.get(method, float("nan"))) + flat))
     return tiles
 
 
@@ -168,13 +152,13 @@ def _sized(picture: Image.Image) -> Image.Image:
     return picture.resize(size, Image.Resampling.BICUBIC if picture.mode == "RGB" else Image.Resampling.NEAREST)
 
 
-def _caption(view: View, block: Block, column: Judged, case: Case, row: Any) -> str:
+def _caption(view: View, block: Block, column: Judged, exhibit: Exhibit, row: Any) -> str:
     model: Mapping[str, Any] = next((m for m in view.info.get("models", ()) if m.get("name") == block.model), {})
     classes = model.get("classes") or []
     truth, target = (_class_name(classes, row[key]) for key in ("label", "target"))
     explained = f"explained: {target}{' (predicted)' if view.target == 'predicted' else ''}"
-    title = f"{'best' if case.best else 'worst'}: {shortened(' '.join(case.sample.split()), 60)}"
-    return f"{title}   ·   label: {truth}   ·   {explained}   ·   mean {column.title} {number(case.score)}"
+    title = f"{'best' if exhibit.best else 'worst'}: {shortened(' '.join(exhibit.sample.split()), 60)}"
+    return f"{title}   ·   label: {truth}   ·   {explained}   ·   mean {column.title} {number(exhibit.score)}"
 
 
 def _class_name(classes: Sequence[Any], index: Any) -> str:
@@ -185,7 +169,7 @@ def _class_name(classes: Sequence[Any], index: Any) -> str:
 
 
 def _strip(caption: str, tiles: Sequence[Tile]) -> Image.Image:
-    """One case: its caption, then its tiles in rows."""
+    """One image: its caption, then its tiles in rows."""
     deep = -(-len(tiles) // _ACROSS)
     cell = _TILE + 2 * _LINE + _GAP
     width = _ACROSS * (_TILE + _GAP) + _GAP

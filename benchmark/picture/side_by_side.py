@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -21,10 +22,11 @@ from camfaith.benchmark.running import explaining
 from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, Suite, SuiteError, labels
 from camfaith.benchmark.suite.opening import Arm, asking, open_arm, open_model
 from camfaith.benchmark.suite.settings import make
-from camfaith.models import Classifier, Evidence, LayerError, UnknownName, maps, survey
+from camfaith.models import Classifier, Evidence, LayerError, UnknownName, display, survey
 from camfaith.models.errors import NotApplicable
 from camfaith.models.layers import Layer
 from camfaith.models.loading import checkpoints, most_accurate_on_disk
+from camfaith.models.maps import picture_of
 from camfaith.models.speed.counting import Tally
 
 METHODS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
@@ -85,7 +87,7 @@ def explain(
         layers = [] if layer or classifier.layer else survey(classifier, seen)
         arms, refused = _open_arms(entries, layer, classifier, layers)
         passes = _passes(arms, partial(_capture, classifier, seen, mask, wanted), refused)
-    picture = maps.picture_of(seen[0])
+    picture = picture_of(seen[0])
     scores = _scores(passes[0][1], names) if passes else []
     panels = {(method, score.index): Panel(None, None, why) for method, why in refused.items() for score in scores}
     for group, evidence in passes:
@@ -252,7 +254,7 @@ def _panels(
     found = explaining.explain(classifier, arm, evidence, Tally())
     panels = {(arm.label, targets[row]): Panel(None, None, why) for row, (_, why) in found.failures.items()}
     for row, raw in zip(found.rows, found.raw, strict=True):
-        drawn = _drawn(raw, picture, signed, _of_pixels(arm, raw, picture))
+        drawn = _drawn(raw, picture, signed, getattr(arm.explainer, "of_pixels", None))
         if not getattr(arm.explainer, "class_dependent", True):
             drawn = replace(drawn, note=", ".join(filter(None, (drawn.note, "same for all classes"))))
         panels[arm.label, targets[row]] = replace(drawn, reading=_reading(arm)) if signed else drawn
@@ -267,27 +269,22 @@ def _reading(arm: Arm) -> Reading:
     return "before ReLU" if arm.rectified else ""
 
 
-def _of_pixels(arm: Arm, raw: Tensor, picture: Image.Image) -> bool:
-    """What the method says of its maps; of one that says nothing, whether its map is as large as the picture."""
-    return bool(getattr(arm.explainer, "of_pixels", tuple(raw.shape) == (picture.height, picture.width)))
-
-
-def _drawn(raw: Tensor, picture: Image.Image, signed: bool, of_pixels: bool) -> Panel:
-    values, quantile = raw.cpu().numpy(), maps.QUANTILE if of_pixels else 1.0
+def _drawn(raw: Tensor, picture: Image.Image, signed: bool, said: bool | None) -> Panel:
+    """The panel of one map; `said` is what its method says of being `of_pixels`, None where it says nothing."""
+    values = raw.cpu().numpy()
+    of_pixels = display.is_of_pixels(said, values, picture)
     if signed:
-        top, most = float(maps.reach(raw[None], quantile)), float(raw.abs().max())
-        note = f"max |M| = {most:.2g}" if top == most else f"≥ {top:.2g} (max |M| = {most:.2g})"
-        return Panel(values, maps.overlay_signed(picture, raw, quantile=quantile), note, top < most)
-    shown = maps.upsample(maps.rectify(raw[None]), (picture.height, picture.width))
-    note = ""
-    if bool(maps.is_constant(shown)):
-        note = "constant" if bool((shown > 0).any()) else "nothing for the class"
-    heatmap = maps.normalise(shown)
-    cut = bool(maps.reach(heatmap, quantile) < maps.reach(heatmap))
-    return Panel(values, maps.overlay(picture, heatmap[0], quantile=quantile), note, cut)
+        end, most = display.scale_end(values, of_pixels=of_pixels), display.scale_end(values)
+        note = f"max |M| = {most:.2g}" if end == most else f"≥ {end:.2g} (max |M| = {most:.2g})"
+        return Panel(values, display.overlay_signed(picture, values, of_pixels=of_pixels), note, end < most)
+    heatmap, note = display.heatmap(values, (picture.height, picture.width)), ""
+    if heatmap.min() == heatmap.max():
+        note = "constant" if heatmap.any() else "nothing for the class"
+    cut = display.scale_end(heatmap, of_pixels=of_pixels) < display.scale_end(heatmap)
+    return Panel(values, display.overlay(picture, heatmap, of_pixels=of_pixels), note, cut)
 
 
 def _scale(signed: bool) -> Image.Image:
     """The colours from least to most, over all greys that a picture can have: black below, white above."""
-    greys, steps = Image.linear_gradient("L").rotate(180), torch.linspace(-1 if signed else 0, 1, 256)[None]
-    return (maps.overlay_signed if signed else maps.overlay)(greys, steps.expand(256, -1))
+    greys, steps = Image.linear_gradient("L").rotate(180), np.linspace(-1 if signed else 0, 1, 256)
+    return (display.overlay_signed if signed else display.overlay)(greys, np.tile(steps, (256, 1)))

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from camfaith.benchmark.running.block import Block
+from camfaith.benchmark.running.block import Block, Named
 from camfaith.benchmark.running.lacking import Holdings
 from camfaith.benchmark.suite.identity import NUMERICAL, libraries, weights_hash
+from camfaith.benchmark.suite.opening import Arm, Judge
 from camfaith.benchmark.suite.settings import parameters_of
 
 
@@ -45,22 +46,23 @@ def machine() -> dict[str, Any]:
 def describe(blocks: Sequence[Block], known: Mapping[str, Any]) -> dict[str, Any]:
     """What the suite asks for, and what is kept `known` of models and setups; of models that are not loaded, what was
     known before."""
-    models, setups = dict(known.get("models", {})), dict(known.get("setups", {}))
+    models, setups, methods = (dict(known.get(name, {})) for name in ("models", "setups", "methods"))
     for block in blocks:
         if block.is_open:
+            methods |= {arm.key: _drawing(arm) for arm in block.bench.arms}
             models[block.model.label] = _model(block)
             setups.setdefault(block.name, _setup(block))
         elif block.model.label in models:
             models[block.model.label] |= {"declared": block.model.declared}
     data = {b.data: {"name": b.data, "samples": len(b.dataset), "ids": list(b.dataset.ids)} for b in blocks}
     return {
-        "known": {"models": models, "setups": setups},
+        "known": {"models": models, "setups": setups, "methods": methods},
         "blocks": [{"model": b.model.label, "dataset": b.data, "folder": b.name, "context": b.context} for b in blocks],
         "models": [
             models.get(label, {"name": label, "layer": None}) for label in dict.fromkeys(b.model.label for b in blocks)
         ],
         "datasets": list(data.values()),
-        "methods": [_method(method) for method in blocks[0].methods],
+        "methods": [_method(method, methods.get(method.key, {})) for method in blocks[0].methods],
         "metrics": [_metric(judge) for judge in blocks[0].judges],
         "engine": [{"model": b.model.label, "dataset": b.data, **setups[b.name]} for b in blocks if b.name in setups],
     }
@@ -88,15 +90,20 @@ def _setup(block: Block) -> dict[str, Any]:
     return {"setup": asdict(block.bench.setup), "device": block.bench.classifier.device.type}
 
 
-def _method(method: Any) -> dict[str, Any]:
+def _drawing(arm: Arm) -> dict[str, Any]:
+    """What must be known of a method's maps to draw them."""
+    flags = {name: getattr(arm.explainer, name, None) for name in ("of_pixels", "unsigned")}
+    return {"control": arm.control, "rectified": arm.rectified, **flags}
+
+
+def _method(method: Named, known: Mapping[str, Any]) -> dict[str, Any]:
     parameters = parameters_of(method.kind, method.entry.settings)
     layer = {} if method.entry.layer is None else {"layer": method.entry.layer}
-    control = bool(getattr(method.kind, "control", False))
-    told = {"label": method.label, "name": method.entry.name, "key": method.key, "control": control}
-    return {**told, "parameters": {**parameters, **layer}}
+    told = {"label": method.label, "name": method.entry.name, "key": method.key, "control": False}
+    return {**told, "parameters": {**parameters, **layer}, **known}
 
 
-def _metric(judge: Any) -> dict[str, Any]:
+def _metric(judge: Judge) -> dict[str, Any]:
     return {
         "label": judge.label,
         "name": judge.name,

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from camfaith.methods import CAM, SHIPPED, Constant, GradCAM, GradCAMPlusPlus, HiResCAM, Method, Saliency, find
 from camfaith.models import Classifier, UnknownName
-from camfaith.models.maps import QUANTILE, overlay, overlay_signed
+from camfaith.models.display import overlay, overlay_signed
+from camfaith.models.maps import drawable
 
 SPECIAL = ("oracle", "rollout", "legrad")  # they need a mask, or a transformer
 
@@ -87,7 +88,8 @@ def test_raw_maps_are_drawn_with_both_signs(resnet):
     raw = cam.raw(image, 0)
     assert raw.min() < 0 < raw.max()
     drawn = cam.visualize(image, raw, signed=True)
-    assert [d.tobytes() for d in drawn] == [overlay_signed(i, r).tobytes() for i, r in zip(image, raw, strict=True)]
+    expected = [overlay_signed(drawable(i), r) for i, r in zip(image, raw, strict=True)]
+    assert [d.tobytes() for d in drawn] == [e.tobytes() for e in expected]
     assert drawn[0].tobytes() != cam.visualize(image, raw)[0].tobytes()
     picture = Image.new("RGB", (120, 90), "teal")
     assert cam.visualize(picture, raw[:1], signed=True).tobytes() == overlay_signed(picture, raw[0]).tobytes()
@@ -97,10 +99,10 @@ def test_raw_maps_are_drawn_with_both_signs(resnet):
 def test_the_colours_of_a_map_of_pixels_end_at_a_quantile_and_those_of_a_layers_map_at_its_greatest(resnet, signed):
     image, values = Image.new("L", (32, 32)), torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) ** 40
     draw = overlay_signed if signed else overlay
-    for method, quantile in ((Saliency, QUANTILE), (GradCAM, 1)):
-        expected = draw(image, values, quantile=quantile)
+    for method, of_pixels in ((Saliency, True), (GradCAM, False)):
+        expected = draw(image, values, of_pixels=of_pixels)
         assert method(resnet).visualize(image, values, signed=signed).tobytes() == expected.tobytes()
-    assert draw(image, values, quantile=QUANTILE).tobytes() != draw(image, values).tobytes()
+    assert draw(image, values, of_pixels=True).tobytes() != draw(image, values).tobytes()
 
 
 def test_a_method_says_truly_whether_its_maps_are_of_pixels(tiny, images):
@@ -286,7 +288,7 @@ def test_a_picture_is_drawn_as_the_classifier_sees_it(resnet):
     picture = Image.effect_noise((60, 40), 80).convert("RGB")
     cam = GradCAM(Classifier(resnet, resize=32, crop=32))
     heatmap = torch.rand(1, 32, 32)
-    seen = cam.classifier.prepare(picture)
+    seen = drawable(cam.classifier.prepare(picture))
     assert cam.visualize(picture, heatmap).tobytes() == overlay(seen, heatmap[0]).tobytes()
     assert cam.visualize(picture, heatmap[:, ::8, ::8], signed=True).size == (32, 32)
     whole = torch.rand(40, 60)

@@ -309,7 +309,7 @@ def test_every_colour_of_a_picture_is_on_the_scale_at_the_value_and_the_grey_tha
     scale, grey = np.asarray(found.scale).astype(int), np.asarray(found.picture.convert("L"))
     raw = torch.from_numpy(found.panels["hirescam", 3].raw)[None]
     if signed:
-        place = (maps.upsample(maps.balance(raw), (96, 96))[0] + 1) / 2
+        place = (maps.upsample(raw / raw.abs().max(), (96, 96))[0] + 1) / 2
     else:
         place = maps.normalise(maps.upsample(maps.rectify(raw), (96, 96)))[0]
     expected = scale[255 - grey, (255 * place).round().long().numpy()]
