@@ -90,7 +90,7 @@ def explain(
     panels = {(method, score.index): Panel(None, None, why) for method, why in refused.items() for score in scores}
     for group, evidence in passes:
         for arm in group:
-            panels |= _panels(classifier, arm, evidence, picture, signed)
+            panels |= _panels(arm, evidence, picture, signed)
     if all(panel.picture is None for panel in panels.values()):
         why = refused | {method: panel.note for (method, _), panel in panels.items()}
         raise NotApplicable("no method gives a map: " + "; ".join(f"{method}: {text}" for method, text in why.items()))
@@ -245,31 +245,25 @@ def _scores(evidence: Evidence, names: Sequence[str]) -> list[ClassScore]:
     return found
 
 
-def _panels(
-    classifier: Classifier, arm: Arm, evidence: Evidence, picture: Image.Image, signed: bool
-) -> dict[tuple[str, int], Panel]:
+def _panels(arm: Arm, evidence: Evidence, picture: Image.Image, signed: bool) -> dict[tuple[str, int], Panel]:
     targets = evidence.targets.tolist()
-    found = explaining.explain(classifier, arm, evidence, Cost())
+    found = explaining.explain(arm, evidence, Cost())
     panels = {(arm.label, targets[row]): Panel(None, None, why) for row, (_, why) in found.failures.items()}
     for row, raw in zip(found.rows, found.raw, strict=True):
-        drawn = _drawn(raw, picture, signed, _of_pixels(arm, raw, picture))
-        if not getattr(arm.explainer, "class_dependent", True):
+        as_large = tuple(raw.shape) == (picture.height, picture.width)
+        drawn = _drawn(raw, picture, signed, as_large if arm.of_pixels is None else arm.of_pixels)
+        if not arm.class_dependent:
             drawn = replace(drawn, note=", ".join(filter(None, (drawn.note, "same for all classes"))))
         panels[arm.label, targets[row]] = replace(drawn, reading=_reading(arm)) if signed else drawn
     return panels
 
 
 def _reading(arm: Arm) -> Reading:
-    if getattr(arm.explainer, "unsigned", False):
+    if arm.unsigned:
         return "unsigned"
-    if getattr(arm.explainer, "displayed", False):
+    if arm.displayed:
         return "after ReLU"
     return "before ReLU" if arm.rectified else ""
-
-
-def _of_pixels(arm: Arm, raw: Tensor, picture: Image.Image) -> bool:
-    """What the method says of its maps; of one that says nothing, whether its map is as large as the picture."""
-    return bool(getattr(arm.explainer, "of_pixels", tuple(raw.shape) == (picture.height, picture.width)))
 
 
 def _drawn(raw: Tensor, picture: Image.Image, signed: bool, of_pixels: bool) -> Panel:

@@ -51,8 +51,8 @@ def judge(
         arm.label: [judge for judge in bench.judges if (arm.label, judge.label) not in settled] for arm in bench.arms
     }
     arms = [arm for arm in bench.arms if open_judges[arm.label]]
-    explained = {arm.label: explain(bench.classifier, arm, evidence, cost) for arm in arms}
-    maps = {arm.label: maps_of(bench, case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
+    explained = {arm.label: explain(arm, evidence, cost) for arm in arms}
+    maps = {arm.label: maps_of(case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
     wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {
         arm.label: (maps[arm.label], probes_of(bench, arm, case.pixels, settled)) for arm in arms if arm.label in maps
     }

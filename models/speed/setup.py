@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from camfaith.models.capture import evaluating, inferring
 from camfaith.models.classifier import Classifier
+from camfaith.models.speed.batches import halving, out_of_memory
 from camfaith.models.speed.folding import folded, with_relus_folded
 from camfaith.models.walk import every_module
 
@@ -145,14 +146,7 @@ def tune(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) 
 
 def _first(classifier: Classifier, image: Tensor) -> Setup:
     """The smallest batch of `BATCHES`, or as much of it as the memory holds."""
-    size = BATCHES[0]
-    while True:
-        try:
-            return Setup(size, rate=rate(classifier, image, Setup(size)))
-        except RuntimeError as error:
-            if not out_of_memory(error) or size == 1:
-                raise
-        size //= 2
+    return halving(BATCHES[0], lambda size: Setup(size, rate=rate(classifier, image, Setup(size))))
 
 
 def can_be_fused(classifier: Classifier) -> bool:
@@ -253,11 +247,6 @@ def fastest(work: Callable[[], object], device: torch.device, seconds: float = 0
         _wait(device)
         times.append(time.perf_counter() - began)
     return min(times)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
 def _wait(device: torch.device) -> None:
