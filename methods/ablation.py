@@ -13,7 +13,8 @@ from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.ablation import TAIL_BATCH, Tail, ablate_channels, tail
-from camfaith.models.speed.setup import batch_size, out_of_memory
+from camfaith.models.speed.batches import halving
+from camfaith.models.speed.setup import batch_size
 
 Variant = Literal["paper", "pgc"]
 
@@ -34,7 +35,7 @@ class AblationCAM(Method):
 
     name = "ablationcam"
     exempt: ClassVar[Mapping[str, str]] = {"reused-layer": "a channel is switched off in every call of its layer"}
-    needs_layer: ClassVar[bool] = True
+    needs_gradients: ClassVar[bool] = False
     rectified: ClassVar[bool] = True
 
     def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, variant: Variant = "paper") -> None:
@@ -56,7 +57,10 @@ class AblationCAM(Method):
     def _logits(self, classifier: Classifier, image: Tensor, activations: Tensor) -> Tensor:
         found = tail(classifier, self.named_layer, image)
         values = self._of_pgc(found, activations, image.dtype) if self.variant == "pgc" else None
-        return self._switched_off(classifier, image, TAIL_BATCH if found.alone else batch_size(image), values)
+        return halving(
+            TAIL_BATCH if found.alone else batch_size(image),
+            lambda batch: ablate_channels(classifier, self.named_layer, image, batch, values)[0],
+        )
 
     def _of_pgc(self, found: Tail, activations: Tensor, dtype: torch.dtype) -> Tensor | None:
         """What each channel is set to; None for zero."""
@@ -73,12 +77,3 @@ class AblationCAM(Method):
                 "does not hold; give it the network in single precision, as network.float(), or take variant='paper'"
             )
         return lowest - 1e7 * (torch.arange(len(activations)).to(activations) % 32 + 1)
-
-    def _switched_off(self, classifier: Classifier, image: Tensor, batch: int, values: Tensor | None) -> Tensor:
-        """The logits (K+1)×C; of half as many channels at once where memory runs out."""
-        try:
-            return ablate_channels(classifier, self.named_layer, image, batch, values)[0]
-        except RuntimeError as error:
-            if not out_of_memory(error) or batch == 1:
-                raise
-        return self._switched_off(classifier, image, batch // 2, values)

@@ -39,9 +39,8 @@ class Adapted(Method):
     layer, and where it gives no B×h×w.
     """
 
-    needs_layer: ClassVar[bool] = True
+    needs_gradients: ClassVar[bool] = False
     displayed: ClassVar[bool] = True
-    """Whether maps come ready to be shown: no ReLU, no sign and no scale is left in them."""
     package: ClassVar[str]
     module: ClassVar[str]
     takes: ClassVar[str]

@@ -81,6 +81,8 @@ def noise_baselines(image: Tensor, count: int, seed: int) -> Tensor:
 class Attribution(Method):
     """One value for every pixel and colour; a new one gives `attribute` and its `cost`."""
 
+    needs_layer: ClassVar[bool] = False
+    needs_gradients: ClassVar[bool] = False
     of_pixels: ClassVar[bool] = True
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:

@@ -14,16 +14,17 @@ from torch import Tensor, nn
 from camfaith.models import display, maps
 from camfaith.models.capture import Evidence, layer_name
 from camfaith.models.classifier import Classifier, Targets
+from camfaith.models.contract import Calls as Calls
+from camfaith.models.contract import Contract
 from camfaith.models.layers import target_layer as find_target_layer
-from camfaith.models.speed.counting import Calls as Calls
 from camfaith.models.speed.setup import laid_out
 
 TargetLayer = str | nn.Module | None
 """A layer by its dotted name, or the module itself; None for the classifier's own, or the last that is spatial."""
 
 
-class Method:
-    """An explanation method bound to a model; a new one overrides `explain`.
+class Method(Contract):
+    """An explanation method bound to a model; a new one overrides `explain`, and says what `Contract` has otherwise.
 
     `model` is a Classifier or a plain `nn.Module` (whose images are then taken as that module wants them).
     `target_layer` is a dotted layer name, or the module; None takes the classifier's own, or finds the last layer with
@@ -31,27 +32,7 @@ class Method:
     """
 
     name: ClassVar[str]
-    version: ClassVar[int | str] = 1
-    needs_layer: ClassVar[bool] = False
-    """Whether `explain` reads the activations of the target layer."""
-    needs_gradients: ClassVar[bool] = False
-    """Whether `explain` reads the gradients at the target layer."""
-    rectified: ClassVar[bool] = False
-    """Whether the method's definition ends in a ReLU; raw maps are given before it."""
-    unsigned: ClassVar[bool] = False
-    """Whether a raw map's sign says nothing: it holds how much the class depends on a place, for or against, or has no
-    zero of its own."""
-    class_dependent: ClassVar[bool] = True
-    """Whether the map depends on the class that is asked about."""
-    of_pixels: ClassVar[bool] = False
-    """Whether a raw map holds a value for each pixel of the image, not for a layer's cells: the colours of its pictures
-    end at a high quantile (`display.QUANTILE`), since one pixel would set the scale of all."""
-    complete: ClassVar[bool] = False
-    """Whether the raw map sums to the class's logit where the network has ReLUs and no biases."""
-    control: ClassVar[bool] = False
-    """Whether it is a yardstick that does not look at the network."""
-    exempt: ClassVar[Mapping[str, str]] = {}
-    """Conformance checks that the method's definition breaks, each with the reason."""
+    of_pixels: ClassVar[bool | None] = False  # a layer's cells, unless a method says otherwise
 
     def __init__(self, model: nn.Module, target_layer: TargetLayer = None) -> None:
         self.classifier = Classifier.of(model)
@@ -94,7 +75,8 @@ class Method:
 
     def _asked(self, images: Tensor, class_idx: Targets) -> Tensor:
         """`explain` of evidence gathered for it alone; a method that asks the network itself may do without."""
-        evidence = self.classifier.evidence(images, class_idx, self.layers, gradients=self.needs_gradients)
+        gradients = self.needs_gradients and bool(self.layers)
+        evidence = self.classifier.evidence(images, class_idx, self.layers, gradients=gradients)
         return self.explain(evidence, self.classifier)
 
     def __call__(self, image: Tensor | Image.Image, class_idx: Targets = None) -> Tensor:

@@ -15,6 +15,8 @@ from camfaith.models.errors import NotApplicable
 
 
 class Control(Method):
+    needs_layer: ClassVar[bool] = False
+    needs_gradients: ClassVar[bool] = False
     control: ClassVar[bool] = True
     class_dependent: ClassVar[bool] = False
     of_pixels: ClassVar[bool] = True

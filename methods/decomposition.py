@@ -31,7 +31,6 @@ class SingularMap(Method):
     it may turn with the size of the batch, the layout of the images in memory, or the machine.
     """
 
-    needs_layer: ClassVar[bool] = True
     needs_gradients: ClassVar[bool] = False
     rectified: ClassVar[bool] = False
 

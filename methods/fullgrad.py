@@ -44,6 +44,8 @@ class FullGrad(Method):
     """
 
     name = "fullgrad"
+    needs_layer: ClassVar[bool] = False
+    needs_gradients: ClassVar[bool] = False
     of_pixels: ClassVar[bool] = True
     unsigned: ClassVar[bool] = True
     exempt: ClassVar[Mapping[str, str]] = {"preprocessing": "a mean that the network itself subtracts is a bias"}

@@ -22,8 +22,6 @@ them can be attributed."""
 class GradientCAM(Method):
     """Σ_k w_k A^k; a new variant overrides `weights` alone."""
 
-    needs_layer: ClassVar[bool] = True
-    needs_gradients: ClassVar[bool] = True
     rectified: ClassVar[bool] = True
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:

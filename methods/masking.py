@@ -20,7 +20,8 @@ from camfaith.models import maps
 from camfaith.models.capture import Evidence, inferring, single
 from camfaith.models.classifier import Classifier
 from camfaith.models.inside.ablation import tail
-from camfaith.models.speed.setup import batch_size, laid_out, out_of_memory
+from camfaith.models.speed.batches import halving
+from camfaith.models.speed.setup import batch_size, laid_out
 
 Score = Literal["probability", "logit"]
 
@@ -40,7 +41,7 @@ class ScoreCAM(Method):
     """
 
     name = "scorecam"
-    needs_layer: ClassVar[bool] = True
+    needs_gradients: ClassVar[bool] = False
     rectified: ClassVar[bool] = True
     variants: ClassVar[tuple[str, ...]] = ("paper", "authors", "pgc", "torchcam")
     exempt: ClassVar[Mapping[str, str]] = {"constant-evidence": "a channel that is flat masks nothing, by definition"}
@@ -186,6 +187,8 @@ class RISE(Method):
     """
 
     name = "rise"
+    needs_layer: ClassVar[bool] = False
+    needs_gradients: ClassVar[bool] = False
     of_pixels: ClassVar[bool] = True
     unsigned: ClassVar[bool] = True
     exempt: ClassVar[Mapping[str, str]] = dict.fromkeys(
@@ -260,10 +263,9 @@ def _space(classifier: Classifier, images: Tensor) -> Tensor:
 
 def _score(classifier: Classifier, images: Tensor, target: int, score: Score) -> Tensor:
     """f of n images, while `inferring`; of half as many at once where memory runs out."""
-    try:
-        logits = single(classifier.logits(images))
+
+    def ask(batch: int) -> Tensor:
+        logits = torch.cat([single(classifier.logits(part)) for part in torch.split(images, batch)])
         return (logits.softmax(1) if score == "probability" else logits)[:, target]
-    except RuntimeError as error:
-        if not out_of_memory(error) or len(images) == 1:
-            raise
-    return torch.cat([_score(classifier, half, target, score) for half in images.chunk(2)])
+
+    return halving(len(images), ask)

@@ -26,7 +26,7 @@ class ShapleyCAM(Method):
     """
 
     name = "shapleycam"
-    needs_layer: ClassVar[bool] = True
+    needs_gradients: ClassVar[bool] = False
     rectified: ClassVar[bool] = True
 
     def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, utility: Utility = "rest") -> None:

@@ -29,7 +29,7 @@ class SmoothGradCAMPlusPlus(Method):
     """
 
     name = "smoothgradcam++"
-    needs_layer: ClassVar[bool] = True
+    needs_gradients: ClassVar[bool] = False
     rectified: ClassVar[bool] = True
 
     def __init__(

@@ -34,6 +34,8 @@ class AttentionRollout(Method):
     """
 
     name = "rollout"
+    needs_layer: ClassVar[bool] = False
+    needs_gradients: ClassVar[bool] = False
     class_dependent: ClassVar[bool] = False
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
@@ -60,6 +62,8 @@ class LeGrad(Method):
     """
 
     name = "legrad"
+    needs_layer: ClassVar[bool] = False
+    needs_gradients: ClassVar[bool] = False
 
     def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, layers: int | None = None) -> None:
         super().__init__(model, target_layer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method, TargetLayer, check_count, check_variant, name_and_settings
+from camfaith.methods.contract import bind
 from camfaith.methods.gradient import LayerCAM
 from camfaith.models import maps
 from camfaith.models.capture import Evidence, layer_name, single, target_logit
 from camfaith.models.classifier import Classifier, Targets
+from camfaith.models.contract import Bound, said
 
 Inner = str | Mapping[str, Any]
 """A method's name, or a mapping of its `name` and settings."""
@@ -24,28 +26,23 @@ Fusion = Literal["paper", "pgc", "torchcam"]
 How = Literal["max", "mean"]
 
 
-def _of_a_layer(method: Inner, of: str) -> Any:
-    """What makes the method at a classifier and one of its layers; `ValueError` where it does not read a layer."""
+def _of_a_layer(method: Inner, of: str) -> Callable[[Classifier, str | None], Bound]:
+    """What binds the method to a classifier and one of its layers; `ValueError` where it does not read a layer."""
     from camfaith.methods import find  # which knows the methods of this file too
 
     name, settings = name_and_settings(method, of)
     kind = find(name)
-    if not getattr(kind, "needs_layer", True):
+    if not said(kind, "needs_layer"):
         raise ValueError(f"method must be one that explains a layer, as 'gradcam' does; got {name!r}")
-    return partial(kind, **settings)
-
-
-def _cost(method: Any, image: Tensor) -> Calls:
-    cost = getattr(method, "cost", None)
-    return cost(image) if callable(cost) else Calls()
+    return partial(bind, kind, settings=settings)
 
 
 class _Wrapping(Method):
-    inner: Any
+    inner: Bound
 
     @property
     def _as_elsewhere(self) -> bool:
-        return super()._as_elsewhere or bool(getattr(self.inner, "_as_elsewhere", False))
+        return super()._as_elsewhere or bool(getattr(self.inner.explainer, "_as_elsewhere", False))
 
 
 class FinerCAM(_Wrapping):
@@ -60,7 +57,7 @@ class FinerCAM(_Wrapping):
     """
 
     name = "finercam"
-    needs_layer: ClassVar[bool] = True
+    needs_gradients: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -79,16 +76,16 @@ class FinerCAM(_Wrapping):
             raise ValueError(f"alpha must be 0, which compares nothing, or more; got {alpha}")
         self.at = _of_a_layer(method, self.name)
         self.inner = self.at(self.classifier, self.layer)
-        if not getattr(self.inner, "needs_gradients", True):
+        if not self.inner.needs_gradients:
             raise ValueError(f"method must be one that reads gradients, as 'gradcam' does; got {method!r}")
         self.alpha, self.similar, self.variant = alpha, similar, variant
 
     @property
     def rectified(self) -> bool:  # type: ignore[override]
-        return bool(getattr(self.inner, "rectified", False))
+        return self.inner.rectified
 
     def cost(self, image: Tensor) -> Calls:
-        return Calls(forwards=1, backwards=1) + _cost(self.at(self.classifier, self.layer), image)
+        return Calls(forwards=1, backwards=1) + self.at(self.classifier, self.layer).cost(image)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         return self._compared(classifier, evidence.images, evidence.targets, evidence.seeds)
@@ -101,8 +98,7 @@ class FinerCAM(_Wrapping):
     ) -> Tensor:
         layer = self.named_layer
         evidence = classifier.evidence(images, class_idx, [layer], seeds=seeds, score=self.difference)
-        found: Tensor = self.at(classifier, layer).explain(evidence, classifier)
-        return found
+        return self.at(classifier, layer).explain(evidence)
 
     def difference(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The score that is explained, one per image, in single precision at least."""
@@ -142,7 +138,6 @@ class Fused(_Wrapping):
     exempt: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("known-map", "cancelling-channel"), "tanh lifts what is weak in a layer's map, by definition"
     )
-    needs_layer: ClassVar[bool] = True
     explained_layer = None
 
     def __init__(
@@ -174,18 +169,18 @@ class Fused(_Wrapping):
 
     @property
     def needs_gradients(self) -> bool:  # type: ignore[override]
-        return bool(getattr(self.inner, "needs_gradients", True))
+        return self.inner.needs_gradients
 
     @property
     def layers(self) -> tuple[str, ...]:
         return self.named_layers or super().layers
 
     def cost(self, image: Tensor) -> Calls:
-        return sum((_cost(part, image) for part in self._parts()), Calls())
+        return sum((part.cost(image) for part in self._parts(self.classifier)), Calls())
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
-        found = [part.explain(evidence, classifier) for part in self._parts()]
-        if self.variant == "pgc" or getattr(self.inner, "rectified", False):
+        found = [part.explain(evidence) for part in self._parts(classifier)]
+        if self.variant == "pgc" or self.inner.rectified:
             found = [maps.rectify(raw) for raw in found]
         if self.variant == "pgc":
             return _grown([_stretched(m, 1e-7) for m in found], evidence.images.shape).mean(0)
@@ -193,8 +188,8 @@ class Fused(_Wrapping):
         grown = _grown(scaled, *(m.shape for m in scaled))
         return grown.mean(0) if self.how == "mean" else grown.amax(0)
 
-    def _parts(self) -> list[Any]:
-        return [self.at(self.classifier, layer) for layer in self.layers]
+    def _parts(self, classifier: Classifier) -> list[Bound]:
+        return [self.at(classifier, layer) for layer in self.layers]
 
     def _scaled(self, rectified: Tensor) -> Tensor:
         top = rectified.abs().amax((1, 2), keepdim=True)
@@ -202,7 +197,7 @@ class Fused(_Wrapping):
 
     def _of_torchcam(self, rectified: list[Tensor]) -> list[Tensor]:
         stretched = [_stretched(m, 1e-8) for m in rectified]
-        if len(stretched) == 1 or not isinstance(self.inner, LayerCAM):
+        if len(stretched) == 1 or not isinstance(self.inner.explainer, LayerCAM):
             return stretched
         return [(2 * m).tanh() for m in stretched]
 

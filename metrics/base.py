@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.baselines import baseline
-from camfaith.metrics.probing.case import Case, Explainer, Maps
+from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.engine import Engine
 from camfaith.metrics.probing.probes import Probe
 from camfaith.models.classifier import Classifier, Targets
+from camfaith.models.contract import Bound
 from camfaith.models.speed.setup import Setup
 
 Direction = Literal["higher", "lower"]
@@ -109,7 +110,7 @@ class Metric:
         case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)
         # Half precision would tie pixels that the maps tell apart.
         exact = maps.detach().to(case.images.device, torch.promote_types(maps.dtype, torch.float32))
-        made_by = None if method is None else explainer_of(method, classifier, layer)
+        made_by = None if method is None else Bound.of(method, classifier, layer)
         given = Maps(exact, case, layer=layer, contributions=contributions, explainer=made_by)
         wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {"maps": (given, tuple(self.probes(layer, case.pixels)))}
         answers = Engine(classifier, Setup(batch_size)).answer(case, wanted)["maps"]
@@ -117,15 +118,3 @@ class Metric:
             for place, why in answer.failures.items():
                 warnings.warn(f"{self.name} has no value for image {place}: {why}", stacklevel=2)
         return self.judge(case, given, answers)
-
-
-def explainer_of(method: Any, classifier: Classifier, layer: str | None = None) -> Explainer:
-    """A method bound to its classifier, as metrics ask it; `layer` is for one that has none of its own."""
-    named = getattr(method, "layers", None) or (getattr(method, "layer", None) or layer,)
-    needed = tuple(named) if getattr(method, "needs_layer", True) else ()
-    return Explainer(
-        lambda evidence: method.explain(evidence, classifier).to(evidence.images.device),
-        tuple(name for name in needed if name),
-        getattr(method, "needs_gradients", True),
-        getattr(method, "rectified", False),
-    )

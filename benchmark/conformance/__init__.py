@@ -1,6 +1,6 @@
 """Whether a method keeps to what is asked of each: `check_method(MyCAM)`, and as tests `method_checks(MyCAM)`."""
 
-from camfaith.benchmark.conformance.checks import CHECKS, Check, Examination, Result, method_checks
+from camfaith.benchmark.conformance.checks import CHECKS, Check, Examination, Finding, method_checks
 from camfaith.benchmark.conformance.report import Report, check_method
 
-__all__ = ["CHECKS", "Check", "Examination", "Report", "Result", "check_method", "method_checks"]
+__all__ = ["CHECKS", "Check", "Examination", "Finding", "Report", "check_method", "method_checks"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from camfaith.benchmark.conformance.candidate import Broken, Candidate, Trial, differ, must_agree
 from camfaith.benchmark.conformance.contract import EQUAL
-from camfaith.benchmark.conformance.subject import Broken, Case, Subject, differ, must_agree
 from camfaith.methods.adapters import LIBRARIES
 from camfaith.models import Classifier
 from camfaith.models.errors import NotApplicable
@@ -14,29 +14,31 @@ from camfaith.models.errors import NotApplicable
 _MEAN, _STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 
 
-def layer(subject: Subject, case: Case) -> None:
+def layer(candidate: Candidate, trial: Trial) -> None:
     """The layer that is named is the one that is explained: two have a map each."""
-    if not subject.needs_layer:
+    if not candidate.needs_layer:
         raise NotApplicable("it reads no layer")
-    ground, images = subject.ground, case.images()
-    expected = subject.on_ground(case).maps(images, case.targets)
+    ground, images = candidate.ground, trial.images()
+    expected = candidate.on_ground(trial).maps(images, trial.targets)
     try:
-        found = subject.on(ground.build(case.seed), ground.earlier).maps(images, case.targets)
+        found = candidate.on(ground.build(trial.seed), ground.earlier).maps(images, trial.targets)
     except Exception as error:  # a layer that it cannot explain is no fault of its own
         raise NotApplicable(f"at {ground.earlier!r} it raises {type(error).__name__}: {error}") from error
     if bool(expected.any()) and differ(found, expected) < EQUAL:
         raise Broken(f"{ground.earlier!r} and {ground.layer!r} get the same map")
 
 
-def preprocessing(subject: Subject, case: Case) -> None:
+def preprocessing(candidate: Candidate, trial: Trial) -> None:
     """What the classifier does to an image before the network is a part of what is explained: a network that does it
     itself gets the same map."""
-    if subject.name.partition(":")[0] in LIBRARIES:
+    if candidate.name.partition(":")[0] in LIBRARIES:
         raise NotApplicable("its library is given normalised images, as its users do")
-    ground, images = subject.ground, case.images()
-    outside = Classifier(ground.build(case.seed), mean=_MEAN, std=_STD)
-    expected = subject.on(_Normalising(ground.build(case.seed)), f"network.{ground.layer}").maps(images, case.targets)
-    must_agree(subject.on(outside, ground.layer).maps(images, case.targets), expected, EQUAL, "normalised by either")
+    ground, images = candidate.ground, trial.images()
+    outside = Classifier(ground.build(trial.seed), mean=_MEAN, std=_STD)
+    expected = candidate.on(_Normalising(ground.build(trial.seed)), f"network.{ground.layer}").maps(
+        images, trial.targets
+    )
+    must_agree(candidate.on(outside, ground.layer).maps(images, trial.targets), expected, EQUAL, "normalised by either")
 
 
 class _Normalising(nn.Module):
@@ -54,13 +56,13 @@ class _Normalising(nn.Module):
         return logits
 
 
-def present_weights(subject: Subject, case: Case) -> None:
+def present_weights(candidate: Candidate, trial: Trial) -> None:
     """The network is explained as it is now, not as it was when the method was bound."""
-    bound = subject.on_ground(case)
-    network, images = bound.classifier.network, case.images()
-    bound.maps(images, case.targets)
+    bound = candidate.on_ground(trial)
+    network, images = bound.classifier.network, trial.images()
+    bound.maps(images, trial.targets)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(-0.8)
-    expected = subject.on(network, subject.ground.layer).maps(images, case.targets)
-    must_agree(bound.maps(images, case.targets), expected, EQUAL, "bound before its weights changed, and after")
+    expected = candidate.on(network, candidate.ground.layer).maps(images, trial.targets)
+    must_agree(bound.maps(images, trial.targets), expected, EQUAL, "bound before its weights changed, and after")

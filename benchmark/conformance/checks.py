@@ -10,26 +10,26 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from camfaith.benchmark.conformance import binding, contract, leaks, meaning
+from camfaith.benchmark.conformance.candidate import Broken, Candidate, Trial, undisturbed
 from camfaith.benchmark.conformance.shrinking import Failure, shrunk
-from camfaith.benchmark.conformance.subject import Broken, Case, Subject, undisturbed
 from camfaith.benchmark.suite.declaration import SuiteError
 from camfaith.models.errors import NotApplicable
 
 Outcome = Literal["passed", "failed", "does not apply"]
 
-_TINY = Case(1, 2, 2)
-_SINGLE_CELL = (_TINY, Case(2, 2, 2), Case(1, 4, 4), Case(2, 4, 4, 1), Case(3, 9, 12, 2))
-_ORDINARY = (Case(1, 4, 4), Case(2, 4, 4, 1), Case(2, 8, 8, 2))
-_BATCHES = (Case(2, 4, 4), Case(2, 8, 8, 1), Case(3, 9, 12, 2))
-_SEEDS = tuple(Case(1, side, side, seed) for side, seed in ((4, 0), (4, 1), (4, 2), (4, 3), (8, 4), (8, 5)))
-_LARGE = tuple(Case(1, 8, 8, seed) for seed in range(4))
-_CROWDS = (Case(4, 4, 4), Case(4, 8, 8, 1))
-_SCENES = (Case(1, 4, 4), Case(1, 8, 8), Case(1, 8, 12))
-_SQUARES = (Case(1, 4, 4), Case(1, 6, 6, 1), Case(1, 8, 6, 2))
+_TINY = Trial(1, 2, 2)
+_SINGLE_CELL = (_TINY, Trial(2, 2, 2), Trial(1, 4, 4), Trial(2, 4, 4, 1), Trial(3, 9, 12, 2))
+_ORDINARY = (Trial(1, 4, 4), Trial(2, 4, 4, 1), Trial(2, 8, 8, 2))
+_BATCHES = (Trial(2, 4, 4), Trial(2, 8, 8, 1), Trial(3, 9, 12, 2))
+_SEEDS = tuple(Trial(1, side, side, seed) for side, seed in ((4, 0), (4, 1), (4, 2), (4, 3), (8, 4), (8, 5)))
+_LARGE = tuple(Trial(1, 8, 8, seed) for seed in range(4))
+_CROWDS = (Trial(4, 4, 4), Trial(4, 8, 8, 1))
+_SCENES = (Trial(1, 4, 4), Trial(1, 8, 8), Trial(1, 8, 12))
+_SQUARES = (Trial(1, 4, 4), Trial(1, 6, 6, 1), Trial(1, 8, 6, 2))
 
 
 @dataclass(frozen=True)
-class Result:
+class Finding:
     """What a check said of a method. `smallest` is the smallest input found that breaks it; `seen` what came out of
     that, or why the check does not apply; `means` what that means for whoever uses the maps."""
 
@@ -44,15 +44,15 @@ class Result:
 class Check:
     """One thing that is asked of a method: `test` raises where it is not so.
 
-    `cases` are tried one after the other; the first that breaks the method is shrunk, down to `least`: what a smaller
+    `trials` are tried one after the other; the first that breaks the method is shrunk, down to `least`: what a smaller
     input shows is not the method's fault. What a failure `means` holds of an error too where `by_error` says so;
     elsewhere an error means that there is no map.
     """
 
-    test: Callable[[Subject, Case], None]
-    cases: Sequence[Case]
+    test: Callable[[Candidate, Trial], None]
+    trials: Sequence[Trial]
     means: str
-    least: Case = _TINY
+    least: Trial = _TINY
     by_error: bool = False
 
     @property
@@ -67,34 +67,34 @@ class Check:
     def __str__(self) -> str:
         return self.name
 
-    def __call__(self, method: Any, /, *, like: Any = None, **settings: Any) -> Result:
+    def __call__(self, method: Any, /, *, like: Any = None, **settings: Any) -> Finding:
         """What it says of a method, given by name or class; the global generators are left alone."""
-        return self.of(Subject(method, like=like, **settings))
+        return self.of(Candidate(method, like=like, **settings))
 
-    def of(self, subject: Subject) -> Result:
-        if self.name in subject.exempt:
-            return Result(self.name, "does not apply", subject.exempt[self.name])
+    def of(self, candidate: Candidate) -> Finding:
+        if self.name in candidate.exempt:
+            return Finding(self.name, "does not apply", candidate.exempt[self.name])
         reasons = []
-        for case in self.cases:
+        for trial in self.trials:
             try:
-                failure = self._broken(subject, case)
+                failure = self._broken(candidate, trial)
             except NotApplicable as reason:
                 reasons.append(str(reason))
                 continue
             if failure is not None:
-                smallest, failure = shrunk(case, failure, self.least, lambda less: self._still_broken(subject, less))
+                smallest, failure = shrunk(trial, failure, self.least, lambda less: self._still_broken(candidate, less))
                 means = "it gives no map there" if failure.error and not self.by_error else self.means
-                return Result(self.name, "failed", failure.seen, str(smallest), means)
-        if len(reasons) == len(self.cases):
-            return Result(self.name, "does not apply", reasons[0])
-        return Result(self.name, "passed")
+                return Finding(self.name, "failed", failure.seen, str(smallest), means)
+        if len(reasons) == len(self.trials):
+            return Finding(self.name, "does not apply", reasons[0])
+        return Finding(self.name, "passed")
 
-    def _broken(self, subject: Subject, case: Case) -> Failure | None:
+    def _broken(self, candidate: Candidate, trial: Trial) -> Failure | None:
         """What is seen where the method breaks, None where it does not."""
         try:
             with undisturbed(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self.test(subject, case)
+                self.test(candidate, trial)
         except NotApplicable:
             raise
         except Broken as seen:
@@ -103,9 +103,9 @@ class Check:
             return Failure(type(error).__name__, f"{type(error).__name__}: {error}")
         return None
 
-    def _still_broken(self, subject: Subject, case: Case) -> Failure | None:
+    def _still_broken(self, candidate: Candidate, trial: Trial) -> Failure | None:
         try:
-            return self._broken(subject, case)
+            return self._broken(candidate, trial)
         except NotApplicable:
             return None
 
@@ -120,7 +120,7 @@ CHECKS: tuple[Check, ...] = (
         contract.batch,
         _BATCHES,
         "an image's map depends on which images happen to stand beside it",
-        least=Case(2, 2, 2),
+        least=Trial(2, 2, 2),
     ),
     Check(leaks.images_untouched, _ORDINARY, "the methods that come after it explain something else"),
     Check(leaks.network_untouched, _ORDINARY, "explaining changes the model, or what its optimiser does next"),
@@ -128,12 +128,12 @@ CHECKS: tuple[Check, ...] = (
         leaks.training_mode,
         _BATCHES,
         "called during training, it explains another network or changes this one",
-        least=Case(2, 2, 2),
+        least=Trial(2, 2, 2),
     ),
     Check(leaks.hooks, _ORDINARY, "later calls of the model are slower, hold memory, or compute something else"),
     Check(leaks.random_state, _ORDINARY, "explaining changes the random numbers of whatever runs after it"),
     Check(leaks.process_untouched, _ORDINARY, "code that has nothing to do with it computes otherwise from then on"),
-    Check(binding.layer, _LARGE, "whichever layer is named, the same one is explained", least=Case(1, 8, 8)),
+    Check(binding.layer, _LARGE, "whichever layer is named, the same one is explained", least=Trial(1, 8, 8)),
     Check(binding.preprocessing, _SEEDS, "with a model's normalisation it explains images that the model never sees"),
     Check(binding.present_weights, _ORDINARY, "a model that is trained on, or altered by a metric, gets an old map"),
     Check(
@@ -142,39 +142,39 @@ CHECKS: tuple[Check, ...] = (
     Check(
         contract.no_grad, _ORDINARY, "it fails in code that switches gradients off, as inference does", by_error=True
     ),
-    Check(contract.low_precision, _SEEDS[4:], "models in half precision cannot be explained", least=Case(1, 8, 8, 4)),
+    Check(contract.low_precision, _SEEDS[4:], "models in half precision cannot be explained", least=Trial(1, 8, 8, 4)),
     Check(contract.in_place, _SEEDS, "in networks with in-place ReLUs (torchvision's) it mixes two layers"),
     Check(
         contract.reused_layer, _SEEDS, "in networks that share a module it explains another call than it is thought to"
     ),
     Check(contract.in_range, _ORDINARY, "the network is judged on images unlike any that it was trained on"),
     Check(contract.cost, _BATCHES, "a plan of a run tells the wrong number of network calls"),
-    Check(leaks.memory, _ORDINARY[:1], "a long run ends for want of memory", least=Case(1, 4, 4)),
+    Check(leaks.memory, _ORDINARY[:1], "a long run ends for want of memory", least=Trial(1, 4, 4)),
     Check(
         meaning.class_dependence,
         _CROWDS,
         "the map says nothing of the class; if it is meant so: class_dependent = False",
-        least=Case(1, 3, 3),
+        least=Trial(1, 3, 3),
     ),
     Check(meaning.zero_activations, _ORDINARY, "a layer that shows nothing gets a picture"),
     Check(meaning.constant_evidence, _SCENES, "evidence everywhere looks like evidence nowhere"),
-    Check(meaning.planted_patch, _SCENES, "the map's highest point is not where the evidence is", least=Case(1, 4, 4)),
+    Check(meaning.planted_patch, _SCENES, "the map's highest point is not where the evidence is", least=Trial(1, 4, 4)),
     Check(
         meaning.negative_logit,
         _SCENES,
         "for a class that the model holds unlikely the map is reversed or empty",
-        least=Case(1, 4, 4),
+        least=Trial(1, 4, 4),
     ),
     Check(meaning.mosaic, _SCENES, "the map of one class shows what speaks for another"),
-    Check(meaning.known_map, _SCENES, "it is no weighting of channels by the class's gradient", least=Case(1, 3, 3)),
+    Check(meaning.known_map, _SCENES, "it is no weighting of channels by the class's gradient", least=Trial(1, 3, 3)),
     Check(meaning.completeness, _SEEDS, "the map's values are no shares of the logit"),
     Check(meaning.logit_scale, _SEEDS, "a model with the same decisions and flatter logits gets another map"),
-    Check(meaning.flip, _SQUARES, "maps lean to one side, whatever the image", least=Case(1, 4, 4)),
+    Check(meaning.flip, _SQUARES, "maps lean to one side, whatever the image", least=Trial(1, 4, 4)),
     Check(
         meaning.cancelling_channel,
         _SCENES,
         "with signed activations (SiLU, GELU) one channel may rule the map",
-        least=Case(1, 4, 4),
+        least=Trial(1, 4, 4),
     ),
     Check(meaning.silent_cells, _SCENES, "the map lights up where the layer has nothing to show"),
     Check(meaning.like, _SEEDS, "numbers published with it are not those of the method whose name it bears"),
@@ -187,16 +187,16 @@ class Examination:
     apply."""
 
     check: Check
-    subject: Subject
+    candidate: Candidate
 
     def __str__(self) -> str:
-        return f"{self.subject.name}-{self.check.name}"
+        return f"{self.candidate.name}-{self.check.name}"
 
     def __call__(self) -> None:
-        result = self.check.of(self.subject)
-        if result.outcome == "does not apply":
-            raise unittest.SkipTest(result.seen)
-        assert result.outcome == "passed", f"{result.smallest}: {result.seen} (so {result.means})"
+        finding = self.check.of(self.candidate)
+        if finding.outcome == "does not apply":
+            raise unittest.SkipTest(finding.seen)
+        assert finding.outcome == "passed", f"{finding.smallest}: {finding.seen} (so {finding.means})"
 
 
 def method_checks(method: Any, /, *, like: Any = None, **settings: Any) -> list[Examination]:
@@ -206,14 +206,16 @@ def method_checks(method: Any, /, *, like: Any = None, **settings: Any) -> list[
     def test_my_cam(check):
         check()
     """
-    subject = examined(method, like=like, **settings)
-    return [Examination(check, subject) for check in CHECKS]
+    candidate = examined(method, like=like, **settings)
+    return [Examination(check, candidate) for check in CHECKS]
 
 
-def examined(method: Any, /, *, like: Any = None, **settings: Any) -> Subject:
+def examined(method: Any, /, *, like: Any = None, **settings: Any) -> Candidate:
     """The method to check; `SuiteError` where it is exempt from a check that there is not."""
-    subject, known = Subject(method, like=like, **settings), [check.name for check in CHECKS]
-    for name in subject.exempt:
+    candidate, known = Candidate(method, like=like, **settings), [check.name for check in CHECKS]
+    for name in candidate.exempt:
         if name not in known:
-            raise SuiteError(f"{subject.name} is exempt from {name!r}, which is no check; there are {', '.join(known)}")
-    return subject
+            raise SuiteError(
+                f"{candidate.name} is exempt from {name!r}, which is no check; there are {', '.join(known)}"
+            )
+    return candidate

@@ -3,7 +3,7 @@ and `NotApplicable` where it cannot be asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camfaith.benchmark.conformance.networks import Repeating
-from camfaith.benchmark.conformance.subject import (
-    Bound,
+from camfaith.benchmark.conformance.candidate import (
     Broken,
-    Case,
+    Candidate,
     Malformed,
-    Subject,
+    Placed,
+    Trial,
     must_agree,
     set_generators,
     shown,
 )
+from camfaith.benchmark.conformance.networks import Repeating
 from camfaith.methods import Calls
 from camfaith.models.errors import NotApplicable
 from camfaith.models.speed.counting import counting
@@ -30,83 +30,83 @@ EQUAL = 1e-5
 """How far two maps may lie apart that should be the same, in units of the largest value: single precision rounds."""
 
 
-def shape(subject: Subject, case: Case) -> None:
+def shape(candidate: Candidate, trial: Trial) -> None:
     """explain gives a floating-point tensor B×h×w for a batch of B."""
     try:
-        subject.on_ground(case).maps(case.images(), case.targets)
+        candidate.on_ground(trial).maps(trial.images(), trial.targets)
     except Malformed as reason:
         raise Broken(str(reason)) from None
 
 
-def dtype(subject: Subject, case: Case) -> None:
+def dtype(candidate: Candidate, trial: Trial) -> None:
     """Maps have the precision of the network."""
     for wanted in (torch.float32, torch.float64):
-        found = subject.on_ground(case, dtype=wanted).maps(case.images(wanted), case.targets)
+        found = candidate.on_ground(trial, dtype=wanted).maps(trial.images(wanted), trial.targets)
         if found.dtype != wanted:
             raise Broken(f"a {_name(wanted)} network gets {_name(found.dtype)} maps")
 
 
-def device(subject: Subject, case: Case) -> None:
+def device(candidate: Candidate, trial: Trial) -> None:
     """Maps lie on the device of the images."""
     if not torch.cuda.is_available():
         raise NotApplicable("there is no CUDA device on this machine")
-    bound = subject.on(subject.ground.build(case.seed).to("cuda"), subject.ground.layer)
-    found = bound.maps(case.images().to("cuda"), case.targets)
+    bound = candidate.on(candidate.ground.build(trial.seed).to("cuda"), candidate.ground.layer)
+    found = bound.maps(trial.images().to("cuda"), trial.targets)
     if found.device.type != "cuda":
         raise Broken(f"images on cuda get maps on {found.device.type}")
 
 
-def finite(subject: Subject, case: Case) -> None:
+def finite(candidate: Candidate, trial: Trial) -> None:
     """No map of an ordinary image holds NaN or an infinity, even where the layer has a single cell."""
-    found = subject.on_ground(case).maps(case.images(), case.targets)
+    found = candidate.on_ground(trial).maps(trial.images(), trial.targets)
     if bad := int((~found.isfinite()).sum()):
         raise Broken(f"{bad} of {found.numel()} values are NaN or infinite")
 
 
-def repeatable(subject: Subject, case: Case) -> None:
+def repeatable(candidate: Candidate, trial: Trial) -> None:
     """The same evidence with the same seeds gives the same maps, whatever the global generators hold, then or when the
     method is bound."""
     set_generators(0)
-    bound = subject.on_ground(case)
-    evidence = bound.evidence(case.images(), case.targets)
+    bound = candidate.on_ground(trial)
+    evidence = bound.evidence(trial.images(), trial.targets)
     one, other = (bound.explain(evidence, chance=chance) for chance in (0, 1))
     must_agree(other, one, 1e-12, "asked twice")
     set_generators(1)
-    must_agree(subject.on_ground(case).explain(evidence), one, 1e-12, "bound twice")
+    must_agree(candidate.on_ground(trial).explain(evidence), one, 1e-12, "bound twice")
 
 
-def batch(subject: Subject, case: Case) -> None:
+def batch(candidate: Candidate, trial: Trial) -> None:
     """A batch of N gives what N batches of one give."""
-    bound, images = subject.on_ground(case), case.images()
-    together = bound.maps(images, case.targets)
-    rows = [bound.evidence(images[row : row + 1], [target], seed=row) for row, target in enumerate(case.targets)]
+    bound, images = candidate.on_ground(trial), trial.images()
+    together = bound.maps(images, trial.targets)
+    rows = [bound.evidence(images[row : row + 1], [target], seed=row) for row, target in enumerate(trial.targets)]
     must_agree(together, torch.cat([bound.explain(row) for row in rows]), EQUAL, "together and one by one")
 
 
-def frozen(subject: Subject, case: Case) -> None:
+def frozen(candidate: Candidate, trial: Trial) -> None:
     """A network whose parameters want no gradients is explained as any other."""
-    bound, images = subject.on_ground(case), case.images()
-    expected = bound.maps(images, case.targets)
+    bound, images = candidate.on_ground(trial), trial.images()
+    expected = bound.maps(images, trial.targets)
     bound.classifier.network.requires_grad_(False)
-    must_agree(bound.maps(images, case.targets), expected, EQUAL, "frozen and not")
+    must_agree(bound.maps(images, trial.targets), expected, EQUAL, "frozen and not")
 
 
-def no_grad(subject: Subject, case: Case) -> None:
+def no_grad(candidate: Candidate, trial: Trial) -> None:
     """Inside torch.no_grad() maps are the same."""
-    bound, images = subject.on_ground(case), case.images()
-    expected = bound.maps(images, case.targets)
+    bound, images = candidate.on_ground(trial), trial.images()
+    expected = bound.maps(images, trial.targets)
     with torch.no_grad():
-        found = bound.maps(images, case.targets)
+        found = bound.maps(images, trial.targets)
     must_agree(found, expected, EQUAL, "inside torch.no_grad() and outside")
 
 
-def low_precision(subject: Subject, case: Case) -> None:
+def low_precision(candidate: Candidate, trial: Trial) -> None:
     """In bfloat16 and in float16, but for one that it refuses, a map is finite and shows what it does in double
     precision: within 0.1 on average."""
     refused = []
     for dtype in (torch.bfloat16, torch.float16):
         try:
-            _must_show_the_same(subject, case, dtype)
+            _must_show_the_same(candidate, trial, dtype)
         except NotApplicable as reason:
             refused.append(reason)
         except Exception as error:
@@ -116,49 +116,49 @@ def low_precision(subject: Subject, case: Case) -> None:
         raise refused[0]
 
 
-def _must_show_the_same(subject: Subject, case: Case, dtype: torch.dtype) -> None:
-    images = case.images(dtype)
-    exact = subject.on_ground(case).maps(images.double(), case.targets)
-    found = subject.on_ground(case, dtype=dtype).maps(images, case.targets)
+def _must_show_the_same(candidate: Candidate, trial: Trial, dtype: torch.dtype) -> None:
+    images = trial.images(dtype)
+    exact = candidate.on_ground(trial).maps(images.double(), trial.targets)
+    found = candidate.on_ground(trial, dtype=dtype).maps(images, trial.targets)
     if not bool(found.isfinite().all()):
         raise Broken("the map holds NaN or infinite values")
-    shows = (shown(each.double(), (case.height, case.width)) for each in (found, exact))
+    shows = (shown(each.double(), (trial.height, trial.width)) for each in (found, exact))
     gap = float(torch.sub(*shows).abs().mean())
     if gap > 0.1:
         raise Broken(f"the map lies {gap:.2f} from that in double precision, on a scale from 0 to 1")
 
 
-def in_place(subject: Subject, case: Case) -> None:
+def in_place(candidate: Candidate, trial: Trial) -> None:
     """An in-place ReLU behind the target layer changes nothing."""
-    images, layer = case.images(), subject.ground.before_relu
+    images, layer = trial.images(), candidate.ground.before_relu
     if layer is None:
-        raise NotApplicable(f"a {subject.ground.name} network has no such ReLU")
+        raise NotApplicable(f"a {candidate.ground.name} network has no such ReLU")
     plain, changed = (
-        subject.on(subject.ground.build(case.seed, inplace=inplace), layer).maps(images, case.targets)
+        candidate.on(candidate.ground.build(trial.seed, inplace=inplace), layer).maps(images, trial.targets)
         for inplace in (False, True)
     )
     must_agree(changed, plain, EQUAL, "with an in-place ReLU behind the layer and with another")
 
 
-def reused_layer(subject: Subject, case: Case) -> None:
+def reused_layer(candidate: Candidate, trial: Trial) -> None:
     """Of a layer that runs twice in a forward the last call is explained."""
-    images = case.images()
-    expected = subject.on(Repeating(case.seed, shared=False), "again").maps(images, case.targets)
-    found = subject.on(Repeating(case.seed, shared=True), "mix").maps(images, case.targets)
+    images = trial.images()
+    expected = candidate.on(Repeating(trial.seed, shared=False), "again").maps(images, trial.targets)
+    found = candidate.on(Repeating(trial.seed, shared=True), "mix").maps(images, trial.targets)
     must_agree(found, expected, EQUAL, "the layer that runs twice and a layer of its own for the last call")
 
 
-def in_range(subject: Subject, case: Case) -> None:
+def in_range(candidate: Candidate, trial: Trial) -> None:
     """The images that the method itself sends through the network are no more than three times as bright as its own,
     and no layer is given values a hundred times as large as any that its own image leads to."""
-    ground, images = subject.ground, case.images()
-    _must_stay_in_range(subject.on_ground(case), images, case.targets)
+    ground, images = candidate.ground, trial.images()
+    _must_stay_in_range(candidate.on_ground(trial), images, trial.targets)
     if ground.before_relu:  # where activations are signed, and some methods do otherwise
         with suppress(NotApplicable):
-            _must_stay_in_range(subject.on(ground.build(case.seed), ground.before_relu), images, case.targets)
+            _must_stay_in_range(candidate.on(ground.build(trial.seed), ground.before_relu), images, trial.targets)
 
 
-def _must_stay_in_range(bound: Bound, images: Tensor, targets: Sequence[int]) -> None:
+def _must_stay_in_range(bound: Placed, images: Tensor, targets: Sequence[int]) -> None:
     if bound.draws(images, targets):
         raise NotApplicable("it adds noise, which has no bound")
     network = bound.classifier.network
@@ -195,12 +195,11 @@ def _largest_inputs(network: nn.Module) -> Iterator[dict[str, float]]:
             handle.remove()
 
 
-def cost(subject: Subject, case: Case) -> None:
+def cost(candidate: Candidate, trial: Trial) -> None:
     """`cost(image)` tells what explain sends through the network and back, and a method without it sends nothing."""
-    bound, images = subject.on_ground(case), case.images()
-    evidence = bound.evidence(images, case.targets)
-    declare: Callable[[Tensor], Calls] = getattr(bound.explainer, "cost", lambda _: Calls())
-    declared = sum((declare(image) for image in torch.split(evidence.images, 1)), Calls())  # first, as a plan asks
+    bound, images = candidate.on_ground(trial), trial.images()
+    evidence = bound.evidence(images, trial.targets)
+    declared = sum((bound.cost(image) for image in torch.split(evidence.images, 1)), Calls())  # first, as a plan asks
     with counting(bound.classifier.network) as tally:
         bound.explain(evidence)
     called = Calls(tally.forwards, tally.backwards)

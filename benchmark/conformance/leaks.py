@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from camfaith.benchmark.conformance.candidate import Broken, Candidate, Trial, must_agree, set_generators
 from camfaith.benchmark.conformance.contract import EQUAL
-from camfaith.benchmark.conformance.subject import Broken, Case, Subject, must_agree, set_generators
 from camfaith.models import Evidence
 from camfaith.models.speed.counting import counting
 
 
-def images_untouched(subject: Subject, case: Case) -> None:
+def images_untouched(candidate: Candidate, trial: Trial) -> None:
     """Nothing is written into the evidence: images, activations, gradients, logits, targets, seeds, masks."""
-    bound = subject.on_ground(case)
-    evidence = bound.evidence(case.images(), case.targets)
+    bound = candidate.on_ground(trial)
+    evidence = bound.evidence(trial.images(), trial.targets)
     kept = _tensors(evidence.copy())
     bound.explain(evidence)
     left = _tensors(evidence)
@@ -34,9 +34,9 @@ def images_untouched(subject: Subject, case: Case) -> None:
             raise Broken(f"the evidence's {name} were changed")
 
 
-def network_untouched(subject: Subject, case: Case) -> None:
+def network_untouched(candidate: Candidate, trial: Trial) -> None:
     """Parameters, buffers, requires_grad flags, .grad, submodules and attributes of the network are as they were."""
-    bound = subject.on_ground(case)
+    bound = candidate.on_ground(trial)
     network = bound.classifier.network
     parameters = dict(network.named_parameters())
     next(iter(parameters.values())).requires_grad_(False)
@@ -46,7 +46,7 @@ def network_untouched(subject: Subject, case: Case) -> None:
     flags = {name: parameter.requires_grad for name, parameter in parameters.items()}
     grads = {name: _copy(parameter.grad) for name, parameter in parameters.items()}
     modules, settings = list(network.modules()), _settings(network)
-    bound.maps(case.images(), case.targets)
+    bound.maps(trial.images(), trial.targets)
     if [id(module) for module in network.modules()] != [id(module) for module in modules]:
         raise Broken("a submodule was exchanged")
     found = _settings(network)
@@ -64,16 +64,16 @@ def network_untouched(subject: Subject, case: Case) -> None:
             raise Broken(f".grad of {name} was changed")
 
 
-def training_mode(subject: Subject, case: Case) -> None:
+def training_mode(candidate: Candidate, trial: Trial) -> None:
     """In a network that is being trained, maps are those of evaluation, and modes and statistics stay as they were."""
-    bound = subject.on_ground(case)
-    network, images = bound.classifier.network, case.images()
-    expected = bound.maps(images, case.targets)
+    bound = candidate.on_ground(trial)
+    network, images = bound.classifier.network, trial.images()
+    expected = bound.maps(images, trial.targets)
     network.train()
     network.get_submodule("conv1").eval()
     modes = {name: module.training for name, module in network.named_modules()}
     buffers = {name: value.clone() for name, value in network.named_buffers()}
-    found = bound.maps(images, case.targets)
+    found = bound.maps(images, trial.targets)
     for name, module in network.named_modules():
         if module.training != modes[name]:
             raise Broken(f"{name or 'the network'} was in {_mode(modes[name])} mode and is in {_mode(module.training)}")
@@ -83,22 +83,22 @@ def training_mode(subject: Subject, case: Case) -> None:
     must_agree(found, expected, EQUAL, "in training and in evaluation mode")
 
 
-def hooks(subject: Subject, case: Case) -> None:
+def hooks(candidate: Candidate, trial: Trial) -> None:
     """The network has the hooks that it had, and no others."""
-    bound = subject.on_ground(case)
+    bound = candidate.on_ground(trial)
     network = bound.classifier.network
     network.get_submodule("conv1").register_forward_hook(lambda *_: None)
     before = _hooks_of(network)
-    bound.maps(case.images(), case.targets)
+    bound.maps(trial.images(), trial.targets)
     if changed := sorted(set(before.items()) ^ set(_hooks_of(network).items())):
         (name, kind), _ = changed[0]
         raise Broken(f"{kind[1:]} of {name or 'the network'} are others than before")
 
 
-def random_state(subject: Subject, case: Case) -> None:
+def random_state(candidate: Candidate, trial: Trial) -> None:
     """The global generators of torch, numpy and Python are left alone."""
-    bound = subject.on_ground(case)
-    evidence = bound.evidence(case.images(), case.targets)
+    bound = candidate.on_ground(trial)
+    evidence = bound.evidence(trial.images(), trial.targets)
     bound.explain(evidence)
     set_generators(7)
     before = _generators()
@@ -108,10 +108,10 @@ def random_state(subject: Subject, case: Case) -> None:
             raise Broken(f"{name}'s global generator was used or set")
 
 
-def process_untouched(subject: Subject, case: Case) -> None:
+def process_untouched(candidate: Candidate, trial: Trial) -> None:
     """PyTorch's grad mode, defaults, deterministic algorithms, and switches of cuDNN and TF32 are left alone."""
-    bound = subject.on_ground(case)
-    evidence = bound.evidence(case.images(), case.targets)
+    bound = candidate.on_ground(trial)
+    evidence = bound.evidence(trial.images(), trial.targets)
     before = _process()
     bound.explain(evidence)
     for name, value in _process().items():
@@ -119,11 +119,11 @@ def process_untouched(subject: Subject, case: Case) -> None:
             raise Broken(f"{name} was {before[name]} and is {value}")
 
 
-def memory(subject: Subject, case: Case) -> None:
+def memory(candidate: Candidate, trial: Trial) -> None:
     """Neither objects nor bytes grow in number over 180 calls (fewer, where one asks for many forwards), each of other
     evidence."""
-    bound = subject.on_ground(case)
-    evidence = bound.evidence(case.images(), case.targets)
+    bound = candidate.on_ground(trial)
+    evidence = bound.evidence(trial.images(), trial.targets)
     with counting(bound.classifier.network) as tally:
         bound.explain(evidence)
     rounds = max(4, min(60, 600 // max(tally.forwards, 1)))

@@ -6,9 +6,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from camfaith.benchmark.conformance.candidate import Broken, Candidate, Trial, differ, must_agree, shown
 from camfaith.benchmark.conformance.contract import EQUAL
 from camfaith.benchmark.conformance.networks import CLASSES, GROUNDS, cancelling, checkers, colour_reader
-from camfaith.benchmark.conformance.subject import Broken, Case, Subject, differ, must_agree, shown
 from camfaith.models import maps
 from camfaith.models.errors import NotApplicable
 
@@ -17,202 +17,204 @@ WEAK = 0.35
 """The brightness of what speaks for the class less than the planted pixel does."""
 
 
-def class_dependence(subject: Subject, case: Case) -> None:
+def class_dependence(candidate: Candidate, trial: Trial) -> None:
     """Another class has another map."""
-    _of_a_class(subject)
-    bound, images = subject.on_ground(case), case.images()
-    every = [bound.maps(images, [target] * case.batch) for target in range(CLASSES)]
+    _of_a_class(candidate)
+    bound, images = candidate.on_ground(trial), trial.images()
+    every = [bound.maps(images, [target] * trial.batch) for target in range(CLASSES)]
     if all(differ(one, every[0]) < EQUAL for one in every[1:]):
         raise Broken(f"the maps of all {CLASSES} classes are the same")
 
 
-def zero_activations(subject: Subject, case: Case) -> None:
+def zero_activations(candidate: Candidate, trial: Trial) -> None:
     """Where every activation of the layer is zero, so is the map: with logits from biases alone, and all zero."""
-    _reads_a_layer(subject)
+    _reads_a_layer(candidate)
     for bias in (torch.tensor([1.0, -1.0, 0.5]), torch.zeros(CLASSES)):
-        bound = subject.on(colour_reader(threshold=10, bias=bias), "relu")
-        found = bound.maps(case.images(), case.targets)
+        bound = candidate.on(colour_reader(threshold=10, bias=bias), "relu")
+        found = bound.maps(trial.images(), trial.targets)
         if not bool(found.isfinite().all()):
             raise Broken("the map holds NaN or infinite values")
         if (most := float(found.abs().max())) > 1e-9:
             raise Broken(f"the map has values up to {most:.2g}")
 
 
-def constant_evidence(subject: Subject, case: Case) -> None:
+def constant_evidence(candidate: Candidate, trial: Trial) -> None:
     """Where every pixel speaks for the class alike, every value of the map is above zero."""
-    _of_a_class(subject)
-    images = torch.zeros_like(case.images())
+    _of_a_class(candidate)
+    images = torch.zeros_like(trial.images())
     images[:, 0] = 0.6
-    found = subject.on(colour_reader(), "relu").maps(images, [0] * case.batch)
+    found = candidate.on(colour_reader(), "relu").maps(images, [0] * trial.batch)
     if not float(found.min()) > 0:
         raise Broken(f"the lowest value is {float(found.min()):.2g}, the highest {float(found.max()):.2g}")
 
 
-def planted_patch(subject: Subject, case: Case) -> None:
+def planted_patch(candidate: Candidate, trial: Trial) -> None:
     """The map is highest at the one bright pixel that speaks for the class, wherever that lies."""
-    _looks(subject)
-    bound = subject.on(colour_reader(), "relu")
-    for place in _places(case):
-        images = _planted(case, place)
-        images[:, 1:] = 0.2 * case.images()[:, 1:]  # what speaks for other classes
-        _must_point(bound.maps(images, [0]), case, place)
+    _looks(candidate)
+    bound = candidate.on(colour_reader(), "relu")
+    for place in _places(trial):
+        images = _planted(trial, place)
+        images[:, 1:] = 0.2 * trial.images()[:, 1:]  # what speaks for other classes
+        _must_point(bound.maps(images, [0]), trial, place)
 
 
-def negative_logit(subject: Subject, case: Case) -> None:
+def negative_logit(candidate: Candidate, trial: Trial) -> None:
     """The same holds where the class's logit is negative."""
-    _looks(subject)
-    bound = subject.on(colour_reader(bias=-1000.0), "relu")
-    place = _places(case)[-1]
-    _must_point(bound.maps(_planted(case, place), [0]), case, place)
+    _looks(candidate)
+    bound = candidate.on(colour_reader(bias=-1000.0), "relu")
+    place = _places(trial)[-1]
+    _must_point(bound.maps(_planted(trial, place), [0]), trial, place)
 
 
-def mosaic(subject: Subject, case: Case) -> None:
+def mosaic(candidate: Candidate, trial: Trial) -> None:
     """Of two classes that each have a half of the image, each has most of its map on its own half."""
-    _of_a_class(subject)
-    half = case.width // 2
-    images = torch.zeros(2, 3, case.height, case.width, dtype=torch.float64)
+    _of_a_class(candidate)
+    half = trial.width // 2
+    images = torch.zeros(2, 3, trial.height, trial.width, dtype=torch.float64)
     images[:, 0, 1:, :half] = 1  # the first row stays black, so that maps stretched from their minimum lose nothing
     images[:, 2, 1:, half:] = 0.8
-    heat = _heat(subject.on(colour_reader(), "relu").maps(images, [0, 2]), case)
+    heat = _heat(candidate.on(colour_reader(), "relu").maps(images, [0, 2]), trial)
     for row, side, own in ((0, "left", heat[0, :, :half]), (1, "right", heat[1, :, half:])):
         share = float(own.sum() / heat[row].sum().clamp(min=1e-12))
         if share < 0.6:
             raise Broken(f"the class of the {side} half has {share:.0%} of its map there")
 
 
-def known_map(subject: Subject, case: Case) -> None:
+def known_map(candidate: Candidate, trial: Trial) -> None:
     """A class that reads one channel behind global pooling has that channel for its map (it is CAM's)."""
-    _of_a_class(subject)
-    channels = subject.needs_layer and (subject.needs_gradients or hasattr(subject.kind, "contributions"))
+    _of_a_class(candidate)
+    channels = candidate.needs_layer and (candidate.needs_gradients or hasattr(candidate.kind, "contributions"))
     if not channels:
         raise NotApplicable("it does not say that it weighs a layer by the class's gradient")
-    images = torch.zeros(CLASSES, 3, case.height, case.width, dtype=torch.float64)
-    cells = torch.arange(case.height * case.width).view(case.height, case.width)[1:-1, 1:-1]
+    images = torch.zeros(CLASSES, 3, trial.height, trial.width, dtype=torch.float64)
+    cells = torch.arange(trial.height * trial.width).view(trial.height, trial.width)[1:-1, 1:-1]
     for colour in range(CLASSES):
         images[:, colour, 1:-1, 1:-1] = torch.where(cells % CLASSES == colour, 0.2 + 0.7 * cells / cells.max(), 0)
-    size = (case.height, case.width)
-    found = shown(subject.on(colour_reader(), "relu").maps(images, list(range(CLASSES))), size)
+    size = (trial.height, trial.width)
+    found = shown(candidate.on(colour_reader(), "relu").maps(images, list(range(CLASSES))), size)
     expected = shown((images[0] - 0.1).clamp(min=0), size)
     must_agree(found, expected, 0.02, "the map and the channel")
 
 
-def completeness(subject: Subject, case: Case) -> None:
+def completeness(candidate: Candidate, trial: Trial) -> None:
     """The map sums to the class's logit where the network has ReLUs and no biases."""
-    if not subject.complete:
+    if not candidate.complete:
         raise NotApplicable("it does not say that it is complete")
-    bound = subject.on_ground(case, bias=False)
-    evidence = bound.evidence(case.images(), case.targets)
+    bound = candidate.on_ground(trial, bias=False)
+    evidence = bound.evidence(trial.images(), trial.targets)
     score = evidence.logits.gather(1, evidence.targets[:, None])[:, 0]
     total = bound.explain(evidence).sum((1, 2))
     must_agree(total, score, 1e-4, f"the sum {float(total[0]):.3g} and the logit {float(score[0]):.3g}")
 
 
-def logit_scale(subject: Subject, case: Case) -> None:
+def logit_scale(candidate: Candidate, trial: Trial) -> None:
     """Small logits made a hundred or ten thousand times smaller leave what the map shows."""
-    size, images = (case.height, case.width), case.images()
+    size, images = (trial.height, trial.width), trial.images()
     found = []
     for scale in (1.0, 1e-2, 1e-4):
-        network = subject.ground.build(case.seed, faint=1e-4)
+        network = candidate.ground.build(trial.seed, faint=1e-4)
         with torch.no_grad():
             for name in ("head.weight", "head.bias"):
                 network.get_parameter(name).mul_(scale)
-        found.append(shown(subject.on(network, subject.ground.layer).maps(images, case.targets), size))
+        found.append(shown(candidate.on(network, candidate.ground.layer).maps(images, trial.targets), size))
     for told, other in zip(("100", "10,000"), found[1:], strict=True):
         must_agree(other, found[0], 0.02, f"as they are and {told} times smaller")
 
 
-def flip(subject: Subject, case: Case) -> None:
+def flip(candidate: Candidate, trial: Trial) -> None:
     """In a network that cannot tell left from right or top from bottom, a flipped image has the flipped map."""
-    if subject.control:
+    if candidate.control:
         raise NotApplicable("a control need not follow the image")
-    network = subject.ground.build(case.seed, stride=1, symmetric=True)
-    bound, images = subject.on(network, subject.ground.layer), case.images()
-    if bound.draws(images, case.targets):
+    network = candidate.ground.build(trial.seed, stride=1, symmetric=True)
+    bound, images = candidate.on(network, candidate.ground.layer), trial.images()
+    if bound.draws(images, trial.targets):
         raise NotApplicable("chance makes its maps, and does not flip")
-    plain = bound.maps(images, case.targets)
+    plain = bound.maps(images, trial.targets)
     for axis, name in ((2, "left to right"), (1, "top to bottom")):
-        found = bound.maps(images.flip(axis + 1), case.targets)
+        found = bound.maps(images.flip(axis + 1), trial.targets)
         must_agree(found, plain.flip(axis), EQUAL, f"flipped {name} before and after")
 
 
-def cancelling_channel(subject: Subject, case: Case) -> None:
+def cancelling_channel(candidate: Candidate, trial: Trial) -> None:
     """A channel whose activations cancel out, and that hardly speaks for the class, does not take the map over."""
-    _of_a_class(subject)
-    _reads_a_layer(subject)
-    place = _places(case)[-1]
-    images = _planted(case, place)
-    images[:, 1] = 0.75 - 0.5 * checkers(case.height, case.width)
-    found = subject.on(cancelling(case.height, case.width), "conv").maps(images, [0])
-    _must_point(found, case, place, ahead=2)
+    _of_a_class(candidate)
+    _reads_a_layer(candidate)
+    place = _places(trial)[-1]
+    images = _planted(trial, place)
+    images[:, 1] = 0.75 - 0.5 * checkers(trial.height, trial.width)
+    found = candidate.on(cancelling(trial.height, trial.width), "conv").maps(images, [0])
+    _must_point(found, trial, place, ahead=2)
 
 
-def silent_cells(subject: Subject, case: Case) -> None:
+def silent_cells(candidate: Candidate, trial: Trial) -> None:
     """Nothing is shown at cells where no channel of the layer is active."""
-    _reads_a_layer(subject)
-    images = _planted(case, _places(case)[-1])
-    heat = _heat(subject.on(colour_reader(), "relu").maps(images, [0]), case)[0]
+    _reads_a_layer(candidate)
+    images = _planted(trial, _places(trial)[-1])
+    heat = _heat(candidate.on(colour_reader(), "relu").maps(images, [0]), trial)[0]
     if (most := float(heat[images[0, 0] == 0].max())) > EQUAL:
         raise Broken(f"up to {most:.2g} is shown there, where 1 is the most of all")
 
 
-def like(subject: Subject, case: Case) -> None:
+def like(candidate: Candidate, trial: Trial) -> None:
     """Maps are those of the method that it is named after, or that `like` names."""
-    if subject.like is None:
+    if candidate.like is None:
         raise NotApplicable("no method is named that it must equal")
-    ground = max(subject.ground, subject.like.ground, key=GROUNDS.index)
-    images, size = case.images(), (case.height, case.width)
+    ground = max(candidate.ground, candidate.like.ground, key=GROUNDS.index)
+    images, size = trial.images(), (trial.height, trial.width)
     found = []
-    for each in (subject, subject.like):
+    for each in (candidate, candidate.like):
         bound = each.on(
-            ground.build(case.seed, stride=1),
-            ground.before_relu if case.seed % 2 and ground.before_relu else ground.layer,
+            ground.build(trial.seed, stride=1),
+            ground.before_relu if trial.seed % 2 and ground.before_relu else ground.layer,
         )
-        if bound.draws(images, case.targets):
+        if bound.draws(images, trial.targets):
             raise NotApplicable(f"chance makes the maps of {each.name}")
-        raw = bound.maps(images, case.targets)
-        found.append(shown(raw, size) if subject.displayed else raw)
-    must_agree(found[0], found[1], 1e-3 if subject.displayed else EQUAL, f"{subject.name} and {subject.like.name}")
+        raw = bound.maps(images, trial.targets)
+        found.append(shown(raw, size) if candidate.displayed else raw)
+    must_agree(
+        found[0], found[1], 1e-3 if candidate.displayed else EQUAL, f"{candidate.name} and {candidate.like.name}"
+    )
 
 
-def _looks(subject: Subject) -> None:
-    if subject.control:
+def _looks(candidate: Candidate) -> None:
+    if candidate.control:
         raise NotApplicable("a control does not look at the network")
 
 
-def _reads_a_layer(subject: Subject) -> None:
-    _looks(subject)
-    if not subject.needs_layer:
+def _reads_a_layer(candidate: Candidate) -> None:
+    _looks(candidate)
+    if not candidate.needs_layer:
         raise NotApplicable("it reads no layer")
 
 
-def _of_a_class(subject: Subject) -> None:
-    if not subject.class_dependent:
+def _of_a_class(candidate: Candidate) -> None:
+    if not candidate.class_dependent:
         raise NotApplicable("it says that its maps do not depend on the class")
 
 
-def _places(case: Case) -> list[Place]:
+def _places(trial: Trial) -> list[Place]:
     """Corners, and a pixel inside."""
-    return [(0, 0), (0, case.width - 1), (case.height - 1, 0), (case.height // 2, case.width // 2)]
+    return [(0, 0), (0, trial.width - 1), (trial.height - 1, 0), (trial.height // 2, trial.width // 2)]
 
 
-def _planted(case: Case, place: Place) -> Tensor:
+def _planted(trial: Trial, place: Place) -> Tensor:
     """One bright red pixel on black, and a weaker one half the image away."""
-    images = torch.zeros(1, 3, case.height, case.width, dtype=torch.float64)
-    images[0, 0, (place[0] + case.height // 2) % case.height, (place[1] + case.width // 2) % case.width] = WEAK
+    images = torch.zeros(1, 3, trial.height, trial.width, dtype=torch.float64)
+    images[0, 0, (place[0] + trial.height // 2) % trial.height, (place[1] + trial.width // 2) % trial.width] = WEAK
     images[0, 0, place[0], place[1]] = 1
     return images
 
 
-def _heat(raw: Tensor, case: Case) -> Tensor:
+def _heat(raw: Tensor, trial: Trial) -> Tensor:
     """Maps rectified, as large as the images, with 1 for their highest value; nothing is subtracted."""
-    grown = maps.upsample(maps.rectify(raw.double()), (case.height, case.width))
+    grown = maps.upsample(maps.rectify(raw.double()), (trial.height, trial.width))
     return grown / grown.amax((1, 2), keepdim=True).clamp(min=1e-300)
 
 
-def _must_point(raw: Tensor, case: Case, place: Place, ahead: float = 1.0) -> None:
+def _must_point(raw: Tensor, trial: Trial, place: Place, ahead: float = 1.0) -> None:
     """`Broken` unless the map is highest within a pixel of the place: `ahead` times as high as elsewhere, and no
     constant."""
-    heat = _heat(raw, case)[0]
+    heat = _heat(raw, trial)[0]
     near = torch.zeros_like(heat, dtype=torch.bool)
     near[max(0, place[0] - 1) : place[0] + 2, max(0, place[1] - 1) : place[1] + 2] = True
     inside, outside = float(heat[near].max()), heat[~near]
@@ -220,7 +222,7 @@ def _must_point(raw: Tensor, case: Case, place: Place, ahead: float = 1.0) -> No
         where = f"with the bright pixel at row {place[0]}, column {place[1]}"
         if not bool(heat.any()):
             raise Broken(f"{where} the map has no value above 0")
-        row, column = divmod(int(torch.where(near, -1, heat).argmax()), case.width)
+        row, column = divmod(int(torch.where(near, -1, heat).argmax()), trial.width)
         asked = f", where {1 / ahead:.2g} at most would do" if ahead > 1 else ""
         raise Broken(
             f"{where} the map is {inside:.2g} of its highest value there and {float(outside.max()):.2g} at row {row}, "

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from camfaith import methods
-from camfaith.benchmark.conformance.checks import CHECKS, Result, examined
+from camfaith.benchmark.conformance.checks import CHECKS, Finding, examined
 from camfaith.benchmark.conformance.defects import KNOWN_DEFECTS
 from camfaith.methods.adapters import LIBRARIES, installed
 from camfaith.models.errors import NotApplicable
@@ -23,11 +23,11 @@ from camfaith.models.errors import NotApplicable
 
 @dataclass(frozen=True)
 class Report:
-    """The results of all checks of one method, on the first kind of network that it gives a map of: `ground` is its
+    """The findings of all checks of one method, on the first kind of network that it gives a map of: `ground` is its
     name, "" where there is none."""
 
     method: str
-    results: tuple[Result, ...]
+    findings: tuple[Finding, ...]
     ground: str = ""
 
     @property
@@ -36,17 +36,17 @@ class Report:
         return not self.failures and bool(self.names("passed"))
 
     @property
-    def failures(self) -> list[Result]:
-        return [result for result in self.results if result.outcome == "failed"]
+    def failures(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.outcome == "failed"]
 
     def names(self, outcome: str) -> list[str]:
         """The checks with that outcome."""
-        return [result.check for result in self.results if result.outcome == outcome]
+        return [finding.check for finding in self.findings if finding.outcome == outcome]
 
     @property
     def table(self) -> pd.DataFrame:
         """One row a check: check, outcome, seen, smallest, means."""
-        return pd.DataFrame([asdict(result) for result in self.results])
+        return pd.DataFrame([asdict(finding) for finding in self.findings])
 
 
 def check_method(method: Any, /, *, like: Any = None, **settings: Any) -> Report:
@@ -56,11 +56,11 @@ def check_method(method: Any, /, *, like: Any = None, **settings: Any) -> Report
     "pgc"}; another library's method is compared with the shipped one of its name. `settings` go to its constructor;
     `SuiteError` names those that there are.
     """
-    subject = examined(method, like=like, **settings)
-    results, ground = tuple(check.of(subject) for check in CHECKS), ""
+    candidate = examined(method, like=like, **settings)
+    findings, ground = tuple(check.of(candidate) for check in CHECKS), ""
     with suppress(NotApplicable):
-        ground = subject.ground.name
-    return Report(subject.name, results, ground)
+        ground = candidate.ground.name
+    return Report(candidate.name, findings, ground)
 
 
 def show(report: Report, console: Console, *, briefly: bool = False) -> None:
@@ -89,9 +89,9 @@ def show(report: Report, console: Console, *, briefly: bool = False) -> None:
 def _reasons(report: Report) -> dict[str, list[str]]:
     """Why checks do not apply, and which."""
     found: dict[str, list[str]] = {}
-    for result in report.results:
-        if result.outcome == "does not apply":
-            found.setdefault(result.seen, []).append(result.check)
+    for finding in report.findings:
+        if finding.outcome == "does not apply":
+            found.setdefault(finding.seen, []).append(finding.check)
     return found
 
 
@@ -148,8 +148,8 @@ def _groups(reports: Sequence[Report]) -> list[tuple[str, list[Report]]]:
 
 def _summary(report: Report) -> tuple[str, ...]:
     failed, unasked = report.names("failed"), report.names("does not apply")
-    if len(unasked) == len(report.results):
-        return report.method, "0", "–", f"all: {report.results[0].seen}"
+    if len(unasked) == len(report.findings):
+        return report.method, "0", "–", f"all: {report.findings[0].seen}"
     return report.method, str(len(report.names("passed"))), ", ".join(failed) or "–", ", ".join(unasked) or "–"
 
 

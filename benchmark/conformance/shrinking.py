@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from camfaith.benchmark.conformance.subject import Case
+from camfaith.benchmark.conformance.candidate import Trial
 
 TRIES = 60
 """At most so many smaller inputs are tried after a failure."""
@@ -19,8 +19,10 @@ class Failure:
     seen: str
 
 
-def shrunk(case: Case, failure: Failure, least: Case, broken: Callable[[Case], Failure | None]) -> tuple[Case, Failure]:
-    """The smallest input below `case` that breaks in the same way, and what is seen there: batch, height, width and
+def shrunk(
+    trial: Trial, failure: Failure, least: Trial, broken: Callable[[Trial], Failure | None]
+) -> tuple[Trial, Failure]:
+    """The smallest input below `trial` that breaks in the same way, and what is seen there: batch, height, width and
     seed become, one after the other, the least that still breaks, from `least` up, until none shrinks any more or
     `TRIES` are used up.
 
@@ -29,19 +31,19 @@ def shrunk(case: Case, failure: Failure, least: Case, broken: Callable[[Case], F
     tries, found = 0, True
     while found:
         found = False
-        for smaller in _below(case, least):
+        for smaller in _below(trial, least):
             if tries == TRIES:
-                return case, failure
+                return trial, failure
             tries += 1
             told = broken(smaller)
             if told is not None and told.error == failure.error:
-                case, failure, found = smaller, told, True
+                trial, failure, found = smaller, told, True
                 break
-    return case, failure
+    return trial, failure
 
 
-def _below(case: Case, least: Case) -> Iterator[Case]:
+def _below(trial: Trial, least: Trial) -> Iterator[Trial]:
     """The inputs that are smaller in one thing, the smallest first."""
     for name in ("batch", "height", "width", "seed"):
-        for value in range(getattr(least, name), getattr(case, name)):
-            yield replace(case, **{name: value})
+        for value in range(getattr(least, name), getattr(trial, name)):
+            yield replace(trial, **{name: value})

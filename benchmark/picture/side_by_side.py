@@ -92,7 +92,7 @@ def explain(
     panels = {(method, score.index): Panel(None, None, why) for method, why in refused.items() for score in scores}
     for group, evidence in passes:
         for arm in group:
-            panels |= _panels(classifier, arm, evidence, picture, signed)
+            panels |= _panels(arm, evidence, picture, signed)
     if all(panel.picture is None for panel in panels.values()):
         why = refused | {method: panel.note for (method, _), panel in panels.items()}
         raise NotApplicable("no method gives a map: " + "; ".join(f"{method}: {text}" for method, text in why.items()))
@@ -247,24 +247,22 @@ def _scores(evidence: Evidence, names: Sequence[str]) -> list[ClassScore]:
     return found
 
 
-def _panels(
-    classifier: Classifier, arm: Arm, evidence: Evidence, picture: Image.Image, signed: bool
-) -> dict[tuple[str, int], Panel]:
+def _panels(arm: Arm, evidence: Evidence, picture: Image.Image, signed: bool) -> dict[tuple[str, int], Panel]:
     targets = evidence.targets.tolist()
-    found = explaining.explain(classifier, arm, evidence, Tally())
+    found = explaining.explain(arm, evidence, Tally())
     panels = {(arm.label, targets[row]): Panel(None, None, why) for row, (_, why) in found.failures.items()}
     for row, raw in zip(found.rows, found.raw, strict=True):
-        drawn = _drawn(raw, picture, signed, getattr(arm.explainer, "of_pixels", None))
-        if not getattr(arm.explainer, "class_dependent", True):
+        drawn = _drawn(raw, picture, signed, arm.of_pixels)
+        if not arm.class_dependent:
             drawn = replace(drawn, note=", ".join(filter(None, (drawn.note, "same for all classes"))))
         panels[arm.label, targets[row]] = replace(drawn, reading=_reading(arm)) if signed else drawn
     return panels
 
 
 def _reading(arm: Arm) -> Reading:
-    if getattr(arm.explainer, "unsigned", False):
+    if arm.unsigned:
         return "unsigned"
-    if getattr(arm.explainer, "displayed", False):
+    if arm.displayed:
         return "after ReLU"
     return "before ReLU" if arm.rectified else ""
 

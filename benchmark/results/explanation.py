@@ -28,8 +28,8 @@ class Panel:
     """One method's map for one class, as the method gave it (h×w) and over the picture; None where there is none.
 
     `note` says why there is none, or what must be known to read the map. `cut` says that the colours end at a quantile
-    of the map's values (`display.QUANTILE`) and not at its greatest. `reading` says what must be known of the signs of one
-    that is drawn with both: that it stands before the ReLU that ends the method's definition, or after it where the
+    of the map's values (`display.QUANTILE`) and not at its greatest. `reading` says what must be known of the signs of
+    one that is drawn with both: that it stands before the ReLU that ends the method's definition, or after it where the
     method gives its maps so, or that its sign says nothing; "" where there is no more to be known.
     """
 

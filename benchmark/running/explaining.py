@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from camfaith.benchmark.running.planning import arm_cost
-from camfaith.benchmark.suite.opening import Arm, Bench
+from camfaith.benchmark.suite.opening import Arm
 from camfaith.metrics import Case, Maps
-from camfaith.metrics.probing.case import Explainer
-from camfaith.models import Classifier, Evidence
+from camfaith.models import Evidence
 from camfaith.models.errors import NotApplicable
+from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally, counting
 
 
@@ -31,23 +29,23 @@ class Explanations:
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
 
 
-def explain(classifier: Classifier, arm: Arm, evidence: Evidence, cost: Tally) -> Explanations:
+def explain(arm: Arm, evidence: Evidence, cost: Tally) -> Explanations:
     """The method's maps; where it fails on the batch, it is asked image by image, so that the others keep theirs."""
     found = Explanations()
+
+    def accept(rows: Sequence[int]) -> None:
+        for row, raw in zip(rows, arm.explain(evidence.select(list(rows))), strict=True):
+            _accept(found, row, raw)
+
+    def fail(row: int, error: Exception) -> None:
+        undefined = isinstance(error, NotApplicable)
+        found.failures[row] = ("undefined", str(error)) if undefined else ("error", f"{type(error).__name__}: {error}")
+
     began = time.perf_counter()
-    with counting(classifier.network) as tally:
-        try:
-            _accept(found, range(len(evidence)), _checked(arm, classifier, evidence.copy()))
-        except Exception:
-            for row in range(len(evidence)):
-                try:
-                    _accept(found, [row], _checked(arm, classifier, evidence.select([row])))
-                except NotApplicable as error:
-                    found.failures[row] = ("undefined", str(error))
-                except Exception as error:
-                    found.failures[row] = ("error", f"{type(error).__name__}: {error}")
+    with counting(arm.classifier.network) as tally:
+        each_alone(range(len(evidence)), accept, fail)
     if found.failures:
-        planned = len(evidence) * arm_cost(arm, evidence.images[:1]).forwards
+        planned = len(evidence) * arm.cost(evidence.images[:1]).forwards
         cost.failed += max(0, planned - tally.forwards)
     cost.add(tally)
     found.seconds = (time.perf_counter() - began) / len(evidence)
@@ -58,40 +56,28 @@ def explain(classifier: Classifier, arm: Arm, evidence: Evidence, cost: Tally) -
     return found
 
 
+def _accept(found: Explanations, row: int, raw: Tensor) -> None:
+    if torch.isfinite(raw).all():
+        found.rows.append(row)
+        found.raw.append(raw)
+    else:
+        bad = int((~torch.isfinite(raw)).sum())
+        text = f"the map holds NaN or infinite values in {bad} of {raw.numel()} cells"
+        found.failures[row] = ("error", text)
+
+
 def _add_notes(arm: Arm, evidence: Evidence, found: Explanations) -> None:
     """What the method has to say beside its maps; where it fails at that, its maps are not judged."""
     try:
-        for name in ("contributions", "diagnostics"):
-            if callable(getattr(arm.explainer, name, None)):
-                setattr(found, name, getattr(arm.explainer, name)(evidence.select(found.rows)))
+        found.contributions = arm.contributions(evidence.select(found.rows))
+        found.diagnostics = arm.diagnostics(evidence.select(found.rows))
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         found.failures.update(dict.fromkeys(found.rows, ("error", text)))
         found.rows, found.raw, found.diagnostics = [], [], {}
 
 
-def _checked(arm: Arm, classifier: Classifier, evidence: Evidence) -> Tensor:
-    raw = arm.explainer.explain(evidence, classifier)
-    if not isinstance(raw, Tensor) or raw.ndim != 3 or len(raw) != len(evidence):
-        got = "×".join(map(str, raw.shape)) if isinstance(raw, Tensor) else type(raw).__name__
-        raise ValueError(f"{arm.label} must give maps of shape {len(evidence)}×h×w, got {got}")
-    if not raw.is_floating_point():
-        raise ValueError(f"{arm.label} must give floating-point maps, got {raw.dtype}")
-    return raw.detach().to(evidence.images.device)
-
-
-def _accept(found: Explanations, rows: Sequence[int], raw: Tensor) -> None:
-    for row, image_map in zip(rows, raw, strict=True):
-        if torch.isfinite(image_map).all():
-            found.rows.append(row)
-            found.raw.append(image_map)
-        else:
-            bad = int((~torch.isfinite(image_map)).sum())
-            text = f"the map holds NaN or infinite values in {bad} of {image_map.numel()} cells"
-            found.failures[row] = ("error", text)
-
-
-def maps_of(bench: Bench, case: Case, arm: Arm, found: Explanations) -> Maps:
+def maps_of(case: Case, arm: Arm, found: Explanations) -> Maps:
     every = len(found.rows) == len(case)
     return Maps(
         torch.stack(found.raw),
@@ -100,7 +86,5 @@ def maps_of(bench: Bench, case: Case, arm: Arm, found: Explanations) -> Maps:
         layer=arm.layer,
         contributions=found.contributions,
         rows=None if every else found.rows,
-        explainer=Explainer(
-            partial(_checked, arm, bench.classifier), arm.needed_layers, arm.needs_gradients, arm.rectified
-        ),
+        explainer=arm,
     )

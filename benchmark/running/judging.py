@@ -50,12 +50,12 @@ def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, kn
     if not work.kept:
         records.pictures(places, samples, case, images=block.suite.suite.pictures == "all")
     explained = {
-        arm.label: explain(bench.classifier, arm, evidence, tally)
+        arm.label: explain(arm, evidence, tally)
         if arm in fresh and evidence is not None
         else known.explanations(arm.key, samples, case.images.device)
         for arm in arms
     }
-    maps = {arm.label: maps_of(bench, case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
+    maps = {arm.label: maps_of(case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
     asked = {arm.label: work.probes(block, arm.label, arm.layer, case.pixels) for arm in arms}
     wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {label: (maps[label], asked[label]) for label in maps}
     keys = {probe: probe_key(probe) for probes in asked.values() for probe in probes}

@@ -135,15 +135,9 @@ def whole(block: Block) -> list[Work]:
     return [Work(0, every, cells, frozenset(cells), frozenset(), False, {}, 0)]
 
 
-def arm_cost(arm: Arm, image: Tensor) -> Calls:
-    """The calls a method says it makes on its own for one image like this; none for a method that does not say."""
-    cost = getattr(arm.explainer, "cost", None)
-    return cost(image) if callable(cost) else Calls()
-
-
 def again_cost(arm: Arm, probes: Sequence[Probe], image: Tensor) -> Calls:
     """The calls a method makes on its own for the altered images of one image that it is to explain anew."""
-    return arm_cost(arm, image) * redrawn(probes, image[0, 0].numel())
+    return arm.cost(image) * redrawn(probes, image[0, 0].numel())
 
 
 def redrawn(probes: Sequence[Probe], pixels: int) -> int:
@@ -168,7 +162,7 @@ def _each(bench: Bench, work: Work, chunk: int) -> BlockPlan:
     arms = [arm for arm in bench.arms if arm.label in work.cells]
     fresh = [arm for arm in arms if arm.label in work.fresh]
     asked = {arm.label: work.probes(bench, arm.label, arm.layer, pixels) for arm in arms}
-    own = sum((arm_cost(arm, bench.image) for arm in fresh), Calls())
+    own = sum((arm.cost(bench.image) for arm in fresh), Calls())
     own = sum((again_cost(arm, asked[arm.label], bench.image) for arm in arms), own)
     once = dict.fromkeys(p for probes in asked.values() for p in probes if p.reads == "image")
     once = {probe: None for probe in once if probe_key(probe) not in work.answered}
@@ -208,7 +202,7 @@ def _alone(bench: Bench, work: Work, arm: Arm, pixels: int) -> Calls:
     judges = [judge for judge in bench.judges if judge.label in work.cells[arm.label]]
     wanted = [judge.metric.probes(arm.layer, pixels) for judge in judges]
     every = [probe for probes in wanted for probe in probes]
-    own = arm_cost(arm, bench.image) + again_cost(arm, every, bench.image)
+    own = arm.cost(bench.image) + again_cost(arm, every, bench.image)
     explained = 1 + redrawn(every, pixels)
     forwards = own.forwards + arm.needs_layer + sum(1 for probes in wanted if probes)
     return Calls(

@@ -92,7 +92,7 @@ def _setup(block: Block) -> dict[str, Any]:
 
 def _drawing(arm: Arm) -> dict[str, Any]:
     """What must be known of a method's maps to draw them."""
-    flags = {name: getattr(arm.explainer, name, None) for name in ("of_pixels", "unsigned")}
+    flags = {name: getattr(arm, name) for name in ("of_pixels", "unsigned", "displayed")}
     return {"control": arm.control, "rectified": arm.rectified, **flags}
 
 

@@ -28,43 +28,22 @@ from camfaith.benchmark.suite.declaration import (
 from camfaith.benchmark.suite.identity import method_key, metric_key
 from camfaith.benchmark.suite.settings import make, parameters_of
 from camfaith.benchmark.suite.tuning_cache import setup_of
+from camfaith.methods.contract import bind
 from camfaith.metrics.base import Metric
 from camfaith.models import Classifier, LayerError, UnknownName, load, survey
-from camfaith.models.layers import Layer, last_spatial_layer
+from camfaith.models.contract import Bound
+from camfaith.models.layers import Layer
 from camfaith.models.speed.setup import Setup
 
 
-@dataclass(frozen=True)
-class Arm:
+@dataclass(frozen=True, kw_only=True)
+class Arm(Bound):
     """A method bound to a model, under the label that stands in the tables."""
 
     label: str
     name: str
     key: str
     parameters: Mapping[str, Any]
-    explainer: Any
-    needs_layer: bool
-    needs_gradients: bool
-    layer: str | None
-    """The layer that its maps account for; None for maps of the input."""
-
-    @property
-    def needed_layers(self) -> tuple[str, ...]:
-        """The layers at which it needs evidence."""
-        return layers_of(self.explainer) if self.needs_layer else ()
-
-    @property
-    def goes_back(self) -> bool:
-        """Whether it wants the score's gradient at a layer."""
-        return self.needs_gradients and bool(self.needed_layers)
-
-    @property
-    def control(self) -> bool:
-        return bool(getattr(self.explainer, "control", False))
-
-    @property
-    def rectified(self) -> bool:
-        return bool(getattr(self.explainer, "rectified", False))
 
 
 @dataclass(frozen=True)
@@ -222,38 +201,14 @@ def _first_image(classifier: Classifier, dataset: Dataset, label: str) -> Tensor
     raise SuiteError(f"data set {label!r}: not one of its {len(dataset)} samples can be read; the first: {first}")
 
 
-def layers_of(explainer: Any) -> tuple[str, ...]:
-    """The layers that an explainer reads: its `layers`, or its `layer`."""
-    named = getattr(explainer, "layers", None) or (explainer.layer,)
-    return tuple(layer for layer in named if layer)
-
-
 def open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Sequence[Layer]) -> Arm:
     """The method of an entry, bound to the model; `layers` is its survey, for one that has to find its layer."""
     kind = methods.find(entry.name)
-    needs_layer = bool(getattr(kind, "needs_layer", True))
-    layer = entry.layer or classifier.layer
-    if layer is None and needs_layer:
-        layer = last_spatial_layer(list(layers))
-    explainer = make(f"method {entry.name!r}", lambda **k: kind(classifier, layer, **k), entry.settings, kind)
-    if not callable(getattr(explainer, "explain", None)):
-        raise SuiteError(f"method {entry.name!r} has no explain(evidence, classifier); see CONTRIBUTING.md for one")
-    needs_layer = bool(getattr(explainer, "needs_layer", needs_layer))  # which may depend on its settings
-    if layer is None and needs_layer:
-        layer = last_spatial_layer(list(layers))
-    if not hasattr(explainer, "layer") or (needs_layer and explainer.layer is None):
-        explainer.layer = layer
-    parameters = parameters_of(kind, entry.settings) | ({"layer": layer} if needs_layer else {})
-    return Arm(
-        label=label,
-        name=entry.name,
-        key=method_key(entry, kind),
-        parameters=parameters,
-        explainer=explainer,
-        needs_layer=needs_layer,
-        needs_gradients=bool(getattr(explainer, "needs_gradients", True)),
-        layer=getattr(explainer, "explained_layer", layer if needs_layer else None),
+    bound = make(
+        f"method {entry.name!r}", lambda **k: bind(kind, classifier, entry.layer, k, layers), entry.settings, kind
     )
+    parameters = parameters_of(kind, entry.settings) | ({"layer": bound.explainer.layer} if bound.needs_layer else {})
+    return Arm(label=label, name=entry.name, key=method_key(entry, kind), parameters=parameters, **vars(bound))
 
 
 def _target(target: str | int, classifier: Classifier, dataset: Dataset) -> str | int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from camfaith.benchmark.suite.declaration import SuiteError
-from camfaith.models import UnknownName
+from camfaith.models import LayerError, UnknownName
 
 
 def make(what: str, build: Callable[..., Any], settings: Mapping[str, Any], kind: Any = None) -> Any:
@@ -17,7 +17,7 @@ def make(what: str, build: Callable[..., Any], settings: Mapping[str, Any], kind
     try:
         return build(**settings)
     except (TypeError, ValueError, ImportError) as error:
-        if isinstance(error, UnknownName):
+        if isinstance(error, UnknownName | LayerError):
             raise
         raise SuiteError(f"{what}: {error}") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -13,8 +13,8 @@ from torch import Tensor
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.ranks import fingerprints, lottery, ranked
 from camfaith.models import maps as steps
-from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier, Targets
+from camfaith.models.contract import Bound
 
 Part = Literal["raw", "signed", "saliency", "ranks", "displayed"]
 """What may be read of `Maps`."""
@@ -107,17 +107,6 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Explainer:
-    """Who made the maps: `explain(evidence)` gives raw ones (B×h×w) from evidence at `layers`, for metrics that ask for
-    maps of other images. `rectified` says that the method's definition ends in a ReLU."""
-
-    explain: Callable[[Evidence], Tensor]
-    layers: tuple[str, ...] = ()
-    gradients: bool = True
-    rectified: bool = False
-
-
-@dataclass(frozen=True)
 class Maps:
     """The maps of one method for a case: raw (B×h×w, signed, before any display step), and how to read them.
 
@@ -133,7 +122,7 @@ class Maps:
     layer: str | None = None
     contributions: Tensor | None = None
     rows: Sequence[int] | None = None
-    explainer: Explainer | None = None
+    explainer: Bound | None = None
     lines: dict[Any, Any] = field(default_factory=dict, repr=False)
     _prints: dict[Part, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -19,8 +19,9 @@ from camfaith.metrics.probing.redrawn import Explained, Redrawn
 from camfaith.models.capture import inferring
 from camfaith.models.classifier import Classifier
 from camfaith.models.inside.ablation import TAIL_BATCH, ablate_channels, tail
+from camfaith.models.speed.batches import halving
 from camfaith.models.speed.counting import Tally, counting
-from camfaith.models.speed.setup import Setup, arranged, out_of_memory
+from camfaith.models.speed.setup import Setup, arranged
 
 
 class _Job:
@@ -160,18 +161,17 @@ class Engine:
     def _batch(self, jobs: Sequence[_Job], case: Case, work: Callable[[Tensor, int, int], None]) -> None:
         """`work(images, start, stop)` on all the images that the jobs ask for now, in full batches."""
         ends = list(accumulate(job.count for job in jobs))
+
+        def step(start: int, batch: int) -> int:
+            stop = min(start + batch, ends[-1])
+            with torch.no_grad():
+                images = self._filled(jobs, ends, start, stop, case)
+            work(images, start, stop)
+            return stop
+
         start = 0
         while start < ends[-1]:
-            stop = min(start + self.batch_size, ends[-1])
-            try:
-                with torch.no_grad():
-                    images = self._filled(jobs, ends, start, stop, case)
-                work(images, start, stop)
-            except RuntimeError as error:
-                self.batch_size = self._halved(self.batch_size, error)
-                self._forward = arranged(self.classifier, replace(self.setup, batch_size=self.batch_size))
-                continue
-            start = stop
+            start = halving(self.batch_size, partial(step, start), self._halved)
             if self.tick:
                 self.tick()
 
@@ -226,13 +226,19 @@ class Engine:
         out[:, 0] = logits.gather(1, targets[:, None])[:, 0]
         out[:, 1] = logits.log_softmax(1).gather(1, targets[:, None])[:, 0]
 
-    def _halved(self, batch: int, error: RuntimeError) -> int:
-        """Half the batch, where the error says that memory ran out; the error itself elsewhere."""
-        if not out_of_memory(error) or batch == 1:
-            raise error
+    def _halved(self, batch: int) -> None:
+        """Memory ran out: go on with that batch."""
+        self.batch_size = batch
+        self._forward = arranged(self.classifier, replace(self.setup, batch_size=batch))
+        self._make_room()
+
+    def _tail_halved(self, batch: int) -> None:
+        self.tail_batch = batch
+        self._make_room()
+
+    def _make_room(self) -> None:
         self._buffer = torch.empty(0)
         self.meter.halvings += 1
-        return batch // 2
 
     def _channels(self, case: Case, probe: Channels, told: Mapping[tuple[Probe, int], Tensor]) -> Answer:
         began = time.perf_counter()
@@ -252,15 +258,12 @@ class Engine:
         return stacked(answers)
 
     def _ablated(self, layer: str, image: Tensor) -> tuple[Tensor, int, int]:
-        while True:
-            try:
-                with inferring(self.classifier.network):
-                    alone = tail(self.classifier, layer, image).alone
-                    batch = self.tail_batch if alone else self.batch_size
-                    return ablate_channels(self.classifier, layer, image, batch)
-            except RuntimeError as error:
-                self.tail_batch = self._halved(self.tail_batch, error)
-                self.batch_size = min(self.batch_size, self.tail_batch)
+        alone = tail(self.classifier, layer, image).alone
+        return halving(
+            self.tail_batch if alone else self.batch_size,
+            lambda batch: ablate_channels(self.classifier, layer, image, batch),
+            self._tail_halved if alone else self._halved,
+        )
 
 
 def _unknown(_blank: Blank) -> Tensor:

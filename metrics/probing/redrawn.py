@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.answers import Answer, stacked
-from camfaith.metrics.probing.case import Case, Explainer, Maps
+from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import ImageProbe
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
-from camfaith.models.speed.setup import out_of_memory
+from camfaith.models.contract import Bound
+from camfaith.models.speed.batches import each_alone
 
 
 class Explained(ImageProbe):
@@ -37,7 +38,7 @@ class Redrawn:
 
     def __init__(self, classifier: Classifier, case: Case, asking: Mapping[Hashable, Maps]) -> None:
         self.classifier, self.case = classifier, case
-        self._explainers: dict[Hashable, Explainer] = {}
+        self._explainers: dict[Hashable, Bound] = {}
         for method, maps in asking.items():
             if maps.explainer is None:
                 raise ValueError("this metric wants maps of altered images: give the method that is to make them")
@@ -51,24 +52,24 @@ class Redrawn:
 
     def add(self, images: Tensor, rows: Sequence[int]) -> None:
         """Explain some more images; `rows` says of which of the case's images they are."""
-        try:
-            evidence = self._evidence(images, rows)
-        except Exception as error:
-            if len(rows) > 1:
-                if out_of_memory(error):
-                    raise
-                for place, row in enumerate(rows):
-                    self.add(images[place : place + 1], [row])
-                return
-            self._scores[rows[0]].append(torch.full((2,), torch.nan, dtype=torch.float64))
+
+        def lose(place: int, error: Exception) -> None:
+            self._scores[rows[place]].append(torch.full((2,), torch.nan, dtype=torch.float64))
             for method in self._explainers:
-                self._fail(method, rows[0], error)
-            return
+                self._fail(method, rows[place], error)
+
+        def explain(some: Sequence[int]) -> None:
+            self._explain(images[some[0] : some[-1] + 1], [rows[place] for place in some])
+
+        each_alone(range(len(rows)), explain, lose, halve=False)
+
+    def _explain(self, images: Tensor, rows: Sequence[int]) -> None:
+        evidence = self._evidence(images, rows)
+        made = {method: self._made(method, evidence, rows) for method in self._explainers}
         logits = evidence.logits.to(torch.float64)
         both = torch.stack([logits, logits.log_softmax(1)], 2)
         for row, scores in zip(rows, both[torch.arange(len(rows)), evidence.targets].cpu(), strict=True):
             self._scores[row].append(scores)
-        made = {method: self._made(method, evidence, rows) for method in self._explainers}
         for method, found in made.items():
             for row, raw in found:
                 self._maps.setdefault((method, row), []).append(raw)
@@ -78,8 +79,8 @@ class Redrawn:
         return self.classifier.evidence(
             images,
             self.case.targets[at],
-            [layer for one in self._explainers.values() for layer in one.layers],
-            gradients=any(one.gradients and one.layers for one in self._explainers.values()),
+            [layer for one in self._explainers.values() for layer in one.needed_layers],
+            gradients=any(one.goes_back for one in self._explainers.values()),
             seeds=self.case.seeds[at],
             masks=None if masks is None else masks[at],
         )
@@ -87,20 +88,18 @@ class Redrawn:
     def _made(self, method: Hashable, evidence: Evidence, rows: Sequence[int]) -> list[tuple[int, Tensor]]:
         """The method's maps of those images that are its own and that it did not fail on."""
         own = [p for p, row in enumerate(rows) if row in self._of[method] and (method, row) not in self._failures]
-        if not own:
-            return []
-        try:
-            return [(rows[place], raw) for place, raw in zip(own, self._maps_of(method, evidence, own), strict=True)]
-        except Exception as error:
-            if len(own) > 1:
-                if out_of_memory(error):
-                    raise
-                return [found for place in own for found in self._made(method, evidence.select([place]), [rows[place]])]
-            self._fail(method, rows[own[0]], error)
-            return []
+        found: list[tuple[int, Tensor]] = []
+
+        def make(places: Sequence[int]) -> None:
+            maps = self._maps_of(method, evidence, places)
+            found.extend(zip((rows[place] for place in places), maps, strict=True))
+
+        if own:
+            each_alone(own, make, lambda place, error: self._fail(method, rows[place], error), halve=False)
+        return found
 
     def _maps_of(self, method: Hashable, evidence: Evidence, places: Sequence[int]) -> Tensor:
-        maps = self._explainers[method].explain(evidence.select(places)).detach()
+        maps = self._explainers[method].explain(evidence.select(places))
         if not torch.isfinite(maps).all():
             raise FloatingPointError("the map holds NaN or infinite values")
         return maps

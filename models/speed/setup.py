@@ -121,8 +121,3 @@ def batch_size(images: Tensor) -> int:
     if images.device.type != "cpu":
         return 64
     return 16 if images.shape[-2] * images.shape[-1] > 10_000 else 32
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from camfaith.models.capture import inferring
 from camfaith.models.classifier import Classifier
-from camfaith.models.speed.setup import SHORTCUTS, Setup, Shortcut, arranged, exact_arithmetic, out_of_memory
+from camfaith.models.speed.batches import halving, out_of_memory
+from camfaith.models.speed.setup import SHORTCUTS, Setup, Shortcut, arranged, exact_arithmetic
 
 BATCHES = (16, 32, 64, 128, 256, 512)
 _WORTH = 1.03  # a choice must be so much faster to be taken: anything less is noise
@@ -37,15 +38,8 @@ def tune(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) 
 
 
 def _first(classifier: Classifier, image: Tensor) -> Setup:
-    """The smallest of `BATCHES`, halved until it fits into memory."""
-    size = BATCHES[0]
-    while True:
-        try:
-            return Setup(size, rate=rate(classifier, image, Setup(size)))
-        except RuntimeError as error:
-            if not out_of_memory(error) or size == 1:
-                raise
-        size //= 2
+    """The smallest batch of `BATCHES`, or as much of it as the memory holds."""
+    return halving(BATCHES[0], lambda size: Setup(size, rate=rate(classifier, image, Setup(size))))
 
 
 def can_be_fused(classifier: Classifier) -> bool:

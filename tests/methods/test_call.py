@@ -190,7 +190,7 @@ def test_several_layers_are_for_fused_which_the_error_shows(resnet):
         GradCAMPlusPlus(resnet, ["layer3", resnet.layer4])
     code = str(error.value).rpartition("fused: camfaith.methods.")[2]
     made = eval(code, {"Fused": find("fused"), "model": resnet})
-    assert (made.at.func, made.layers) == (GradCAMPlusPlus, ("layer3", "layer4"))
+    assert (made.at.args[0], made.layers) == (GradCAMPlusPlus, ("layer3", "layer4"))
     with pytest.raises(ValueError, match=r"fused: camfaith.methods.Fused\(model, layers=\['layer3', 'layer4'\]\)"):
         find("fused")(resnet, ("layer3", "layer4"))
     with pytest.raises(ValueError, match="got a list: give it without the list"):

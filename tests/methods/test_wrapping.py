@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from camfaith.methods import Calls, EigenCAM, FinerCAM, Fused, GradCAM, HiResCAM, LayerCAM, ShapleyCAM, find
-from camfaith.metrics.base import explainer_of
 from camfaith.models import Classifier, UnknownName, maps
 from camfaith.models.capture import find_module
+from camfaith.models.contract import Bound
 from camfaith.models.speed.counting import counting
 
 LAYERS = [("fundus-resnet", "layer2"), ("fundus-vgg", "features.4"), ("fundus-effnet", "features.2")]
@@ -82,7 +82,7 @@ def test_finercam_ends_in_a_relu_where_its_method_does_and_takes_the_methods_set
     name, settings = (method, {}) if isinstance(method, str) else ("gradcam++", {"variant": "pgc"})
     inner = find(name)(tiny, "relu1", **settings)
     cam = FinerCAM(tiny, "relu1", method=method, alpha=0)
-    assert cam.rectified == explainer_of(cam, Classifier(tiny)).rectified == inner.rectified
+    assert cam.rectified == Bound.of(cam, cam.classifier).rectified == inner.rectified
     assert torch.equal(cam.raw(images(1, 9), 1), inner.raw(images(1, 9), 1))
 
 
@@ -293,11 +293,11 @@ def test_only_the_named_layers_are_asked_for_evidence(tiny, images):
     assert cam.layers == ("relu2", "relu1")
     assert not cam.needs_gradients
     assert Fused(tiny, layers=["relu2"]).needs_gradients
-    explainer = explainer_of(cam, Classifier(tiny))
-    assert (explainer.layers, explainer.gradients) == (("relu2", "relu1"), False)
-    assert explainer_of(GradCAM(tiny), Classifier(tiny), "relu1").layers == ("relu1",)
-    evidence = Classifier(tiny).evidence(images(1, 9), 1, explainer.layers, gradients=False)
-    assert explainer.explain(evidence).shape == (1, 9, 9)
+    bound = Bound.of(cam, Classifier(tiny))
+    assert (bound.needed_layers, bound.goes_back) == (("relu2", "relu1"), False)
+    assert Bound.of(GradCAM(tiny), Classifier(tiny), "relu1").needed_layers == ("relu1",)
+    evidence = Classifier(tiny).evidence(images(1, 9), 1, bound.needed_layers, gradients=False)
+    assert bound.explain(evidence).shape == (1, 9, 9)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 
 from camfaith.benchmark import method_checks
 from camfaith.benchmark.conformance import CHECKS
-from camfaith.benchmark.conformance.subject import Subject
+from camfaith.benchmark.conformance.candidate import Candidate
 from camfaith.methods import Calls, GradCAM, Method
 from camfaith.models.errors import NotApplicable
 
@@ -225,6 +225,7 @@ class Leaking(Method):
     """Image times gradient, of the class and nearly as much of all others."""
 
     name = "leaking"
+    needs_layer = False
 
     def cost(self, image):
         return Calls(forwards=1, backwards=1)
@@ -340,7 +341,7 @@ BROKEN = {
     "like": ("gradcam++", {"variant": "torchcam", "like": "gradcam++"}),
 }
 
-QUICKLY = [replace(check, cases=check.cases[-1:]) for check in CHECKS if check.name != "memory"]
+QUICKLY = [replace(check, trials=check.trials[-1:]) for check in CHECKS if check.name != "memory"]
 """The checks on the largest of their inputs; memory is measured where it is asked about."""
 
 
@@ -353,10 +354,10 @@ def test_a_check_catches_the_method_that_is_broken_in_its_way_alone(name):
     if name == "device" and not torch.cuda.is_available():
         pytest.skip("maps on another device need one: there is no CUDA here")
     method, settings = BROKEN[name]
-    subject = Subject(method, **settings)
-    assert BY_NAME[name].of(subject).outcome == "failed"
+    candidate = Candidate(method, **settings)
+    assert BY_NAME[name].of(candidate).outcome == "failed"
     others = [check for check in QUICKLY if check.name != name]
-    assert [check.name for check in others if check.of(subject).outcome == "failed"] == []
+    assert [check.name for check in others if check.of(candidate).outcome == "failed"] == []
 
 
 class RefusingTraining(GradCAM):

@@ -11,12 +11,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from camfaith.benchmark.cli.command_line import app
-from camfaith.benchmark.conformance import CHECKS, Result, report
+from camfaith.benchmark.conformance import CHECKS, Finding, report
 from camfaith.benchmark.conformance.defects import Defect
 from camfaith.methods import SHIPPED
 from camfaith.methods.adapters import LIBRARIES
 
-QUICKLY = [replace(check, cases=check.cases[-1:]) for check in CHECKS if check.name != "memory"]
+QUICKLY = [replace(check, trials=check.trials[-1:]) for check in CHECKS if check.name != "memory"]
 """The checks on the largest of their inputs; memory is measured where it is asked about."""
 
 
@@ -79,9 +79,9 @@ def test_the_page_lists_the_known_defects_that_were_shown(monkeypatch):
     defect = Defect("it | draws", "repeatable", ("pgc:RandomCAM", "pgc:FEM"))
     monkeypatch.setattr(report, "KNOWN_DEFECTS", (defect, Defect("it is slow", "cost", ("pgc:FEM",))))
     shown = report.Report(
-        "pgc:RandomCAM", (Result("repeatable", "failed", "two maps", "batch 1", "no run is another"),)
+        "pgc:RandomCAM", (Finding("repeatable", "failed", "two maps", "batch 1", "no run is another"),)
     )
-    sound = report.Report("pgc:FEM", (Result("repeatable", "passed"), Result("cost", "passed")))
+    sound = report.Report("pgc:FEM", (Finding("repeatable", "passed"), Finding("cost", "passed")))
     page = report.page([shown, sound])
     assert page.endswith(
         "| defect | check | shown of |\n| :-- | :-- | :-- |\n| it ∣ draws | repeatable | pgc:RandomCAM |\n"
@@ -138,16 +138,16 @@ def told():
 
 @pytest.fixture
 def mixed():
-    results = [
-        Result(
+    findings = [
+        Finding(
             "batch", "failed", "together and one by one: they differ", "batch 2, 2×2 px, seed 0", "maps depend on it"
         ),
-        Result("mosaic", "does not apply", "it [does] not depend on the class"),
-        Result("cancelling-channel", "does not apply", "it [does] not depend on the class"),
-        Result("shape", "passed"),
-        Result("finite", "passed"),
+        Finding("mosaic", "does not apply", "it [does] not depend on the class"),
+        Finding("cancelling-channel", "does not apply", "it [does] not depend on the class"),
+        Finding("shape", "passed"),
+        Finding("finite", "passed"),
     ]
-    return report.Report("mine", tuple(results), "transformer")
+    return report.Report("mine", tuple(findings), "transformer")
 
 
 def test_eighty_columns_are_enough_and_a_shared_reason_is_told_once(told, mixed):
@@ -162,7 +162,7 @@ def test_eighty_columns_are_enough_and_a_shared_reason_is_told_once(told, mixed)
 
 def test_of_many_methods_the_failures_alone_are_told(told, mixed):
     assert [line.rstrip() for line in told(mixed, briefly=True)][3:] == []
-    unasked = report.Report("mine", mixed.results[1:3])
+    unasked = report.Report("mine", mixed.findings[1:3])
     assert " ".join(" ".join(told(unasked, briefly=True)).split()) == (
         "mine: 0 passed, 0 failed, 2 do not apply: nothing could be asked of it, so it does not pass "
         "does not apply it [does] not depend on the class: mosaic, cancelling-channel"

@@ -10,13 +10,13 @@ import torch
 
 from camfaith.benchmark import check_method, method_checks
 from camfaith.benchmark.conformance import CHECKS
-from camfaith.benchmark.conformance.subject import Subject
+from camfaith.benchmark.conformance.candidate import Candidate
 from camfaith.benchmark.suite.settings import read_settings
 from camfaith.methods import SHIPPED, GradCAM
 from camfaith.models.errors import NotApplicable
 
 BY_NAME = {check.name: check for check in CHECKS}
-QUICKLY = [replace(check, cases=check.cases[-1:]) for check in CHECKS if check.name != "memory"]
+QUICKLY = [replace(check, trials=check.trials[-1:]) for check in CHECKS if check.name != "memory"]
 """The checks on the largest of their inputs; memory is measured where it is asked about."""
 
 
@@ -50,9 +50,9 @@ FEW = {
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_method_keeps_to_the_contract(name):
-    subject = Subject(name, **FEW.get(name, {}))
-    found = [check.of(subject) for check in QUICKLY]
-    assert [(result.check, result.smallest, result.seen) for result in found if result.outcome == "failed"] == []
+    candidate = Candidate(name, **FEW.get(name, {}))
+    found = [check.of(candidate) for check in QUICKLY]
+    assert [(finding.check, finding.smallest, finding.seen) for finding in found if finding.outcome == "failed"] == []
 
 
 class Refusing(GradCAM):
@@ -62,9 +62,9 @@ class Refusing(GradCAM):
 
 def test_what_does_not_apply_is_told_with_its_reason():
     found = check_method(Refusing)
-    assert {result.outcome for result in found.results} == {"does not apply"}
+    assert {finding.outcome for finding in found.findings} == {"does not apply"}
     assert not found.passed
-    assert found.results[0].seen == "it wants a mask"
+    assert found.findings[0].seen == "it wants a mask"
     dependent = BY_NAME["class-dependence"]("eigencam")
     assert (dependent.outcome, dependent.seen) == (
         "does not apply",
@@ -79,20 +79,20 @@ class Failing(GradCAM):
 
 def test_a_method_that_gives_no_map_at_all_fails_once():
     found = check_method(Failing)
-    assert [(result.check, result.seen) for result in found.failures] == [("shape", "KeyError: 'layer9'")]
+    assert [(finding.check, finding.seen) for finding in found.failures] == [("shape", "KeyError: 'layer9'")]
 
 
 def test_a_method_is_examined_on_the_networks_that_it_is_for():
-    assert Subject("cam").ground.name == "pooled"
-    assert Subject("gradcam").ground.name == "convolutional"
-    assert Subject("rollout").ground.name == "transformer"
+    assert Candidate("cam").ground.name == "pooled"
+    assert Candidate("gradcam").ground.name == "convolutional"
+    assert Candidate("rollout").ground.name == "transformer"
     pytest.importorskip("torchcam", reason="needs another library; pip install 'camfaith[peers]'")
-    assert Subject("torchcam:LeGrad").ground.name == "torchvision transformer"
+    assert Candidate("torchcam:LeGrad").ground.name == "torchvision transformer"
 
 
 def test_a_setting_may_be_called_method():
-    subject = Subject("noise-tunnel", method="saliency")
-    assert subject.name == "noise-tunnel(method=saliency)"
+    candidate = Candidate("noise-tunnel", method="saliency")
+    assert candidate.name == "noise-tunnel(method=saliency)"
     shape = BY_NAME["shape"]
     assert shape("noise-tunnel", method="saliency", samples=2).outcome == "passed"
     assert str(method_checks("noise-tunnel", method="saliency")[0]) == "noise-tunnel(method=saliency)-shape"
@@ -106,7 +106,7 @@ def test_settings_are_read_as_a_suite_has_them():
         "label": "a=b",
         "exact": True,
     }
-    assert Subject({"name": "gradcam++", "variant": "pgc"}).settings == {"variant": "pgc"}
+    assert Candidate({"name": "gradcam++", "variant": "pgc"}).settings == {"variant": "pgc"}
 
 
 def test_the_global_generators_are_left_alone():

@@ -87,9 +87,9 @@ class DrawnWhenBound(GradCAM):
     ],
 )
 def test_what_stays_behind_is_named(method, check, seen):
-    result = BY_NAME[check](method)
-    assert result.outcome == "failed"
-    assert seen in result.seen
+    finding = BY_NAME[check](method)
+    assert finding.outcome == "failed"
+    assert seen in finding.seen
     assert torch.is_grad_enabled()
     assert torch.get_default_dtype() == torch.float32
 

@@ -8,8 +8,8 @@ import pytest
 
 from camfaith.benchmark import run
 from camfaith.benchmark.conformance import CHECKS
+from camfaith.benchmark.conformance.candidate import namesake
 from camfaith.benchmark.conformance.defects import KNOWN_DEFECTS
-from camfaith.benchmark.conformance.subject import namesake
 from camfaith.methods.adapters import LIBRARIES
 
 BY_NAME = {check.name: check for check in CHECKS}
@@ -33,7 +33,7 @@ def test_ablation_far_below_zero_is_seen_at_the_layer_behind():
 def test_where_other_libraries_are_right_they_are_like_ours(method):
     module = LIBRARIES[method.partition(":")[0]].module
     pytest.importorskip(module, reason="needs other libraries; pip install 'camfaith[peers]'")
-    relu = replace(BY_NAME["like"], cases=[case for case in BY_NAME["like"].cases if case.seed % 2 == 0])
+    relu = replace(BY_NAME["like"], trials=[trial for trial in BY_NAME["like"].trials if trial.seed % 2 == 0])
     assert relu(method).outcome == "passed", relu(method).seen
 
 

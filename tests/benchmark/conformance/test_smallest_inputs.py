@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from camfaith.benchmark.conformance import CHECKS
+from camfaith.benchmark.conformance.candidate import Candidate, Trial
 from camfaith.benchmark.conformance.shrinking import TRIES, Failure, shrunk
-from camfaith.benchmark.conformance.subject import Case, Subject
 from camfaith.methods import GradCAM
 
 BY_NAME = {check.name: check for check in CHECKS}
@@ -42,17 +42,17 @@ class BrokenWhereHigh(GradCAM):
 
 
 def test_a_failure_comes_with_the_smallest_input_and_its_meaning():
-    result = BY_NAME["batch"](OverTheBatch)
-    assert result.smallest == "batch 2, 2×2 px, seed 0"
-    assert result.seen.startswith("together and one by one: they differ by 0.")
-    assert result.means == "an image's map depends on which images happen to stand beside it"
+    finding = BY_NAME["batch"](OverTheBatch)
+    assert finding.smallest == "batch 2, 2×2 px, seed 0"
+    assert finding.seen.startswith("together and one by one: they differ by 0.")
+    assert finding.means == "an image's map depends on which images happen to stand beside it"
     assert BY_NAME["finite"](Standardised).smallest == "batch 1, 2×2 px, seed 0"
 
 
 def test_inputs_grow_until_one_breaks_it_and_shrink_while_they_do():
-    result = BY_NAME["finite"](BrokenWhereWide)
-    assert result.smallest == "batch 1, 2×3 px, seed 0"
-    assert result.seen == "2 of 2 values are NaN or infinite"
+    finding = BY_NAME["finite"](BrokenWhereWide)
+    assert finding.smallest == "batch 1, 2×3 px, seed 0"
+    assert finding.seen == "2 of 2 values are NaN or infinite"
 
 
 def test_what_breaks_only_from_some_height_on_is_shown_at_that_height():
@@ -60,7 +60,7 @@ def test_what_breaks_only_from_some_height_on_is_shown_at_that_height():
 
 
 def test_an_input_is_not_made_smaller_than_the_check_can_be_asked_on():
-    check = replace(BY_NAME["finite"], least=Case(2, 2, 7, 1))
+    check = replace(BY_NAME["finite"], least=Trial(2, 2, 7, 1))
     assert check(BrokenWhereHigh).smallest == "batch 2, 5×7 px, seed 1"
 
 
@@ -72,28 +72,28 @@ class RaisingWhereLow(BrokenWhereHigh):
 
 
 def test_an_input_that_breaks_in_another_way_is_not_taken_for_a_smaller_one():
-    result = BY_NAME["finite"](RaisingWhereLow)
-    assert (result.smallest, result.seen) == ("batch 1, 2×2 px, seed 0", "ValueError: too low")
-    result = replace(BY_NAME["finite"], cases=[Case(2, 8, 8)])(RaisingWhereLow)
-    assert (result.smallest, result.seen) == ("batch 1, 4×2 px, seed 0", "2 of 2 values are NaN or infinite")
+    finding = BY_NAME["finite"](RaisingWhereLow)
+    assert (finding.smallest, finding.seen) == ("batch 1, 2×2 px, seed 0", "ValueError: too low")
+    finding = replace(BY_NAME["finite"], trials=[Trial(2, 8, 8)])(RaisingWhereLow)
+    assert (finding.smallest, finding.seen) == ("batch 1, 4×2 px, seed 0", "2 of 2 values are NaN or infinite")
 
 
 def test_after_so_many_tries_the_smallest_until_then_is_shown():
     tried = []
 
-    def broken(case):
-        tried.append(case)
-        return Failure("", str(case)) if case.batch == 1 and case.width == 1000 else None
+    def broken(trial):
+        tried.append(trial)
+        return Failure("", str(trial)) if trial.batch == 1 and trial.width == 1000 else None
 
-    found, failure = shrunk(Case(3, 2, 1000), Failure("", "at first"), Case(1, 2, 2), broken)
-    assert found == Case(1, 2, 1000)
+    found, failure = shrunk(Trial(3, 2, 1000), Failure("", "at first"), Trial(1, 2, 2), broken)
+    assert found == Trial(1, 2, 1000)
     assert failure.seen == str(found)
     assert len(tried) == TRIES
 
 
 @pytest.mark.parametrize("name", ["gradcam", "hirescam", "scorecam", "saliency", "integrated-gradients", "legrad"])
 def test_a_sound_method_passes_at_the_smallest_input_of_every_check(name):
-    subject = Subject(name)
-    smallest = [replace(check, cases=[check.least]) for check in CHECKS if check.name != "memory"]
-    found = [check.of(subject) for check in smallest]
-    assert [(result.check, result.seen) for result in found if result.outcome == "failed"] == []
+    candidate = Candidate(name)
+    smallest = [replace(check, trials=[check.least]) for check in CHECKS if check.name != "memory"]
+    found = [check.of(candidate) for check in smallest]
+    assert [(finding.check, finding.seen) for finding in found if finding.outcome == "failed"] == []

@@ -198,7 +198,7 @@ def test_a_full_disk_is_an_os_error_and_loses_nothing(small_suite, model, tmp_pa
 @pytest.mark.parametrize(
     ("broken", "status", "text"),
     [
-        (WrongShape, "error", "must give maps of shape 1×h×w, got 1×8×8×8"),
+        (WrongShape, "error", "explain gives shape 1×8×8×8 for a batch of 1, expected 1×h×w"),
         (NotANumber, "error", "the map holds NaN or infinite values in 1 of 64 cells"),
         (Writing, "error", "KeyError: 'and fails'"),
         (BadNotes, "error", "KeyError: 'no such layer'"),

@@ -11,12 +11,12 @@ from torch import nn
 
 from camfaith.methods import GradCAM, HiResCAM, LayerCAM, Occlusion
 from camfaith.metrics import Engine
-from camfaith.metrics.base import explainer_of
-from camfaith.metrics.probing.case import Case, Explainer, Maps
+from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Subject
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.metrics.stability import Neighbours
 from camfaith.models import Classifier
+from camfaith.models.contract import Bound
 from camfaith.models.speed.counting import counting
 from camfaith.models.speed.setup import Setup
 
@@ -31,7 +31,7 @@ def case(classifier, images):
 def maps_of(case, method, classifier, rows=None):
     chosen = case if rows is None else case.select(rows)
     raw = method.raw(chosen.images, chosen.targets)
-    return Maps(raw, chosen, rows=rows, explainer=explainer_of(method, classifier))
+    return Maps(raw, chosen, rows=rows, explainer=Bound.of(method, classifier))
 
 
 def one_by_one(case, method, row):
@@ -188,10 +188,25 @@ def test_its_own_batch_is_halved_when_memory_runs_out(case, classifier):
     torch.testing.assert_close(more.explanations[:1], found.explanations, rtol=1e-9, atol=1e-12)
 
 
+def test_a_method_that_runs_out_of_memory_has_the_batch_halved_and_nothing_kept_twice(case, classifier):
+    class Roomy(Failing):
+        def explain(self, evidence, _classifier):
+            if len(evidence) > 2:
+                raise torch.OutOfMemoryError("not enough memory")
+            return super().explain(evidence, _classifier)
+
+    wanted = {name: (maps_of(case, kind("1"), classifier), [PROBE]) for name, kind in (("a", Failing), ("b", Roomy))}
+    engine = Engine(classifier)
+    found = engine.answer(case, wanted)
+    assert engine.meter.halvings == 1
+    assert torch.equal(found["b"][PROBE].explanations, found["a"][PROBE].explanations)
+    assert torch.equal(found["b"][PROBE].logit, Engine(classifier).answer(case, {"a": wanted["a"]})["a"][PROBE].logit)
+
+
 def test_memory_that_is_too_small_for_one_image_is_a_failure_like_others(case, classifier):
     cramped = Classifier(Cramped(classifier, 0))
     method = GradCAM(cramped, "network.network.relu1")
-    given = Maps(torch.ones(4, 12, 12), case, explainer=explainer_of(method, cramped))
+    given = Maps(torch.ones(4, 12, 12), case, explainer=Bound.of(method, cramped))
     found = Engine(cramped).answer(case, {"it": (given, [PROBE])})["it"][PROBE]
     assert set(found.failures) == {0, 1, 2, 3}
     with pytest.raises(ValueError, match="not enough memory"):
@@ -234,7 +249,7 @@ def test_a_probe_may_alter_the_network_for_its_own_maps_alone(case, classifier):
 def test_the_network_comes_back_after_an_error_too(case, classifier):
     kept = classifier.network.head.weight.detach().clone()
     handle = classifier.network.head.register_forward_hook(lambda *_: 1 / 0)
-    given = Maps(torch.ones(4, 12, 12), case, explainer=Explainer(lambda evidence: evidence.images.sum(1)))
+    given = Maps(torch.ones(4, 12, 12), case, explainer=Bound.of(Failing("1"), classifier))
     found = Engine(classifier).answer(case, {"it": (given, [WithoutHead()])})["it"][WithoutHead()]
     handle.remove()
     assert "ZeroDivisionError" in found.failures[0]

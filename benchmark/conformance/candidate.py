@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from camfaith import methods
 from camfaith.benchmark.conformance.networks import CLASSES, GROUNDS, Ground
 from camfaith.benchmark.suite.declaration import SuiteError
-from camfaith.benchmark.suite.opening import layers_of
 from camfaith.benchmark.suite.settings import require_known
 from camfaith.methods.adapters import LIBRARIES
+from camfaith.methods.contract import bind
 from camfaith.models import Classifier, Evidence, maps
+from camfaith.models.contract import Bound, MalformedMaps, said
 from camfaith.models.errors import NotApplicable
 
 
@@ -34,7 +35,7 @@ class Malformed(NotApplicable):
 
 
 @dataclass(frozen=True)
-class Case:
+class Trial:
     """Noise images of one size, with a class each."""
 
     batch: int = 1
@@ -55,14 +56,9 @@ class Case:
         return [(self.seed + row) % CLASSES for row in range(self.batch)]
 
 
-@dataclass(frozen=True)
-class Bound:
-    """The method on one network and layer."""
-
-    explainer: Any
-    classifier: Classifier
-    layers: Sequence[str]
-    gradients: bool
+@dataclass(frozen=True, kw_only=True)
+class Placed(Bound):
+    """The candidate on one network and layer."""
 
     def evidence(self, images: Tensor, targets: Sequence[int], seed: int = 0) -> Evidence:
         """What the method needs to know of the images, each with a seed of its own and a mask."""
@@ -70,21 +66,17 @@ class Bound:
         masks[:, : -(-images.shape[2] // 2)] = True
         seeds = seed + torch.arange(len(images))
         return self.classifier.evidence(
-            images, list(targets), self.layers, gradients=self.gradients, seeds=seeds, masks=masks
+            images, list(targets), self.needed_layers, gradients=self.goes_back, seeds=seeds, masks=masks
         )
 
     def explain(self, evidence: Evidence, chance: int = 0) -> Tensor:
-        """Raw maps, B×h×w; `Malformed` for anything else. The global generators are set to `chance` first."""
+        """Raw maps, B×h×w, where the method left them; `Malformed` for anything else. The global generators are set to
+        `chance` first."""
         set_generators(chance)
-        raw = self.explainer.explain(evidence, self.classifier)
-        if not isinstance(raw, Tensor):
-            raise Malformed(f"explain gives a {type(raw).__name__}, not a tensor")
-        if raw.ndim != 3 or len(raw) != len(evidence) or 0 in raw.shape:
-            got = "×".join(map(str, raw.shape))
-            raise Malformed(f"explain gives shape {got} for a batch of {len(evidence)}, expected {len(evidence)}×h×w")
-        if not raw.is_floating_point():
-            raise Malformed(f"explain gives {raw.dtype}, expected floating-point numbers")
-        return raw.detach()
+        try:
+            return self.maps_as_given(evidence)
+        except MalformedMaps as reason:
+            raise Malformed(str(reason)) from None
 
     def maps(self, images: Tensor, targets: Sequence[int]) -> Tensor:
         return self.explain(self.evidence(images, targets))
@@ -95,7 +87,7 @@ class Bound:
         return not torch.equal(one, other)
 
 
-class Subject:
+class Candidate:
     """A method by its name or class, with settings for its constructor, and the method whose maps it must equal.
 
     Both may be tables, as a suite has them: {"name": "gradcam++", "variant": "pgc"}. `SuiteError` for a setting that
@@ -114,35 +106,29 @@ class Subject:
         told = ", ".join(f"{key}={value}" for key, value in self.settings.items())
         self.name = f"{bare}({told})" if told else bare
         like = namesake(bare) if like is None else like
-        self.like = Subject(like) if like is not None else None
-        self.control: bool = getattr(self.kind, "control", False)
-        self.class_dependent: bool = getattr(self.kind, "class_dependent", True)
-        self.complete: bool = getattr(self.kind, "complete", False)
-        self.exempt: Mapping[str, str] = getattr(self.kind, "exempt", {})
-        self.displayed: bool = getattr(self.kind, "displayed", False)
+        self.like = Candidate(like) if like is not None else None
+        self.control: bool = said(self.kind, "control")
+        self.class_dependent: bool = said(self.kind, "class_dependent")
+        self.complete: bool = said(self.kind, "complete")
+        self.exempt: Mapping[str, str] = said(self.kind, "exempt")
+        self.displayed: bool = said(self.kind, "displayed")
 
-    def on(self, network: nn.Module, layer: str) -> Bound:
+    def on(self, network: nn.Module, layer: str) -> Placed:
         """The method bound to a network; `Malformed` where it gives no map of any, `NotApplicable` where it says so."""
         _ = self.ground
-        return self._bind(network, layer)
+        return self._place(network, layer)
 
-    def _bind(self, network: nn.Module, layer: str) -> Bound:
-        classifier = Classifier.of(network)
-        explainer = self.kind(classifier, layer, **self.settings)
-        reads_layers = bool(getattr(explainer, "needs_layer", True))
-        if not hasattr(explainer, "layer") or (reads_layers and explainer.layer is None):
-            explainer.layer = layer
-        layers = layers_of(explainer) if reads_layers else ()
-        return Bound(explainer, classifier, layers, bool(getattr(explainer, "needs_gradients", True)))
+    def _place(self, network: nn.Module, layer: str) -> Placed:
+        return Placed(**vars(bind(self.kind, Classifier.of(network), layer, self.settings)))
 
     @cached_property
     def needs_layer(self) -> bool:
         """Whether it reads evidence at a layer, which may depend on its settings."""
-        return bool(self.on_ground(Case()).layers)
+        return bool(self.on_ground(Trial()).needed_layers)
 
     @cached_property
     def needs_gradients(self) -> bool:
-        return self.on_ground(Case()).gradients
+        return self.on_ground(Trial()).needs_gradients
 
     @property
     def ground(self) -> Ground:
@@ -157,7 +143,7 @@ class Subject:
         for ground, side in product(GROUNDS, (4, 8, 16)):
             try:
                 with undisturbed():
-                    self._bind(ground.build(0), ground.layer).maps(Case(height=side, width=side).images(), [0])
+                    self._place(ground.build(0), ground.layer).maps(Trial(height=side, width=side).images(), [0])
             except Malformed:
                 return ground
             except Exception as error:
@@ -169,9 +155,9 @@ class Subject:
                 return Malformed(f"{type(found).__name__}: {found}")
         return errors[0]
 
-    def on_ground(self, case: Case, **changes: Any) -> Bound:
-        """The method on a network with random weights, drawn from the case's seed."""
-        return self.on(self.ground.build(case.seed, **changes), self.ground.layer)
+    def on_ground(self, trial: Trial, **changes: Any) -> Placed:
+        """The method on a network with random weights, drawn from the trial's seed."""
+        return self.on(self.ground.build(trial.seed, **changes), self.ground.layer)
 
 
 def namesake(name: str) -> str | Mapping[str, Any] | None:
