@@ -110,7 +110,7 @@ class Method(Contract):
         (`display.overlay_signed`): red for the class, blue against. Colours reach to the map's greatest value, and
         those of a map of pixels to that which 99.5 % of them do not pass.
         """
-        draw = partial(display.overlay_signed if signed else display.overlay, of_pixels=self.of_pixels)
+        draw = partial(display.overlay_signed if signed else display.overlay, of_pixels=bool(self.of_pixels))
         values = heatmap.detach().cpu().double().numpy()
         if isinstance(picture, Tensor) and picture.ndim == 4:
             if len(picture) != len(values):

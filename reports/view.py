@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from camfaith.benchmark.results.statistics import conservation_scale, mean_ranks, summarise
-from camfaith.benchmark.results.store import TABLES, Result
+from camfaith.benchmark.results.store import Result
 
 
 class Block(NamedTuple):
@@ -150,10 +150,7 @@ class View:
 
     def picked(self, table: str, samples: Collection[str]) -> pd.DataFrame:
         """The rows of some samples; maps of a large run do not fit into memory all at once."""
-        condition = [("sample", "in", list(samples))]
-        read = (pd.read_parquet(part / f"{table}.parquet", filters=condition) for part in self.result.folder.parts)
-        found = [rows for rows in read if len(rows)] if len(samples) else []
-        return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(TABLES[table]))
+        return self.result.read(table, sample=list(samples))
 
 
 def file_stem(*names: str) -> str:

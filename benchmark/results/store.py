@@ -37,32 +37,38 @@ class Result:
     @cached_property
     def scores(self) -> pd.DataFrame:
         """One row per sample × method × metric × column, with its status and error."""
-        return self._scores({})
+        return self.read("scores")
 
     def select(self, **wanted: str | Sequence[str]) -> pd.DataFrame:
         """The rows of `scores` with these values, as `select(metric="deletion", method=["gradcam", "random"])`; nothing
         else is read. Any column with text may be named."""
-        text = [field.name for field in SCHEMAS["scores"] if field.type == pa.string()]
+        return self.read("scores", **wanted)
+
+    def read(self, table: str, **wanted: str | Sequence[str]) -> pd.DataFrame:
+        """The rows of one of `SCHEMAS` with these values, and nothing else; `ValueError` for a column without text."""
+        text = [field.name for field in SCHEMAS[table] if field.type == pa.string()]
         for column in wanted:
             if column not in text:
-                raise ValueError(f"scores has no column {column!r} with text; it has {', '.join(text)}")
-        return self._scores({k: [v] if isinstance(v, str) else list(v) for k, v in wanted.items()})
+                raise ValueError(f"{table} has no column {column!r} with text; it has {', '.join(text)}")
+        found = self._table(table, {k: [v] if isinstance(v, str) else list(v) for k, v in wanted.items()})
+        if table == "scores":
+            return _without_old_complaints(found)
+        return found[found["status"] == "ok"].reset_index(drop=True) if table == "maps" else found
 
     @cached_property
     def lines(self) -> pd.DataFrame:
         """The curves behind the numbers, one row each; `x` and `y` are arrays."""
-        return self._table("lines", {})
+        return self.read("lines")
 
     @cached_property
     def maps(self) -> pd.DataFrame:
         """The raw maps, one row each; `map_of(row)` gives the array."""
-        found = self._table("maps", {})
-        return found[found["status"] == "ok"].reset_index(drop=True)
+        return self.read("maps")
 
     @cached_property
     def pictures(self) -> pd.DataFrame:
         """The images as the model saw them: PNG or WebP bytes without loss, with the mask as PNG bytes or None."""
-        return self._table("pictures", {})
+        return self.read("pictures")
 
     def summary(self) -> pd.DataFrame:
         """Mean, confidence interval, n, rank, and the difference from the random control, per cell."""
@@ -90,7 +96,7 @@ class Result:
         return pd.concat(kept, ignore_index=True) if kept else tables[0]
 
     def __repr__(self) -> str:
-        return f"Result({str(self.path)!r}, {len(self.scores)} rows, {self.info.get('status', 'unknown')})"
+        return f"Result({str(self.path)!r}, {self.info.get('status', 'unknown')})"
 
     @cached_property
     def parts(self) -> list[Part]:
@@ -167,16 +173,15 @@ class Result:
         order = np.argsort(code, kind="stable")
         return found.iloc[order[kept[order]]].reset_index(drop=True)
 
-    def _scores(self, wanted: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-        """Scores, without the complaints about samples that could be used after all."""
-        found = self._table("scores", wanted)
-        about = (found["method"] == "") & (found["status"] == "error")
-        if about.any():
-            place = pd.MultiIndex.from_frame(found[["model", "dataset", "sample"]])
-            judged = place.isin(place[found["method"] != ""])
-            again = place.duplicated() & about
-            found = found[~(about & judged) & ~again].reset_index(drop=True)
-        return found
+
+def _without_old_complaints(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores without what was wrong with samples that could be used after all, and what is wrong said once."""
+    about = (scores["method"] == "") & (scores["status"] == "error")
+    if not about.any():
+        return scores
+    place = pd.MultiIndex.from_frame(scores[["model", "dataset", "sample"]])
+    judged = place.isin(place[scores["method"] != ""])
+    return scores[~(about & judged) & ~(about & place.duplicated())].reset_index(drop=True)
 
 
 def load(path: str | Path) -> Result:

@@ -79,7 +79,8 @@ def judge_again(block: Block, samples: Sequence[Ready], work: Work, known: Known
     for method in block.methods:
         if method.label in work.cells:
             found = known.explanations(method.key, samples)
-            arm, maps, answers = _Kept(method.label, method.key), None, {}
+            arm, maps = _Kept(method.label, method.key), None
+            answers: Answers = {}
             if found.rows:
                 layer, rows = work.layers[method.label], found.rows
                 rectified = bool(known.maps[method.key, samples[rows[0]].id]["rectified"])

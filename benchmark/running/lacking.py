@@ -38,9 +38,6 @@ class Holdings:
             require_same(self.block, notes, self._now[span.start])
         return missing_in(self.block, span, notes, self._now.get(span.start, {}), settled)
 
-    def all_parts(self) -> list[Part]:
-        return list({part.path: part for parts in self._elsewhere.values() for part in parts}.values())
-
     def works(self) -> list[Work]:
         """All that is missing."""
         return [work for span in self.block.spans for work in self.lacking(span)]

@@ -37,12 +37,13 @@ def make_parts(
 ) -> list[Made]:
     """What is missing of a span's samples, a part for each size of image. Without an `engine` no network is asked: all
     is there to be judged again."""
+    complaints: list[Complaint] = []
     if engine is None:
         ids = [block.dataset.ids[index] for index in work.samples]
-        ready, complaints = [known.ready(name, block.suite.suite.seed) for name in ids], []
+        ready = [known.ready(name, block.suite.suite.seed) for name in ids]
     else:
         ready, complaints = (reading or reader(block, work))()
-    found = []
+    found: list[Made] = []
     for group in same_size(ready) or [[]]:
         about = {sample.id for sample in group}
         own = [c for c in complaints if c.sample in about or (not c.used and not found)]

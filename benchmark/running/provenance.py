@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from camfaith.benchmark.results.folder import RunFolder
 from camfaith.benchmark.running.block import Block, Named
-from camfaith.benchmark.running.lacking import Holdings
 from camfaith.benchmark.suite.identity import NUMERICAL, libraries, weights_hash
 from camfaith.benchmark.suite.opening import Arm, Judge
 from camfaith.benchmark.suite.settings import parameters_of
@@ -115,10 +115,8 @@ def _metric(judge: Judge) -> dict[str, Any]:
     }
 
 
-def conditions_of(holdings: Sequence[Holdings]) -> dict[str, list[Mapping[str, Any]]]:
-    """The conditions under which each block's parts were made, each once: other ones move last digits."""
-    found = {}
-    for held in holdings:
-        of = [p.note.made for p in held.all_parts() if p.note.context == held.block.context and p.note.made]
-        found[held.block.name] = [made for place, made in enumerate(of) if made not in of[:place]]
-    return found
+def conditions_of(folder: RunFolder, block: Block) -> list[Mapping[str, Any]]:
+    """The conditions under which a block's parts were made, each once: other ones move last digits."""
+    notes = [part.note for part in folder.parts(block.name)]
+    made = [note.made for note in notes if note.context == block.context and note.made]
+    return [each for place, each in enumerate(made) if each not in made[:place]]

@@ -14,6 +14,7 @@ from torch import nn
 from camfaith.benchmark.results.folder import RunFolder, RunFolderError
 from camfaith.benchmark.results.store import Result
 from camfaith.benchmark.running import provenance
+from camfaith.benchmark.running.block import Block
 from camfaith.benchmark.running.executors.local import Tell, work_through
 from camfaith.benchmark.running.executors.processes import work_through_together
 from camfaith.benchmark.running.lacking import Holdings, holdings_of
@@ -95,7 +96,7 @@ def run(
     else:
         work_through(folder, blocks, info["run"], tell)
     tell(plan.forwards, chosen.suite.name)
-    _finish(folder, chosen, given, info, time.perf_counter() - began)
+    _finish(folder, [held.block for held in blocks], info, time.perf_counter() - began)
     return Result(folder.path)
 
 
@@ -126,9 +127,8 @@ def _start(folder: RunFolder, suite: Suite, blocks: Sequence[Holdings]) -> dict[
         before = folder.info if folder.exists() else {}
         now = datetime.now(UTC).isoformat(timespec="seconds")
         described = provenance.describe([held.block for held in blocks], before.get("known", {}))
-        before_made = provenance.conditions_of(blocks)
         for held in blocks:
-            made = before_made[held.block.name]
+            made = provenance.conditions_of(folder, held.block)
             if held.block.is_open and made and conditions(held.block) not in made:
                 warnings.warn(
                     f"{held.block.title}: results so far were made with {_told(made[-1])}, now with "
@@ -161,11 +161,8 @@ def _told(made: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in made.items())
 
 
-def _finish(
-    folder: RunFolder, suite: Suite, given: Mapping[str, Classifier], started: Mapping[str, Any], seconds: float
-) -> None:
+def _finish(folder: RunFolder, blocks: Sequence[Block], started: Mapping[str, Any], seconds: float) -> None:
     """Say in `run.json` that the run is whole, and what all of the folder cost."""
-    blocks = holdings_of(suite, folder, given)
     with folder.alone():
         info = folder.info
         notes = [part.note for part in folder.parts()]
@@ -175,25 +172,25 @@ def _finish(
         cost["wall_seconds"] = round(info.get("cost", {}).get("wall_seconds", 0) + seconds, 3)
         totals = ("forwards", "backwards", "heads", "unshared")
         plan = {name: sum(note.planned[name] for note in notes) for name in totals}
-        if suite.suite.until == "separated":
+        if started["suite"]["until"] == "separated":
             plan, cost["settled"] = _with_settled(blocks, plan, cost, info)
         info |= {"cost": cost, "plan": plan}
         if info["resolved"] == started["resolved"]:  # else somebody asks for something else by now
-            made = provenance.conditions_of(blocks)
             info["status"] = "complete"
             info["parts"] = [p.path.relative_to(folder.path / "parts").as_posix() for p in folder.parts()]
-            for entry, held in zip(info["engine"], blocks, strict=False):
-                entry["made"] = made[held.block.name]
+            of = {(block.model.label, block.data): block for block in blocks}
+            for entry in info["engine"]:
+                entry["made"] = provenance.conditions_of(folder, of[entry["model"], entry["dataset"]])
         folder.write_info(info)
 
 
 def _with_settled(
-    blocks: Sequence[Holdings], plan: dict[str, int], cost: Mapping[str, Any], info: Mapping[str, Any]
+    blocks: Sequence[Block], plan: dict[str, int], cost: Mapping[str, Any], info: Mapping[str, Any]
 ) -> tuple[dict[str, int], int]:
     """The plan of all, and how many of its forwards were not made because their cell's place was settled."""
-    if not all(held.block.is_open for held in blocks):
+    if not all(block.is_open for block in blocks):
         return info.get("plan", plan), info.get("cost", {}).get("settled", 0)
-    every = Plan([plan_block(held.block, whole(held.block)) for held in blocks])
+    every = Plan([plan_block(block, whole(block)) for block in blocks])
     made = sum(int(cost[name]) for name in ("forwards", "shared", "spared", "failed"))
     return {name: getattr(every, name) for name in plan}, max(0, every.forwards - made)
 

@@ -37,7 +37,8 @@ def _scores(holdings: Holdings, span: range, again: bool) -> pd.DataFrame:
     found["method"], found["metric"] = found["method_key"].map(methods), found["metric_key"].map(metrics)
     order = {block.dataset.ids[index]: place for place, index in enumerate(span)}
     kept = found[found["method"].notna() & found["metric"].notna() & found["sample"].isin(list(order))]
-    return kept.sort_values("sample", key=lambda samples: samples.map(order), kind="stable")
+    ordered: pd.DataFrame = kept.sort_values("sample", key=lambda samples: samples.map(order), kind="stable")
+    return ordered
 
 
 def _settled(holdings: Holdings, history: list[pd.DataFrame]) -> Settled:

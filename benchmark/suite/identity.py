@@ -63,7 +63,8 @@ def probe_key(probe: Probe) -> str | None:
     told = repr(probe)
     if probe.reads != "image" or isinstance(probe, Explained) or " at 0x" in told:
         return None
-    return digest([told, source_hash(type(probe))])
+    kind: Any = type(probe)
+    return digest([told, source_hash(kind)])
 
 
 def content_hash(sample: Sample) -> str:

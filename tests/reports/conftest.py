@@ -9,17 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 
-from camfaith.benchmark.results.store import (
-    LINE_COLUMNS,
-    MAP_COLUMNS,
-    PICTURE_COLUMNS,
-    SCORE_COLUMNS,
-    Result,
-    RunFolder,
-)
+from camfaith.benchmark.results.folder import Note, block_name
+from camfaith.benchmark.results.store import Result, RunFolder
+from camfaith.benchmark.results.tables import SCHEMAS
 from camfaith.reports import report
 
 CONTROLS = ("random", "constant", "sobel")
@@ -35,6 +31,7 @@ METRICS: dict[str, dict[str, Any]] = {
     "energy-pointing-game": {"main": "mass", "better": {"mass": "higher", "excess": "higher"}, "rest": ()},
 }
 SIDE = 32
+CONTEXT = "context"
 
 Fabricate = Callable[..., Result]
 
@@ -60,7 +57,12 @@ def describe(
             }
             for model in models
         ],
-        "datasets": [{"name": name, "samples": samples} for name in datasets],
+        "datasets": [
+            {"name": name, "samples": samples, "ids": [f"{name}/{i:03d}" for i in range(samples)]} for name in datasets
+        ],
+        "blocks": [
+            {"model": m, "dataset": d, "folder": block_name(m, d), "context": CONTEXT} for m in models for d in datasets
+        ],
         "methods": [{"label": m, "name": m, "key": m, "parameters": {}, "control": m in CONTROLS} for m in methods],
         "metrics": [
             {
@@ -85,6 +87,10 @@ def _png(pixels: Any) -> bytes:
     return buffer.getvalue()
 
 
+def _table(name: str, rows: list[tuple[Any, ...]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=SCHEMAS[name].names)
+
+
 class _Fabric:
     """Draws the rows of one model and data set."""
 
@@ -107,10 +113,11 @@ class _Fabric:
                             status, error = "undefined", metric["undefined"]
                         elif method["name"] == "constant":
                             status = "constant"
-                        names = (self.info["run"], self.model, self.dataset, sample, None, index % 3, 0, "predicted")
+                        names = (self.info["run"], CONTEXT, self.model, self.dataset, sample)
+                        about = (None, index % 3, 0, "predicted")
                         keys = (method["label"], method["key"], metric["label"], metric["key"], "", column)
-                        rows.append((*names, *keys, values[index], status, error, 0.01, 17))
-        return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+                        rows.append((*names, *about, *keys, values[index], status, error, 0.01, 17))
+        return _table("scores", rows)
 
     def _values(self, metric: str, column: str, skill: float, ease: Any) -> Any:
         noise = self.random.normal(0, 0.06, len(ease))
@@ -135,10 +142,11 @@ class _Fabric:
                 for sample in self.samples:
                     fall = np.exp(-pace * x) if metric["name"] == "deletion" else 1 - np.exp(-pace * x)
                     y = self.random.uniform(0.4, 1) * fall + self.random.normal(0, 0.02, len(x))
-                    names = (self.model, self.dataset, sample, method["label"], metric["label"])
+                    names = (CONTEXT, self.model, self.dataset, sample)
+                    names += (method["label"], method["key"], metric["label"], metric["key"])
                     changed = "removed" if metric["name"] == "deletion" else "inserted"
                     rows.append((*names, f"fraction of pixels {changed}", "probability", x, y))
-        return pd.DataFrame(rows, columns=list(LINE_COLUMNS))
+        return _table("lines", rows)
 
     def maps(self) -> pd.DataFrame:
         rows = []
@@ -146,9 +154,10 @@ class _Fabric:
             for index, sample in enumerate(self.samples):
                 y, x = np.mgrid[:7, :7] - np.array([index % 7, place % 7])[:, None, None]
                 values = np.exp(-(x**2 + y**2) / 6) - 0.1 if method["name"] != "constant" else np.ones((7, 7))
-                names = (self.model, self.dataset, sample, method["label"], not method["control"])
-                rows.append((*names, 7, 7, values.astype("<f4").tobytes()))
-        return pd.DataFrame(rows, columns=list(MAP_COLUMNS))
+                names = (CONTEXT, self.model, self.dataset, sample, method["label"], method["key"])
+                drawn = (not method["control"], 7, 7, "<f4", values.astype("<f4").tobytes(), None)
+                rows.append((*names, *drawn, "ok", "", 0.01))
+        return _table("maps", rows)
 
     def pictures(self) -> pd.DataFrame:
         rows, (y, x) = [], np.mgrid[:SIDE, :SIDE]
@@ -156,8 +165,9 @@ class _Fabric:
             round_ = (x - SIDE / 2) ** 2 + (y - SIDE / 2) ** 2 < (SIDE / 2) ** 2
             image = np.stack([round_ * (180 - 2 * y), round_ * (90 + x), round_ * 30 + 0 * x], 2).astype(np.uint8)
             mask = ((x - 8 - index % 9) ** 2 + (y - 12) ** 2 < 20).astype(np.uint8) * 255
-            rows.append((self.model, self.dataset, sample, index % 3, 0, _png(image), _png(mask), "digest"))
-        return pd.DataFrame(rows, columns=list(PICTURE_COLUMNS))
+            names = (CONTEXT, self.model, self.dataset, sample, None, index % 3, 0, "float32")
+            rows.append((*names, _png(image), _png(mask), None, [0.0] * 3, "digest"))
+        return _table("pictures", rows)
 
 
 def fabricated(
@@ -187,7 +197,21 @@ def fabricated(
         tables |= {name: tables[name].iloc[:0] for name in without}
         if change:
             change(tables)
-        run.write_part(f"part-{seed:03d}", tables)
+        labels = {kind: {m["label"]: m["key"] for m in described[f"{kind}s"]} for kind in ("method", "metric")}
+        for table in tables.values():  # what was changed may have other names
+            for kind in set(labels) & set(table):
+                table[f"{kind}_key"] = table[kind].map(labels[kind]).fillna("")
+        arrow = {
+            name: pa.Table.from_pandas(table, schema=SCHEMAS[name], preserve_index=False)
+            for name, table in tables.items()
+        }
+        cells = {m["key"]: [metric["key"] for metric in described["metrics"]] for m in described["methods"]}
+        ids = dict.fromkeys(fabric.samples, "content")
+        note = Note(CONTEXT, model, dataset, ids, {}, cells, {}, [], 0, {}, {}, {}, {})
+        for data in described["datasets"]:
+            data["ids"] = list(dict.fromkeys([*data.get("ids", ()), *tables["scores"]["sample"]]))
+        run.write_info(described)
+        run.write_part(block_name(model, dataset), 0, note, arrow)
     return Result(folder)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from camfaith.benchmark import datasets, load, run
 from camfaith.benchmark.results.sequential import SEPARATION_COLUMNS, arrivals, settled
-from camfaith.benchmark.running import part
+from camfaith.benchmark.running import settling
 from camfaith.models import Classifier
 
 MAIN = {"deletion": "auc", "energy-pointing-game": "mass"}
@@ -39,7 +39,7 @@ def suite(small_suite):
 def undropped(suite, model, tmp_path, monkeypatch):
     """The same run in the same order, but for that nothing is ever dropped."""
     with monkeypatch.context() as changed:
-        changed.setattr(part, "settle", lambda *_: set())
+        changed.setattr(settling, "settled", lambda *_: set())
         return run(suite, models=[model], out=tmp_path / "undropped")
 
 
@@ -108,8 +108,9 @@ def test_cells_that_are_judged_have_the_scores_of_a_run_of_all_and_the_others_ba
 @pytest.mark.parametrize("lost", [2, 5])
 def test_a_run_that_lost_its_last_parts_goes_on_to_the_same_scores(suite, model, tmp_path, lost):
     before = run(suite, models=[model], out=tmp_path / "run")
-    for lost_part in before.folder.parts[-lost:]:
-        shutil.rmtree(lost_part)
+    assert len(before.scores)  # read before anything is lost
+    for lost_part in before.parts[-lost:]:
+        shutil.rmtree(lost_part.path)
     after = run(suite, models=[model], out=tmp_path / "run")
     pd.testing.assert_frame_equal(unstopped(after), unstopped(before))
     pd.testing.assert_frame_equal(after.separations(), before.separations())
@@ -127,7 +128,7 @@ def test_once_all_is_settled_the_rest_is_not_run(decisive, model, counting, tmp_
     (judged,) = set(images(result).values())
     assert judged < IMAGES
     assert len(result.pictures) == judged
-    assert len(result.folder.parts) == judged / CHUNK
+    assert len(result.parts) == judged / CHUNK
     cost, planned = result.info["cost"], result.info["plan"]["forwards"]
     assert cost["settled"] == planned * (IMAGES - judged) / IMAGES
     assert accounted(cost) == planned
@@ -139,7 +140,7 @@ def test_a_settled_run_is_read_and_not_run_again(decisive, model, tmp_path):
     first = run(decisive, models=[model], out=tmp_path / "run")
     again = run(decisive, models=[model], out=tmp_path / "run")
     assert again.info["cost"]["forwards"] == first.info["cost"]["forwards"]
-    assert again.folder.parts == first.folder.parts
+    assert again.parts == first.parts
     assert accounted(again.info["cost"]) == again.info["plan"]["forwards"]
 
 

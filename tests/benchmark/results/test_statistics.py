@@ -18,7 +18,7 @@ from camfaith.benchmark.results.statistics import (
     mean_ranks,
     summarise,
 )
-from camfaith.benchmark.results.store import SCORE_COLUMNS
+from camfaith.benchmark.results.tables import SCHEMAS
 
 SKEWED = np.random.default_rng(3).exponential(size=32) ** 1.5
 
@@ -37,7 +37,7 @@ def rows(method: str, values: Any, *, metric: str = "gain", column: str = "value
     table = pd.DataFrame({"value": np.asarray(values, float)})
     table = table.assign(model="net", dataset="data", method=method, metric=metric, column=column)
     table = table.assign(sample=[f"s{i}" for i in range(len(table))], cluster=None, status="ok", error="")
-    return table.assign(**more).reindex(columns=list(SCORE_COLUMNS))
+    return table.assign(**more).reindex(columns=SCHEMAS["scores"].names)
 
 
 def only(summary: pd.DataFrame, method: str, metric: str = "gain", column: str = "value") -> pd.Series:
@@ -221,7 +221,7 @@ def test_the_same_scores_in_another_order_give_the_same_means_and_ranks() -> Non
 
 
 def test_no_scores_give_an_empty_summary() -> None:
-    nothing = pd.DataFrame(columns=list(SCORE_COLUMNS))
+    nothing = pd.DataFrame(columns=SCHEMAS["scores"].names)
     info = described({"cam": False}, gain="higher")
     assert len(summarise(nothing, info)) == 0
     assert len(conservation_scale(nothing, info)) == 0

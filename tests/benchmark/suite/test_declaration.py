@@ -119,13 +119,6 @@ def test_the_data_folder_is_filled_in_and_asked_for():
         Suite.of(content)
 
 
-def test_the_key_changes_with_what_changes_results_and_not_with_the_device():
-    key = Suite.of(suite()).key
-    assert Suite.of(suite(device="cpu")).key == key
-    assert Suite.of(suite(seed=1)).key != key
-    assert Suite.of(suite()).changed(limit=3).key != key
-
-
 OWN = """
 import torch
 from torch import nn
