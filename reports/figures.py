@@ -178,7 +178,7 @@ def rank_map(view: View) -> Figure | None:
 
 
 def _block_ranks(view: View, block: Block, methods: Sequence[str]) -> Any:
-    return _grid(methods, view.ranked, {key: row["rank"] for key, row in view.cells(block).items()})
+    return _grid(methods, view.ranked, {key: row["rank"] for key, row in view.summary_of(block).items()})
 
 
 def _grid(methods: Sequence[str], columns: Sequence[Judged], known: dict[Any, float]) -> Any:
@@ -225,8 +225,8 @@ def corner_mass(view: View, metric: str, look: dict[str, Look]) -> Figure | None
 
 
 def _corner(view: View, block: Block, metric: str, method: str) -> dict[str, Any]:
-    cells = view.cells(block)
-    found = {name: cells.get((method, metric, name)) for name in ("share", "unsupported", "excess")}
+    summary = view.summary_of(block)
+    found = {name: summary.get((method, metric, name)) for name in ("share", "unsupported", "excess")}
     known = {name: row for name, row in found.items() if row and row["n"]}
     return known if "share" in known else {}
 

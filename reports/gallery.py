@@ -171,14 +171,14 @@ def _class_name(classes: Sequence[Any], index: Any) -> str:
 def _strip(caption: str, tiles: Sequence[Tile]) -> Image.Image:
     """One image: its caption, then its tiles in rows."""
     deep = -(-len(tiles) // _ACROSS)
-    cell = _TILE + 2 * _LINE + _GAP
+    pitch = _TILE + 2 * _LINE + _GAP
     width = _ACROSS * (_TILE + _GAP) + _GAP
-    strip = Image.new("RGB", (width, _LINE + _GAP + deep * cell), _GROUND)
+    strip = Image.new("RGB", (width, _LINE + _GAP + deep * pitch), _GROUND)
     pen = ImageDraw.Draw(strip)
     pen.text((_GAP, 0), _fitting(caption, width - 2 * _GAP, 17), fill=_INK, font=_font(17))
     for place, (name, picture, beneath) in enumerate(tiles):
         down, right = divmod(place, _ACROSS)
-        left, top = _GAP + right * (_TILE + _GAP), _LINE + _GAP + down * cell
+        left, top = _GAP + right * (_TILE + _GAP), _LINE + _GAP + down * pitch
         pen.text((left, top), _fitting(name, _TILE, 14), fill=_INK, font=_font(14))
         box = (left, top + _LINE, left + _TILE - 1, top + _LINE + _TILE - 1)
         if picture is None:

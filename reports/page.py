@@ -14,7 +14,8 @@ from PIL import Image
 
 from camfaith.reports.figures import Drawing
 from camfaith.reports.gallery import Wall
-from camfaith.reports.tables import Table, every_column, ledger
+from camfaith.reports.markup import Table
+from camfaith.reports.tables import every_column, ledger
 from camfaith.reports.view import View, number
 
 _LARGEST_SVG = 400_000

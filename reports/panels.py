@@ -33,7 +33,7 @@ _CUT = {
     True: " Where a ≥ stands beneath it, the colours end there: 0.5 % of the pixels have more.",
     False: " The colours of maps of single pixels end where 0.5 % of the pixels have more (≥ 1).",
 }
-_READING = {
+_SIGNS = {
     "before ReLU": " Before ReLU: the method's definition goes on to cut off what is blue.",
     "after ReLU": " After ReLU: the method's maps come with that cut off, and stretched to [0, 1].",
     "unsigned": " Unsigned: such a map says where the class depends on the picture, not whether for or against it.",
@@ -73,7 +73,7 @@ def draw(found: Explanation) -> Figure:
     )
     cut = any(panel.cut for panel in shown)
     told = _TOLD[found.signed] + cut * _CUT[found.signed]
-    told += "".join(text for reading, text in _READING.items() if any(panel.reading == reading for panel in shown))
+    told += "".join(text for signs, text in _SIGNS.items() if any(panel.signs == signs for panel in shown))
     told = _wrapped(told, width - _BAR - 10 * _GAP, lines=12)
     head, foot = (_LINE * (text.count("\n") + 1) + _GAP for text in (heading, told))
     foot = max(foot, _SCALE)
@@ -123,7 +123,7 @@ def _short(name: str) -> str:
 
 def _beneath(panel: Panel, wide: float) -> str:
     """The note of a map, in two lines at most."""
-    return _wrapped(", ".join(filter(None, (panel.note, panel.reading))), wide * 7 / 6)
+    return _wrapped(", ".join(filter(None, (panel.note, panel.signs))), wide * 7 / 6)
 
 
 def _caption(explained: ClassScore, width: float) -> str:

@@ -121,7 +121,7 @@ class View:
         return [column for column in self.judged if column.better]
 
     @cached_property
-    def _cells(self) -> dict[Block, dict[tuple[str, str, str], dict[str, Any]]]:
+    def _summaries(self) -> dict[Block, dict[tuple[str, str, str], dict[str, Any]]]:
         found: dict[Block, dict[tuple[str, str, str], dict[str, Any]]] = {}
         rows: list[dict[str, Any]] = self.summary.to_dict("records")  # type: ignore[assignment]
         for row in rows:
@@ -129,9 +129,9 @@ class View:
             place[row["method"], row["metric"], row["column"]] = row
         return found
 
-    def cells(self, block: Block) -> dict[tuple[str, str, str], dict[str, Any]]:
+    def summary_of(self, block: Block) -> dict[tuple[str, str, str], dict[str, Any]]:
         """The summary of one block: a row for each method, metric and column."""
-        return self._cells[block]
+        return self._summaries[block]
 
     @cached_property
     def unit_of(self) -> dict[str, tuple[str, str]]:

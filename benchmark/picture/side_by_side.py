@@ -17,7 +17,7 @@ from torchvision import models as torchvision_models
 from camfaith.benchmark import datasets
 from camfaith.benchmark.datasets.pictures import read_picture
 from camfaith.benchmark.datasets.sample import Sample
-from camfaith.benchmark.results.explanation import ClassScore, Explanation, Panel, Reading
+from camfaith.benchmark.results.explanation import ClassScore, Explanation, Panel, Signs
 from camfaith.benchmark.running import explaining
 from camfaith.benchmark.running.accounting import Cost
 from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, Suite, SuiteError, labels
@@ -257,11 +257,11 @@ def _panels(
         drawn = _drawn(raw, picture, signed, getattr(arm.explainer, "of_pixels", None))
         if not getattr(arm.explainer, "class_dependent", True):
             drawn = replace(drawn, note=", ".join(filter(None, (drawn.note, "same for all classes"))))
-        panels[arm.label, targets[row]] = replace(drawn, reading=_reading(arm)) if signed else drawn
+        panels[arm.label, targets[row]] = replace(drawn, signs=_signs(arm)) if signed else drawn
     return panels
 
 
-def _reading(arm: Arm) -> Reading:
+def _signs(arm: Arm) -> Signs:
     if getattr(arm.explainer, "unsigned", False):
         return "unsigned"
     if getattr(arm.explainer, "displayed", False):
