@@ -24,7 +24,7 @@ DOUBTFUL = f"{DOUBT}: the 95 % interval of the paired difference does not show i
 
 
 def write(view: View, folder: Path) -> list[Table]:
-    """Write all tables; gives those of the blocks, and last the one over all blocks."""
+    """Write all tables; returns one per block, and last the one over all blocks."""
     folder.mkdir(parents=True, exist_ok=True)
     view.summary.to_csv(folder / "summary.csv", index=False)
     view.ranks.to_csv(folder / "ranks.csv", index=False)
@@ -65,7 +65,7 @@ def _known(view: View, summary: Mapping[Any, Mapping[str, Any]], column: Judged,
 
 
 def _size(means: Sequence[float]) -> float:
-    """The size of a column's numbers, for its decimals."""
+    """The size of a column's numbers; it sets their decimals."""
     return median(abs(mean) for mean in means) if means else math.nan
 
 
@@ -78,7 +78,7 @@ def _entry(row: Mapping[str, Any] | None, first: float | None, size: float) -> E
 
 
 def _counts(view: View, summary: Mapping[Any, Mapping[str, Any]]) -> list[str]:
-    """One line for each kind of sample that is no plain value; methods with equal counts together."""
+    """A line for each kind of sample without a plain value (`KINDS`); methods with equal counts stand together."""
     lines = []
     for kind, said in KINDS.items():
         groups: dict[tuple[int, tuple[str, ...]], list[str]] = {}

@@ -1,4 +1,4 @@
-"""One picture explained by several methods for several classes: their maps, and each map as a picture."""
+"""What several methods say of one picture for several classes: their maps, and each map as a picture."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Signs = Literal["", "before ReLU", "after ReLU", "unsigned"]
-"""What a reader must know of a map's signs: the ReLU that ends the method's definition is still to come, or was applied;
-or the signs say nothing. "" where there is nothing to know."""
+"""What a reader must know of a map's signs: the ReLU that ends the method's definition is still to come, or it was
+applied, or the signs say nothing; "" where there is nothing to know."""
 
 
 @dataclass(frozen=True)
