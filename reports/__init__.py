@@ -1,4 +1,4 @@
-"""What shows: an HTML page, tables, figures, a gallery from a run's folder alone, and one picture's maps together."""
+"""What shows: a run as HTML page, tables, figures and gallery, from its folder alone; and the maps of one picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["report", "side_by_side"]
 
 def report(run: str | Path | Result, *, out: str | Path | None = None) -> Path:
     """Write `report.html`, `tables/`, `figures/` and `gallery/` for a run (its folder, or the result in hand) under
-    `out` (default: `report` in the run's folder); gives the path of the HTML page.
+    `out` (default: `report` in the run's folder); returns the path of the HTML page.
 
     Reads stored results only. A run that was stopped, failed or kept no maps gets a report that says so. Raises
     `RunFolderError` where there is no run.
@@ -38,8 +38,8 @@ def report(run: str | Path | Result, *, out: str | Path | None = None) -> Path:
 
 
 def side_by_side(explanation: Explanation) -> Figure:
-    """What `camfaith.benchmark.explain` found on one page: rows of maps for each class, with names, probabilities and
-    the scale of the colours. A matplotlib figure that no window knows of; its `savefig` writes PNG, PDF and SVG."""
+    """Draw what `camfaith.benchmark.explain` found on one page: rows of maps for each class, with names, probabilities
+    and the scale of the colours. The matplotlib figure opens no window; its `savefig` writes PNG, PDF and SVG."""
     from camfaith.reports.panels import draw
 
     return draw(explanation)

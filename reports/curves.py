@@ -18,7 +18,7 @@ _TOGETHER = 4
 
 
 def curves(view: View, lines: pd.DataFrame, look: dict[str, Look]) -> Figure | None:
-    """One metric's curves on one block: a few methods in each panel, the controls in all of them."""
+    """One metric's curves on one block: each panel shows a few methods and all controls."""
     x, known = _bands(view, lines)
     if not known:
         return None
@@ -62,7 +62,7 @@ def curves(view: View, lines: pd.DataFrame, look: dict[str, Look]) -> Figure | N
 
 
 def _bands(view: View, lines: pd.DataFrame) -> tuple[Floats, dict[str, Interval]]:
-    """x, and by method the mean curve over images with its interval at each point; curves with another x are left."""
+    """x, and each method's mean curve over images with intervals at each point; curves with another x are left out."""
     x = np.asarray(lines.iloc[0]["x"], float)
     lines = lines[[len(y) == len(x) for y in lines["y"]]].drop_duplicates(["method", "sample"], keep="last")
     samples = pd.Index(lines["sample"].unique())

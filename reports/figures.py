@@ -23,7 +23,7 @@ from camfaith.reports.view import Block, Judged, View, file_stem
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that was drawn: `path` without its suffix, and what it shows (of which block; None: of all)."""
+    """A drawn figure: what it shows, of which block (None for all), and its `path` without a suffix."""
 
     kind: str
     title: str
@@ -63,7 +63,7 @@ def _figures(view: View, look: dict[str, Look]) -> Iterator[tuple[str, str, Bloc
 
 
 def distributions(view: View, block: Block, look: dict[str, Look]) -> Figure | None:
-    """Every image's value in each main column: boxes by method over the points."""
+    """Every image's value in each main column: a point per image, under a box per method."""
     rows = view.of(block, view.scores)
     rows = rows[rows["status"].isin(["ok", "constant"]) & np.isfinite(rows["value"].astype(float))]
     panels = [(c, rows[(rows["metric"] == c.metric) & (rows["column"] == c.column)]) for c in view.judged]
@@ -126,7 +126,7 @@ def _five(values: Floats) -> tuple[float, float, float, float, float]:
 
 
 def _scale(axis: Any, view: View, column: Judged) -> None:
-    """A logarithmic axis for a column whose values leave [-1, 1] and span orders of magnitude, in all blocks alike."""
+    """Make the axis logarithmic where a column's values leave [-1, 1] and span orders of magnitude, in all blocks."""
     scores = view.scores
     values = scores.loc[(scores["metric"] == column.metric) & (scores["column"] == column.column), "value"]
     values = values.to_numpy(float)[np.isfinite(values.to_numpy(float))]
@@ -143,7 +143,7 @@ def _scale(axis: Any, view: View, column: Judged) -> None:
 
 
 def rank_map(view: View) -> Figure | None:
-    """Ranks of methods by metric, a panel for each block and, last, the mean over blocks."""
+    """Ranks of methods by metric: a panel for each block, and last one for the mean over blocks."""
     methods = [m for m in view.methods if m in set(view.ranks["method"])]
     if not methods:
         return None
@@ -178,7 +178,7 @@ def rank_map(view: View) -> Figure | None:
 
 
 def _block_ranks(view: View, block: Block, methods: Sequence[str]) -> Any:
-    return _grid(methods, view.ranked, {key: row["rank"] for key, row in view.cells(block).items()})
+    return _grid(methods, view.ranked, {key: row["rank"] for key, row in view.summary_of(block).items()})
 
 
 def _grid(methods: Sequence[str], columns: Sequence[Judged], known: dict[Any, float]) -> Any:
@@ -225,8 +225,8 @@ def corner_mass(view: View, metric: str, look: dict[str, Look]) -> Figure | None
 
 
 def _corner(view: View, block: Block, metric: str, method: str) -> dict[str, Any]:
-    cells = view.cells(block)
-    found = {name: cells.get((method, metric, name)) for name in ("share", "unsupported", "excess")}
+    summary = view.summary_of(block)
+    found = {name: summary.get((method, metric, name)) for name in ("share", "unsupported", "excess")}
     known = {name: row for name, row in found.items() if row and row["n"]}
     return known if "share" in known else {}
 
@@ -244,7 +244,7 @@ def _corner_bars(axis: Any, place: int, found: dict[str, Any], colour: str) -> N
 
 
 def _slant(axes: Sequence[Any], view: View, methods: Sequence[str]) -> None:
-    """Controls' names in italics, at the left of each row of panels."""
+    """Set controls' names in italics, at the left of each row of panels."""
     for axis in axes:
         for tick, method in zip(axis.get_yticklabels(), methods, strict=False):
             tick.set_style("italic" if method in view.controls else "normal")

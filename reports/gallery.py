@@ -45,7 +45,7 @@ class Wall:
 
 
 def hang(view: View, folder: Path) -> list[Wall]:
-    """Draw the gallery of every block that has maps and pictures; gives what was drawn."""
+    """Draw the gallery of every block that has maps and pictures; returns what was drawn."""
     column = judge_of(view)
     if column is None:
         return []
@@ -72,7 +72,7 @@ def judge_of(view: View) -> Judged | None:
 
 
 def choose(view: View, block: Block, column: Judged, each: int = EACH) -> list[Exhibit]:
-    """The best images and the worst, by the column's mean over the methods that are no controls, best first."""
+    """The best and the worst images by the column's mean over all methods but the controls, best first."""
     rows = view.of(block, view.scores)
     rows = rows[(rows["metric"] == column.metric) & (rows["column"] == column.column)]
     rows = rows[~rows["method"].isin(view.controls) & np.isfinite(rows["value"].astype(float))]
@@ -119,6 +119,7 @@ def _wall(
 
 
 Tile = tuple[str, Image.Image | None, str]
+"""Its name, its picture and the line beneath."""
 
 
 def _tiles(
@@ -128,7 +129,7 @@ def _tiles(
     values: Mapping[Any, float],
     of_pixels: Mapping[str, bool | None],
 ) -> list[Tile]:
-    """Name, picture and line beneath: the image, its mask where it has one, and every method's map."""
+    """The tiles of one image: the image, its mask where it has one, and every method's map."""
     picture = Image.open(io.BytesIO(row["image"])).convert("RGB")
     tiles: list[Tile] = [("image", _sized(picture), "")]
     if isinstance(row["mask"], bytes):
@@ -171,14 +172,14 @@ def _class_name(classes: Sequence[Any], index: Any) -> str:
 def _strip(caption: str, tiles: Sequence[Tile]) -> Image.Image:
     """One image: its caption, then its tiles in rows."""
     deep = -(-len(tiles) // _ACROSS)
-    cell = _TILE + 2 * _LINE + _GAP
+    pitch = _TILE + 2 * _LINE + _GAP
     width = _ACROSS * (_TILE + _GAP) + _GAP
-    strip = Image.new("RGB", (width, _LINE + _GAP + deep * cell), _GROUND)
+    strip = Image.new("RGB", (width, _LINE + _GAP + deep * pitch), _GROUND)
     pen = ImageDraw.Draw(strip)
     pen.text((_GAP, 0), _fitting(caption, width - 2 * _GAP, 17), fill=_INK, font=_font(17))
     for place, (name, picture, beneath) in enumerate(tiles):
         down, right = divmod(place, _ACROSS)
-        left, top = _GAP + right * (_TILE + _GAP), _LINE + _GAP + down * cell
+        left, top = _GAP + right * (_TILE + _GAP), _LINE + _GAP + down * pitch
         pen.text((left, top), _fitting(name, _TILE, 14), fill=_INK, font=_font(14))
         box = (left, top + _LINE, left + _TILE - 1, top + _LINE + _TILE - 1)
         if picture is None:
@@ -190,7 +191,7 @@ def _strip(caption: str, tiles: Sequence[Tile]) -> Image.Image:
 
 
 def _fitting(text: str, width: int, size: int) -> str:
-    """The text, shortened until it fits."""
+    """The text, shortened until it fits into `width` pixels."""
     count = len(text)
     while count > 4 and _font(size).getlength(shortened(text, count)) > width:
         count -= 1

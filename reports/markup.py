@@ -1,17 +1,48 @@
-"""A table as Markdown and as LaTeX."""
+"""A table: its rows, and how it is written as Markdown and as LaTeX."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-if TYPE_CHECKING:
-    from camfaith.reports.tables import Table
-
 DOUBT = "°"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a table says of one method under one head; `doubtful` where it is not shown to be better than the random
+    control."""
+
+    mean: str
+    interval: str = ""
+    best: bool = False
+    doubtful: bool = False
+
+    @property
+    def text(self) -> str:
+        return f"{self.mean}{DOUBT if self.doubtful else ''}{f' {self.interval}' if self.interval else ''}"
+
+
+@dataclass(frozen=True)
+class Row:
+    method: str
+    control: bool
+    entries: Sequence[Entry]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it is shown anywhere: a row per method, controls last, and notes beneath."""
+
+    stem: str
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Row]
+    notes: Sequence[str] = ()
 
 
 def markdown(table: Table) -> str:
@@ -19,13 +50,13 @@ def markdown(table: Table) -> str:
     lines = [f"### {_plain(table.title)}", "", _pipes(["method", *map(_plain, table.heads)])]
     lines.append(_pipes([":--", *["--:"] * len(table.heads)]))
     for row in table.rows:
-        cells = [f"**{_plain(cell.text)}**" if cell.best else _plain(cell.text) for cell in row.cells]
-        lines.append(_pipes([f"*{_plain(row.method)}*" if row.control else _plain(row.method), *cells]))
+        entries = [f"**{_plain(entry.text)}**" if entry.best else _plain(entry.text) for entry in row.entries]
+        lines.append(_pipes([f"*{_plain(row.method)}*" if row.control else _plain(row.method), *entries]))
     return "\n".join([*lines, "", *(f"- {_plain(note)}" for note in table.notes), ""])
 
 
-def _pipes(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _pipes(texts: Sequence[str]) -> str:
+    return f"| {' | '.join(texts)} |"
 
 
 def _plain(text: str) -> str:
@@ -60,9 +91,9 @@ def latex(table: Table) -> str:
 
 def _tabular(table: Table) -> str:
     """Rows, with the controls below a line of their own."""
-    frame = pd.DataFrame([[cell.text for cell in row.cells] for row in table.rows], columns=list(table.heads))
+    frame = pd.DataFrame([[entry.text for entry in row.entries] for row in table.rows], columns=list(table.heads))
     frame.index = pd.Index([" ".join(row.method.split()) for row in table.rows], dtype=object)
-    bold = [["textbf:--rwrap" if cell.best else "" for cell in row.cells] for row in table.rows]
+    bold = [["textbf:--rwrap" if entry.best else "" for entry in row.entries] for row in table.rows]
     slanted = ["textit:--rwrap" if row.control else "" for row in table.rows]
     # Styler wants unique labels; positions stand in for them until they are shown.
     methods, heads = [_tex(str(name)) for name in frame.index], [_tex(head) for head in table.heads]

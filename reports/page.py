@@ -1,4 +1,4 @@
-"""One HTML page of a run, with everything in it: no script, no font, no picture from elsewhere."""
+"""One HTML page of a run that holds all it shows: it loads no script, no font and no picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from PIL import Image
 
 from camfaith.reports.figures import Drawing
 from camfaith.reports.gallery import Wall
-from camfaith.reports.tables import Table, every_column, ledger
+from camfaith.reports.markup import Table
+from camfaith.reports.tables import every_column, ledger
 from camfaith.reports.view import View, number
 
 _LARGEST_SVG = 400_000
@@ -36,7 +37,7 @@ Facts = list[tuple[str, str]]
 
 
 def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Drawing], walls: Sequence[Wall]) -> Path:
-    """Write the page; `tables` are those of the blocks and last the one over all."""
+    """Write the page; `tables` holds one table per block, and last the one over all blocks."""
     folder = Path(__file__).parent / "templates"
     environment = jinja2.Environment(
         autoescape=True,
@@ -100,7 +101,7 @@ def warnings(view: View) -> list[str]:
 
 
 def complaints(scores: pd.DataFrame) -> list[dict[str, Any]]:
-    """All rows that are not ok, those alike together: errors first, then what is undefined, then constant maps."""
+    """All rows that are not ok, equal ones in one group: errors first, then undefined values, then constant maps."""
     odd = scores[scores["status"] != "ok"]
     order = {"error": 0, "undefined": 1, "constant": 2}
     found = []
@@ -187,7 +188,7 @@ def _cost(info: Mapping[str, Any]) -> Facts:
 
 
 def _figure(stem: Path) -> tuple[str, int]:
-    """A figure as a data URI, SVG or, where that would be too large, PNG; and its width in pixels."""
+    """A figure as a data URI (SVG, or PNG where the SVG is too large), and its width in pixels."""
     drawn, plain = Path(f"{stem}.svg").read_bytes(), Path(f"{stem}.png").read_bytes()
     width = Image.open(io.BytesIO(plain)).width
     return (_uri("image/svg+xml", drawn) if len(drawn) <= _LARGEST_SVG else _uri("image/png", plain)), width

@@ -20,7 +20,7 @@ from camfaith.reports.style import FORMATS, STAMPS, WIDTH, figure, settings
 from camfaith.reports.view import shortened
 
 _ACROSS = 6
-"""Tiles beside each other at most."""
+"""The most tiles in a row."""
 _GAP, _LINE, _TILE, _TALL = 0.08, 0.135, 1.9, 1.5  # inches, and a tile's height by its width at most
 _BAR, _SCALE, _NARROW = 1.7, 0.36, 4.4
 _DPI = 300
@@ -33,7 +33,7 @@ _CUT = {
     True: " Where a ≥ stands beneath it, the colours end there: 0.5 % of the pixels have more.",
     False: " The colours of maps of single pixels end where 0.5 % of the pixels have more (≥ 1).",
 }
-_READING = {
+_SIGNS = {
     "before ReLU": " Before ReLU: the method's definition goes on to cut off what is blue.",
     "after ReLU": " After ReLU: the method's maps come with that cut off, and stretched to [0, 1].",
     "unsigned": " Unsigned: such a map says where the class depends on the picture, not whether for or against it.",
@@ -58,7 +58,7 @@ class _Page:
 
 
 def draw(found: Explanation) -> Figure:
-    """The picture and every method's map in even rows of at most six, once for each class, as wide as a page."""
+    """Draw the picture and every method's map, once for each class: even rows of at most six, no wider than a page."""
     count = 1 + len(found.methods)
     rows = -(-count // _ACROSS)
     across = -(-count // rows)
@@ -73,7 +73,7 @@ def draw(found: Explanation) -> Figure:
     )
     cut = any(panel.cut for panel in shown)
     told = _TOLD[found.signed] + cut * _CUT[found.signed]
-    told += "".join(text for reading, text in _READING.items() if any(panel.reading == reading for panel in shown))
+    told += "".join(text for signs, text in _SIGNS.items() if any(panel.signs == signs for panel in shown))
     told = _wrapped(told, width - _BAR - 10 * _GAP, lines=12)
     head, foot = (_LINE * (text.count("\n") + 1) + _GAP for text in (heading, told))
     foot = max(foot, _SCALE)
@@ -116,14 +116,14 @@ def _tile(axes: Axes, panel: Panel, wide: float, high: float) -> None:
 
 
 def _short(name: str) -> str:
-    """The class or function alone of one that stands in a file, "path/to/file.py:Class"."""
+    """A name without its file: "Class" for "path/to/file.py:Class"."""
     path, _, attribute = name.rpartition(":")
     return attribute if path.endswith(".py") else name
 
 
 def _beneath(panel: Panel, wide: float) -> str:
     """The note of a map, in two lines at most."""
-    return _wrapped(", ".join(filter(None, (panel.note, panel.reading))), wide * 7 / 6)
+    return _wrapped(", ".join(filter(None, (panel.note, panel.signs))), wide * 7 / 6)
 
 
 def _caption(explained: ClassScore, width: float) -> str:
@@ -133,7 +133,7 @@ def _caption(explained: ClassScore, width: float) -> str:
 
 
 def _wrapped(text: str, inches: float, lines: int = 2, bold: bool = False) -> str:
-    """The text in so many lines at most, its middle left out where it is longer."""
+    """The text in at most so many lines of that width; a longer text loses its middle."""
 
     def broken(kept: int) -> list[str]:
         shown = shortened(text, kept)
@@ -148,7 +148,7 @@ def _wrapped(text: str, inches: float, lines: int = 2, bold: bool = False) -> st
 
 
 def _inches(text: str, bold: bool = False) -> float:
-    """How wide a line of it is drawn, with room for a renderer that rounds the widths of letters."""
+    """How wide a line is drawn, with room for a renderer that rounds the widths of letters."""
     return 1.02 * _font(bold).getlength(text) / 100 * 7 / 72
 
 
@@ -159,7 +159,7 @@ def _font(bold: bool) -> ImageFont.FreeTypeFont:
 
 
 def destination(path: str | Path) -> Path:
-    """`path`, where a picture can be written to; `ValueError` or `OSError` where it cannot."""
+    """`path`, if a picture can be written there; raises `ValueError` or `OSError` if not."""
     path = Path(path)
     if path.suffix.lower().lstrip(".") not in FORMATS:
         endings = ", ".join(f".{kind}" for kind in FORMATS)
@@ -174,7 +174,7 @@ def destination(path: str | Path) -> Path:
 
 
 def write(drawn: Figure, path: str | Path) -> Path:
-    """Write the figure as its file name says (.pdf, .svg, .png): whole, or not at all."""
+    """Write the figure in the format that its file name ends in (.pdf, .svg, .png): whole, or not at all."""
     path = destination(path)
     kind = path.suffix.lower().lstrip(".")
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -1,4 +1,4 @@
-"""How figures look: one colour for a method everywhere, type that reads in a paper, files that do not change."""
+"""How figures look: a method has one colour everywhere, type is legible in a paper, equal runs give equal files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDTH = 7.2
 """Inches; the text width of a two-column paper."""
 FORMATS = ("pdf", "svg", "png")
 STAMPS: Mapping[str, Mapping[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
-"""What files say of themselves: nothing that depends on the hour."""
+"""The files' metadata; nothing in it depends on the time."""
 _DPI = 150
 _SETTINGS: Mapping[str, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -63,7 +63,7 @@ class Look:
 
 
 def looks(methods: Sequence[str], controls: Sequence[str]) -> dict[str, Look]:
-    """A look for every method: hues in turn, darker and dashed once they are used up; controls grey and dashed."""
+    """A look for every method: each hue once, then again darker and dashed; controls are grey and dashed."""
     found = {}
     for place, method in enumerate(m for m in methods if m not in controls):
         turn, hue = divmod(place, len(_HUES))
@@ -93,13 +93,13 @@ def settings() -> Any:
 
 
 def figure(width: float, height: float, dpi: float | None = None) -> Figure:
-    """An empty figure that no window or global state knows of."""
-    # A layout engine of its own would make it draw twice for every file.
+    """An empty figure outside pyplot: it has no window and changes no global state."""
+    # With a layout engine the figure would be drawn twice for every file.
     return Figure(figsize=(width, height), dpi=dpi)
 
 
 def save(drawn: Figure, stem: Path) -> None:
-    """PDF, SVG and PNG; the layout is worked out once, and nothing in the files depends on the hour."""
+    """Write PDF, SVG and PNG. The layout is worked out once, and nothing in the files depends on the time."""
     ConstrainedLayoutEngine().execute(drawn)
     for kind in FORMATS:
         drawn.savefig(f"{stem}.{kind}", format=kind, dpi=_DPI, metadata=STAMPS[kind])

@@ -1,15 +1,14 @@
-"""Tables of a run: what a reader needs, as rows of cells; and CSV with every number."""
+"""The tables of a run: what a reader needs, and CSV with every number."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from camfaith.reports.markup import DOUBT, latex, markdown
+from camfaith.reports.markup import DOUBT, Entry, Row, Table, latex, markdown
 from camfaith.reports.view import Block, Judged, View, file_stem, number, numbers
 
 KINDS = {
@@ -17,47 +16,15 @@ KINDS = {
     "undefined": "Undefined, left out of the mean",
     "errors": "Errors, left out of the mean",
 }
-READING = (
+LEGEND = (
     "Mean over images [95 % BCa bootstrap interval]; ↑ higher is better, ↓ lower is better; bold: the best method; in "
     "italics: controls, which are not ranked"
 )
 DOUBTFUL = f"{DOUBT}: the 95 % interval of the paired difference does not show it better than the random control"
 
 
-@dataclass(frozen=True)
-class Cell:
-    """What stands in a table's cell; `doubtful` where it is not shown to be better than the random control."""
-
-    mean: str
-    interval: str = ""
-    best: bool = False
-    doubtful: bool = False
-
-    @property
-    def text(self) -> str:
-        return f"{self.mean}{DOUBT if self.doubtful else ''}{f' {self.interval}' if self.interval else ''}"
-
-
-@dataclass(frozen=True)
-class Row:
-    method: str
-    control: bool
-    cells: Sequence[Cell]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as it is shown anywhere: a row per method, controls last, and what must be said beneath."""
-
-    stem: str
-    title: str
-    heads: Sequence[str]
-    rows: Sequence[Row]
-    notes: Sequence[str] = ()
-
-
 def write(view: View, folder: Path) -> list[Table]:
-    """Write all tables; gives those of the blocks, and last the one over all blocks."""
+    """Write all tables; returns one per block, and last the one over all blocks."""
     folder.mkdir(parents=True, exist_ok=True)
     view.summary.to_csv(folder / "summary.csv", index=False)
     view.ranks.to_csv(folder / "ranks.csv", index=False)
@@ -75,48 +42,48 @@ def write(view: View, folder: Path) -> list[Table]:
 
 def block_table(view: View, block: Block) -> Table:
     """The main columns of one model on one data set."""
-    cells = view.cells(block)
-    first = {c: min(_known(view, cells, c, "rank"), default=None) for c in view.judged}
-    sizes = {c: _size(_known(view, cells, c, "mean")) for c in view.judged}
+    summary = view.summary_of(block)
+    first = {c: min(_known(view, summary, c, "rank"), default=None) for c in view.judged}
+    sizes = {c: _size(_known(view, summary, c, "mean")) for c in view.judged}
     rows = []
     for method in view.methods:
-        found = [cells.get((method, c.metric, c.column)) for c in view.judged]
+        found = [summary.get((method, c.metric, c.column)) for c in view.judged]
         used = [row["n"] for row in found if row]
         if not used:
             continue
         count = f"{min(used)}–{max(used)}" if min(used) < max(used) else str(used[0])
-        shown = [_cell(row, first[c], sizes[c]) for row, c in zip(found, view.judged, strict=True)]
-        rows.append(Row(method, method in view.controls, [Cell(count), *shown]))
-    doubtful = any(cell.doubtful for row in rows for cell in row.cells)
-    notes = [f"{READING}; {DOUBTFUL}." if doubtful else f"{READING}.", *_counts(view, cells)]
+        shown = [_entry(row, first[c], sizes[c]) for row, c in zip(found, view.judged, strict=True)]
+        rows.append(Row(method, method in view.controls, [Entry(count), *shown]))
+    doubtful = any(entry.doubtful for row in rows for entry in row.entries)
+    notes = [f"{LEGEND}; {DOUBTFUL}." if doubtful else f"{LEGEND}.", *_counts(view, summary)]
     return Table(block.stem, block.title, ["n", *(c.head for c in view.judged)], rows, notes)
 
 
-def _known(view: View, cells: Mapping[Any, Mapping[str, Any]], column: Judged, what: str) -> list[float]:
-    found = (cells.get((method, column.metric, column.column)) for method in view.methods)
+def _known(view: View, summary: Mapping[Any, Mapping[str, Any]], column: Judged, what: str) -> list[float]:
+    found = (summary.get((method, column.metric, column.column)) for method in view.methods)
     return [row[what] for row in found if row and math.isfinite(row[what])]
 
 
 def _size(means: Sequence[float]) -> float:
-    """The size of a column's numbers, for its decimals."""
+    """The size of a column's numbers; it sets their decimals."""
     return median(abs(mean) for mean in means) if means else math.nan
 
 
-def _cell(row: Mapping[str, Any] | None, first: float | None, size: float) -> Cell:
+def _entry(row: Mapping[str, Any] | None, first: float | None, size: float) -> Entry:
     if row is None or not row["n"]:
-        return Cell("–")
+        return Entry("–")
     mean, low, high = numbers(row["mean"], row["low"], row["high"], like=size)
     doubtful = bool(row["difference_low"] <= 0) and not row["control"]
-    return Cell(mean, f"[{low}, {high}]", row["rank"] == first, doubtful)
+    return Entry(mean, f"[{low}, {high}]", row["rank"] == first, doubtful)
 
 
-def _counts(view: View, cells: Mapping[Any, Mapping[str, Any]]) -> list[str]:
-    """One line for each kind of sample that is no plain value; methods with equal counts together."""
+def _counts(view: View, summary: Mapping[Any, Mapping[str, Any]]) -> list[str]:
+    """A line for each kind of sample without a plain value (`KINDS`); methods with equal counts stand together."""
     lines = []
     for kind, said in KINDS.items():
         groups: dict[tuple[int, tuple[str, ...]], list[str]] = {}
         for method in view.methods:
-            found = [(cells.get((method, c.metric, c.column), {}).get(kind, 0), c.title) for c in view.judged]
+            found = [(summary.get((method, c.metric, c.column), {}).get(kind, 0), c.title) for c in view.judged]
             for count in sorted({count for count, _ in found if count}):
                 groups.setdefault((count, tuple(title for n, title in found if n == count)), []).append(method)
         told = []
@@ -149,11 +116,11 @@ def overall_table(view: View) -> Table:
     return Table(file_stem("over-all"), f"Mean ranks over {blocks}", [c.title for c in view.ranked], rows, notes)
 
 
-def _rank(row: Mapping[Any, Any] | None, first: float | None, blocks: int) -> Cell:
+def _rank(row: Mapping[Any, Any] | None, first: float | None, blocks: int) -> Entry:
     if row is None:
-        return Cell("–")
+        return Entry("–")
     partial = f"({row['blocks']} of {blocks})" if row["blocks"] < blocks else ""
-    return Cell(f"{row['rank']:.1f}", partial, row["rank"] == first)
+    return Entry(f"{row['rank']:.1f}", partial, row["rank"] == first)
 
 
 def ledger(view: View, block: Block, metric: str) -> Table | None:
@@ -161,11 +128,11 @@ def ledger(view: View, block: Block, metric: str) -> Table | None:
     scale = {row["method"]: row for row in view.of(block, view.scale).to_dict("records") if row["metric"] == metric}
     before, after = ("residual", "residual_corrected", "sensitivity"), ("relu", "upsampling", "normalisation")
 
-    def values(found: Mapping[str, Mapping[str, Any]], method: str) -> list[Cell]:
+    def values(found: Mapping[str, Mapping[str, Any]], method: str) -> list[Entry]:
         means = {column: row["mean"] for column, row in found.items()}
         fit = [scale.get(method, {}).get(name, float("nan")) for name in ("beta", "residual")]
         first, last = ([means.get(name, float("nan")) for name in names] for names in (before, after))
-        return [Cell(number(value)) for value in (*first, *fit, *last)]
+        return [Entry(number(value)) for value in (*first, *fit, *last)]
 
     heads = ["residual", "corrected", "sensitivity", "β", "residual after β", *(f"{name} adds" for name in after)]
     return _by_method(view, block, metric, heads, values)
@@ -173,12 +140,12 @@ def ledger(view: View, block: Block, metric: str) -> Table | None:
 
 def every_column(view: View, block: Block, metric: str) -> Table | None:
     """All columns of one metric, mean and interval."""
-    heads = list(dict.fromkeys(column for _, m, column in view.cells(block) if m == metric))
-    sizes = {c: _size(_known(view, view.cells(block), Judged(metric, c, None), "mean")) for c in heads}
+    heads = list(dict.fromkeys(column for _, m, column in view.summary_of(block) if m == metric))
+    sizes = {c: _size(_known(view, view.summary_of(block), Judged(metric, c, None), "mean")) for c in heads}
 
-    def values(found: Mapping[str, Mapping[str, Any]], method: str) -> list[Cell]:  # noqa: ARG001
-        cells = [_cell(found.get(column), None, sizes[column]) for column in heads]
-        return [Cell(cell.mean, cell.interval) for cell in cells]
+    def values(found: Mapping[str, Mapping[str, Any]], method: str) -> list[Entry]:  # noqa: ARG001
+        entries = [_entry(found.get(column), None, sizes[column]) for column in heads]
+        return [Entry(entry.mean, entry.interval) for entry in entries]
 
     return _by_method(view, block, metric, heads, values)
 
@@ -188,12 +155,12 @@ def _by_method(
     block: Block,
     metric: str,
     heads: Sequence[str],
-    values: Callable[[Mapping[str, Mapping[str, Any]], str], list[Cell]],
+    values: Callable[[Mapping[str, Mapping[str, Any]], str], list[Entry]],
 ) -> Table | None:
     rows = []
-    cells = view.cells(block)
+    summary = view.summary_of(block)
     for method in view.methods:
-        found = {column: row for (m, of, column), row in cells.items() if m == method and of == metric and row["n"]}
+        found = {column: row for (m, of, column), row in summary.items() if m == method and of == metric and row["n"]}
         if found:
             rows.append(Row(method, method in view.controls, values(found, method)))
     return Table(file_stem(metric, *block), f"{metric}: {block.title}", heads, rows) if rows else None

@@ -121,7 +121,7 @@ class View:
         return [column for column in self.judged if column.better]
 
     @cached_property
-    def _cells(self) -> dict[Block, dict[tuple[str, str, str], dict[str, Any]]]:
+    def _summaries(self) -> dict[Block, dict[tuple[str, str, str], dict[str, Any]]]:
         found: dict[Block, dict[tuple[str, str, str], dict[str, Any]]] = {}
         rows: list[dict[str, Any]] = self.summary.to_dict("records")  # type: ignore[assignment]
         for row in rows:
@@ -129,13 +129,13 @@ class View:
             place[row["method"], row["metric"], row["column"]] = row
         return found
 
-    def cells(self, block: Block) -> dict[tuple[str, str, str], dict[str, Any]]:
+    def summary_of(self, block: Block) -> dict[tuple[str, str, str], dict[str, Any]]:
         """The summary of one block: a row for each method, metric and column."""
-        return self._cells[block]
+        return self._summaries[block]
 
     @cached_property
     def unit_of(self) -> dict[str, tuple[str, str]]:
-        """What a sample is resampled with: its cluster, for the samples that have one."""
+        """The cluster that a sample is resampled with; samples without a cluster are not listed."""
         known = self.scores[["sample", "cluster"]].dropna().drop_duplicates()
         pairs = zip(known["sample"], known["cluster"], strict=True)
         return {str(sample): ("cluster", str(cluster)) for sample, cluster in pairs if cluster != ""}
@@ -149,20 +149,20 @@ class View:
         return [m["label"] for m in self.info.get("metrics", ()) if m.get("name") in names]
 
     def picked(self, table: str, samples: Collection[str]) -> pd.DataFrame:
-        """The rows of some samples; maps of a large run do not fit into memory all at once."""
+        """The rows of some samples: the maps of a large run do not fit into memory all at once."""
         return self.result.read(table, sample=list(samples))
 
 
 def file_stem(*names: str) -> str:
-    """A name for a file that every file system takes; different names never share one."""
+    """A file name that every file system takes; different `names` never share one."""
     text = "--".join(names)
     safe = re.sub(r"[^a-z0-9.+-]+", "-", text.lower()).strip("-.")[:60]
     return safe if safe and safe == text else f"{safe or 'x'}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def numbers(*values: float, like: float = math.nan) -> list[str]:
-    """Numbers that stand together, in one notation: three significant digits of the largest, or as many decimals as
-    the numbers around them (of size `like`) where that shows something."""
+    """Numbers that stand together, in one notation: three significant digits of the largest; or as many decimals as
+    the numbers around them have (of size `like`), unless these would hide too much."""
     size = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
     decimals = _decimals(like if like > 0 and 0.1 * like <= size < 1e4 else size)
     style = f".{decimals}f" if not size or 1e-3 <= size < 1e4 else ".2e"
@@ -188,7 +188,7 @@ def _number(value: float, style: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """At most `width` characters, the middle left out."""
+    """The text in at most `width` characters; a longer one loses its middle."""
     if len(text) <= width:
         return text
     left = (width - 1) // 2

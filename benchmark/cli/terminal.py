@@ -10,7 +10,7 @@ from camfaith.benchmark.running.planning import Plan
 
 
 def show_plan(suite: str, planned: Plan) -> None:
-    """Calls, seconds and memory of every model on every data set, shared and each metric alone."""
+    """Show calls, seconds and memory of every model on every data set: shared, and each metric alone."""
     table = Table(title=f"{suite}: images through the networks")
     table.add_column("")
     for name in ("forwards", "backwards", "heads", "seconds", "MiB"):
@@ -39,19 +39,19 @@ def show_plan(suite: str, planned: Plan) -> None:
 
 
 def show_result(result: Result) -> None:
-    """The mean of every main metric over the images, a table for every model on every data set."""
+    """Show the mean of every main column over the images, in a table for every model on every data set."""
     console = Console()
     summary = result.summary()
     if summary.empty:
         console.print("no scores: every sample failed; see the errors in scores.parquet or the report")
         return
     layers = {model["name"]: model["layer"] for model in result.info["models"]}
-    for (model, dataset), cell in summary[summary["main"]].groupby(["model", "dataset"], sort=False):
+    for (model, dataset), block in summary[summary["main"]].groupby(["model", "dataset"], sort=False):
         layer = f", target layer {layers[model]}" if layers.get(model) else ""
         table = Table(title=f"{model} on {dataset}{layer}: mean over images")
         table.add_column("method")
-        wide = cell.pivot_table(index="method", columns="metric", values="mean", sort=False, aggfunc="first")
-        arrows = cell.drop_duplicates("metric").set_index("metric")["better"].map({"higher": "↑", "lower": "↓"})
+        wide = block.pivot_table(index="method", columns="metric", values="mean", sort=False, aggfunc="first")
+        arrows = block.drop_duplicates("metric").set_index("metric")["better"].map({"higher": "↑", "lower": "↓"})
         for metric in wide.columns:
             table.add_column(f"{metric} {arrows.get(metric, '')}", justify="right")
         for method, row in wide.iterrows():

@@ -17,7 +17,7 @@ from torchvision import models as torchvision_models
 from camfaith.benchmark import datasets
 from camfaith.benchmark.datasets.pictures import read_picture
 from camfaith.benchmark.datasets.sample import Sample
-from camfaith.benchmark.results.explanation import ClassScore, Explanation, Panel, Reading
+from camfaith.benchmark.results.explanation import ClassScore, Explanation, Panel, Signs
 from camfaith.benchmark.running import explaining
 from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, Suite, SuiteError, labels
 from camfaith.benchmark.suite.opening import Arm, asking, open_arm, open_model
@@ -30,16 +30,16 @@ from camfaith.models.maps import picture_of
 from camfaith.models.speed.counting import Tally
 
 METHODS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
-"""What is asked unless methods are named: none of them makes a call of its own."""
+"""The methods that are asked unless others are named; none of them makes a call of its own."""
 
 SHIPPED_MODELS = {"fundus": "fundus-vgg", "fundus-tag": "fundus-tag-resnet"}
-"""The model that is asked about the samples of a shipped data set unless one is named."""
+"""The model that explains the samples of each shipped data set unless another is named."""
 
 Capture = Callable[[Sequence[Arm]], Evidence]
 
 
 class NoModel(ValueError):
-    """No model is named, and there is none to take."""
+    """No model is named, and no default is at hand."""
 
 
 def explain(
@@ -63,8 +63,8 @@ def explain(
     classes are names, whatever their case, indices or "predicted". `signed` draws raw maps, red for the class and blue
     against; otherwise maps are shown as a method's call gives them.
 
-    All methods share one forward and one backward a class, at the union of their layers; what methods send besides
-    comes on top, as does one forward where the target layer has to be found.
+    All methods share one forward and one backward a class, at the union of their layers. A method's own calls come on
+    top, and so does one forward where the target layer has to be found.
 
     A method that does not apply, or fails, leaves panels that say why. Raises `UnknownName` for what is not there,
     `SampleError` for a picture that cannot be read, `SuiteError` for a model that cannot be asked, `NoModel` where
@@ -166,7 +166,7 @@ def _sole_model(suite: str, data: str | Path | None) -> ModelEntry:
 
 
 def _class_names(classifier: Classifier) -> Sequence[str]:
-    """Its own; ImageNet's for a network of torchvision's that has none, as with weights from a file."""
+    """The model's own class names; ImageNet's for a torchvision network without, as with weights from a file."""
     if classifier.class_names is None and classifier.name in torchvision_models.list_models(module=torchvision_models):
         labels: Sequence[str] = torchvision_models.ResNet18_Weights.DEFAULT.meta["categories"]
         return labels
@@ -176,8 +176,8 @@ def _class_names(classifier: Classifier) -> Sequence[str]:
 def _index(name: str | int, names: Sequence[str]) -> int | None:
     """The class's index; None for the predicted class.
 
-    A name that is none of the classes' may be spelt with other capitals, or be one of the words for a class that has
-    several, "tench, Tinca tinca".
+    A name that no class has exactly may be spelt with other capitals, or be one of several words for a class, "tench,
+    Tinca tinca".
     """
     if not isinstance(name, str):
         return name
@@ -214,7 +214,7 @@ def _open_arms(
 def _capture(
     classifier: Classifier, seen: Tensor, mask: Tensor | None, wanted: Sequence[int | None], arms: Sequence[Arm]
 ) -> Evidence:
-    """One row for each class, at the union of the layers that the methods need."""
+    """The evidence: one row for each class, at the union of the layers that the methods need."""
     found = classifier.evidence(
         seen.expand(len(wanted), -1, -1, -1),
         lambda logits: torch.tensor([int(logits[0].argmax()) if index is None else index for index in wanted]),
@@ -227,7 +227,7 @@ def _capture(
 
 
 def _passes(arms: Sequence[Arm], capture: Capture, refused: dict[str, str]) -> list[tuple[Sequence[Arm], Evidence]]:
-    """One pass for all; where a layer cannot serve, one for each layer, so that it costs its own methods alone."""
+    """One pass for all methods. Where a layer cannot serve, one pass for each layer: only its own methods are lost."""
     layers = dict.fromkeys(arm.needed_layers for arm in arms)
     try:
         return [(arms, capture(arms))] if arms else []
@@ -255,11 +255,11 @@ def _panels(arm: Arm, evidence: Evidence, picture: Image.Image, signed: bool) ->
         drawn = _drawn(raw, picture, signed, arm.of_pixels)
         if not arm.class_dependent:
             drawn = replace(drawn, note=", ".join(filter(None, (drawn.note, "same for all classes"))))
-        panels[arm.label, targets[row]] = replace(drawn, reading=_reading(arm)) if signed else drawn
+        panels[arm.label, targets[row]] = replace(drawn, signs=_signs(arm)) if signed else drawn
     return panels
 
 
-def _reading(arm: Arm) -> Reading:
+def _signs(arm: Arm) -> Signs:
     if arm.unsigned:
         return "unsigned"
     if arm.displayed:

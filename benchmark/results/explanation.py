@@ -1,4 +1,4 @@
-"""One picture explained by several methods for several classes: their maps, and each map as a picture."""
+"""What several methods say of one picture for several classes: their maps, and each map as a picture."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Reading = Literal["", "before ReLU", "after ReLU", "unsigned"]
+Signs = Literal["", "before ReLU", "after ReLU", "unsigned"]
+"""What a reader must know of a map's signs: the ReLU that ends the method's definition is still to come, or it was
+applied, or the signs say nothing; "" where there is nothing to know."""
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """A class that is explained, and what the model gives it."""
+    """A class that is explained, and the probability that the model gives it."""
 
     index: int
     name: str
@@ -25,27 +27,26 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Panel:
-    """One method's map for one class, as the method gave it (h×w) and over the picture; None where there is none.
+    """One method's map for one class: as the method gave it (h×w), and over the picture. Both are None where there is
+    no map.
 
-    `note` says why there is none, or what must be known to read the map. `cut` says that the colours end at a quantile
-    of the map's values (`display.QUANTILE`) and not at its greatest. `reading` says what must be known of the signs of
-    one that is drawn with both: that it stands before the ReLU that ends the method's definition, or after it where the
-    method gives its maps so, or that its sign says nothing; "" where there is no more to be known.
+    `note` says why there is no map, or what a reader must know of it. `cut` says that the colours end at a quantile of
+    the map's values (`display.QUANTILE`), not at the greatest. `signs` is set where both signs are drawn.
     """
 
     raw: NDArray[np.floating] | None
     picture: Image.Image | None
     note: str = ""
     cut: bool = False
-    reading: Reading = ""
+    signs: Signs = ""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """`panels[method, class index]`, with the picture as the model saw it and the colours from least to most (`scale`).
+    """`panels[method, class index]`, the picture as the model saw it, and the colours from least to most (`scale`).
 
-    `signed` says whether maps are drawn with both signs, from −max|M| to max|M| of each, or from each one's least
-    positive part to its most.
+    `signed` says whether each map is drawn with both signs, from −max|M| to max|M|, or with its positive part alone,
+    from least to most.
     """
 
     name: str

@@ -129,8 +129,8 @@ def test_corner_bars_are_the_means_of_share_and_unsupported(plain_run: Result) -
     figure = corner_mass(view, "corner-artifact", looks(view.methods, view.controls))
     assert figure is not None
     for axis, block in zip(figure.axes, view.blocks, strict=True):
-        cells = view.cells(block)
-        wanted = [cells[m, "corner-artifact", c]["mean"] for m in view.methods for c in ("share", "unsupported")]
+        summary = view.summary_of(block)
+        wanted = [summary[m, "corner-artifact", c]["mean"] for m in view.methods for c in ("share", "unsupported")]
         np.testing.assert_allclose([bar.get_width() for bar in axis.patches], wanted)
 
 
@@ -140,9 +140,9 @@ def test_the_rank_map_shows_the_summarys_ranks_and_their_mean(plain_run: Result)
     assert figure is not None
     panels = [[text.get_text() for text in axis.texts] for axis in figure.axes]
     assert len(panels) == 3
-    cells = view.cells(view.blocks[0])
+    summary = view.summary_of(view.blocks[0])
     methods = [m for m in view.methods if m not in view.controls]
-    wanted = [cells[m, c.metric, c.column]["rank"] for m in methods for c in view.ranked]
+    wanted = [summary[m, c.metric, c.column]["rank"] for m in methods for c in view.ranked]
     assert [float(text) for text in panels[0]] == wanted
     mean = (np.array(panels[0], float) + np.array(panels[1], float)) / 2
     np.testing.assert_allclose(np.array(panels[2], float), mean, atol=0.051)

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from camfaith.benchmark.results.explanation import ClassScore, Explanation, Panel, Reading
+from camfaith.benchmark.results.explanation import ClassScore, Explanation, Panel, Signs
 from camfaith.reports import side_by_side
 from camfaith.reports.panels import destination, write
 
@@ -109,22 +109,22 @@ def test_colours_that_end_before_the_greatest_value_are_told_of(signed: bool, ti
     assert not any(told in text.replace("\n", " ") for text in texts(side_by_side(found)))
 
 
-READINGS: dict[Reading, str] = {
+SIGNS: dict[Signs, str] = {
     "before ReLU": "Before ReLU: the method's definition goes on",
     "after ReLU": "After ReLU: the method's maps come",
     "unsigned": "Unsigned: such a map says where",
 }
 
 
-@pytest.mark.parametrize("reading", READINGS)
-def test_how_signs_are_read_is_told_where_it_must_be_known_and_not_elsewhere(reading: Reading) -> None:
+@pytest.mark.parametrize("signs", SIGNS)
+def test_how_signs_are_read_is_told_where_it_must_be_known_and_not_elsewhere(signs: Signs) -> None:
     found = explanation(["gradcam", "hirescam"], signed=True)
-    panels = dict(found.panels) | {("gradcam", 0): replace(found.panels["gradcam", 0], reading=reading)}
-    for explained, told in (found, set()), (replace(found, panels=panels), {reading}):
+    panels = dict(found.panels) | {("gradcam", 0): replace(found.panels["gradcam", 0], signs=signs)}
+    for explained, told in (found, set()), (replace(found, panels=panels), {signs}):
         written = [text.replace("\n", " ") for text in texts(side_by_side(explained))]
-        assert written.count(f"max |M| = 0.031, {reading}") == len(told)
+        assert written.count(f"max |M| = 0.031, {signs}") == len(told)
         assert written.count("max |M| = 0.031") == 4 - len(told)
-        assert {key for key, text in READINGS.items() if any(text in each for each in written)} == told
+        assert {key for key, text in SIGNS.items() if any(text in each for each in written)} == told
 
 
 def test_what_stands_in_a_file_is_shown_by_its_own_name() -> None:
@@ -162,7 +162,7 @@ def test_nothing_is_cut_off_or_written_over(methods: list[str], signed: bool, si
     panels = dict(found.panels)
     if signed:
         note = "≥ 0.00093 (max |M| = 0.0024)"
-        panels = {key: replace(panel, note=note, cut=True, reading="before ReLU") for key, panel in panels.items()}
+        panels = {key: replace(panel, note=note, cut=True, signs="before ReLU") for key, panel in panels.items()}
     panels[methods[0], 0] = Panel(None, None, why)
     figure = side_by_side(replace(found, panels=panels))
     figure.draw_without_rendering()

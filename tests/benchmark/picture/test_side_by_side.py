@@ -254,11 +254,11 @@ def test_signed_panels_say_how_their_signs_are_to_be_read(vgg, tmp_path):
     rise = {"name": "rise", "n_masks": 2}
     methods = ["gradcam", "hirescam", "saliency", "fullgrad", rise, *tunnels, f"{tmp_path / 'library.py'}:Displayed"]
     signed, plain = (explain("fundus:3", model=vgg, methods=methods, signed=s) for s in (True, False))
-    assert [signed.panels[m, 3].reading for m in signed.methods] == [
+    assert [signed.panels[m, 3].signs for m in signed.methods] == [
         *("before ReLU", "", "unsigned", "unsigned", "unsigned"),
         *("", "unsigned", "unsigned", "after ReLU"),
     ]
-    assert {panel.reading for panel in plain.panels.values()} == {""}
+    assert {panel.signs for panel in plain.panels.values()} == {""}
 
 
 def test_classes_of_torchvisions_networks_have_their_names_whatever_the_weights(tmp_path):
