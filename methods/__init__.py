@@ -66,6 +66,6 @@ SHIPPED = {
 
 def find(name: str) -> Any:
     """The method class of that name: shipped, an entry point of `camfaith.methods`, `module:Class`, or another
-    library's as it is, `pgc:Class` and `torchcam:Class`."""
+    library's as it is, `pgc:Class`, `torchcam:Class` and `zennit:Composite`."""
     library, _, theirs = name.partition(":")
     return adapted(library, theirs) if theirs and library in LIBRARIES else resolve("method", name, SHIPPED)
