@@ -62,10 +62,14 @@ SHIPPED = {
     for kind in tuple(globals().values())
     if isinstance(kind, type) and issubclass(kind, Method) and hasattr(kind, "name")
 }
+ALIASES = {"lrp": "lrp-epsilon"}
+"""Names that a method had before, by which it is still found."""
 
 
 def find(name: str) -> Any:
-    """The method class of that name: shipped, an entry point of `camfaith.methods`, `module:Class`, or another
-    library's as it is, `pgc:Class` and `torchcam:Class`."""
+    """The method class of that name: shipped, or a shipped one's alias, an entry point of `camfaith.methods`,
+    `module:Class`, or another library's as it is, `pgc:Class`, `torchcam:Class` and `zennit:Composite`."""
     library, _, theirs = name.partition(":")
-    return adapted(library, theirs) if theirs and library in LIBRARIES else resolve("method", name, SHIPPED)
+    if theirs and library in LIBRARIES:
+        return adapted(library, theirs)
+    return resolve("method", ALIASES.get(name, name), SHIPPED)

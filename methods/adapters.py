@@ -1,4 +1,4 @@
-"""Other libraries' class activation maps as they are, under `pgc:Class` (grad-cam) and `torchcam:Class`."""
+"""Other libraries' methods as they are, under `pgc:Class` (grad-cam), `torchcam:Class` and `zennit:Composite`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method, TargetLayer
+from camfaith.methods.composites import Composite
 from camfaith.models.capture import Evidence, find_module, grid_of
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
@@ -58,6 +59,11 @@ class Adapted(Method):
             raise TypeError(f"{self.name}: {error}; its settings are {settings}") from None
         self.options = options
         self._costs: dict[tuple[int, ...], Calls] = {}
+
+    @classmethod
+    def methods_in(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """The methods among what the library's module holds."""
+        return {name: kind for name, kind in content.items() if inspect.isclass(kind) and _explains(kind, cls.takes)}
 
     def ask(self, network: nn.Module, images: Tensor, targets: Sequence[int], cells: Cells) -> Tensor:
         """The library's maps of images as the network takes them."""
@@ -173,11 +179,15 @@ class TorchCAM(Adapted):
         return found.detach()
 
 
-LIBRARIES: Mapping[str, type[Adapted]] = {"pgc": PytorchGradCAM, "torchcam": TorchCAM}
+LIBRARIES: Mapping[str, type[Adapted | Composite]] = {
+    "pgc": PytorchGradCAM,
+    "torchcam": TorchCAM,
+    "zennit": Composite,
+}
 
 
 @cache
-def adapted(library: str, name: str) -> type[Adapted]:
+def adapted(library: str, name: str) -> type[Method]:
     """The method class for `library:name`.
 
     `ValueError` where the library is not installed, `UnknownName` with its nearest names where it has no such method.
@@ -194,7 +204,7 @@ def adapted(library: str, name: str) -> type[Adapted]:
         "__doc__": f"{name} of {adapter.package}, as it is.",
         "__module__": __name__,
     }
-    made: type[Adapted] = type(name, (adapter,), content)
+    made: type[Method] = type(name, (adapter,), content)
     return made
 
 
@@ -208,7 +218,7 @@ def methods_of(library: str) -> dict[str, Any]:
         raise ValueError(
             f"methods named {library}:... need {adapter.package}: pip install 'camfaith[{library}]' ({error})"
         ) from error
-    return {name: kind for name, kind in content.items() if inspect.isclass(kind) and _explains(kind, adapter.takes)}
+    return adapter.methods_in(content)
 
 
 def installed() -> list[str]:

@@ -32,7 +32,7 @@ class LRP(Attribution):
     rule cannot be followed. One forward more for each image finds that out.
     """
 
-    name = "lrp"
+    name = "lrp-epsilon"
     complete: ClassVar[bool] = True
     exempt: ClassVar[Mapping[str, str]] = {"preprocessing": "relevance is that of the network's own input"}
 
@@ -104,11 +104,11 @@ def _with_own_rules(steps: Sequence[Step]) -> list[nn.Module]:
         elif not step.plain:
             wrong = (
                 "is not called with tensors alone, by position, or writes into them, or does not return one tensor; "
-                "change that, or leave the rule to lrp"
+                "change that, or leave the rule to lrp-epsilon"
             )
         else:
             continue
-        raise NotApplicable(f"lrp: {step.where} has a rule of its own, and {wrong}")
+        raise NotApplicable(f"{LRP.name}: {step.where} has a rule of its own, and {wrong}")
     return list(calls)
 
 

@@ -255,7 +255,9 @@ def explain(
 def check(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Methods: package.module:Class, file.py:Class, gradcam (shipped), pgc:..., torchcam:..."),
+        typer.Argument(
+            help="Methods: package.module:Class, file.py:Class, gradcam (shipped), pgc:..., torchcam:..., zennit:..."
+        ),
     ] = None,
     given: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of theirs, as variant=pgc; may be said again.")

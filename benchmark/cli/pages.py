@@ -37,8 +37,9 @@ Inputs are images, B×3×H×W; volumes (3-D) are out of scope.
 Many methods have a `variant` for each other formula that goes by their name, so that a number published with a library
 can be attributed; `"paper"` is taken unless another is named. A variant that is said to agree with a library gives that
 library's maps to 1e-5 (of singular vectors, whose sign is arbitrary, it may turn with the last bit of an activation).
-The libraries' own classes are methods too, as they are: `pgc:CLASS` and `torchcam:CLASS`. What every method owes its
-users, and which keep to it, is in [`conformance.md`](conformance.md).
+The libraries' own classes are methods too, as they are: `pgc:CLASS` and `torchcam:CLASS`; so are zennit's composites,
+layer-wise relevance propagation as it is published: `zennit:EpsilonPlusFlat`. What every method owes its users, and
+which keep to it, is in [`conformance.md`](conformance.md).
 """
 _COLUMNS = "| method | of | class | ReLU | forward | backward |\n| :-- | :-- | :-- | :-- | --: | --: |"
 

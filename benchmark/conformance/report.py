@@ -50,7 +50,7 @@ class Report:
 
 
 def check_method(method: Any, /, *, like: Any = None, **settings: Any) -> Report:
-    """All checks of a method: a class, or a name (shipped, `package.module:Class`, `pgc:Class`, `torchcam:Class`).
+    """All checks of a method: a class, or a name (shipped, `package.module:Class`, `pgc:Class`, `zennit:Composite`).
 
     `like` names the method whose maps it must equal, or is a table as a suite has it, {"name": "gradcam++", "variant":
     "pgc"}; another library's method is compared with the shipped one of its name. `settings` go to its constructor;

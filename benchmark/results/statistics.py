@@ -94,6 +94,9 @@ def mean_interval(
     `units` names what is resampled whole, one entry per sample (default: each sample for itself); the mean of a
     resample is over its samples. Rows of as many units share their resamples, which depend on `seed` and that number
     alone. One value, or equal values, have limits at the mean; several values of one single unit have none (NaN).
+
+    `scipy.stats.bootstrap` knows neither units nor missing values, and takes four times as long for 20,000 rows of 32
+    values; its limits differ from these by chance alone, as those of another seed do.
     """
     values = np.atleast_2d(np.asarray(values, float))
     finite = np.isfinite(values)

@@ -161,6 +161,7 @@ def test_a_method_is_found_once_and_bears_the_version_of_its_library():
     [
         ("pgc", {"GradCAM", "FinerCAM", "RefineCAM", "SESS", "KPCA_CAM"}, {"AblationLayer", "ActivationsAndGradients"}),
         ("torchcam", {"CAM", "GradCAMpp", "FinerCAM", "LeGrad"}, {"OutputTarget", "Tensor"}),
+        ("zennit", {"EpsilonPlusFlat", "EpsilonGammaBox", "EpsilonAlpha2Beta1"}, {"Epsilon", "ZPlus", "BetaSmooth"}),
     ],
 )
 def test_only_the_methods_of_a_library_are_methods(library, some, none):
@@ -175,7 +176,7 @@ def test_a_method_that_the_library_has_not_is_told_with_its_nearest():
         find("torchcam:GradCAMPP")
 
 
-@pytest.mark.parametrize(("library", "package"), [("pgc", "grad-cam"), ("torchcam", "torchcam")])
+@pytest.mark.parametrize(("library", "package"), [("pgc", "grad-cam"), ("torchcam", "torchcam"), ("zennit", "zennit")])
 def test_a_library_that_is_missing_is_told_with_its_extra(monkeypatch, library, package):
     adapted.cache_clear()
     monkeypatch.setitem(sys.modules, LIBRARIES[library].module, None)

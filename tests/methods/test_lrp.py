@@ -8,7 +8,7 @@ from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camfaith.methods import LRP, InputXGradient
+from camfaith.methods import LRP, InputXGradient, find
 from camfaith.models import Classifier
 from camfaith.models.errors import NotApplicable
 
@@ -277,9 +277,12 @@ TWICE = ruled(nn.Conv2d(4, 4, 3, padding=1))
 @pytest.mark.parametrize(
     ("between", "what"),
     [
-        ([nn.Sigmoid()], r"lrp has no rule for Sigmoid in module 'modules_between\.0' \(Sigmoid\); .*lrp_rules"),
-        ([torch.sigmoid], r"lrp has no rule for Sigmoid in Computing itself"),
-        ([lambda x: x * x.mean()], r"lrp has no rule for Mul in Computing itself"),
+        (
+            [nn.Sigmoid()],
+            r"lrp-epsilon has no rule for Sigmoid in module 'modules_between\.0' .*; .*lrp_rules",
+        ),
+        ([torch.sigmoid], r"lrp-epsilon has no rule for Sigmoid in Computing itself"),
+        ([lambda x: x * x.mean()], r"lrp-epsilon has no rule for Mul in Computing itself"),
         (
             [nn.BatchNorm2d(4, track_running_stats=False)],
             r"NativeBatchNormWithOwnStatistics in module .*\(BatchNorm2d\)",
@@ -355,3 +358,7 @@ def test_an_attribute_that_captum_uses_too_is_kept(tiny, images):
     tiny.conv1.activation = "none"
     torch.testing.assert_close(LRP(tiny).raw(pictures, 1), expected)
     assert tiny.conv1.activation == "none"
+
+
+def test_it_is_found_by_the_name_that_it_had_before():
+    assert find("lrp") is find(LRP.name) is LRP

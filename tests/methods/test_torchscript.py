@@ -54,7 +54,7 @@ def test_methods_that_read_a_layer_say_what_to_do(name, kind, unseen):
             methods.find(name)(unseen, layer).raw(images, 1)
 
 
-@pytest.mark.parametrize("name", ["rollout", "legrad", "deep-lift", "lrp", "guided-backprop", "fullgrad"])
+@pytest.mark.parametrize("name", ["rollout", "legrad", "deep-lift", "lrp-epsilon", "guided-backprop", "fullgrad"])
 def test_methods_that_must_see_what_is_computed_do_not_apply(name, unseen):
     with pytest.raises(NotApplicable, match="it is TorchScript; give the Python module that it was made from"):
         methods.find(name)(unseen).raw(torch.rand(1, 3, 16, 16), 1)

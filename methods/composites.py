@@ -1,0 +1,164 @@
+"""Layer-wise relevance propagation by zennit's composites, a rule for each kind of layer: `zennit:EpsilonPlusFlat`."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from camfaith.methods.attribution import Attribution
+from camfaith.methods.base import Calls, TargetLayer
+from camfaith.methods.preparing import check_precision, no_rule
+from camfaith.models.capture import Evidence
+from camfaith.models.classifier import Classifier
+from camfaith.models.errors import NotApplicable
+from camfaith.models.inside.trace import Function, Step, trace
+from camfaith.models.outputs import logits_in
+from camfaith.models.walk import require_python
+
+
+class Composite(Attribution):
+    """zennit's relevance of the network's own input, x after normalisation, from the target's logit back.
+
+    `options` go to the composite's constructor. Unless they name others, `canonizers` is zennit's `ResNetCanonizer`,
+    which merges batch norms into the layers before them and makes a module of the sum in torchvision's ResNet blocks;
+    `low` and `high`, the bounds of the box, are black and white after normalisation.
+
+    zennit sees modules alone. `NotApplicable` names the function that it would pass by (a residual sum, `F.relu`,
+    `x.mean((2, 3))`), a layer that is called several times, and a network whose batch norms do not follow the layers
+    that they are merged into. Max pooling and what moves values about may be functions. Without biases ΣR tends to S_c
+    as `epsilon` and `stabilizer` fall to 0, but where α2β1 finds no negative share.
+    """
+
+    package: ClassVar[str] = "zennit"
+    module: ClassVar[str] = "zennit.composites"
+    class_free: ClassVar[frozenset[str]] = frozenset()
+    theirs: ClassVar[Any]
+
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, **options: Any) -> None:
+        super().__init__(model, target_layer)
+        taken = inspect.signature(self.theirs)
+        try:
+            taken.bind_partial(**options)
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}; its settings are {', '.join(taken.parameters)}") from None
+        self.canonizers: Sequence[Any] | None = options.pop("canonizers", None)
+        self.options = options
+
+    @classmethod
+    def methods_in(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """zennit's composites of LRP by name; the others that it has change gradients."""
+        known = content["COMPOSITES"].values()
+        return {kind.__name__: kind for kind in known if "epsilon" in inspect.signature(kind).parameters}
+
+    def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
+        check_precision(self.name, classifier)
+        network = classifier.network
+        require_python(network)
+        given = classifier.normalised(images.detach()).to(classifier.dtype).requires_grad_()
+        with torch.no_grad():
+            plain = classifier(images)
+        with _as_it_was(network):
+            self._canonize(classifier)
+            composite = self._composite(classifier, images)
+            self._check(trace(classifier, images)[0], _rules(composite, network))
+            with composite.context(network):
+                logits = logits_in(network(given.clone()), classifier.output, classifier.name)
+                self._require_same(logits.detach(), plain, classifier)
+                started = torch.zeros_like(logits).scatter(1, evidence.targets[:, None], 1) * logits.detach()
+                found: Tensor = torch.autograd.grad(logits, given, started)[0]
+        return found
+
+    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+        return Calls(forwards=3, backwards=1)
+
+    def _canonize(self, classifier: Classifier) -> None:
+        from zennit.torchvision import ResNetCanonizer
+
+        try:
+            for canonizer in (ResNetCanonizer(),) if self.canonizers is None else self.canonizers:
+                canonizer.apply(classifier.network)
+        except (AttributeError, RuntimeError) as error:
+            raise self._unmerged(classifier, str(error)) from error
+
+    def _composite(self, classifier: Classifier, images: Tensor) -> Any:
+        ends = {"low": torch.zeros_like(images[:1]), "high": torch.ones_like(images[:1])}
+        box = {name: classifier.normalised(end.detach()) for name, end in ends.items()}
+        taken = inspect.signature(self.theirs).parameters
+        return self.theirs(**{name: end for name, end in box.items() if name in taken} | self.options)
+
+    def _check(self, steps: Sequence[Step], rules: Mapping[nn.Module, Any]) -> None:
+        """`NotApplicable` for what zennit's hooks cannot follow."""
+        from zennit.rules import Pass
+
+        steps = [step for step in steps if step.functions]
+        calls = Counter(step.module for step in steps)
+        for step in steps:
+            rule = rules[step.module]
+            if rule is None:
+                if unknown := [function.name for function in step.functions if not _passes(function)]:
+                    raise no_rule(self.name, step, unknown[0], _ADVICE)
+                continue
+            if not step.plain:
+                wrong = "is not called with tensors that depend on the images, by position, or does not return one"
+            elif isinstance(rule, Pass):
+                continue
+            elif calls[step.module] > 1:
+                wrong = f"is called {calls[step.module]} times in a forward; give each call a module of its own"
+            elif not step.leaf:
+                wrong = "has modules in it that compute its weights; make them parameters (remove_parametrizations)"
+            else:
+                continue
+            raise NotApplicable(f"{self.name}: {step.where} {wrong}: zennit's rule would not see it right")
+
+    def _require_same(self, logits: Tensor, plain: Tensor, classifier: Classifier) -> None:
+        """`NotApplicable` where the canonizers made another network."""
+        tolerance = 0.1 if classifier.dtype == torch.bfloat16 else 0.01  # a merged batch norm keeps its own ε
+        if bool(((logits - plain).abs().amax(1) > tolerance * plain.abs().amax(1)).any()):
+            raise self._unmerged(classifier, "the logits are others")
+
+    def _unmerged(self, classifier: Classifier, why: str) -> NotApplicable:
+        return NotApplicable(
+            f"{self.name}: zennit's canonizers do not fit {classifier.name} ({why}): they merge a batch norm into the "
+            "layer that is defined before it; name others, or none, as canonizers=[]"
+        )
+
+
+_ADVICE = (
+    "write it with modules that zennit has rules for (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.ReLU, "
+    "nn.AdaptiveAvgPool2d, zennit.layer.Sum), or name canonizers that do"
+)
+
+
+def _rules(composite: Any, network: nn.Module) -> dict[nn.Module, Any]:
+    """The rule that zennit gives each module; None where it leaves it its gradient."""
+    context: dict[Any, Any] = {}
+    return {module: composite.module_map(context, name, module) for name, module in network.named_modules()}
+
+
+def _passes(function: Function) -> bool:
+    """Whether its gradient hands relevance on as it is."""
+    return function.moves or "MaxPool" in function.name
+
+
+@contextmanager
+def _as_it_was(network: nn.Module) -> Iterator[None]:
+    """What the modules hold comes back: zennit's canonizers do not undo what they did before one of them failed, nor
+    rightly what two of them did to one module."""
+    held = [vars(module) for module in network.modules()]
+    tables = [table for own in held for table in own.values() if isinstance(table, dict)]
+    before = [(table, dict(table)) for table in (*held, *tables)]
+    values = [(tensor, tensor.data) for tensor in (*network.parameters(), *network.buffers())]
+    try:
+        yield
+    finally:
+        for table, content in before:
+            table.clear()
+            table.update(content)
+        for tensor, data in values:
+            tensor.data = data
