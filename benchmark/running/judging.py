@@ -21,6 +21,7 @@ from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models import Evidence
 from camfaith.models.maps import is_constant
 from camfaith.models.speed.counting import counting
+from camfaith.models.speed.setup import going_by
 
 
 def judge(
@@ -51,7 +52,8 @@ def judge(
         arm.label: [judge for judge in bench.judges if (arm.label, judge.label) not in settled] for arm in bench.arms
     }
     arms = [arm for arm in bench.arms if open_judges[arm.label]]
-    explained = {arm.label: explain(arm, evidence, cost) for arm in arms}
+    with going_by(bench.setup):
+        explained = {arm.label: explain(arm, evidence, cost) for arm in arms}
     maps = {arm.label: maps_of(case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
     wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {
         arm.label: (maps[arm.label], probes_of(bench, arm, case.pixels, settled)) for arm in arms if arm.label in maps
