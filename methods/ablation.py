@@ -14,7 +14,7 @@ from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.ablation import TAIL_BATCH, Tail, ablate_channels, tail
 from camfaith.models.speed.batches import halving
-from camfaith.models.speed.setup import batch_size
+from camfaith.models.speed.setup import scoring_batch
 
 Variant = Literal["paper", "pgc"]
 
@@ -58,7 +58,7 @@ class AblationCAM(Method):
         found = tail(classifier, self.named_layer, image)
         values = self._of_pgc(found, activations, image.dtype) if self.variant == "pgc" else None
         return halving(
-            TAIL_BATCH if found.alone else batch_size(image),
+            TAIL_BATCH if found.alone else scoring_batch(image),
             lambda batch: ablate_channels(classifier, self.named_layer, image, batch, values)[0],
         )
 

@@ -17,7 +17,7 @@ from camfaith.models.capture import Evidence, evaluating, single
 from camfaith.models.classifier import Classifier
 
 TOGETHER = 64
-"""Images that an attribution with many calls sends forward at once, whatever their number."""
+"""Images that an attribution with many calls sends forward and back at once, whatever their number."""
 
 
 def captum() -> Any:

@@ -74,7 +74,7 @@ class Composite(Attribution):
                 found: Tensor = torch.autograd.grad(logits, given, started)[0]
         return found
 
-    def cost(self, image: Tensor) -> Calls:  # noqa: ARG002
+    def cost(self, image: Tensor) -> Calls:
         return Calls(forwards=3, backwards=1)
 
     def _canonize(self, classifier: Classifier) -> None:

@@ -21,7 +21,7 @@ from camfaith.models.capture import Evidence, inferring, single
 from camfaith.models.classifier import Classifier
 from camfaith.models.inside.ablation import tail
 from camfaith.models.speed.batches import halving
-from camfaith.models.speed.setup import batch_size, laid_out
+from camfaith.models.speed.setup import laid_out, scoring_batch
 
 Score = Literal["probability", "logit"]
 
@@ -236,7 +236,7 @@ class RISE(Method):
         shifts = [torch.randint(cell, (self.n_masks,), generator=source).tolist() for cell in (high, wide)]
         size = ((self.grid + 1) * high, (self.grid + 1) * wide)
         at = list(zip(*shifts, strict=True))
-        batch = batch_size(image)
+        batch = scoring_batch(image)
         for start in range(0, self.n_masks, batch):
             some = cells[start : start + batch].to(image)
             grown = F.interpolate(some, size, mode="bilinear", align_corners=False)
@@ -258,7 +258,7 @@ def _stretched(channels: Tensor) -> Tensor:
 
 def _space(classifier: Classifier, images: Tensor) -> Tensor:
     """Room for a batch of masked images, laid out as suits the network."""
-    return laid_out(classifier.network, images.new_empty(batch_size(images), *images.shape[1:]))
+    return laid_out(classifier.network, images.new_empty(scoring_batch(images), *images.shape[1:]))
 
 
 def _score(classifier: Classifier, images: Tensor, target: int, score: Score) -> Tensor:

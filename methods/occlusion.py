@@ -7,10 +7,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.attribution import TOGETHER, Attribution, captum
+from camfaith.methods.attribution import Attribution, captum
 from camfaith.methods.base import Calls, TargetLayer, check_count
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
+from camfaith.models.speed.setup import scoring_batch
 
 
 class Occlusion(Attribution):
@@ -55,7 +56,7 @@ class Occlusion(Attribution):
                 sliding_window_shapes=(images.shape[1], window, window),
                 strides=(images.shape[1], stride, stride),
                 target=evidence.targets,
-                perturbations_per_eval=max(1, TOGETHER // len(images)),
+                perturbations_per_eval=max(1, scoring_batch(images) // len(images)),
             )
         return found
 

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.attribution import TOGETHER, Attribution, captum, drawing
+from camfaith.methods.attribution import Attribution, captum, drawing
 from camfaith.methods.base import Calls, TargetLayer
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.speed.setup import scoring_batch
 
 Game = Callable[[Tensor], Tensor]
 """v: which of M superpixels are there (n×M, ones and zeros) to S_c of these images (n); the others are black."""
@@ -59,8 +60,8 @@ class SuperpixelAttribution(Attribution):
         for module in self.needs:
             _extra(module)
 
-    def values(self, game: Game, everything: Tensor) -> Tensor:
-        """1×M from the game and a row of M ones."""
+    def values(self, game: Game, everything: Tensor, batch: int) -> Tensor:
+        """1×M from the game and a row of M ones, in batches of so many."""
         raise NotImplementedError
 
     def calls(self, count: int) -> int:
@@ -73,7 +74,7 @@ class SuperpixelAttribution(Attribution):
             labels = superpixels(evidence.images[row], self.segments, self.compactness)
             game = _game(classifier, image, labels, int(evidence.targets[row]))
             with torch.no_grad(), drawing(int(evidence.seeds[row]), image.device):
-                values = self.values(game, image.new_ones(1, int(labels.max()) + 1))
+                values = self.values(game, image.new_ones(1, int(labels.max()) + 1), scoring_batch(images))
             maps.append(values[0].to(image)[labels])
         return torch.stack(maps)[:, None]
 
@@ -95,8 +96,8 @@ class FeatureAblation(SuperpixelAttribution):
 
     name = "feature-ablation"
 
-    def values(self, game: Game, everything: Tensor) -> Tensor:
-        found: Tensor = captum().FeatureAblation(game).attribute(everything, perturbations_per_eval=TOGETHER)
+    def values(self, game: Game, everything: Tensor, batch: int) -> Tensor:
+        found: Tensor = captum().FeatureAblation(game).attribute(everything, perturbations_per_eval=batch)
         return found
 
     def calls(self, count: int) -> int:
@@ -122,9 +123,9 @@ class ShapleyValueSampling(SuperpixelAttribution):
         super().__init__(model, target_layer, segments=segments, compactness=compactness)
         self.samples = samples
 
-    def values(self, game: Game, everything: Tensor) -> Tensor:
+    def values(self, game: Game, everything: Tensor, batch: int) -> Tensor:
         explainer = captum().ShapleyValueSampling(game)
-        found: Tensor = explainer.attribute(everything, n_samples=self.samples, perturbations_per_eval=TOGETHER)
+        found: Tensor = explainer.attribute(everything, n_samples=self.samples, perturbations_per_eval=batch)
         return found
 
     def calls(self, count: int) -> int:
@@ -155,11 +156,11 @@ class KernelShap(SuperpixelAttribution):
         super().__init__(model, target_layer, segments=segments, compactness=compactness)
         self.samples = samples
 
-    def values(self, game: Game, everything: Tensor) -> Tensor:
+    def values(self, game: Game, everything: Tensor, batch: int) -> Tensor:
         if everything.shape[1] == 1:
             raise NotApplicable("kernel-shap needs two superpixels, and SLIC finds one in this image; raise `segments`")
         explainer = captum().KernelShap(game)
-        found: Tensor = explainer.attribute(everything, n_samples=self.samples, perturbations_per_eval=TOGETHER)
+        found: Tensor = explainer.attribute(everything, n_samples=self.samples, perturbations_per_eval=batch)
         return found
 
     def calls(self, count: int) -> int:
@@ -191,7 +192,7 @@ class Lime(SuperpixelAttribution):
         super().__init__(model, target_layer, segments=segments, compactness=compactness)
         self.samples, self.alpha, self.width = samples, alpha, width
 
-    def values(self, game: Game, everything: Tensor) -> Tensor:
+    def values(self, game: Game, everything: Tensor, batch: int) -> Tensor:
         from captum._utils.models.linear_model import SkLearnLasso, SkLearnLinearRegression
         from captum.attr._core.lime import get_exp_kernel_similarity_function
 
@@ -200,7 +201,7 @@ class Lime(SuperpixelAttribution):
             interpretable_model=SkLearnLasso(alpha=self.alpha) if self.alpha else SkLearnLinearRegression(),
             similarity_func=get_exp_kernel_similarity_function("cosine", self.width),
         )
-        found: Tensor = explainer.attribute(everything, n_samples=self.samples, perturbations_per_eval=TOGETHER)
+        found: Tensor = explainer.attribute(everything, n_samples=self.samples, perturbations_per_eval=batch)
         return found
 
     def calls(self, count: int) -> int:

@@ -25,6 +25,7 @@ from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models import Evidence
 from camfaith.models.maps import is_constant
 from camfaith.models.speed.counting import Tally, counting
+from camfaith.models.speed.setup import going_by
 
 
 def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, known: Known, records: Records) -> Tally:
@@ -49,12 +50,13 @@ def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, kn
     places = _places(block, samples, case)
     if not work.kept:
         records.pictures(places, samples, case, images=block.suite.suite.pictures == "all")
-    explained = {
-        arm.label: explain(arm, evidence, tally)
-        if arm in fresh and evidence is not None
-        else known.explanations(arm.key, samples, case.images.device)
-        for arm in arms
-    }
+    explained = {}
+    for arm in arms:
+        if arm in fresh and evidence is not None:
+            with going_by(bench.setup):
+                explained[arm.label] = explain(arm, evidence, tally)
+        else:
+            explained[arm.label] = known.explanations(arm.key, samples, case.images.device)
     maps = {arm.label: maps_of(case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
     asked = {arm.label: work.probes(block, arm.label, arm.layer, case.pixels) for arm in arms}
     wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {label: (maps[label], asked[label]) for label in maps}

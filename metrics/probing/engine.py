@@ -21,7 +21,7 @@ from camfaith.models.classifier import Classifier
 from camfaith.models.inside.ablation import TAIL_BATCH, ablate_channels, tail
 from camfaith.models.speed.batches import halving
 from camfaith.models.speed.counting import Tally, counting
-from camfaith.models.speed.setup import Setup, arranged
+from camfaith.models.speed.setup import Setup, arranged, going_by
 
 
 class _Job:
@@ -193,7 +193,7 @@ class Engine:
             self.meter.add(tally)
             self.meter.model_seconds += time.perf_counter() - began
 
-        with probe.within(self.classifier):
+        with probe.within(self.classifier), going_by(replace(self.setup, batch_size=self.batch_size)):
             engine._batch(jobs, case, explain)
         self.meter.halvings += engine.meter.halvings
         return {method: redrawn.answer(method) for method in asking}

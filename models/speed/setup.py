@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -68,6 +69,22 @@ def arranged(classifier: Classifier, setup: Setup) -> Callable[[Tensor], Tensor]
     return forward
 
 
+_measured: ContextVar[Setup | None] = ContextVar("measured", default=None)
+
+
+@contextmanager
+def going_by(setup: Setup) -> Iterator[None]:
+    """Methods that score images of their own do so in this setup's batches and layout, in the block.
+
+    Without its shortcuts, and not fused: maps stay exact, and a traced twin of the network would hide its calls.
+    """
+    token = _measured.set(setup)
+    try:
+        yield
+    finally:
+        _measured.reset(token)
+
+
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
     """On a CUDA device, convolutions and products run in full single precision, and a backward repeats bit for bit.
@@ -98,12 +115,15 @@ def _precision(shortcuts: Sequence[Shortcut], device: torch.device) -> Iterator[
 
 
 def laid_out(network: nn.Module, images: Tensor) -> Tensor:
-    """`images` in the layout that suits one call of a network, chosen from the shapes alone, without measuring.
+    """`images` in the layout that suits one call of a network: the measured one (`going_by`), else one that is chosen
+    from the shapes alone.
 
     Channels last makes convolutions on a CPU up to twice as fast, but each call must lay out the weights of every
     kernel larger than 1×1 anew. It is taken where these weights are few beside the pixels of the batch; otherwise, and
     on other devices, the images stay as they are.
     """
+    if setup := _measured.get():
+        return images.contiguous(memory_format=setup.memory_format)
     if images.device.type != "cpu":
         return images
     kernels = (m.weight for m in every_module(network) if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1))
@@ -121,3 +141,9 @@ def batch_size(images: Tensor) -> int:
     if images.device.type != "cpu":
         return 64
     return 16 if images.shape[-2] * images.shape[-1] > 10_000 else 32
+
+
+def scoring_batch(images: Tensor) -> int:
+    """The batch for scores alone, without gradients: the measured one (`going_by`), else `batch_size`."""
+    setup = _measured.get()
+    return setup.batch_size if setup else batch_size(images)

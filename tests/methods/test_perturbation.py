@@ -7,12 +7,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods import ISCAM, RISE, SSCAM, AblationCAM, Calls, ScoreCAM, masking
+from camfaith.methods import ISCAM, RISE, SSCAM, AblationCAM, Calls, FeatureAblation, Lime, Occlusion, ScoreCAM
 from camfaith.models import Classifier
+from camfaith.models.inside.ablation import Head
+from camfaith.models.speed.setup import Setup, going_by
 
 KIN = [ScoreCAM, SSCAM, ISCAM]
 EVERY = [*KIN, AblationCAM, RISE]
-FEW: dict[type, dict[str, Any]] = {SSCAM: {"n_samples": 2}, ISCAM: {"n_steps": 3}, RISE: {"n_masks": 9}}
+FEW: dict[type, dict[str, Any]] = {
+    SSCAM: {"n_samples": 2},
+    ISCAM: {"n_steps": 3},
+    RISE: {"n_masks": 9},
+    Lime: {"samples": 20},
+}
 
 
 def close(found: Tensor, expected: Any, relative: float = 1e-9) -> None:
@@ -53,13 +60,17 @@ def test_the_network_and_the_evidence_are_left_as_they_were(tiny, images, method
     assert not found.is_inference()
 
 
-@pytest.mark.parametrize("method", [*KIN, RISE], ids=named)
-def test_the_size_of_a_batch_changes_nothing(tiny, images, monkeypatch, method):
+@pytest.mark.parametrize("method", [*KIN, RISE, AblationCAM, Occlusion, Lime, FeatureAblation], ids=named)
+def test_in_a_run_a_method_asks_in_the_batch_that_was_measured_which_changes_nothing(tiny, images, method, monkeypatch):
+    monkeypatch.setattr("camfaith.models.inside.ablation._try", lambda *_: (Head(5, alone=False), True))
+    sizes = []
     evidence = Classifier(tiny).evidence(images(2, 15), 1, ["relu2"], gradients=False)
     cam = method(tiny, "relu2", **FEW.get(method, {}))
     expected = cam.explain(evidence, cam.classifier)
-    monkeypatch.setattr(masking, "batch_size", lambda _images: 2)
-    close(cam.explain(evidence, cam.classifier), expected, 1e-12)
+    tiny.register_forward_pre_hook(lambda _module, inputs: sizes.append(len(inputs[0])))
+    with going_by(Setup(3, channels_last=False)):
+        close(cam.explain(evidence, cam.classifier), expected, 1e-12)
+    assert max(sizes) == (2 if method is Occlusion else 3), "captum's occlusion takes a window for all images at once"
 
 
 class Small(nn.Module):
