@@ -19,6 +19,7 @@ from camfaith.benchmark.running.planning import BlockPlan, plan_block
 from camfaith.benchmark.running.reading import Complaint, Ready, read, same_size
 from camfaith.benchmark.running.records import Place, Records
 from camfaith.metrics import Engine
+from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally
 
 Read = Callable[[], tuple[list[Ready], list[Complaint]]]
@@ -42,7 +43,7 @@ def make_parts(
         ids = [block.dataset.ids[index] for index in work.samples]
         ready = [known.ready(name, block.suite.suite.seed) for name in ids]
     else:
-        ready, complaints = (reading or reader(block, work))()
+        ready, complaints = read_samples(block, work) if reading is None else reading()
     found: list[Made] = []
     for group in same_size(ready) or [[]]:
         about = {sample.id for sample in group}
@@ -54,13 +55,9 @@ def make_parts(
     return found
 
 
-def reader(block: Block, work: Work) -> Read:
-    """Reads the samples of some work as the model takes them."""
-
-    def read_samples() -> tuple[list[Ready], list[Complaint]]:
-        return read(block.bench, work.samples, block.suite.suite.seed, block.bench.classes)
-
-    return read_samples
+def read_samples(block: Block, work: Work) -> tuple[list[Ready], list[Complaint]]:
+    """The samples of some work as the model takes them, and what is wrong with those that cannot be used."""
+    return read(block.bench, work.samples, block.suite.suite.seed, block.bench.classes)
 
 
 def _make(
@@ -100,20 +97,19 @@ def _judge_group(
     unusable: dict[str, str],
 ) -> Tally:
     """Judge samples together; where something fails on them as a whole, each alone, so that it costs its own rows."""
-    found = Records(records.run, records.policy)
-    try:
-        tally = judge(block, engine, group, work, known, found)
-    except Exception as error:
-        if len(group) > 1:
-            total = Tally()
-            for sample in group:
-                total.add(_judge_group(block, engine, [sample], work, known, records, unusable))
-            return total
-        complaint = Complaint(group[0].id, f"{type(error).__name__}: {error}", digest=group[0].digest)
-        unusable[complaint.sample] = complaint.digest
-        records.complaint(_place(block, complaint.sample), complaint)
-        return Tally()
-    records.add(found)
+    tally = Tally()
+
+    def judge_some(samples: Sequence[Ready]) -> None:
+        found = Records(records.run, records.policy)
+        tally.add(judge(block, engine, samples, work, known, found))
+        records.add(found)
+
+    def complain(sample: Ready, error: Exception) -> None:
+        unusable[sample.id] = sample.digest
+        complaint = Complaint(sample.id, f"{type(error).__name__}: {error}", digest=sample.digest)
+        records.complaint(_place(block, sample.id), complaint)
+
+    each_alone(group, judge_some, complain)
     return tally
 
 

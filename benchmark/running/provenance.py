@@ -43,15 +43,17 @@ def machine() -> dict[str, Any]:
     return {"name": name, "threads": torch.get_num_threads(), "command": sys.argv[:1]}
 
 
-def describe(blocks: Sequence[Block], known: Mapping[str, Any]) -> dict[str, Any]:
+def describe(
+    blocks: Sequence[Block], known: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     """What the suite asks for, and what is kept `known` of models and setups; of models that are not loaded, what was
-    known before."""
+    known before. `changes`: by block, how far its shortcuts move scores."""
     models, setups, methods = (dict(known.get(name, {})) for name in ("models", "setups", "methods"))
     for block in blocks:
         if block.is_open:
             methods |= {arm.key: _drawing(arm) for arm in block.bench.arms}
             models[block.model.label] = _model(block)
-            setups.setdefault(block.name, _setup(block))
+            setups[block.name] = {**setups.get(block.name, _setup(block)), **changes.get(block.name, {})}
         elif block.model.label in models:
             models[block.model.label] |= {"declared": block.model.declared}
     data = {b.data: {"name": b.data, "samples": len(b.dataset), "ids": list(b.dataset.ids)} for b in blocks}

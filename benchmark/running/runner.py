@@ -123,21 +123,25 @@ def _planned(blocks: Sequence[Holdings]) -> Plan:
 
 def _start(folder: RunFolder, suite: Suite, blocks: Sequence[Holdings]) -> dict[str, Any]:
     """The run's `run.json`, as last asked for."""
+    opened = [held.block for held in blocks if held.block.is_open]
+    told = folder.info["known"]["setups"] if folder.exists() else {}
+    changes = {
+        block.name: largest_changes(block)
+        for block in opened
+        if block.bench.setup.shortcuts and "largest_change" not in told.get(block.name, {})
+    }
     with folder.alone():
         before = folder.info if folder.exists() else {}
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        described = provenance.describe([held.block for held in blocks], before.get("known", {}))
-        for held in blocks:
-            made = provenance.conditions_of(folder, held.block)
-            if held.block.is_open and made and conditions(held.block) not in made:
+        described = provenance.describe([held.block for held in blocks], before.get("known", {}), changes)
+        for block in opened:
+            made = provenance.conditions_of(folder, block)
+            if made and conditions(block) not in made:
                 warnings.warn(
-                    f"{held.block.title}: results so far were made with {_told(made[-1])}, now with "
-                    f"{_told(conditions(held.block))}; the last digits may differ",
+                    f"{block.title}: results so far were made with {_told(made[-1])}, now with "
+                    f"{_told(conditions(block))}; the last digits may differ",
                     stacklevel=3,
                 )
-            entry = described["known"]["setups"].get(held.block.name)
-            if entry and held.block.is_open and held.block.bench.setup.shortcuts and "largest_change" not in entry:
-                entry |= largest_changes(held.block)
         resolved = suite.resolved()
         info = {
             **before,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from camfaith.benchmark.results.folder import RunFolder
+from camfaith.benchmark.running.block import Block
 from camfaith.benchmark.running.known import Known
 from camfaith.benchmark.running.lacking import Holdings
 from camfaith.benchmark.running.missing import Settled, Work
-from camfaith.benchmark.running.part import make_parts, reader
+from camfaith.benchmark.running.part import Read, make_parts, read_samples
 from camfaith.benchmark.running.planning import plan_block
+from camfaith.benchmark.running.read_ahead import ReadAhead
 from camfaith.benchmark.running.settling import settled_by
 from camfaith.metrics import Engine
 
@@ -30,20 +32,23 @@ class _Worker:
     def __init__(self, folder: RunFolder, holdings: Holdings, run: str, tell: Tell) -> None:
         self._folder, self._holdings, self._run, self._tell = folder, holdings, run, tell
         self._block = holdings.block
-        self._engine: Engine | None = None
-        self._ahead: dict[tuple[int, ...], Future[object]] = {}
+        self._network: _Network | None = None
 
     def work(self) -> None:
-        if self._block.suite.suite.until == "separated":  # a span waits for what all before it have settled
-            with self._folder.claim(self._block.name, wait=True):
-                for span, settled in settled_by(self._holdings, again=True):
-                    self._make(span, settled)
-            return
-        lacking = [span for span in self._block.spans if self._holdings.lacking(span)]
-        busy = [span for place, span in enumerate(lacking) if not self._try(span, lacking[place + 1 : place + 2])]
-        for span in busy:
-            with self._folder.claim(self._name(span), wait=True):
-                self._make(span)
+        try:
+            if self._block.suite.suite.until == "separated":  # a span waits for what all before it have settled
+                with self._folder.claim(self._block.name, wait=True):
+                    for span, settled in settled_by(self._holdings, again=True):
+                        self._make(span, settled)
+                return
+            lacking = [span for span in self._block.spans if self._holdings.lacking(span)]
+            busy = [span for place, span in enumerate(lacking) if not self._try(span, lacking[place + 1 : place + 2])]
+            for span in busy:
+                with self._folder.claim(self._name(span), wait=True):
+                    self._make(span)
+        finally:
+            if self._network:
+                self._network.close()
 
     def _try(self, span: range, later: Sequence[range]) -> bool:
         """Whether the span was free."""
@@ -57,40 +62,46 @@ class _Worker:
 
     def _make(self, span: range, settled: Settled = (), later: Sequence[range] = ()) -> None:
         """Make what is missing of a span that is claimed."""
-        self._folder.tidy(self._block.name, span.start)
+        block = self._block
+        self._folder.tidy(block.name, span.start)
         works = self._holdings.lacking(span, settled, again=True)
-        known = Known(self._holdings.parts(span, again=True), self._block.context)
-        with ThreadPoolExecutor(1) as reading:
-            for work in works:
-                self._make_work(span, work, known, reading, later)
+        known = Known(self._holdings.parts(span, again=True), block.context)
+        for work in works:
+            if not work.needs_model(block):
+                self._write(span, work, known, None)
+                continue
+            self._network = self._network or _Network(block, self._tell)
+            following = [found for next_span in later for found in self._holdings.lacking(next_span)]
+            with self._network.telling(work):
+                self._write(span, work, known, self._network.engine, self._network.ahead.take(work, following))
 
-    def _make_work(
-        self, span: range, work: Work, known: Known, reading: ThreadPoolExecutor, later: Sequence[range]
-    ) -> None:
-        block, told = self._block, 0
-        if not work.needs_model(block):
-            for made in make_parts(block, work, known, self._run, None):
-                self._folder.write_part(block.name, span.start, made.note, made.tables)
-            return
-        planned = plan_block(block, [work]).forwards
-        engine = self._engine = self._engine or Engine(block.bench.classifier, block.bench.setup)
-        last = engine.meter.forwards
-        self._tell(0, block.title)
+    def _write(self, span: range, work: Work, known: Known, engine: Engine | None, read: Read | None = None) -> None:
+        for made in make_parts(self._block, work, known, self._run, engine, read):
+            self._folder.write_part(self._block.name, span.start, made.note, made.tables)
 
-        def tick() -> None:
-            nonlocal last, told
-            self._tell(engine.meter.forwards - last, block.title)
-            told += engine.meter.forwards - last
-            last = engine.meter.forwards
 
-        engine.tick = tick
-        ready = self._ahead.pop(work.samples, None)
-        read = reader(block, work) if ready is None else ready.result
-        if block.bench.classifier.device.type != "cpu":
-            # A network on the CPU wants every processor: a second thread that computes makes its threads wait for each
-            # other through the kernel, which costs ten times what reading takes.
-            for next_work in (found for following in later for found in self._holdings.lacking(following)):
-                self._ahead[next_work.samples] = reading.submit(reader(block, next_work))
-        for made in make_parts(block, work, known, self._run, engine, read):  # type: ignore[arg-type]
-            self._folder.write_part(block.name, span.start, made.note, made.tables)
-        self._tell(planned - told, block.title)
+class _Network:
+    """A block's network at work: its engine, its reader, and the telling of what it does."""
+
+    def __init__(self, block: Block, tell: Tell) -> None:
+        self._block, self._tell = block, tell
+        self.engine = Engine(block.bench.classifier, block.bench.setup, tick=self._tick)
+        self.ahead = ReadAhead(lambda work: read_samples(block, work), device=block.bench.classifier.device.type)
+        self._last, self._told = 0, 0
+
+    def close(self) -> None:
+        self.ahead.close()
+
+    def _tick(self) -> None:
+        """Tell of the batch that the engine has made."""
+        more = self.engine.meter.forwards - self._last
+        self._last, self._told = self.engine.meter.forwards, self._told + more
+        self._tell(more, self._block.title)
+
+    @contextmanager
+    def telling(self, work: Work) -> Iterator[None]:
+        """Tell in the end of what was planned and not asked of the engine."""
+        self._last, self._told = self.engine.meter.forwards, 0
+        self._tell(0, self._block.title)
+        yield
+        self._tell(plan_block(self._block, [work]).forwards - self._told, self._block.title)

@@ -28,7 +28,7 @@ def test_the_evidence_of_a_bench_is_at_the_union_of_all_layers():
     assert [arm.needed_layers for arm in bench.arms] == [("layer2", "layer3"), ("layer3",), ("layer1",)]
     assert [arm.layer for arm in bench.arms] == [None, "layer3", "layer1"]
     assert [_cells(bench, arm) for arm in bench.arms] == [24 * 24, 12 * 12, 48 * 48]
-    assert describe([block], {})["models"][0]["layers"]["fused"] == "layer2, layer3"
+    assert describe([block], {}, {})["models"][0]["layers"]["fused"] == "layer2, layer3"
 
 
 def test_a_fused_method_reads_gradients_where_its_method_does():

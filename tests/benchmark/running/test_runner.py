@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -141,56 +142,60 @@ def test_a_killed_process_leaves_whole_parts_and_the_run_goes_on(small_suite, tm
     )
     words = [sys.executable, "-c", code, json.dumps(small_suite), str(tmp_path / "killed")]
     assert subprocess.run(words, check=False, capture_output=True).returncode == -signal.SIGKILL
-    (tmp_path / "killed" / "parts" / "torn.part").mkdir()
+    (half,) = RunFolder(tmp_path / "killed").parts()
+    torn = half.path.parent.parent / "0000004" / "0.part"
+    torn.mkdir(parents=True)
     assert load(tmp_path / "killed").scores["sample"].nunique() == 4
     again = run(small_suite, out=tmp_path / "killed")
-    assert not list((tmp_path / "killed" / "parts").glob("*.part"))
+    assert not torn.exists()
     pd.testing.assert_series_equal(values(again), values(whole), check_exact=False, rtol=1e-5, atol=1e-6)
 
 
-def test_a_run_folder_of_another_suite_is_refused_and_left_alone(small_suite, model, counting, tmp_path):
+def test_another_model_under_the_same_label_is_refused_and_the_folder_left_alone(
+    small_suite, model, counting, tmp_path
+):
     before = values(run(small_suite, models=[model], out=tmp_path))
-    with pytest.raises(RunFolderError, match="holds a run of another suite \\('small'\\); give another folder"):
-        run(small_suite, models=[model], out=tmp_path, seed=7)
     with torch.no_grad():
         counting.inner.head.bias.add_(1)
-    with pytest.raises(RunFolderError, match="holds a run of other models"):
+    with pytest.raises(RunFolderError, match=r"model 'tiny' is not the one .* give it another label"):
         run(small_suite, models=[model], out=tmp_path)
     pd.testing.assert_series_equal(values(load(tmp_path)), before)
 
 
-def test_two_runs_in_one_folder_are_kept_apart(small_suite, model, tmp_path):
+def test_a_folder_that_another_process_writes_to_is_not_cleared(small_suite, model, tmp_path):
+    before = values(run(small_suite, models=[model], out=tmp_path))
     code = (
         "import filelock, sys, time; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); "
         "sys.stdin.read()"
     )
-    tmp_path.mkdir(exist_ok=True)
-    other = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "run.lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    (claimed, *_) = (tmp_path / "claims").iterdir()
+    other = subprocess.Popen([sys.executable, "-c", code, str(claimed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert other.stdout.readline().strip() == b"held"
         with pytest.raises(RunFolderError, match="another run is writing to"):
-            run(small_suite, models=[model], out=tmp_path)
+            run(small_suite, models=[model], out=tmp_path, overwrite=True)
     finally:
         other.communicate()
+    pd.testing.assert_series_equal(values(load(tmp_path)), before)
 
 
 def test_a_full_disk_is_an_os_error_and_loses_nothing(small_suite, model, tmp_path, monkeypatch):
     written = []
-    to_parquet = pd.DataFrame.to_parquet
+    write_table = pq.write_table
 
-    def full(self, path, **settings):
-        if len(written) >= 4:
+    def full(table, path, **settings):
+        if len(written) >= 5:
             raise OSError(errno.ENOSPC, "No space left on device")
         written.append(path)
-        return to_parquet(self, path, **settings)
+        return write_table(table, path, **settings)
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    monkeypatch.setattr(pq, "write_table", full)
     with pytest.raises(OSError, match=r"cannot write results to .*No space left on device") as caught:
         run(small_suite, models=[model], out=tmp_path)
     assert caught.value.errno == errno.ENOSPC
-    assert [path.name for path in (tmp_path / "parts").iterdir()] == [RunFolder(tmp_path).parts[0].name]
+    (whole,) = RunFolder(tmp_path).parts()
+    left = [path for path in (tmp_path / "parts").glob("*/*/*") if path != whole.path]
+    assert not left
     monkeypatch.undo()
     assert run(small_suite, models=[model], out=tmp_path).scores["sample"].nunique() == 6
 
@@ -316,8 +321,10 @@ def test_a_gpu_is_exact_for_the_time_of_a_run(small_suite, model, tmp_path, arit
     run(small_suite, models=[model], methods=[method], out=tmp_path)
     assert set(seen) == {(False, False, True, False)}
     assert arithmetic() == (True, True, False, True)
+    with torch.no_grad():
+        next(model.network.parameters()).add_(1)
     with pytest.raises(RunFolderError):
-        run(small_suite, models=[model], seed=1, out=tmp_path)
+        run(small_suite, models=[model], methods=[method], out=tmp_path)
     assert arithmetic() == (True, True, False, True)
 
 

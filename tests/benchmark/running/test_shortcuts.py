@@ -1,14 +1,10 @@
-"""Parts are read ahead in order, and what shortcuts change is written down."""
+"""What shortcuts change is written down, and a run goes on as it was begun."""
 
 from __future__ import annotations
-
-from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 
 from camfaith.benchmark import run
-from camfaith.benchmark.running import part
 from camfaith.benchmark.suite import tuning_cache
 from camfaith.models import Classifier
 from camfaith.models.speed.setup import Setup
@@ -69,7 +65,7 @@ def test_the_change_that_is_told_is_the_largest_there_is(suite, forced, model, t
 def test_a_run_without_shortcuts_has_no_change_to_tell(suite, forced, model, tmp_path):
     forced(Setup(16, refused={"bf16": "not faster here"}))
     (entry,) = run(suite, models=[model], out=tmp_path / "run", allow=["bf16"]).info["engine"]
-    assert entry.keys() == {"model", "dataset", "setup"}
+    assert entry.keys() == {"model", "dataset", "setup", "device", "made"}
     assert entry["setup"]["refused"] == {"bf16": "not faster here"}
 
 
@@ -102,68 +98,3 @@ def test_a_run_goes_on_with_the_setup_that_it_was_begun_with(suite, forced, mode
     assert resumed.info["engine"][0]["setup"]["batch_size"] == 5
     columns = ["sample", "method", "metric", "column", "value", "status"]
     assert resumed.scores[columns].equals(whole.scores[columns])
-
-
-@pytest.fixture
-def reading(monkeypatch):
-    """Data of ten samples beside a device, in parts of three, and the parts whose reading has begun."""
-    begun = []
-
-    def read(_bench, indices, _seed, _classes):
-        begun.append(indices)
-        if 6 in indices:
-            raise OSError("the disk is gone")
-        return [f"sample {index}" for index in indices], []
-
-    class Prompt(ThreadPoolExecutor):
-        """Reads at once, so that what has begun depends on no clock."""
-
-        def submit(self, *args, **kwargs):
-            future = super().submit(*args, **kwargs)
-            future.exception()
-            return future
-
-    monkeypatch.setattr(part, "read", read)
-    monkeypatch.setattr(part, "ThreadPoolExecutor", Prompt)
-
-    def ahead(device, samples):
-        place = SimpleNamespace(device=SimpleNamespace(type=device))
-        bench = SimpleNamespace(dataset=range(samples), classifier=place, classes=5)
-        return part._read_ahead(bench, SimpleNamespace(chunk=3, seed=0))
-
-    return begun, ahead
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-@pytest.mark.parametrize("samples", [1, 3, 5, 6])
-def test_samples_come_in_order_and_each_once(samples, device, reading):
-    _, ahead = reading
-    given = [(indices, result()[0]) for indices, result in ahead(device, samples)]
-    assert [index for indices, _ in given for index in indices] == list(range(samples))
-    assert all(read == [f"sample {index}" for index in indices] for indices, read in given)
-    assert all(len(indices) <= 3 for indices, _ in given)
-
-
-def test_beside_an_accelerator_two_parts_are_read_at_most_before_they_are_wanted(reading):
-    begun, ahead = reading
-    seen = [len(begun) for _ in ahead("cuda", 16)]
-    assert seen == [2, 3, 4, 5, 6, 6]
-
-
-def test_on_the_cpu_nothing_is_read_before_it_is_wanted(reading):
-    begun, ahead = reading
-    for place, (_, result) in enumerate(ahead("cpu", 5)):
-        assert len(begun) == place
-        result()
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_what_a_reader_raises_is_raised_where_its_part_is_wanted(device, reading):
-    _, ahead = reading
-    parts_ahead = ahead(device, 12)
-    for _ in range(2):
-        assert next(parts_ahead)[1]()[0]
-    indices, result = next(parts_ahead)
-    assert 6 in indices
-    with pytest.raises(OSError, match="the disk is gone"):
-        result()
