@@ -45,12 +45,19 @@ class Result:
         return self.read("scores", **wanted)
 
     def read(self, table: str, **wanted: str | Sequence[str]) -> pd.DataFrame:
-        """The rows of one of `SCHEMAS` with these values, and nothing else; `ValueError` for a column without text."""
+        """The rows of one of `SCHEMAS` with these values, and nothing else; `ValueError` for a column without text, and
+        for a method or metric that the run has not."""
         text = [field.name for field in SCHEMAS[table] if field.type == pa.string()]
         for column in wanted:
             if column not in text:
                 raise ValueError(f"{table} has no column {column!r} with text; it has {', '.join(text)}")
-        found = self._table(table, {k: [v] if isinstance(v, str) else list(v) for k, v in wanted.items()})
+        asked = {k: [v] if isinstance(v, str) else list(v) for k, v in wanted.items()}
+        for kind in ("method", "metric"):
+            known = ["", "diagnostics", *(m["label"] for m in self.info[f"{kind}s"])]
+            unknown = [name for name in asked.get(kind, ()) if name not in known]
+            if unknown:
+                raise ValueError(f"the run has no {kind} {unknown[0]!r}; it has {', '.join(known[2:])}")
+        found = self._table(table, asked)
         if table == "scores":
             return _without_old_complaints(found)
         return found[found["status"] == "ok"].reset_index(drop=True) if table == "maps" else found
@@ -120,11 +127,11 @@ class Result:
         """One of `SCHEMAS` over all parts, with those rows alone that the suite asks for, in its order."""
         schema = SCHEMAS[name]
         keys = {kind: {m["key"]: m["label"] for m in self.info[f"{kind}s"]} for kind in ("method", "metric")}
-        wanted = dict(wanted)
-        for kind, labels in keys.items():  # a label may be another than when the row was written
-            if kind in wanted and f"{kind}_key" in schema.names:
-                said = wanted.pop(kind)
-                wanted[f"{kind}_key"] = [key for key, label in labels.items() if label in said]
+        said = {kind: wanted[kind] for kind in keys if kind in wanted and f"{kind}_key" in schema.names}
+        wanted = {column: values for column, values in wanted.items() if column not in said}
+        for kind, names in said.items():  # a label may be another than when the row was written
+            unlabelled = [""] if set(names) - set(keys[kind].values()) else []
+            wanted[f"{kind}_key"] = [key for key, label in keys[kind].items() if label in names] + unlabelled
         asked = [part for part in self.parts if self._may_hold(part, wanted)]
         paths = [(part, path) for part in asked if (path := part.file(name)) is not None]
         wrong = [text for part, _ in paths if (text := part.damage([name]))]
@@ -144,6 +151,8 @@ class Result:
             if f"{kind}_key" in found:
                 named = found[f"{kind}_key"].map(labels)
                 found[kind] = named.where(found[f"{kind}_key"] != "", found[kind])
+        for kind, names in said.items():
+            found = found[found[kind].isin(names)]
         return self._in_order(found)
 
     @staticmethod

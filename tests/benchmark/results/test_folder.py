@@ -1,0 +1,121 @@
+"""A run's folder holds parts that are whole or not there, and says which of them are not as they were written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pandas as pd
+import pytest
+
+from camfaith.benchmark import load, run
+from camfaith.benchmark.results.folder import RunFolderError
+from camfaith.models import Classifier
+
+
+@pytest.fixture
+def suite(small_suite):
+    small_suite["suite"] |= {"methods": ["gradcam", "random"]}
+    return small_suite
+
+
+@pytest.fixture
+def again(suite, counting, tmp_path):
+    """Runs the suite, and says what it cost in all so far."""
+    model = Classifier(counting.inner, name="tiny")
+    return lambda **more: run(suite, models=[model], out=tmp_path / "run", **more)
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "a flipped bit": flip,
+    "a cut file": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    "an empty file": lambda path: path.write_bytes(b""),
+    "a lost file": lambda path: path.unlink(),
+    "a lost part": lambda path: shutil.rmtree(path.parent),
+}
+FILES = ("scores.parquet", "lines.parquet", "maps.parquet", "answers.parquet", "pictures.parquet", "part.json")
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_is_damaged_is_named_and_made_again_and_nothing_else(again, tmp_path, damage, file):
+    whole = again()
+    scores, before = whole.scores, whole.info["cost"]["forwards"]
+    first, second = (part.path for part in whole.parts)
+    DAMAGE[damage](second / file)
+    broken = load(tmp_path / "run")
+    if file != "answers.parquet" or damage == "a lost part":  # which no table of a result shows
+        table = file.removesuffix(".parquet") if file in FILES[:3] + FILES[4:5] else "scores"
+        with pytest.raises(RunFolderError, match=f"{second.parent.name}/0.*run the same command once more"):
+            getattr(broken, table)
+    if damage == "a lost part":
+        made = again()
+    else:
+        with pytest.warns(UserWarning, match=f"{second.parent.name}/0.*it is made again"):
+            made = again()
+    pd.testing.assert_frame_equal(made.scores.drop(columns="seconds"), scores.drop(columns="seconds"))
+    assert made.info["cost"]["forwards"] == before
+    assert made.folder.damaged() == {}
+    assert first in [part.path for part in made.parts]
+
+
+def test_every_file_is_on_the_disk_before_its_part_has_its_name(again, tmp_path, monkeypatch):
+    synced, named = set(), []
+    fsync, replace = os.fsync, os.replace
+
+    def follow(handle):
+        synced.add(os.path.realpath(f"/proc/self/fd/{handle}"))
+        return fsync(handle)
+
+    def rename(source, target):
+        held = {str(path) for path in [source, *source.glob("*")]} if source.is_dir() else {str(source)}
+        named.append((str(target), held - synced))
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", follow)
+    monkeypatch.setattr(os, "replace", rename)
+    again()
+    assert len([target for target, _ in named if "parts" in target]) == 2
+    assert not any(unsynced for target, unsynced in named if "speed.json" not in target)
+
+
+def test_a_selection_reads_only_the_parts_that_can_hold_it(again, suite, tmp_path):
+    first = again().parts
+    again(metrics=[*suite["suite"]["metrics"], {"name": "deletion", "steps": 2, "label": "coarse"}])
+    for part in first:
+        (part.path / "scores.parquet").unlink()
+    found = load(tmp_path / "run")
+    coarse = found.select(metric="coarse", method=["gradcam"], column="auc")
+    assert len(coarse) == 6
+    assert set(coarse["metric"]) == {"coarse"}
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        found.select(metric="insertion")
+    with pytest.raises(ValueError, match="the run has no metric 'deletion'; it has deletion"):
+        found.select(metric="deletion")
+    with pytest.raises(ValueError, match="no column 'metrics' with text; it has run, context, model"):
+        found.select(metrics="coarse")
+
+
+def test_an_earlier_versions_folder_is_refused_with_the_reason(tmp_path):
+    (tmp_path / "run.json").write_text('{"run": "abc", "status": "complete", "suite": {"name": "old"}}')
+    with pytest.raises(RunFolderError, match="made by an earlier version of camfaith"):
+        load(tmp_path)
+
+
+def test_several_processes_share_the_spans_of_a_run(suite, tmp_path):
+    suite["model"] = [{"name": "fundus-vgg"}]
+    suite["dataset"][0] |= {"size": 96, "limit": 4}
+    suite["suite"] |= {"chunk": 1, "metrics": [{"name": "deletion", "steps": 4}]}
+    alone = run(suite, out=tmp_path / "alone")
+    shared = run(suite, out=tmp_path / "shared", workers=2)
+    assert len(shared.parts) == len(alone.parts) == 4
+    assert shared.info["status"] == "complete"
+    assert shared.info["cost"]["forwards"] == alone.info["cost"]["forwards"]
+    keys = ["sample", "method", "metric", "column", "value", "status"]
+    pd.testing.assert_frame_equal(shared.scores[keys], alone.scores[keys], rtol=1e-5, atol=1e-7)
