@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -44,13 +45,16 @@ def make_parts(
         ready = [known.ready(name, block.suite.suite.seed) for name in ids]
     else:
         ready, complaints = read_samples(block, work) if reading is None else reading()
+    lost = [complaint for complaint in complaints if not complaint.used]
+    if work.kept and lost:
+        text = f"sample {lost[0].sample!r} ({len(lost)} in all) could be used before and cannot now: {lost[0].error}"
+        warnings.warn(f"{block.title}: {text}; what is missing of it stays so", stacklevel=2)
     found: list[Made] = []
     for group in same_size(ready) or [[]]:
         about = {sample.id for sample in group}
         own = [c for c in complaints if c.sample in about or (not c.used and not found)]
-        unread = tuple(c.sample for c in own if not c.used)
-        places = {name: place for place, name in enumerate(block.dataset.ids) if name in about | set(unread)}
-        part = replace(work, samples=tuple(sorted(places.values())))
+        about |= {complaint.sample for complaint in own}
+        part = replace(work, samples=tuple(i for i in work.samples if block.dataset.ids[i] in about))
         found.append(_make(block, part, known, Records(run, str(block.suite.suite.target)), engine, group, own))
     return found
 

@@ -11,7 +11,9 @@ import torch
 
 from camfaith.benchmark import add, load, run
 from camfaith.benchmark.results.tables import map_of
+from camfaith.benchmark.suite.declaration import Suite
 from camfaith.models import Classifier
+from camfaith.models import load as load_model
 
 CELL = ["sample", "method", "metric", "column"]
 MINE = '''
@@ -48,7 +50,7 @@ def grown(suite, model, counting, tmp_path):
         before = load(tmp_path / "run").info["cost"]
         counting.forwards = counting.backwards = 0
         result = run(changed, models=[model], out=tmp_path / "run", **more)
-        spent = {name: result.info["cost"][name] - before[name] for name in ("forwards", "backwards", "heads")}
+        spent = {name: result.info["cost"][name] - before[name] for name in CALLS}
         return result, spent, (counting.forwards, counting.backwards)
 
     return again
@@ -69,6 +71,7 @@ def assert_same(grown, fresh):
     pd.testing.assert_series_equal(ours["value"], theirs["value"], check_exact=False, rtol=1e-6, atol=1e-9)
 
 
+CALLS = ("forwards", "backwards", "heads")
 CURVES = 2 * 3
 """Forwards: the points inside one order's two curves."""
 ORACLES = 6
@@ -135,6 +138,41 @@ def test_what_is_taken_out_leaves_the_report_and_comes_back_for_nothing(suite, g
     back, spent, counted = grown(suite)
     pd.testing.assert_frame_equal(back.scores, whole)
     assert (spent["forwards"], counted) == (0, (0, 0))
+
+
+def test_a_run_that_is_stopped_while_it_grows_goes_on(suite, grown, model, tmp_path):
+    def stop(done, total, _what):
+        if done > 0.7 * total:
+            raise KeyboardInterrupt
+
+    more = limited(with_(suite, methods=[*suite["suite"]["methods"], "hirescam"]), 12)
+    with pytest.raises(KeyboardInterrupt):
+        grown(more, progress=stop)
+    assert load(tmp_path / "run").info["status"] == "running"
+    result, _, _ = grown(more)
+    assert_same(result, run(more, models=[model], out=tmp_path / "fresh"))
+
+
+def test_the_quick_suite_grows_by_the_calls_that_are_missing(counting, tmp_path):
+    shipped = load_model("fundus-vgg")
+    network = type(counting)(shipped.network)
+    model = Classifier(network, name="vgg", mean=shipped.mean, std=shipped.std, class_names=shipped.class_names)
+    suite = Suite.of("quick").changed(limit=2, batch_size=64)
+
+    def spent(**more):
+        cost = run(suite.changed(**more), models=[model], out=tmp_path / "run").info["cost"]
+        return np.array([cost[name] for name in CALLS])
+
+    first = spent()
+    network.forwards = network.backwards = 0
+    assert (spent() - first).tolist() == [0, 0, 0]
+    assert (network.forwards, network.backwards) == (0, 0)
+    methods = [*suite.suite.methods, "eigengradcam"]
+    second = spent(methods=methods)
+    assert (second - first).tolist() == [2 * (1 + 15 + 15), 2, 0]
+    fresh = run(suite.changed(methods=methods, limit=3), models=[model], out=tmp_path / "fresh").info["cost"]
+    captured_again = np.array([2, 2, 0])
+    assert spent(methods=methods, limit=3).tolist() == ([fresh[name] for name in CALLS] + captured_again).tolist()
 
 
 def test_a_label_is_a_name_and_no_more(suite, grown):
