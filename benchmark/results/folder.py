@@ -35,7 +35,8 @@ class Note:
 
     `samples` and `unusable`: the content of each sample by its id, "" where it could not be read. `cells`: the metrics'
     keys for each method's, held for every sample. `maps`: the layers that each explained method reads, and which of
-    them its maps account for. `answers`: the keys of the probes that were answered. `pixels`: of the images.
+    them its maps account for. `answers`: the keys of the probes that were answered. `pixels`: of the images. `made`:
+    the conditions that move last digits, empty where no network was asked.
     """
 
     context: str
@@ -48,6 +49,7 @@ class Note:
     answers: Sequence[str]
     pixels: int
     made: Mapping[str, Any]
+    versions: Mapping[str, str]
     planned: Mapping[str, int]
     tally: Mapping[str, float]
     files: Mapping[str, str]

@@ -19,6 +19,7 @@ from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.planning import BlockPlan, plan_block
 from camfaith.benchmark.running.reading import Complaint, Ready, read, same_size
 from camfaith.benchmark.running.records import Place, Records
+from camfaith.benchmark.suite.identity import NUMERICAL, libraries
 from camfaith.metrics import Engine
 from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally
@@ -152,6 +153,7 @@ def _note(
         answers=sorted(probe for probe, samples in answered.items() if samples >= set(usable)),
         pixels=pixels,
         made={} if engine is None else conditions(block),
+        versions=libraries("camfaith", *NUMERICAL),
         planned={**asdict(planned.shared), "unshared": planned.unshared.forwards},
         tally=asdict(tally),
         files={},

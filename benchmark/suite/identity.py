@@ -27,6 +27,7 @@ from camfaith.metrics.probing.probes import Probe
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models import Classifier
 from camfaith.models.lookup import load_attribute
+from camfaith.models.reference import REFERENCES, WEIGHTS, build
 
 NUMERICAL = ("torch", "torchvision", "captum", "numpy", "scipy", "pillow")
 """The libraries whose versions can change a value; those of other methods count where the methods do."""
@@ -108,7 +109,12 @@ def declared_model(entry: ModelEntry) -> str:
     """A hash of what a suite says of a model, and of the files that this names: equal ones load equal models."""
     said = entry.model_dump(exclude={"label"})
     files = [_file_hash(path) for path in (entry.weights, entry.classes) if isinstance(path, str)]
-    source = source_hash(load_attribute(entry.name)) if ":" in entry.name and not entry.name.startswith("timm:") else ""
+    source = ""
+    if entry.name in REFERENCES:
+        source = source_hash(build)
+        files.append(_file_hash(str(WEIGHTS / f"{entry.name}.safetensors")))
+    elif ":" in entry.name and not entry.name.startswith("timm:"):
+        source = source_hash(load_attribute(entry.name))
     return digest([said, entry.class_names, files, source, libraries("torchvision", "timm", "camfaith")])
 
 
