@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -222,12 +222,17 @@ def block_name(model: str, dataset: str) -> str:
 
 
 def _read_note(path: Path) -> Note | None:
-    """What a part's `part.json` says; None where it is missing or not as it was written."""
-    with suppress(OSError, ValueError, TypeError):
-        content = json.loads((path / _NOTE).read_text("utf-8"))
-        if content.pop("checksum", None) == _digest(content):
-            return Note(**content)
-    return None
+    """What a part's `part.json` says; None where it is missing or not as it was written. `RunFolderError` where another
+    version of camfaith wrote it: that is no damage."""
+    content: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        found = json.loads((path / _NOTE).read_text("utf-8"))
+        content = found if isinstance(found, dict) else {}
+    if not content or content.pop("checksum", None) != _digest(content):
+        return None
+    if set(content) != {field.name for field in fields(Note)}:
+        raise RunFolderError(f"{path} was written by another version of camfaith; read it with that one, or overwrite")
+    return Note(**content)
 
 
 def _digest(content: Mapping[str, Any]) -> str:

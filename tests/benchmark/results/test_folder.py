@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 
@@ -106,6 +108,17 @@ def test_an_earlier_versions_folder_is_refused_with_the_reason(tmp_path):
     (tmp_path / "run.json").write_text('{"run": "abc", "status": "complete", "suite": {"name": "old"}}')
     with pytest.raises(RunFolderError, match="made by an earlier version of camfaith"):
         load(tmp_path)
+
+
+def test_a_part_of_another_version_is_refused_and_not_taken_for_damage(again):
+    part = again().parts[0].path
+    content = json.loads((part / "part.json").read_text()) | {"colour": "blue"}
+    del content["checksum"]
+    checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (part / "part.json").write_text(json.dumps({"checksum": checksum, **content}))
+    with pytest.raises(RunFolderError, match="was written by another version of camfaith"):
+        again()
+    assert part.is_dir()
 
 
 def test_several_processes_share_the_spans_of_a_run(suite, tmp_path):
