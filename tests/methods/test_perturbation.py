@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from camfaith.methods import ISCAM, RISE, SSCAM, AblationCAM, Calls, FeatureAblation, Lime, Occlusion, ScoreCAM
 from camfaith.models import Classifier
-from camfaith.models.inside.ablation import Head
+from camfaith.models.inside.ablation import Tail
 from camfaith.models.speed.setup import Setup, going_by
 
 KIN = [ScoreCAM, SSCAM, ISCAM]
@@ -62,7 +62,7 @@ def test_the_network_and_the_evidence_are_left_as_they_were(tiny, images, method
 
 @pytest.mark.parametrize("method", [*KIN, RISE, AblationCAM, Occlusion, Lime, FeatureAblation], ids=named)
 def test_in_a_run_a_method_asks_in_the_batch_that_was_measured_which_changes_nothing(tiny, images, method, monkeypatch):
-    monkeypatch.setattr("camfaith.models.inside.ablation._try", lambda *_: (Head(5, alone=False), True))
+    monkeypatch.setattr("camfaith.models.inside.ablation._try", lambda *_: (Tail(5, alone=False), True))
     sizes = []
     evidence = Classifier(tiny).evidence(images(2, 15), 1, ["relu2"], gradients=False)
     cam = method(tiny, "relu2", **FEW.get(method, {}))
