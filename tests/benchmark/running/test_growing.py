@@ -48,7 +48,7 @@ def grown(suite, model, counting, tmp_path):
         before = load(tmp_path / "run").info["cost"]
         counting.forwards = counting.backwards = 0
         result = run(changed, models=[model], out=tmp_path / "run", **more)
-        spent = {name: result.info["cost"][name] - before[name] for name in ("forwards", "backwards", "heads")}
+        spent = {name: result.info["cost"][name] - before[name] for name in ("forwards", "backwards", "tails")}
         return result, spent, (counting.forwards, counting.backwards)
 
     return again
@@ -96,7 +96,7 @@ def test_a_run_grows_by_the_calls_that_are_missing(
     (tmp_path / "mine.py").write_text(SPREAD)
     changed = with_(suite, **{name: [*suite["suite"][name], *things] for name, things in more.items()})
     result, spent, counted = grown(changed)
-    assert spent == {"forwards": forwards, "backwards": backwards, "heads": 0}
+    assert spent == {"forwards": forwards, "backwards": backwards, "tails": 0}
     assert (counted != (0, 0)) == opened
     assert_same(result, run(changed, models=[model], out=tmp_path / "fresh"))
 
@@ -162,7 +162,7 @@ def test_an_edited_method_is_judged_anew_alone_and_a_comment_changes_nothing(
     assert grown(changed)[2] == (0, 0)
     write(-1, "the sum")
     second, spent, _ = grown(changed)
-    assert (spent["forwards"], spent["heads"]) == (8 * (1 + CURVES), 0)
+    assert (spent["forwards"], spent["tails"]) == (8 * (1 + CURVES), 0)
     rows = [result.maps.query("method == 'mine'").to_dict("records") for result in (first, second)]
     for before, after in zip(*rows, strict=True):
         np.testing.assert_array_equal(map_of(before), -map_of(after))
