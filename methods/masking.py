@@ -18,12 +18,10 @@ from torch.nn import functional as F
 from camfaith.methods.base import Calls, Method, TargetLayer, check_count, check_variant
 from camfaith.models import maps
 from camfaith.models.capture import Evidence, inferring, single
-from camfaith.models.classifier import Classifier
+from camfaith.models.classifier import Classifier, ScoreKind
 from camfaith.models.inside.ablation import tail
 from camfaith.models.speed.batches import halving
 from camfaith.models.speed.setup import laid_out, scoring_batch
-
-Score = Literal["probability", "logit"]
 
 
 class ScoreCAM(Method):
@@ -49,7 +47,12 @@ class ScoreCAM(Method):
     """How often each channel is asked for; C_k is the mean."""
 
     def __init__(
-        self, model: nn.Module, target_layer: TargetLayer = None, *, score: Score | None = None, variant: str = "paper"
+        self,
+        model: nn.Module,
+        target_layer: TargetLayer = None,
+        *,
+        score: ScoreKind | None = None,
+        variant: str = "paper",
     ) -> None:
         super().__init__(model, target_layer)
         check_variant(variant, self.variants)
@@ -126,7 +129,7 @@ class SSCAM(ScoreCAM):
         n_samples: int = 35,
         sigma: float = 2.0,
         noise: Literal["mask", "input"] = "mask",
-        score: Score | None = None,
+        score: ScoreKind | None = None,
         variant: str = "paper",
     ) -> None:
         super().__init__(model, target_layer, score=score, variant=variant)
@@ -164,7 +167,7 @@ class ISCAM(ScoreCAM):
         target_layer: TargetLayer = None,
         *,
         n_steps: int = 10,
-        score: Score | None = None,
+        score: ScoreKind | None = None,
         variant: str = "paper",
     ) -> None:
         super().__init__(model, target_layer, score=score, variant=variant)
@@ -203,7 +206,7 @@ class RISE(Method):
         n_masks: int = 4000,
         grid: int = 7,
         p: float = 0.5,
-        score: Score = "probability",
+        score: ScoreKind = "probability",
     ) -> None:
         super().__init__(model, target_layer)
         if not 0 < p <= 1:
@@ -244,9 +247,9 @@ class RISE(Method):
             yield torch.stack([mask[y : y + height, x : x + width] for mask, (y, x) in cut])
 
 
-def _checked(score: Score) -> Score:
-    if score not in get_args(Score):
-        raise ValueError(f"score must be one of {', '.join(get_args(Score))}; got {score!r}")
+def _checked(score: ScoreKind) -> ScoreKind:
+    if score not in get_args(ScoreKind):
+        raise ValueError(f"score must be one of {', '.join(get_args(ScoreKind))}; got {score!r}")
     return score
 
 
@@ -261,7 +264,7 @@ def _space(classifier: Classifier, images: Tensor) -> Tensor:
     return laid_out(classifier.network, images.new_empty(scoring_batch(images), *images.shape[1:]))
 
 
-def _score(classifier: Classifier, images: Tensor, target: int, score: Score) -> Tensor:
+def _score(classifier: Classifier, images: Tensor, target: int, score: ScoreKind) -> Tensor:
     """f of n images, while `inferring`; of half as many at once where memory runs out."""
 
     def ask(batch: int) -> Tensor:

@@ -6,7 +6,7 @@ from camfaith.models.lookup import resolve
 
 # isort: off
 # What a metric is made of. `as` makes a name public.
-from camfaith.metrics.base import Direction as Direction, Line as Line, Metric as Metric, ScoreKind as ScoreKind
+from camfaith.metrics.base import Direction as Direction, Line as Line, Metric as Metric
 from camfaith.metrics.probing.answers import Answer as Answer, Answers as Answers
 from camfaith.metrics.probing.baselines import Baseline as Baseline, baseline as baseline
 from camfaith.metrics.probing.case import Case as Case, Maps as Maps
@@ -26,6 +26,8 @@ from camfaith.metrics.probing.probes import (
     Subsets as Subsets,
 )
 from camfaith.metrics.probing.redrawn import Explained as Explained
+
+from camfaith.models.classifier import ScoreKind as ScoreKind
 
 # The metrics that ship: one line each, in the order of every list of them.
 from camfaith.metrics.curves import Deletion as Deletion

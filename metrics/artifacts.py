@@ -9,49 +9,50 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric, ScoreKind
+from camfaith.metrics.base import Direction, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Planes, Probe, Regions
+from camfaith.models.classifier import ScoreKind
 
-Place = Literal["corners", "border", "outside"]
+Zone = Literal["corners", "border", "outside"]
 
 
 @dataclass(frozen=True)
 class Partition(Planes):
-    """A partition of the image: the place itself, and the rest cut into 3×3 tiles.
+    """A partition of the image: the zone itself, and the rest cut into 3×3 tiles.
 
     `corners`: the four corner cells of a `cells`×`cells` grid. `border`: a band 1/(2·`cells`) of each side wide, at
     least one pixel. `outside`: everything outside the content mask.
     """
 
-    place: Place
+    zone: Zone
     cells: int
     count: ClassVar[int] = 10
 
     def __call__(self, case: Case, index: int) -> Tensor:
         height, width = case.size
-        place = self.region(case, index)
+        zone = self.region(case, index)
         rows, columns = (torch.arange(n) * 3 // n for n in (height, width))
         tile = rows[:, None] * 3 + columns[None, :]
-        rest = [(tile == t) & ~place for t in range(9)]
-        return torch.stack([place, *rest]).to(case.images.device)
+        rest = [(tile == t) & ~zone for t in range(9)]
+        return torch.stack([zone, *rest]).to(case.images.device)
 
     def region(self, case: Case, index: int) -> Tensor:
-        """The place, H×W, bool."""
+        """The zone, H×W, bool."""
         height, width = case.size
-        if self.place == "outside":
+        if self.zone == "outside":
             known = case.contents is not None and bool(case.contents[index].any())
             nowhere = torch.zeros(height, width, dtype=torch.bool)
             return ~case.contents[index].cpu() if known and case.contents is not None else nowhere
-        low, high = _bands(height, self.cells, self.place), _bands(width, self.cells, self.place)
-        if self.place == "corners":
+        low, high = _bands(height, self.cells, self.zone), _bands(width, self.cells, self.zone)
+        if self.zone == "corners":
             return low[:, None] & high[None, :]
         return low[:, None] | high[None, :]
 
 
-def _bands(side: int, cells: int, place: Place) -> Tensor:
-    reach = max(1, round(side / cells) if place == "corners" else round(side / (2 * cells)))
+def _bands(side: int, cells: int, zone: Zone) -> Tensor:
+    reach = max(1, round(side / cells) if zone == "corners" else round(side / (2 * cells)))
     along = torch.arange(side)
     return (along < reach) | (along >= side - reach)
 
@@ -61,7 +62,7 @@ class CornerArtifact(Metric):
     """How much of a map lies in the corners, the border band and outside the content, and how much of that the model
     does not support. A model that truly uses a corner is not marked down for a map that shows it.
 
-    With R the place, r its share of the area, M the saliency map, and f the `score` of the target:
+    With R the zone, r its share of the area, M the saliency map, and f the `score` of the target:
 
     - `share`: Σ_R|M| / Σ|M|, in [0, 1]; `excess`: share − r
     - `peak`: 1 where the largest value lies in R, else 0; of several equal largest values, the share in R
@@ -83,7 +84,7 @@ class CornerArtifact(Metric):
         "border_unsupported": "lower",
         "outside_unsupported": "lower",
     }
-    undefined: ClassVar[str] = "the map is zero, or the place is empty (no content mask)"
+    undefined: ClassVar[str] = "the map is zero, or the zone is empty (no content mask)"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,8 +93,8 @@ class CornerArtifact(Metric):
 
     @property
     def _probes(self) -> dict[str, Regions]:
-        places: dict[str, Place] = {"": "corners", "border_": "border", "outside_": "outside"}
-        return {key: Regions(Partition(place, self.cells), self.baseline) for key, place in places.items()}
+        zones: dict[str, Zone] = {"": "corners", "border_": "border", "outside_": "outside"}
+        return {key: Regions(Partition(zone, self.cells), self.baseline) for key, zone in zones.items()}
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return tuple(self._probes.values())
@@ -104,17 +105,17 @@ class CornerArtifact(Metric):
         rounding = 16 * torch.finfo(case.images.dtype).eps * whole.abs().clamp(min=1)
         columns: dict[str, Tensor] = {}
         for key, probe in self._probes.items():
-            place = torch.stack([probe.planes(case, i)[0] for i in range(len(case))]).cpu()
+            zone = torch.stack([probe.planes(case, i)[0] for i in range(len(case))]).cpu()
             effect = (whole - answers[probe].of(self.score)).abs()
             effect = torch.where(effect <= rounding, 0.0, effect)
-            columns |= {key + name: value for name, value in _measure(maps.saliency.cpu(), place, effect).items()}
+            columns |= {key + name: value for name, value in _measure(maps.saliency.cpu(), zone, effect).items()}
         return columns
 
 
-def _measure(saliency: Tensor, place: Tensor, effect: Tensor) -> dict[str, Tensor]:
+def _measure(saliency: Tensor, zone: Tensor, effect: Tensor) -> dict[str, Tensor]:
     mass = saliency.to(torch.float64).abs()
-    total, within = mass.sum((1, 2)), (mass * place).sum((1, 2))
-    area = place.to(torch.float64).mean((1, 2))
+    total, within = mass.sum((1, 2)), (mass * zone).sum((1, 2))
+    area = zone.to(torch.float64).mean((1, 2))
     undefined = (total == 0) | (area == 0)
     top = saliency == saliency.amax((1, 2), keepdim=True)
     felt = effect.sum(1)
@@ -123,7 +124,7 @@ def _measure(saliency: Tensor, place: Tensor, effect: Tensor) -> dict[str, Tenso
     columns = {
         "share": share,
         "excess": share - area,
-        "peak": (top & place).sum((1, 2)) / top.sum((1, 2)).to(torch.float64),
+        "peak": (top & zone).sum((1, 2)) / top.sum((1, 2)).to(torch.float64),
         "support": support,
         "unsupported": (share - support).clamp(min=0),
     }

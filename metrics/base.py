@@ -15,12 +15,11 @@ from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.engine import Engine
 from camfaith.metrics.probing.probes import Probe
-from camfaith.models.classifier import Classifier, Targets
+from camfaith.models.classifier import Classifier, ScoreKind, Targets
 from camfaith.models.contract import Bound
 from camfaith.models.speed.setup import Setup
 
 Direction = Literal["higher", "lower"]
-ScoreKind = Literal["probability", "logit"]
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Line, Metric, ScoreKind
+from camfaith.metrics.base import Direction, Line, Metric
 from camfaith.metrics.probing.adaptive import AdaptiveCurve
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Blank, Curve, Probe
 from camfaith.metrics.probing.ranks import removed_at
+from camfaith.models.classifier import ScoreKind
 
 
 @dataclass(frozen=True, kw_only=True)

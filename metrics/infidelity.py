@@ -10,10 +10,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric, ScoreKind
+from camfaith.metrics.base import Direction, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
+from camfaith.models.classifier import ScoreKind
 
 
 @dataclass(frozen=True)

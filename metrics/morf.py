@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Line, Metric, ScoreKind
+from camfaith.metrics.base import Direction, Line, Metric
 from camfaith.metrics.curves import Deletion, Insertion
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Probe
+from camfaith.models.classifier import ScoreKind
 
 
 @dataclass(frozen=True, kw_only=True)

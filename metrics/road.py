@@ -11,11 +11,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Line, Metric, ScoreKind
+from camfaith.metrics.base import Direction, Line, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.imputation import impute
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
+from camfaith.models.classifier import ScoreKind
 
 
 @dataclass(frozen=True)

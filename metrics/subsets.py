@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Line, Metric, ScoreKind
+from camfaith.metrics.base import Direction, Line, Metric
 from camfaith.metrics.probing.answers import Answer, Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Probe, Subsets
+from camfaith.models.classifier import ScoreKind
 
 
 @dataclass(frozen=True, kw_only=True)

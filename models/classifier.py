@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from PIL import Image
@@ -28,6 +28,7 @@ from camfaith.models.outputs import are_probabilities, logits_in
 from camfaith.models.walk import is_scripted
 
 Targets = None | int | Sequence[int] | Tensor | Callable[[Tensor], Tensor]
+ScoreKind = Literal["probability", "logit"]
 
 
 class Classifier(nn.Module):

@@ -13,7 +13,7 @@ DOUBT = "°"
 
 
 @dataclass(frozen=True)
-class Entry:
+class Value:
     """What a table says of one method under one head; `doubtful` where it is not shown to be better than the random
     control."""
 
@@ -31,7 +31,7 @@ class Entry:
 class Row:
     method: str
     control: bool
-    entries: Sequence[Entry]
+    values: Sequence[Value]
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def markdown(table: Table) -> str:
     lines = [f"### {_plain(table.title)}", "", _pipes(["method", *map(_plain, table.heads)])]
     lines.append(_pipes([":--", *["--:"] * len(table.heads)]))
     for row in table.rows:
-        entries = [f"**{_plain(entry.text)}**" if entry.best else _plain(entry.text) for entry in row.entries]
-        lines.append(_pipes([f"*{_plain(row.method)}*" if row.control else _plain(row.method), *entries]))
+        values = [f"**{_plain(value.text)}**" if value.best else _plain(value.text) for value in row.values]
+        lines.append(_pipes([f"*{_plain(row.method)}*" if row.control else _plain(row.method), *values]))
     return "\n".join([*lines, "", *(f"- {_plain(note)}" for note in table.notes), ""])
 
 
@@ -91,9 +91,9 @@ def latex(table: Table) -> str:
 
 def _tabular(table: Table) -> str:
     """Rows, with the controls below a line of their own."""
-    frame = pd.DataFrame([[entry.text for entry in row.entries] for row in table.rows], columns=list(table.heads))
+    frame = pd.DataFrame([[value.text for value in row.values] for row in table.rows], columns=list(table.heads))
     frame.index = pd.Index([" ".join(row.method.split()) for row in table.rows], dtype=object)
-    bold = [["textbf:--rwrap" if entry.best else "" for entry in row.entries] for row in table.rows]
+    bold = [["textbf:--rwrap" if value.best else "" for value in row.values] for row in table.rows]
     slanted = ["textit:--rwrap" if row.control else "" for row in table.rows]
     # Styler wants unique labels; positions stand in for them until they are shown.
     methods, heads = [_tex(str(name)) for name in frame.index], [_tex(head) for head in table.heads]

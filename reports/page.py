@@ -25,7 +25,7 @@ _COST = {
     "model_seconds": "of that in the model",
     "forwards": "images sent forward",
     "backwards": "images sent backward",
-    "heads": "passes through the network behind a layer",
+    "tails": "passes through the network behind a layer",
     "shared": "forwards spared because maps were equal, or their orders",
     "spared": "forwards that curves with a tolerance did not need",
     "settled": "forwards not made because a method's place was settled",

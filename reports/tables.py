@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from camfaith.reports.markup import DOUBT, Entry, Row, Table, latex, markdown
+from camfaith.reports.markup import DOUBT, Row, Table, Value, latex, markdown
 from camfaith.reports.view import Block, Judged, View, file_stem, number, numbers
 
 KINDS = {
@@ -52,9 +52,9 @@ def block_table(view: View, block: Block) -> Table:
         if not used:
             continue
         count = f"{min(used)}–{max(used)}" if min(used) < max(used) else str(used[0])
-        shown = [_entry(row, first[c], sizes[c]) for row, c in zip(found, view.judged, strict=True)]
-        rows.append(Row(method, method in view.controls, [Entry(count), *shown]))
-    doubtful = any(entry.doubtful for row in rows for entry in row.entries)
+        shown = [_value(row, first[c], sizes[c]) for row, c in zip(found, view.judged, strict=True)]
+        rows.append(Row(method, method in view.controls, [Value(count), *shown]))
+    doubtful = any(value.doubtful for row in rows for value in row.values)
     notes = [f"{LEGEND}; {DOUBTFUL}." if doubtful else f"{LEGEND}.", *_counts(view, summary)]
     return Table(block.stem, block.title, ["n", *(c.head for c in view.judged)], rows, notes)
 
@@ -69,12 +69,12 @@ def _size(means: Sequence[float]) -> float:
     return median(abs(mean) for mean in means) if means else math.nan
 
 
-def _entry(row: Mapping[str, Any] | None, first: float | None, size: float) -> Entry:
+def _value(row: Mapping[str, Any] | None, first: float | None, size: float) -> Value:
     if row is None or not row["n"]:
-        return Entry("–")
+        return Value("–")
     mean, low, high = numbers(row["mean"], row["low"], row["high"], like=size)
     doubtful = bool(row["difference_low"] <= 0) and not row["control"]
-    return Entry(mean, f"[{low}, {high}]", row["rank"] == first, doubtful)
+    return Value(mean, f"[{low}, {high}]", row["rank"] == first, doubtful)
 
 
 def _counts(view: View, summary: Mapping[Any, Mapping[str, Any]]) -> list[str]:
@@ -116,11 +116,11 @@ def overall_table(view: View) -> Table:
     return Table(file_stem("over-all"), f"Mean ranks over {blocks}", [c.title for c in view.ranked], rows, notes)
 
 
-def _rank(row: Mapping[Any, Any] | None, first: float | None, blocks: int) -> Entry:
+def _rank(row: Mapping[Any, Any] | None, first: float | None, blocks: int) -> Value:
     if row is None:
-        return Entry("–")
+        return Value("–")
     partial = f"({row['blocks']} of {blocks})" if row["blocks"] < blocks else ""
-    return Entry(f"{row['rank']:.1f}", partial, row["rank"] == first)
+    return Value(f"{row['rank']:.1f}", partial, row["rank"] == first)
 
 
 def ledger(view: View, block: Block, metric: str) -> Table | None:
@@ -128,11 +128,11 @@ def ledger(view: View, block: Block, metric: str) -> Table | None:
     scale = {row["method"]: row for row in view.of(block, view.scale).to_dict("records") if row["metric"] == metric}
     before, after = ("residual", "residual_corrected", "sensitivity"), ("relu", "upsampling", "normalisation")
 
-    def values(found: Mapping[str, Mapping[str, Any]], method: str) -> list[Entry]:
+    def values(found: Mapping[str, Mapping[str, Any]], method: str) -> list[Value]:
         means = {column: row["mean"] for column, row in found.items()}
         fit = [scale.get(method, {}).get(name, float("nan")) for name in ("beta", "residual")]
         first, last = ([means.get(name, float("nan")) for name in names] for names in (before, after))
-        return [Entry(number(value)) for value in (*first, *fit, *last)]
+        return [Value(number(value)) for value in (*first, *fit, *last)]
 
     heads = ["residual", "corrected", "sensitivity", "β", "residual after β", *(f"{name} adds" for name in after)]
     return _by_method(view, block, metric, heads, values)
@@ -143,9 +143,9 @@ def every_column(view: View, block: Block, metric: str) -> Table | None:
     heads = list(dict.fromkeys(column for _, m, column in view.summary_of(block) if m == metric))
     sizes = {c: _size(_known(view, view.summary_of(block), Judged(metric, c, None), "mean")) for c in heads}
 
-    def values(found: Mapping[str, Mapping[str, Any]], method: str) -> list[Entry]:  # noqa: ARG001
-        entries = [_entry(found.get(column), None, sizes[column]) for column in heads]
-        return [Entry(entry.mean, entry.interval) for entry in entries]
+    def values(found: Mapping[str, Mapping[str, Any]], method: str) -> list[Value]:  # noqa: ARG001
+        shown = [_value(found.get(column), None, sizes[column]) for column in heads]
+        return [Value(value.mean, value.interval) for value in shown]
 
     return _by_method(view, block, metric, heads, values)
 
@@ -155,7 +155,7 @@ def _by_method(
     block: Block,
     metric: str,
     heads: Sequence[str],
-    values: Callable[[Mapping[str, Mapping[str, Any]], str], list[Entry]],
+    values: Callable[[Mapping[str, Mapping[str, Any]], str], list[Value]],
 ) -> Table | None:
     rows = []
     summary = view.summary_of(block)

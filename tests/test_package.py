@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -42,9 +43,13 @@ def test_the_command_is_installed_and_works_elsewhere(tmp_path):
     assert done.stdout.strip() == "suites: quick"
 
 
-def test_no_file_of_methods_is_longer_than_300_lines():
-    sources = [path for path in files("camfaith.methods").iterdir() if path.name.endswith(".py")]
-    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in sources}
-    long = {name: length for name, length in lengths.items() if length > 300}
-    assert lengths, "no file of methods/ was found"
-    assert not long, f"longer than 300 lines: {long}; a file holds one family of methods, so give what is new its own"
+@pytest.mark.parametrize(
+    ("folder", "most"),
+    [*((room, 300) for room in ("models", "methods", "metrics", "benchmark", "reports")), ("tests", 400)],
+)
+def test_no_file_is_long(folder, most):
+    sources = sorted((Path(__file__).parents[1] / folder).rglob("*.py"))
+    lengths = {str(path): len(path.read_text("utf-8").splitlines()) for path in sources}
+    assert lengths, f"no file of {folder}/ was found"
+    long = {path: length for path, length in lengths.items() if length > most}
+    assert not long, f"longer than {most} lines: {long}; a file has one purpose, so give what is new a file of its own"

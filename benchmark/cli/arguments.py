@@ -1,8 +1,12 @@
-"""What the words of a command line stand for: lists, names with settings, numbers."""
+"""What the words of a command line stand for: lists, names with settings, numbers, a folder of data."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+Data = Annotated[str | None, typer.Option(help="The folder that ${data} stands for in the suite.")]
 
 
 def listed(text: str | None) -> list[str] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from camfaith.benchmark.cli.arguments import entries, listed, number
+from camfaith.benchmark.cli.arguments import Data, entries, listed, number
+from camfaith.benchmark.cli.check import check
+from camfaith.benchmark.cli.errors import errors_in_one_line
+from camfaith.benchmark.cli.explain import explain
 
 app = typer.Typer(
     help="Tells whether a class activation map shows what an image classifier really used.",
@@ -22,7 +24,6 @@ app = typer.Typer(
 )
 
 SuiteName = Annotated[str, typer.Argument(help="The name of a shipped suite (quick), or a TOML file.")]
-Data = Annotated[str | None, typer.Option(help="The folder that ${data} stands for in the suite.")]
 Methods = Annotated[str | None, typer.Option(help="Methods instead of the suite's: gradcam,gradcam++(variant=pgc).")]
 Metrics = Annotated[str | None, typer.Option(help="Metrics instead of the suite's: deletion(steps=32),road.")]
 Models = Annotated[str | None, typer.Option(help="Comma-separated models instead of the suite's.")]
@@ -57,7 +58,7 @@ def run(
     report: Report = True,
 ) -> None:
     """Run a suite: scores, curves, maps and a report into one folder. What the folder holds is not computed again."""
-    with _errors():
+    with errors_in_one_line():
         from camfaith.benchmark.running.runner import new_folder
         from camfaith.benchmark.running.runner import run as run_suite
 
@@ -96,7 +97,7 @@ def add(
     report: Report = True,
 ) -> None:
     """Add methods, metrics, models or samples to a run: only what is missing is computed."""
-    with _errors():
+    with errors_in_one_line():
         from camfaith.benchmark.running.adding import add as add_to
 
         _prepare_memory(keep_memory)
@@ -150,7 +151,7 @@ def plan(
     keep_memory: KeepMemory = True,
 ) -> None:
     """Show what a suite would cost, or what a run lacks of it, without running it: calls, time, memory and disk."""
-    with _errors():
+    with errors_in_one_line():
         from camfaith.benchmark.cli.terminal import show_plan
         from camfaith.benchmark.running.planning import plan as plan_suite
 
@@ -182,117 +183,14 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where to write, instead of the run's own folder.")] = None,
 ) -> None:
     """Write the HTML page, the tables (CSV, Markdown, LaTeX) and the figures (PDF, SVG, PNG) of a run."""
-    with _errors():
+    with errors_in_one_line():
         from camfaith.benchmark.results.store import load
 
         _report(load(run), out)
 
 
-@app.command()
-def explain(
-    image: Annotated[str, typer.Argument(help="A picture file, or a sample that ships with the package (fundus:3).")],
-    out: Annotated[Path, typer.Option(help="The file to write: .png, .pdf or .svg.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="A name, package.module:function, file.py:function, or a suite with one model (TOML); left out: the "
-            "model that ships for a sample, else torchvision's most accurate with weights on this disk."
-        ),
-    ] = None,
-    methods: Annotated[
-        str | None, typer.Option(help="Methods, as gradcam,gradcam++(variant=pgc); left out: five that share a pass.")
-    ] = None,
-    classes: Annotated[
-        str, typer.Option(help="Comma-separated class names or indices; predicted is the predicted class.")
-    ] = "predicted",
-    weights: Annotated[
-        str | None, typer.Option(help="The model's weights: a file, a torchvision name, or none.")
-    ] = None,
-    layer: Annotated[
-        str | None, typer.Option(help="The target layer; left out: the last with a spatial output.")
-    ] = None,
-    signed: Annotated[
-        bool, typer.Option("--signed", help="Show both signs of the raw maps: red for the class, blue against it.")
-    ] = False,
-    data: Data = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto takes a GPU where there is one.")] = "auto",
-) -> None:
-    """Explain one picture: the maps of several methods for several classes, side by side in one file."""
-    with _errors():
-        from camfaith.benchmark.picture.side_by_side import METHODS, NoModel
-        from camfaith.benchmark.picture.side_by_side import explain as explain_picture
-        from camfaith.reports.panels import destination, draw, write
-
-        if destination(out).exists() and Path(image).exists() and out.samefile(image):
-            raise ValueError(f"{out} is the picture itself; give another file to write")
-        named = entries(methods)
-        try:
-            found = explain_picture(
-                image,
-                model=model,
-                methods=METHODS if named is None else named,
-                classes=[number(name) for name in listed(classes) or ()],
-                weights=weights,
-                layer=layer,
-                signed=signed,
-                data=data,
-                device=device,
-            )
-        except NoModel as error:
-            asked = {"--model": "resnet50", "--weights": "DEFAULT", "--methods": methods, "--classes": classes}
-            asked |= {"--layer": layer, "--out": str(out)}
-            words = [word for option, value in asked.items() if value is not None for word in (option, value)]
-            command = shlex.join(["camfaith", "explain", image, *words, *["--signed"] * signed])
-            raise ValueError(f"{error}, as in\n\n    {command}\n") from error
-        if model is None:
-            typer.echo(f"model: {found.model}, as none is named", err=True)
-        for method, why in found.missing:
-            typer.echo(f"{method}: {why}", err=True)
-        typer.echo(f"picture: {write(draw(found), out)}")
-
-
-@app.command()
-def check(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Methods: package.module:Class, file.py:Class, gradcam (shipped), pgc:..., torchcam:..., zennit:..."
-        ),
-    ] = None,
-    given: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of theirs, as variant=pgc; may be said again.")
-    ] = None,
-    like: Annotated[str | None, typer.Option(help="The method whose maps they must equal.")] = None,
-    like_given: Annotated[
-        list[str] | None, typer.Option("--like-set", help="A setting of the method that --like names.")
-    ] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="All shipped methods, and those of grad-cam and torchcam.")
-    ] = False,
-    out: Annotated[Path | None, typer.Option(help="A Markdown page to write the results to.")] = None,
-) -> None:
-    """Check what a CAM of your own owes its users; exit code 1 where it fails."""
-    from rich.console import Console
-
-    console = Console(emoji=False)
-    with _errors():
-        from camfaith.benchmark.conformance import report as conformance
-        from camfaith.benchmark.suite.settings import read_settings
-
-        asked = [*(names or []), *(conformance.everything() if every else [])]
-        if not asked:
-            raise ValueError("name a method to check, as package.module:Class, or say --all")
-        if like_given and like is None:
-            raise ValueError("--like-set needs --like")
-        equal = None if like is None else {"name": like, **read_settings(like_given or ())}
-        reports = []
-        for name in asked:
-            reports.append(conformance.check_method(name, like=equal, **read_settings(given or ())))
-            conformance.show(reports[-1], console, briefly=len(asked) > 1)
-        if out is not None:
-            out.write_text(conformance.page(reports), "utf-8")
-    if not all(report.passed for report in reports):
-        raise typer.Exit(1)
+app.command()(explain)
+app.command()(check)
 
 
 @app.command("list")
@@ -300,7 +198,7 @@ def list_names(
     what: Annotated[str, typer.Argument(help="methods, metrics, models, datasets or suites.")] = "",
 ) -> None:
     """List the names that may stand in a suite."""
-    with _errors():
+    with errors_in_one_line():
         from camfaith.benchmark.suite.catalogue import known_names
         from camfaith.methods.adapters import missing
 
@@ -320,18 +218,6 @@ def _report(result: Any, out: Path | None = None) -> None:
     from camfaith.reports import report as write_report
 
     typer.echo(f"report: {write_report(result, out=out)}")
-
-
-class _errors:
-    """Turns the package's own errors into one line and an exit code; anything else keeps its traceback."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, ValueError | OSError):
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from None
 
 
 def main() -> None:

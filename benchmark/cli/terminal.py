@@ -13,7 +13,7 @@ def show_plan(suite: str, planned: Plan) -> None:
     """Show calls, seconds and memory of every model on every data set: shared, and each metric alone."""
     table = Table(title=f"{suite}: images through the networks")
     table.add_column("")
-    for name in ("forwards", "backwards", "heads", "seconds", "MiB"):
+    for name in ("forwards", "backwards", "tails", "seconds", "MiB"):
         table.add_column(name, justify="right", no_wrap=True)
     for block in planned.blocks:
         table.add_row(f"{block.model} on {block.dataset}, {block.samples:,} samples")
@@ -21,7 +21,7 @@ def show_plan(suite: str, planned: Plan) -> None:
             ("shared", block.shared, block.seconds, block.memory_mib),
             ("each alone", block.unshared, block.unshared_seconds, block.unshared_memory_mib),
         ):
-            counts = (f"{count:,}" for count in (calls.forwards, calls.backwards, calls.heads))
+            counts = (f"{count:,}" for count in (calls.forwards, calls.backwards, calls.tails))
             table.add_row(f"  {kind}", *counts, f"{seconds or 0:,.1f}", f"{memory:,.0f}")
     console = Console()
     console.print(table)

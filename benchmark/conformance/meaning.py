@@ -12,7 +12,7 @@ from camfaith.benchmark.conformance.networks import CLASSES, GROUNDS, cancelling
 from camfaith.models import maps
 from camfaith.models.errors import NotApplicable
 
-Place = tuple[int, int]
+Pixel = tuple[int, int]
 WEAK = 0.35
 """The brightness of what speaks for the class less than the planted pixel does."""
 
@@ -52,18 +52,18 @@ def planted_patch(candidate: Candidate, trial: Trial) -> None:
     """The map is highest at the one bright pixel that speaks for the class, wherever that lies."""
     _looks(candidate)
     bound = candidate.on(colour_reader(), "relu")
-    for place in _places(trial):
-        images = _planted(trial, place)
+    for pixel in _pixels(trial):
+        images = _planted(trial, pixel)
         images[:, 1:] = 0.2 * trial.images()[:, 1:]  # what speaks for other classes
-        _must_point(bound.maps(images, [0]), trial, place)
+        _must_point(bound.maps(images, [0]), trial, pixel)
 
 
 def negative_logit(candidate: Candidate, trial: Trial) -> None:
     """The same holds where the class's logit is negative."""
     _looks(candidate)
     bound = candidate.on(colour_reader(bias=-1000.0), "relu")
-    place = _places(trial)[-1]
-    _must_point(bound.maps(_planted(trial, place), [0]), trial, place)
+    pixel = _pixels(trial)[-1]
+    _must_point(bound.maps(_planted(trial, pixel), [0]), trial, pixel)
 
 
 def mosaic(candidate: Candidate, trial: Trial) -> None:
@@ -139,17 +139,17 @@ def cancelling_channel(candidate: Candidate, trial: Trial) -> None:
     """A channel whose activations cancel out, and that hardly speaks for the class, does not take the map over."""
     _of_a_class(candidate)
     _reads_a_layer(candidate)
-    place = _places(trial)[-1]
-    images = _planted(trial, place)
+    pixel = _pixels(trial)[-1]
+    images = _planted(trial, pixel)
     images[:, 1] = 0.75 - 0.5 * checkers(trial.height, trial.width)
     found = candidate.on(cancelling(trial.height, trial.width), "conv").maps(images, [0])
-    _must_point(found, trial, place, ahead=2)
+    _must_point(found, trial, pixel, ahead=2)
 
 
 def silent_cells(candidate: Candidate, trial: Trial) -> None:
     """Nothing is shown at cells where no channel of the layer is active."""
     _reads_a_layer(candidate)
-    images = _planted(trial, _places(trial)[-1])
+    images = _planted(trial, _pixels(trial)[-1])
     heat = _heat(candidate.on(colour_reader(), "relu").maps(images, [0]), trial)[0]
     if (most := float(heat[images[0, 0] == 0].max())) > EQUAL:
         raise Broken(f"up to {most:.2g} is shown there, where 1 is the most of all")
@@ -192,16 +192,16 @@ def _of_a_class(candidate: Candidate) -> None:
         raise NotApplicable("it says that its maps do not depend on the class")
 
 
-def _places(trial: Trial) -> list[Place]:
+def _pixels(trial: Trial) -> list[Pixel]:
     """Corners, and a pixel inside."""
     return [(0, 0), (0, trial.width - 1), (trial.height - 1, 0), (trial.height // 2, trial.width // 2)]
 
 
-def _planted(trial: Trial, place: Place) -> Tensor:
+def _planted(trial: Trial, pixel: Pixel) -> Tensor:
     """One bright red pixel on black, and a weaker one half the image away."""
     images = torch.zeros(1, 3, trial.height, trial.width, dtype=torch.float64)
-    images[0, 0, (place[0] + trial.height // 2) % trial.height, (place[1] + trial.width // 2) % trial.width] = WEAK
-    images[0, 0, place[0], place[1]] = 1
+    images[0, 0, (pixel[0] + trial.height // 2) % trial.height, (pixel[1] + trial.width // 2) % trial.width] = WEAK
+    images[0, 0, pixel[0], pixel[1]] = 1
     return images
 
 
@@ -211,15 +211,15 @@ def _heat(raw: Tensor, trial: Trial) -> Tensor:
     return grown / grown.amax((1, 2), keepdim=True).clamp(min=1e-300)
 
 
-def _must_point(raw: Tensor, trial: Trial, place: Place, ahead: float = 1.0) -> None:
-    """`Broken` unless the map is highest within a pixel of the place: `ahead` times as high as elsewhere, and no
+def _must_point(raw: Tensor, trial: Trial, pixel: Pixel, ahead: float = 1.0) -> None:
+    """`Broken` unless the map is highest at `pixel` or next to it: `ahead` times as high as elsewhere, and no
     constant."""
     heat = _heat(raw, trial)[0]
     near = torch.zeros_like(heat, dtype=torch.bool)
-    near[max(0, place[0] - 1) : place[0] + 2, max(0, place[1] - 1) : place[1] + 2] = True
+    near[max(0, pixel[0] - 1) : pixel[0] + 2, max(0, pixel[1] - 1) : pixel[1] + 2] = True
     inside, outside = float(heat[near].max()), heat[~near]
     if not (inside >= float(outside.max()) * (ahead - 1e-6) and inside > float(outside.mean()) + 1e-12):
-        where = f"with the bright pixel at row {place[0]}, column {place[1]}"
+        where = f"with the bright pixel at row {pixel[0]}, column {pixel[1]}"
         if not bool(heat.any()):
             raise Broken(f"{where} the map has no value above 0")
         row, column = divmod(int(torch.where(near, -1, heat).argmax()), trial.width)

@@ -78,8 +78,8 @@ class Plan:
         return sum(block.shared.backwards for block in self.blocks)
 
     @property
-    def heads(self) -> int:
-        return sum(block.shared.heads for block in self.blocks)
+    def tails(self) -> int:
+        return sum(block.shared.tails for block in self.blocks)
 
     @property
     def unshared(self) -> int:
@@ -90,7 +90,7 @@ class Plan:
         return sum(block.size_mib for block in self.blocks)
 
     def as_dict(self) -> dict[str, Any]:
-        totals = {"forwards": self.forwards, "backwards": self.backwards, "heads": self.heads}
+        totals = {"forwards": self.forwards, "backwards": self.backwards, "tails": self.tails}
         return {**totals, "unshared": self.unshared, "blocks": [asdict(block) for block in self.blocks]}
 
 
@@ -188,7 +188,7 @@ def _each(bench: Bench, work: Work, chunk: int) -> BlockPlan:
         shared=Calls(
             capture + own.forwards + per_image + per_map,
             backward + own.backwards,
-            sum(_heads(bench, probe) for probe in once),
+            sum(_tails(bench, probe) for probe in once),
         ),
         unshared=sum((_alone(bench, work, arm, pixels) for arm in arms), Calls()),
         memory_mib=_memory(bench, chunk, len(arms), layers, sum(again)),
@@ -208,11 +208,11 @@ def _alone(bench: Bench, work: Work, arm: Arm, pixels: int) -> Calls:
     return Calls(
         forwards + sum(forwards_of(bench, probe, pixels) for probe in every),
         own.backwards + arm.goes_back * explained,
-        sum(_heads(bench, probe) for probe in every),
+        sum(_tails(bench, probe) for probe in every),
     )
 
 
-def _heads(bench: Bench, probe: Probe) -> int:
+def _tails(bench: Bench, probe: Probe) -> int:
     if not isinstance(probe, Channels):
         return 0
     known = tail(bench.classifier, probe.layer, bench.image)
@@ -247,24 +247,24 @@ def _timed(block: Block, planned: BlockPlan) -> BlockPlan:
         return bench.classifier.evidence(images, bench.target_class, bench.layers, gradients=bench.gradients)
 
     both = fastest(there_and_back, bench.classifier.device, 0.5) / len(images)
-    behind = _head_seconds(bench)
+    behind = _tail_seconds(bench)
 
     def seconds(calls: Calls) -> float:
-        spent = calls.forwards * forward + calls.backwards * max(0.0, both - forward) + calls.heads * behind
+        spent = calls.forwards * forward + calls.backwards * max(0.0, both - forward) + calls.tails * behind
         return round(spent, 3)
 
     return replace(planned, seconds=seconds(planned.shared), unshared_seconds=seconds(planned.unshared))
 
 
-def _head_seconds(bench: Bench) -> float:
+def _tail_seconds(bench: Bench) -> float:
     """One pass through the network behind a layer, the mean over the layers that are asked."""
     pixels = bench.image[0, 0].numel()
     every = {p for arm in bench.arms for judge in bench.judges for p in judge.metric.probes(arm.layer, pixels)}
-    times = [_seconds_of_head(bench, p.layer) for p in every if isinstance(p, Channels) and _heads(bench, p)]
+    times = [_seconds_of_tail(bench, p.layer) for p in every if isinstance(p, Channels) and _tails(bench, p)]
     return sum(times) / len(times) if times else 0.0
 
 
-def _seconds_of_head(bench: Bench, layer: str) -> float:
+def _seconds_of_tail(bench: Bench, layer: str) -> float:
     def switch_off() -> object:
         return ablate_channels(bench.classifier, layer, bench.image, TAIL_BATCH)
 

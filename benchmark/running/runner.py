@@ -174,7 +174,7 @@ def _finish(folder: RunFolder, blocks: Sequence[Block], started: Mapping[str, An
         for note in notes:
             cost |= {name: round(cost.get(name, 0) + value, 3) for name, value in note.tally.items()}
         cost["wall_seconds"] = round(info.get("cost", {}).get("wall_seconds", 0) + seconds, 3)
-        totals = ("forwards", "backwards", "heads", "unshared")
+        totals = ("forwards", "backwards", "tails", "unshared")
         plan = {name: sum(note.planned[name] for note in notes) for name in totals}
         if started["suite"]["until"] == "separated":
             plan, cost["settled"] = _with_settled(blocks, plan, cost, info)

@@ -45,7 +45,7 @@ def _settled(holdings: Holdings, history: list[pd.DataFrame]) -> Settled:
     rows = [table for table in history if len(table)]
     if not rows:
         return frozenset()
-    head = holdings.block.suite.suite
+    general = holdings.block.suite.suite
     main = {j.label: j.metric.main for j in holdings.block.judges if j.metric.main in j.metric.better}
     scores = arrivals(pd.concat(rows, ignore_index=True), main)
-    return settled(scores, list(main), head.level, head.margin, len(holdings.block.dataset))
+    return settled(scores, list(main), general.level, general.margin, len(holdings.block.dataset))

@@ -70,7 +70,9 @@ class DatasetEntry(Entry):
     """How many samples are taken, from the first of the order that the seed gives them; None takes all."""
 
 
-class Head(BaseModel):
+class General(BaseModel):
+    """A suite's `[suite]` table: what holds for all its models and data sets."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
     seed: int = Field(0, ge=0)
@@ -103,7 +105,7 @@ class Suite(BaseModel):
     """A validated suite; `Suite.of` reads one from a shipped name, a TOML file, a mapping, or another suite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    suite: Head
+    suite: General
     model: tuple[ModelEntry, ...] = Field(min_length=1)
     dataset: tuple[DatasetEntry, ...] = Field(min_length=1)
 
@@ -138,12 +140,12 @@ class Suite(BaseModel):
         models: Sequence[Any] | None = None,
         datasets: Sequence[Any] | None = None,
         limit: int | None = None,
-        **head: Any,
+        **general: Any,
     ) -> Suite:
         """The suite with some of it replaced; None leaves a thing as it is."""
         content = self.model_dump(exclude_unset=True)
         content["suite"] |= {"methods": self.suite.methods, "metrics": self.suite.metrics}  # settings may be no JSON
-        content["suite"] |= {key: value for key, value in head.items() if value is not None}
+        content["suite"] |= {key: value for key, value in general.items() if value is not None}
         for key, value in (("methods", methods), ("metrics", metrics)):
             if value is not None:
                 content["suite"][key] = list(value)
@@ -226,7 +228,7 @@ def _fill(content: Any, data: str | Path | None, where: str) -> Any:
     return content
 
 
-_KNOWN_KEYS: dict[str, type[BaseModel]] = {"suite": Head, "model": ModelEntry, "dataset": DatasetEntry}
+_KNOWN_KEYS: dict[str, type[BaseModel]] = {"suite": General, "model": ModelEntry, "dataset": DatasetEntry}
 
 
 def _explain(error: ValidationError, where: str) -> str:

@@ -19,7 +19,7 @@ from torch import nn
 
 from camfaith import methods
 from camfaith.benchmark.datasets import Sample
-from camfaith.benchmark.suite.declaration import Head, MethodEntry, ModelEntry, digest
+from camfaith.benchmark.suite.declaration import General, MethodEntry, ModelEntry, digest
 from camfaith.benchmark.suite.settings import parameters_of
 from camfaith.benchmark.suite.sources import module_hash, source_hash
 from camfaith.metrics import Metric
@@ -118,11 +118,12 @@ def declared_model(entry: ModelEntry) -> str:
     return digest([said, entry.class_names, files, source, libraries("torchvision", "timm", "camfaith")])
 
 
-def context_key(head: Head, model: str, layer: str | None, classes: Sequence[str] | None) -> str:
+def context_key(general: General, model: str, layer: str | None, classes: Sequence[str] | None) -> str:
     """The key of what all cells of a block share; `model` is the model's key, `layer` the one that the suite gives it,
     `classes` are the data set's names."""
     judging = [module_hash(f"camfaith.benchmark.running.{name}") for name in _JUDGING]
-    return digest([model, layer, head.target, head.seed, sorted(head.allow), classes, libraries(*NUMERICAL), judging])
+    asked = [general.target, general.seed, sorted(general.allow)]
+    return digest([model, layer, *asked, classes, libraries(*NUMERICAL), judging])
 
 
 @lru_cache(maxsize=16)

@@ -18,7 +18,7 @@ from camfaith.benchmark.datasets import Dataset
 from camfaith.benchmark.suite.declaration import (
     DatasetEntry,
     Entry,
-    Head,
+    General,
     MethodEntry,
     ModelEntry,
     Suite,
@@ -106,7 +106,7 @@ def open_model(entry: ModelEntry, device: str) -> Classifier:
     return load(entry.name, class_names=entry.class_names, **settings).to(chosen)
 
 
-def open_dataset(entry: DatasetEntry, head: Head) -> Dataset:
+def open_dataset(entry: DatasetEntry, general: General) -> Dataset:
     found = make(f"data set {entry.name!r}", datasets.find(entry.name), entry.settings)
     if len(found) == 0:
         raise SuiteError(f"data set {entry.name!r} is empty; give one with at least one sample")
@@ -114,7 +114,7 @@ def open_dataset(entry: DatasetEntry, head: Head) -> Dataset:
     if twice:
         raise SuiteError(f"data set {entry.name!r}: the id {twice[0]!r} stands for several samples; make ids unique")
     # Sequential tests hold for images in random order, and classes that take turns are none.
-    return datasets.subset(found, entry.limit, head.seed, by_class=head.until != "separated")
+    return datasets.subset(found, entry.limit, general.seed, by_class=general.until != "separated")
 
 
 def open_judges(entries: Sequence[Entry]) -> list[Judge]:
@@ -175,11 +175,11 @@ def asking(model: str, image: Tensor) -> Iterator[None]:
         ) from error
 
 
-def _setup(head: Head, classifier: Classifier, image: Tensor) -> Setup:
-    if head.batch_size is not None and not head.allow:
-        return Setup(head.batch_size)
-    found = setup_of(classifier, image, head.allow)
-    return found if head.batch_size is None else replace(found, batch_size=head.batch_size)
+def _setup(general: General, classifier: Classifier, image: Tensor) -> Setup:
+    if general.batch_size is not None and not general.allow:
+        return Setup(general.batch_size)
+    found = setup_of(classifier, image, general.allow)
+    return found if general.batch_size is None else replace(found, batch_size=general.batch_size)
 
 
 def _labelled(entries: Sequence[MethodEntry]) -> list[tuple[str, MethodEntry]]:

@@ -16,7 +16,7 @@ from camfaith.models import maps as steps
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound
 
-Part = Literal["raw", "signed", "saliency", "ranks", "displayed"]
+Aspect = Literal["raw", "signed", "saliency", "ranks", "displayed"]
 """What may be read of `Maps`."""
 
 
@@ -124,7 +124,7 @@ class Maps:
     rows: Sequence[int] | None = None
     explainer: Bound | None = None
     lines: dict[Any, Any] = field(default_factory=dict, repr=False)
-    _prints: dict[Part, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _prints: dict[Aspect, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.raw.ndim != 3 or len(self.raw) != len(self.case):
@@ -162,8 +162,8 @@ class Maps:
         """The maps as they are shown: rectified, upsampled to the images' size and stretched to [0, 1] (B×H×W)."""
         return steps.normalise(steps.upsample(steps.rectify(self.raw), self.case.size))
 
-    def prints(self, part: Part) -> list[Hashable]:
-        """A fingerprint of that part of each map: equal parts have equal ones."""
-        if part not in self._prints:
-            self._prints[part] = list(fingerprints(getattr(self, part).flatten(1)))
-        return self._prints[part]
+    def prints(self, aspect: Aspect) -> list[Hashable]:
+        """A fingerprint of that aspect of each map: equal aspects have equal ones."""
+        if aspect not in self._prints:
+            self._prints[aspect] = list(fingerprints(getattr(self, aspect).flatten(1)))
+        return self._prints[aspect]

@@ -247,9 +247,9 @@ class Engine:
             if (probe, index) in told:
                 answers.append(told[probe, index])
                 continue
-            logits, forwards, heads = self._ablated(probe.layer, case.images[index : index + 1])
+            logits, forwards, tails = self._ablated(probe.layer, case.images[index : index + 1])
             self.meter.forwards += forwards
-            self.meter.heads += heads
+            self.meter.tails += tails
             logits = logits.to(torch.float64)
             answers.append(torch.stack([logits, logits.log_softmax(1)], 2)[:, case.targets[index]].cpu())
             if self.tick:

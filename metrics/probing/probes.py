@@ -1,8 +1,8 @@
 """What a metric wants to know of the model, as values: equal probes are asked once.
 
 A probe says which altered images it wants scored. What it `reads` decides how often: one that reads the image alone is
-asked once per image, whatever the number of methods; one that reads a part of a map (the ranks of its pixels, say, or
-the map as it is displayed) once for every distinct part.
+asked once per image, whatever the number of methods; one that reads an aspect of a map (the ranks of its pixels, or the
+map as it is displayed) once for every distinct one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.case import Case, Maps, Part
+from camfaith.metrics.probing.case import Aspect, Case, Maps
 from camfaith.metrics.probing.ranks import removed_at
 
-Reads = Literal["image"] | Part
+Reads = Literal["image"] | Aspect
 Fill = Callable[[int, int, Tensor], None]
 """Writes the altered images start to stop of a probe into the rows of a buffer (n×3×H×W)."""
 Rounds = Generator[tuple[int, Fill], Tensor, Tensor | None]
@@ -42,12 +42,12 @@ class Subject:
     def image(self) -> Tensor:
         return self.case.images[self.index]
 
-    def read(self, part: Part) -> Tensor:
-        """That part of the map: `ranks` (N, 0 for the most relevant pixel), `displayed` (H×W, in [0, 1]), ..."""
+    def read(self, aspect: Aspect) -> Tensor:
+        """That aspect of the map: `ranks` (N, 0 for the most relevant pixel), `displayed` (H×W, in [0, 1]), ..."""
         if self.maps is None:
             raise TypeError("a probe that reads the image alone has no map")
-        part_of_all: Tensor = getattr(self.maps, part)
-        return part_of_all[self.place]
+        every: Tensor = getattr(self.maps, aspect)
+        return every[self.place]
 
     def blank(self, baseline: Baseline) -> Tensor:
         """The baseline image (3×H×W)."""

@@ -21,13 +21,13 @@ class Calls:
 
     forwards: int = 0
     backwards: int = 0
-    heads: int = 0
+    tails: int = 0
 
     def __add__(self, other: Calls) -> Calls:
-        return Calls(self.forwards + other.forwards, self.backwards + other.backwards, self.heads + other.heads)
+        return Calls(self.forwards + other.forwards, self.backwards + other.backwards, self.tails + other.tails)
 
     def __mul__(self, times: int) -> Calls:
-        return Calls(self.forwards * times, self.backwards * times, self.heads * times)
+        return Calls(self.forwards * times, self.backwards * times, self.tails * times)
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Tally:
 
     forwards: int = 0
     backwards: int = 0
-    heads: int = 0
+    tails: int = 0
     model_seconds: float = 0.0
     shared: int = 0
     """Planned forwards that equal orders of pixels, or equal maps, saved."""

@@ -142,13 +142,13 @@ def test_sensitivity_does_not_depend_on_whether_the_head_runs_alone(name, images
 
 
 def test_a_head_alone_needs_one_forward_per_image_and_any_other_one_per_channel(images):
-    for name, forwards, heads in (("skips", 2, 8), ("branches", 10, 0)):
+    for name, forwards, tails in (("skips", 2, 8), ("branches", 10, 0)):
         classifier = Classifier(build(name))
         case = Case.of(classifier, images(2, 8), 0)
         engine, metric = Engine(classifier, Setup(3)), Conservation()
         given = Maps(torch.rand(2, 4, 4), case, layer="side")
         engine.answer(case, {"it": (given, metric.probes("side", 64))})
-        assert (engine.meter.forwards, engine.meter.heads) == (forwards, heads)
+        assert (engine.meter.forwards, engine.meter.tails) == (forwards, tails)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])

@@ -172,9 +172,9 @@ def test_a_channel_is_switched_off_in_the_patches_and_not_in_the_class_token(pat
                     gated[0, patch, channel] = 0
             expected.append(network.head((gated + network.mix(gated.mT).mT)[:, 0]))
     for batch in (1, 4, 16):
-        found, forwards, heads = ablate_channels(patches, "norm", image, batch)
+        found, forwards, tails = ablate_channels(patches, "norm", image, batch)
         torch.testing.assert_close(found, torch.cat(expected))
-        assert (forwards, heads) == (-(-6 // batch), 6)
+        assert (forwards, tails) == (-(-6 // batch), 6)
 
 
 def test_tokens_that_no_convolution_has_cells_for_are_refused():

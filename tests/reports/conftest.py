@@ -76,8 +76,8 @@ def describe(
             }
             for name in metrics
         ],
-        "plan": {"forwards": 1200, "backwards": 60, "heads": 300, "unshared": 4000, "cells": []},
-        "cost": {"wall_seconds": 30.0, "model_seconds": 24.0, "forwards": 1100, "backwards": 60, "heads": 300},
+        "plan": {"forwards": 1200, "backwards": 60, "tails": 300, "unshared": 4000, "cells": []},
+        "cost": {"wall_seconds": 30.0, "model_seconds": 24.0, "forwards": 1100, "backwards": 60, "tails": 300},
     }
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from camfaith.benchmark.results.store import Result
 from camfaith.reports import tables
-from camfaith.reports.markup import Entry, Row, Table, latex, markdown
+from camfaith.reports.markup import Row, Table, Value, latex, markdown
 from camfaith.reports.view import View, file_stem, number, numbers, shortened
 
 Fabricate = Callable[..., Result]
@@ -41,24 +41,24 @@ def table(fabricate: Fabricate) -> Table:
 def test_a_row_shows_mean_and_interval_and_the_lowest_deletion_is_best(table: Table) -> None:
     assert table.heads == ["n", "deletion auc ↓"]
     assert [row.method for row in table.rows] == ["gradcam", "xgradcam", "random"]
-    assert [row.entries[1].mean for row in table.rows] == ["0.250", "0.125", "0.500"]
-    assert [row.entries[1].best for row in table.rows] == [False, True, False]
-    assert re.fullmatch(r"\[0\.11\d, 0\.13\d\]", table.rows[1].entries[1].interval)
-    assert [row.entries[0].text for row in table.rows] == ["8"] * 3
+    assert [row.values[1].mean for row in table.rows] == ["0.250", "0.125", "0.500"]
+    assert [row.values[1].best for row in table.rows] == [False, True, False]
+    assert re.fullmatch(r"\[0\.11\d, 0\.13\d\]", table.rows[1].values[1].interval)
+    assert [row.values[0].text for row in table.rows] == ["8"] * 3
 
 
 def test_the_highest_insertion_is_best_even_where_a_control_is_higher(fabricate: Fabricate) -> None:
     result = fabricate(models=["net"], methods=list(VALUES), metrics=["insertion"], change=deletion_of(VALUES))
     made = tables.block_table(View(result), View(result).blocks[0])
     assert made.heads[1].endswith("↑")
-    assert [row.entries[1].best for row in made.rows] == [True, False, False]
+    assert [row.values[1].best for row in made.rows] == [True, False, False]
 
 
 def test_a_method_no_better_than_the_random_control_is_marked(fabricate: Fabricate) -> None:
     close = {"gradcam": 0.2, "xgradcam": 0.5, "random": 0.5}
     result = fabricate(models=["net"], methods=list(close), metrics=["deletion"], change=deletion_of(close))
     made = tables.block_table(View(result), View(result).blocks[0])
-    assert [row.entries[1].doubtful for row in made.rows] == [False, True, False]
+    assert [row.values[1].doubtful for row in made.rows] == [False, True, False]
     assert "does not show it better than the random control" in made.notes[0]
 
 
@@ -83,8 +83,8 @@ HOSTILE = r"a_b%c\d&e#f$g{h}i~j^k|l*m<n>"
 
 
 def hostile_table() -> Table:
-    row = Row(HOSTILE, False, [Entry("1", "[0, 2]", best=True)])
-    return Table("stem", HOSTILE, [HOSTILE], [row, Row("random", True, [Entry("0")])], [HOSTILE])
+    row = Row(HOSTILE, False, [Value("1", "[0, 2]", best=True)])
+    return Table("stem", HOSTILE, [HOSTILE], [row, Row("random", True, [Value("0")])], [HOSTILE])
 
 
 def test_latex_escapes_names_and_balances_its_environments_and_braces() -> None:
@@ -100,7 +100,7 @@ def test_latex_escapes_names_and_balances_its_environments_and_braces() -> None:
 
 
 def test_a_row_that_begins_with_a_bracket_is_no_argument_of_the_line_break_before_it() -> None:
-    rows = [Row("gradcam", False, [Entry("0")]), Row("[mine]", False, [Entry("1")])]
+    rows = [Row("gradcam", False, [Value("0")]), Row("[mine]", False, [Value("1")])]
     lines = [line.strip() for line in latex(Table("stem", "t", ["c"], rows, [])).splitlines()]
     assert any(line.startswith("{}[mine]") for line in lines)
     assert not any(line.startswith("[mine]") for line in lines)
@@ -123,7 +123,7 @@ def test_counts_of_constant_undefined_and_failed_samples_are_in_the_notes(fabric
 
     result = fabricate(models=["net"], methods=["gradcam", "random"], metrics=["deletion"], change=spoil)
     made = tables.block_table(View(result), View(result).blocks[0])
-    assert made.rows[0].entries[0].text == "5"
+    assert made.rows[0].values[0].text == "5"
     told = "\n".join(made.notes)
     assert re.search(r"^Constant.*: gradcam: 3 in every column\.$", told, re.M)
     assert re.search(r"^Undefined.*: gradcam: 2 in every column\.$", told, re.M)
@@ -160,13 +160,13 @@ def test_the_table_over_all_shows_mean_ranks_and_where_they_are_partial(fabricat
     methods = ["gradcam", "xgradcam", "hirescam", "random"]
     result = fabricate(models=["a", "b"], methods=methods, metrics=["deletion"], change=drop)
     made = tables.overall_table(View(result))
-    entries = {row.method: row.entries[0] for row in made.rows}
-    assert "random" not in entries
-    assert entries["gradcam"].mean == "1.5"
-    assert entries["xgradcam"].mean == "1.5"
-    assert entries["hirescam"].text == "3.0 (1 of 2)"
-    assert entries["gradcam"].best
-    assert entries["xgradcam"].best
+    values = {row.method: row.values[0] for row in made.rows}
+    assert "random" not in values
+    assert values["gradcam"].mean == "1.5"
+    assert values["xgradcam"].mean == "1.5"
+    assert values["hirescam"].text == "3.0 (1 of 2)"
+    assert values["gradcam"].best
+    assert values["xgradcam"].best
 
 
 def test_the_ledger_has_the_scale_and_what_it_leaves(plain_run: Result) -> None:
@@ -174,9 +174,9 @@ def test_the_ledger_has_the_scale_and_what_it_leaves(plain_run: Result) -> None:
     made = tables.ledger(view, view.blocks[0], "conservation")
     assert made is not None
     scale: Any = view.scale.iloc[0]
-    entries = dict(zip(made.heads, made.rows[0].entries, strict=True))
-    assert entries["β"].mean == number(scale["beta"])
-    assert entries["residual after β"].mean == number(scale["residual"])
+    values = dict(zip(made.heads, made.rows[0].values, strict=True))
+    assert values["β"].mean == number(scale["beta"])
+    assert values["residual after β"].mean == number(scale["residual"])
 
 
 @pytest.mark.parametrize(

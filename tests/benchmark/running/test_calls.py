@@ -120,7 +120,7 @@ def test_every_part_of_the_cost_grows_with_the_images(planned):
         many = planned(images)
         for part in ("capture", "methods", "per_image", "per_map", "forwards"):
             assert getattr(many, part) == images * getattr(one, part)
-        for part in ("forwards", "backwards", "heads"):
+        for part in ("forwards", "backwards", "tails"):
             assert getattr(many.unshared, part) == images * getattr(one.unshared, part)
 
 
@@ -132,7 +132,7 @@ def test_without_sharing_every_method_and_metric_pays_for_itself(chosen, planned
     found = planned(images, chosen).unshared
     assert found.forwards == images * len(chosen) * (for_maps + for_metrics)
     assert found.backwards == images * len(set(chosen) & set(GRADIENT))
-    assert found.heads == 0
+    assert found.tails == 0
 
 
 def test_a_method_that_needs_no_gradient_alone_makes_no_backward(planned):

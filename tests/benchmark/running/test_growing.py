@@ -71,7 +71,7 @@ def assert_same(grown, fresh):
     pd.testing.assert_series_equal(ours["value"], theirs["value"], check_exact=False, rtol=1e-6, atol=1e-9)
 
 
-CALLS = ("forwards", "backwards", "heads")
+CALLS = ("forwards", "backwards", "tails")
 CURVES = 2 * 3
 """Forwards: the points inside one order's two curves."""
 ORACLES = 6
@@ -99,7 +99,7 @@ def test_a_run_grows_by_the_calls_that_are_missing(
     (tmp_path / "mine.py").write_text(SPREAD)
     changed = with_(suite, **{name: [*suite["suite"][name], *things] for name, things in more.items()})
     result, spent, counted = grown(changed)
-    assert spent == {"forwards": forwards, "backwards": backwards, "heads": 0}
+    assert spent == {"forwards": forwards, "backwards": backwards, "tails": 0}
     assert (counted != (0, 0)) == opened
     assert_same(result, run(changed, models=[model], out=tmp_path / "fresh"))
 
@@ -200,7 +200,7 @@ def test_an_edited_method_is_judged_anew_alone_and_a_comment_changes_nothing(
     assert grown(changed)[2] == (0, 0)
     write(-1, "the sum")
     second, spent, _ = grown(changed)
-    assert (spent["forwards"], spent["heads"]) == (8 * (1 + CURVES), 0)
+    assert (spent["forwards"], spent["tails"]) == (8 * (1 + CURVES), 0)
     rows = [result.maps.query("method == 'mine'").to_dict("records") for result in (first, second)]
     for before, after in zip(*rows, strict=True):
         np.testing.assert_array_equal(map_of(before), -map_of(after))

@@ -43,7 +43,7 @@ def test_the_run_makes_the_planned_calls(small_suite, counting, tmp_path):
     assert healthy > 0
     assert cost["failed"] == healthy * 2 * 3, "a photograph without lesions has no oracle, so two curves less"
     assert backwards == cost["backwards"] == planned.backwards
-    assert cost["heads"] == planned.heads == 6 * (8 + 1)
+    assert cost["tails"] == planned.tails == 6 * (8 + 1)
 
 
 def test_new_explanations_are_planned_once_for_all_that_share_a_pass(small_suite, counting, tmp_path):
