@@ -116,7 +116,7 @@ def add(
 
 @contextmanager
 def _progress(advice: str) -> Iterator[Any]:
-    """A bar on the terminal, as `progress` of a run; on Ctrl-C the advice."""
+    """Shows a run's `progress` as a bar on the terminal, and on Ctrl-C the advice."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -170,7 +170,7 @@ def plan(
 
 
 def _prepare_memory(keep: bool) -> None:
-    """This process is the run's own, so it may be told to keep its memory."""
+    """The process belongs to the run, so it may keep its memory."""
     if keep:
         from camfaith.models.speed.allocator import keep_memory
 
@@ -221,8 +221,8 @@ def _report(result: Any, out: Path | None = None) -> None:
 
 
 def main() -> None:
-    """The console command. Its process seldom searches for garbage, least of all while torch is imported or at its own
-    end: a second of a run's wall time, and nothing for it to find."""
+    """The console command. Its process seldom collects garbage, and never at its end: while torch is imported there is
+    none to find, and the searches would take a second."""
     gc.set_threshold(100_000, 20, 20)
     atexit.register(gc.freeze)
     app()
