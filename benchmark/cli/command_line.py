@@ -35,7 +35,7 @@ KeepMemory = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="At most so many samples of each data set.", min=1)]
 Workers = Annotated[int, typer.Option(help="So many processes share the work.", min=1)]
-Report = Annotated[bool, typer.Option(help="Write the report when the run is done.")]
+WriteReport = Annotated[bool, typer.Option(help="Write the report when the run is done.")]
 
 
 @app.command()
@@ -55,7 +55,7 @@ def run(
     keep_memory: KeepMemory = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew, whatever run the folder holds.")] = False,
     workers: Workers = 1,
-    report: Report = True,
+    report: WriteReport = True,
 ) -> None:
     """Run a suite: scores, curves, maps and a report into one folder. What the folder holds is not computed again."""
     with errors_in_one_line():
@@ -94,7 +94,7 @@ def add(
     limit: Annotated[int | None, typer.Option(help="The new limit of every data set.", min=1)] = None,
     keep_memory: KeepMemory = True,
     workers: Workers = 1,
-    report: Report = True,
+    report: WriteReport = True,
 ) -> None:
     """Add methods, metrics, models or samples to a run: only what is missing is computed."""
     with errors_in_one_line():
