@@ -63,12 +63,12 @@ SHIPPED = {
     if isinstance(kind, type) and issubclass(kind, Method) and hasattr(kind, "name")
 }
 ALIASES = {"lrp": "lrp-epsilon"}
-"""Names that a method had before, by which it is still found."""
+"""Former names, under which a method is still found."""
 
 
 def find(name: str) -> Any:
-    """The method class of that name: shipped, or a shipped one's alias, an entry point of `camfaith.methods`,
-    `module:Class`, or another library's as it is, `pgc:Class`, `torchcam:Class` and `zennit:Composite`."""
+    """The method class of that name: a shipped method or its alias, an entry point of `camfaith.methods`,
+    `module:Class`, or another library's class (`pgc:Class`, `torchcam:Class`, `zennit:Composite`)."""
     library, _, theirs = name.partition(":")
     if theirs and library in LIBRARIES:
         return adapted(library, theirs)

@@ -1,4 +1,4 @@
-"""Maps from what the class loses as a layer's channels are switched off."""
+"""Maps of what the class loses when a layer's channels are switched off."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class AblationCAM(Method):
     """Σ_k w_k A^k, w_k = (y − y_k)/|y|, y the class's logit and y_k that with channel k at zero (Desai and Ramaswamy
     2020).
 
-    The paper divides by y, and means classes that the network sees: where y < 0 that would turn every sign, hence |y|.
-    Where y = 0 nothing is divided. No more than the network behind the layer runs for every channel, where that can
-    run alone (`camfaith.models.inside.ablation`).
+    The paper divides by y and assumes y > 0. A negative y would turn every sign, hence |y|; if y = 0, nothing is
+    divided. If the network behind the layer can run alone, only that part runs for every channel
+    (`camfaith.models.inside.ablation`).
 
-    `variant="pgc"` divides by y, and where the smallest activation m of the image is not 0, as after a SiLU, it does as
-    pytorch-grad-cam 1.5: channel k is set to m − 1e7·(k mod 32 + 1), not to zero, since it takes m anew from each
-    batch of 32 that it writes into. Raises `NotApplicable` where a class token, or another that is no patch, goes
-    through the layer, since the library switches the channel off there too, and where float16 does not hold −1e7.
+    `variant="pgc"` divides by y. If the image's smallest activation m is not 0, as after a SiLU, it sets channel k to m
+    − 1e7·(k mod 32 + 1), not to zero: pytorch-grad-cam 1.5 takes m anew from each batch of 32 that it writes into.
+    Raises `NotApplicable` if a class token, or another that is no patch, goes through the layer, because the library
+    switches the channel off there too, and if float16 cannot hold −1e7.
     """
 
     name = "ablationcam"

@@ -1,4 +1,4 @@
-"""Other libraries' methods as they are, under `pgc:Class` (grad-cam), `torchcam:Class` and `zennit:Composite`."""
+"""Other libraries' methods, unchanged: `pgc:Class` (grad-cam), `torchcam:Class` and `zennit:Composite`."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from camfaith.models.tokens import Grid, GridFinder, watched
 
 
 class Adapted(Method):
-    """Another library's method, made anew for each batch and asked as its user asks it: the network itself, its images
-    normalised, one class an image.
+    """Another library's method, made anew for each batch and called as its user calls it: with the network itself,
+    normalised images and one class for each.
 
     The map is what that user gets, B×h×w or B×H×W: rectified and stretched to [0, 1] by the library, in its precision,
-    with its defects. What it does to training mode, `.grad` and the global generators is left as well; its prints,
-    warnings, hooks and exchanged modules are not. `options` go to its constructor.
+    with its defects. What the library does to training mode, `.grad` and the global generators stays too; its prints,
+    warnings, hooks and exchanged modules do not. `options` go to its constructor.
 
-    Where a layer gives tokens, or channels last, the library is told so (`reshape_transform`), and of a network that
-    returns more than logits it sees these. `NotApplicable` where it cannot be told, where it refuses the network or the
-    layer, and where it gives no B×h×w.
+    If a layer gives tokens, or channels last, the library is told so (`reshape_transform`). If a network returns more
+    than logits, the library sees only the logits. Raises `NotApplicable` if the library cannot be told, refuses the
+    network or the layer, or gives no B×h×w.
     """
 
     needs_gradients: ClassVar[bool] = False
@@ -45,7 +45,7 @@ class Adapted(Method):
     package: ClassVar[str]
     module: ClassVar[str]
     takes: ClassVar[str]
-    """The constructor's parameter for the target layer: by it a method is told from the library's other classes."""
+    """The constructor's parameter for the target layer. It tells methods from the library's other classes."""
     class_free: ClassVar[frozenset[str]] = frozenset()
     theirs: ClassVar[Any]
 
@@ -62,7 +62,7 @@ class Adapted(Method):
 
     @classmethod
     def methods_in(cls, content: Mapping[str, Any]) -> dict[str, Any]:
-        """The methods among what the library's module holds."""
+        """The methods in the library's module."""
         return {name: kind for name, kind in content.items() if inspect.isclass(kind) and _explains(kind, cls.takes)}
 
     def ask(self, network: nn.Module, images: Tensor, targets: Sequence[int], cells: Cells) -> Tensor:
@@ -70,7 +70,7 @@ class Adapted(Method):
         raise NotImplementedError
 
     def made(self, network: nn.Module, layer: Any, cells: Cells) -> Any:
-        """The library's object; `NotApplicable` where it refuses the network or the layer."""
+        """The library's object; `NotApplicable` if it refuses the network or the layer."""
         options = {"reshape_transform": cells, **self.options} if reshapes(self.theirs) else self.options
         try:
             return self.theirs(network, layer, **options)
@@ -95,7 +95,7 @@ class Adapted(Method):
         return found.to(images.device)
 
     def _require_readable(self, grid: Grid) -> None:
-        """`NotApplicable` where the library would take a layer's cells for something else."""
+        """Raises `NotApplicable` if the library would take a layer's cells for something else."""
         takes = inspect.signature(self.theirs).parameters
         if grid.form == "B×K×h×w" or "reshape_transform" in self.options or "grid_shape" in takes:
             return
@@ -111,8 +111,8 @@ class Adapted(Method):
             )
 
     def cost(self, image: Tensor) -> Calls:
-        """Counted on one explanation of `image`, once for each size: only the library knows what it calls. Where that
-        breaks off, what was counted until then, and the next time it is counted anew."""
+        """Counted on one explanation of `image`, once for each size: only the library knows what it calls. If that
+        fails, what was counted until then; the next call counts anew."""
         size = tuple(image.shape[1:])
         if size in self._costs:
             return self._costs[size]
@@ -120,14 +120,14 @@ class Adapted(Method):
         with counting(self.classifier.network) as tally:
             try:
                 self.explain(evidence, self.classifier)
-            except Exception:  # which explain will raise again, where it is asked for
+            except Exception:  # explain raises it again when it is called
                 return Calls(tally.forwards, tally.backwards)
         self._costs[size] = Calls(tally.forwards, tally.backwards)
         return self._costs[size]
 
 
 class Cells:
-    """Brings what a layer puts out to B×K×h×w, its gradients as well: the libraries' `reshape_transform`."""
+    """Brings a layer's output and its gradients to B×K×h×w: the libraries' `reshape_transform`."""
 
     def __init__(self, layer: str, finder: GridFinder, require: Callable[[Grid], None]) -> None:
         self.layer, self.finder, self.require = layer, finder, require
@@ -190,7 +190,7 @@ LIBRARIES: Mapping[str, type[Adapted | Composite]] = {
 def adapted(library: str, name: str) -> type[Method]:
     """The method class for `library:name`.
 
-    `ValueError` where the library is not installed, `UnknownName` with its nearest names where it has no such method.
+    Raises `ValueError` if the library is not installed, `UnknownName` with the nearest names if it has no such method.
     """
     adapter = LIBRARIES[library]
     known = methods_of(library)
@@ -209,7 +209,7 @@ def adapted(library: str, name: str) -> type[Method]:
 
 
 def methods_of(library: str) -> dict[str, Any]:
-    """The library's own classes by name; `ValueError` where it is not installed."""
+    """The library's own classes by name; `ValueError` if it is not installed."""
     adapter = LIBRARIES[library]
     try:
         with _quiet():
@@ -222,7 +222,7 @@ def methods_of(library: str) -> dict[str, Any]:
 
 
 def installed() -> list[str]:
-    """The names of the methods of all libraries that are there."""
+    """The names of all methods of the installed libraries."""
     found = []
     for library in LIBRARIES:
         with suppress(ValueError):
@@ -231,7 +231,7 @@ def installed() -> list[str]:
 
 
 def missing() -> list[str]:
-    """Of each library that is not there, how to have it."""
+    """How to install each library that is missing."""
     found = []
     for library in LIBRARIES:
         try:
@@ -242,13 +242,13 @@ def missing() -> list[str]:
 
 
 def _explains(kind: type, takes: str) -> bool:
-    """Whether it is made for a layer and computes maps: grad-cam's have a `forward`, torchcam's `compute_cams`."""
+    """Whether the class takes a layer and computes maps: grad-cam's have a `forward`, torchcam's `compute_cams`."""
     computes = hasattr(kind, "forward") or hasattr(kind, "compute_cams")
     return computes and takes in inspect.signature(kind).parameters
 
 
 def reshapes(kind: type) -> bool:
-    """Whether its constructor takes a `reshape_transform`, itself or for the class that it comes from."""
+    """Whether its constructor, or that of its base class, takes a `reshape_transform`."""
     own = inspect.signature(kind).parameters
     passes = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in own.values())
     known = any("reshape_transform" in inspect.signature(base).parameters for base in kind.__mro__[1:-1])
@@ -257,7 +257,7 @@ def reshapes(kind: type) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No print, progress bar, warning or log line comes out."""
+    """Holds back prints, progress bars, warnings and log lines."""
     level = logging.root.manager.disable
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -273,7 +273,7 @@ _HELD = ("_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", 
 
 @contextmanager
 def _kept(network: nn.Module) -> Iterator[None]:
-    """Every module holds the submodules and hooks that it held, even where the library broke off half way."""
+    """Gives every module its submodules and hooks back, even if the library failed half way."""
     holders = [getattr(module, name) for module in network.modules() for name in _HELD]
     found = [(held, dict(held)) for held in holders]
     try:

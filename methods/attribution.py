@@ -1,5 +1,4 @@
-"""What attributions of pixels, most of them captum's, share under the rules of this package: raw B×h×w maps, colours
-summed."""
+"""What attributions of pixels, most of them captum's, share in this package: raw B×h×w maps, colours summed."""
 
 from __future__ import annotations
 
@@ -17,11 +16,11 @@ from camfaith.models.capture import Evidence, evaluating, single
 from camfaith.models.classifier import Classifier
 
 TOGETHER = 64
-"""Images that an attribution with many calls sends forward and back at once, whatever their number."""
+"""Images that an attribution with many calls sends forward and back at once."""
 
 
 def captum() -> Any:
-    """Imported by whoever asks for one of its attributions: it takes half a second."""
+    """Imported only when one of its attributions is asked for: the import takes half a second."""
     import captum.attr
 
     return captum.attr
@@ -29,7 +28,7 @@ def captum() -> Any:
 
 @contextmanager
 def _out_of_place(network: nn.Module) -> Iterator[None]:
-    """In-place activations write over what captum's hooks hold; they work on copies inside."""
+    """Inside, in-place activations work on copies: they would write over what captum's hooks hold."""
     python = (module for module in network.modules() if not isinstance(module, torch.jit.ScriptModule))
     changed = [module for module in python if getattr(module, "inplace", False) is True]
     try:
@@ -43,8 +42,8 @@ def _out_of_place(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def copied_to(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Captum changes the whole gradient of a module's input; with a copy for the module alone, what flows past it, as
-    in a residual branch, stays as it is, and the module before sees what this one made of the gradient."""
+    """Captum changes the whole gradient of a module's input. A copy for the module alone leaves what flows past it, as
+    in a residual branch, as it is, and the module before sees what this one made of the gradient."""
 
     def copies(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(value.clone() if isinstance(value, Tensor) else value for value in inputs)
@@ -59,8 +58,8 @@ def copied_to(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def drawing(seed: int, device: torch.device) -> Iterator[None]:
-    """Captum draws from the global generators of torch and numpy: they start at `seed` inside, and come back as they
-    were."""
+    """Captum draws from the global generators of torch and numpy: inside, they start at `seed`; afterwards they are as
+    they were."""
     before = np.random.get_state()  # noqa: NPY002
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -79,7 +78,7 @@ def noise_baselines(image: Tensor, count: int, seed: int) -> Tensor:
 
 
 class Attribution(Method):
-    """One value for every pixel and colour; a new one gives `attribute` and its `cost`."""
+    """One value for every pixel and colour; a new attribution overrides `attribute` and `cost`."""
 
     needs_layer: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False
@@ -88,7 +87,7 @@ class Attribution(Method):
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         """The values at `images` (which ask for gradients), B×K×h×w.
 
-        They are the evidence's own, or those with noise; whatever is drawn is drawn from `evidence.seeds`.
+        `images` are the evidence's own, or noisy copies of them. All random draws come from `evidence.seeds`.
         """
         raise NotImplementedError
 
@@ -106,7 +105,7 @@ class Attribution(Method):
             warnings.filterwarnings("ignore", message=".*(backward hook|required_grads|Setting).*")
             images = evidence.images.clone().requires_grad_()
             found = self.attribute(evidence, classifier, images).detach()
-            return self.combine(found.to(single(images).dtype))  # some of captum's give single precision for double
+            return self.combine(found.to(single(images).dtype))  # captum may return single precision for double
 
     def combine(self, attributions: Tensor) -> Tensor:
         """One value per pixel from one per colour: the sum, which keeps completeness."""

@@ -20,15 +20,16 @@ from camfaith.models.layers import target_layer as find_target_layer
 from camfaith.models.speed.setup import laid_out
 
 TargetLayer = str | nn.Module | None
-"""A layer by its dotted name, or the module itself; None for the classifier's own, or the last that is spatial."""
+"""A layer's dotted name or the module itself; None for the classifier's own layer, or the last spatial one."""
 
 
 class Method(Contract):
-    """An explanation method bound to a model; a new one overrides `explain`, and says what `Contract` has otherwise.
+    """An explanation method bound to a model. A new one overrides `explain`, and what differs from `Contract`'s
+    defaults.
 
     `model` is a Classifier or a plain `nn.Module` (whose images are then taken as that module wants them).
     `target_layer` is a dotted layer name, or the module; None takes the classifier's own, or finds the last layer with
-    a spatial output. `UnknownName` is raised for a layer that is not there, `ValueError` for several at once.
+    a spatial output. Raises `UnknownName` for a layer that does not exist, `ValueError` for several layers.
     """
 
     name: ClassVar[str]
@@ -48,7 +49,7 @@ class Method(Contract):
 
     @property
     def named_layer(self) -> str:
-        """Its target layer; `ValueError` while it has none."""
+        """The target layer; `ValueError` if there is none."""
         if self.layer is None:
             raise ValueError(f"{type(self).__name__} needs a target layer: give target_layer, or call it on an image")
         return self.layer
@@ -58,7 +59,7 @@ class Method(Contract):
         raise NotImplementedError(f"{type(self).__name__} must define explain(evidence, classifier)")
 
     def cost(self, image: Tensor) -> Calls:
-        """The model calls that `explain` makes for one image like `image` (1×3×H×W), the shared capture not counted."""
+        """The model calls that `explain` makes for one image like `image` (1×3×H×W), without the shared capture."""
         return Calls()
 
     @property
@@ -74,7 +75,7 @@ class Method(Contract):
         return self._asked(images, class_idx)
 
     def _asked(self, images: Tensor, class_idx: Targets) -> Tensor:
-        """`explain` of evidence gathered for it alone; a method that asks the network itself may do without."""
+        """`explain` of evidence gathered for this call; a method that asks the network itself may skip gathering."""
         gradients = self.needs_gradients and bool(self.layers)
         evidence = self.classifier.evidence(images, class_idx, self.layers, gradients=gradients)
         return self.explain(evidence, self.classifier)
@@ -82,8 +83,8 @@ class Method(Contract):
     def __call__(self, image: Tensor | Image.Image, class_idx: Targets = None) -> Tensor:
         """B×H×W in [0, 1]: rectified, upsampled to the image and stretched per map.
 
-        `class_idx` is None for the predicted class, one index, or one per image. Warns where a map is constant; raises
-        `FloatingPointError` where one is not finite.
+        `class_idx` is None for the predicted class, one index, or one per image. Warns if a map is constant; raises
+        `FloatingPointError` if one is not finite.
         """
         images = self._images(image)
         raw = self.raw(images, class_idx)
@@ -103,12 +104,12 @@ class Method(Contract):
     def visualize(
         self, picture: Image.Image | Tensor, heatmap: Tensor, *, signed: bool = False
     ) -> Image.Image | list[Image.Image]:
-        """The heat map in colour over the picture (PIL, or a tensor in [0, 1]); a list for a batch of several.
+        """The heat map in colour over the picture (PIL, or a tensor in [0, 1]); a list if there are several.
 
-        A PIL picture is drawn as the classifier sees it, resized and cropped, unless the map is of the picture's size.
-        The picture is in grey, so that every hue is the map's. `signed` takes a raw map and draws both of its signs
-        (`display.overlay_signed`): red for the class, blue against. Colours reach to the map's greatest value, and
-        those of a map of pixels to that which 99.5 % of them do not pass.
+        A PIL picture is drawn as the classifier sees it, resized and cropped, unless the map has the picture's size.
+        The picture is grey, so that every hue is the map's. `signed` takes a raw map and draws both of its signs
+        (`display.overlay_signed`): red for the class, blue against. The strongest colour is the map's greatest value;
+        in a map of pixels, their 99.5 % quantile.
         """
         draw = partial(display.overlay_signed if signed else display.overlay, of_pixels=bool(self.of_pixels))
         values = heatmap.detach().cpu().double().numpy()
@@ -129,7 +130,7 @@ class Method(Contract):
         return draw(maps.drawable(picture), values)
 
     def _several(self, layers: Sequence[str | nn.Module]) -> ValueError:
-        """The error for a list in a target layer's place."""
+        """The error for a list given as the target layer."""
         names = [layer_name(self.classifier.network, layer) for layer in layers]
         advice = "give it without the list" if len(names) == 1 else "give one"
         if len(names) > 1 and self.needs_layer:
@@ -144,18 +145,18 @@ class Method(Contract):
 
     @property
     def _as_elsewhere(self) -> bool:
-        """Whether it computes what a library does, whose activations it then needs to the last bit."""
+        """Whether the method copies a library, and then needs activations that equal the library's to the last bit."""
         return getattr(self, "variant", "paper") != "paper"
 
 
 def check_variant(variant: str, known: Sequence[str], what: str = "variant") -> None:
-    """`ValueError` for a variant of a formula that there is not."""
+    """Raises `ValueError` for a variant that does not exist."""
     if variant not in known:
         raise ValueError(f"{what} must be one of {', '.join(known)}; got {variant!r}")
 
 
 def check_count(setting: str, value: int, least: int = 1) -> None:
-    """`ValueError` for a setting that is no whole number, or a smaller one."""
+    """Raises `ValueError` for a setting that is no whole number, or too small."""
     if not isinstance(value, Integral) or value < least:
         raise ValueError(f"{setting} must be a whole number, {least} or more; got {value!r}")
 

@@ -1,4 +1,4 @@
-"""Captum's attributions by the gradient as it is: of the input, along a line to a baseline, and at a layer."""
+"""Captum's attributions by the plain gradient: of the input, along a line to a baseline, and at a layer."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class IntegratedGradients(Attribution):
 
 class GradientShap(Attribution):
     """The mean of (x − b) ⊙ ∂S_c/∂x at b + α(x − b) over `samples` draws of α ~ U[0, 1] and of b among `baselines`
-    images: black and noise, uniform in [0, 1] (Lundberg and Lee 2017, as expected gradients).
+    images: black, and noise uniform in [0, 1] (Lundberg and Lee 2017, as expected gradients).
 
     Its sum is S_c(x) − E_b S_c(b) in expectation. Every image draws its own noise, α and b from its seed.
     """

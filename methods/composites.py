@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation by zennit's composites, a rule for each kind of layer: `zennit:EpsilonPlusFlat`."""
+"""Layer-wise relevance propagation by zennit's composites, one rule per kind of layer: `zennit:EpsilonPlusFlat`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Composite(Attribution):
     which merges batch norms into the layers before them and makes a module of the sum in torchvision's ResNet blocks;
     `low` and `high`, the bounds of the box, are black and white after normalisation.
 
-    zennit sees modules alone. `NotApplicable` names the function that it would pass by (a residual sum, `F.relu`,
+    zennit sees modules alone. `NotApplicable` names the function that zennit would miss (a residual sum, `F.relu`,
     `x.mean((2, 3))`), a layer that is called several times, and a network whose batch norms do not follow the layers
-    that they are merged into. Max pooling and what moves values about may be functions. Without biases ΣR tends to S_c
-    as `epsilon` and `stabilizer` fall to 0, but where α2β1 finds no negative share.
+    that they are merged into. Max pooling and functions that only move values are allowed. Without biases ΣR tends to
+    S_c as `epsilon` and `stabilizer` fall to 0, unless α2β1 finds no negative share.
     """
 
     package: ClassVar[str] = "zennit"
@@ -52,7 +52,7 @@ class Composite(Attribution):
 
     @classmethod
     def methods_in(cls, content: Mapping[str, Any]) -> dict[str, Any]:
-        """zennit's composites of LRP by name; the others that it has change gradients."""
+        """zennit's composites of LRP by name; its other composites change gradients."""
         known = content["COMPOSITES"].values()
         return {kind.__name__: kind for kind in known if "epsilon" in inspect.signature(kind).parameters}
 
@@ -93,7 +93,7 @@ class Composite(Attribution):
         return self.theirs(**{name: end for name, end in box.items() if name in taken} | self.options)
 
     def _check(self, steps: Sequence[Step], rules: Mapping[nn.Module, Any]) -> None:
-        """`NotApplicable` for what zennit's hooks cannot follow."""
+        """Raises `NotApplicable` for what zennit's hooks cannot follow."""
         from zennit.rules import Pass
 
         steps = [step for step in steps if step.functions]
@@ -117,7 +117,7 @@ class Composite(Attribution):
             raise NotApplicable(f"{self.name}: {step.where} {wrong}: zennit's rule would not see it right")
 
     def _require_same(self, logits: Tensor, plain: Tensor, classifier: Classifier) -> None:
-        """`NotApplicable` where the canonizers made another network."""
+        """Raises `NotApplicable` if the canonizers changed what the network computes."""
         tolerance = 0.1 if classifier.dtype == torch.bfloat16 else 0.01  # a merged batch norm keeps its own ε
         if bool(((logits - plain).abs().amax(1) > tolerance * plain.abs().amax(1)).any()):
             raise self._unmerged(classifier, "the logits are others")
@@ -136,20 +136,20 @@ _ADVICE = (
 
 
 def _rules(composite: Any, network: nn.Module) -> dict[nn.Module, Any]:
-    """The rule that zennit gives each module; None where it leaves it its gradient."""
+    """The rule that zennit gives each module; None where it keeps the gradient."""
     context: dict[Any, Any] = {}
     return {module: composite.module_map(context, name, module) for name, module in network.named_modules()}
 
 
 def _passes(function: Function) -> bool:
-    """Whether its gradient hands relevance on as it is."""
+    """Whether the module's gradient hands relevance on unchanged."""
     return function.moves or "MaxPool" in function.name
 
 
 @contextmanager
 def _as_it_was(network: nn.Module) -> Iterator[None]:
-    """What the modules hold comes back: zennit's canonizers do not undo what they did before one of them failed, nor
-    rightly what two of them did to one module."""
+    """Restores what the modules hold. If a canonizer fails, zennit does not undo what came before; if two changed one
+    module, it undoes them wrongly."""
     held = [vars(module) for module in network.modules()]
     tables = [table for own in held for table in own.values() if isinstance(table, dict)]
     before = [(table, dict(table)) for table in (*held, *tables)]

@@ -18,10 +18,10 @@ def bind(
     settings: Mapping[str, Any] = MappingProxyType({}),
     survey: Sequence[Layer] | None = None,
 ) -> Bound:
-    """A method of class `kind` at `layer`, else at the classifier's own, else, where it needs one, at the last spatial
-    layer of the network's `survey`; without a survey it may still have none.
+    """A method of class `kind` at `layer`, else at the classifier's own layer. A method that needs a layer takes, where
+    neither is given, the last spatial one of the network's `survey`; without a survey it may have none.
 
-    Raises `LayerError` where no layer is found, `TypeError` for a class without `explain`.
+    Raises `LayerError` if no layer is found, `TypeError` for a class without `explain`.
     """
 
     def found(method: Any, layer: str | None) -> str | None:
@@ -30,7 +30,7 @@ def bind(
 
     layer = found(kind, layer or classifier.layer)
     explainer = kind(classifier, layer, **settings)
-    layer = found(explainer, layer)  # what it needs may depend on its settings
+    layer = found(explainer, layer)  # needs may depend on the settings
     if layer and getattr(explainer, "layer", None) is None:
         explainer.layer = layer
     return Bound.of(explainer, classifier)

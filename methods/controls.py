@@ -23,8 +23,8 @@ class Control(Method):
 
 
 class Random(Control):
-    """Uniform noise on a `grid`×`grid` map, drawn from each image's own seed: as coarse as a CAM, so that it meets the
-    same upsampling."""
+    """Uniform noise on a `grid`×`grid` map, drawn from each image's own seed; as coarse as a CAM, so it is upsampled
+    alike."""
 
     name = "random"
     of_pixels: ClassVar[bool] = False
@@ -42,7 +42,7 @@ class Random(Control):
 
 
 class Constant(Control):
-    """One everywhere: every order of its pixels is a tie."""
+    """One everywhere: all pixels tie."""
 
     name = "constant"
 
@@ -78,13 +78,13 @@ class Sobel(Control):
 
     @staticmethod
     def _across(grey: Tensor) -> Tensor:
-        """Differences first and [1, 2, 1] after them, so that plain areas give an exact 0 and stay ties."""
+        """Takes differences before it smooths with [1, 2, 1], so that plain areas give an exact 0 and stay ties."""
         steps = grey[..., 2:] - grey[..., :-2]
         return steps[..., :-2, :] + 2 * steps[..., 1:-1, :] + steps[..., 2:, :]
 
 
 class Oracle(Control):
-    """The ground-truth mask itself; raises `NotApplicable` where an image has none."""
+    """The ground-truth mask itself; raises `NotApplicable` if an image has none."""
 
     name = "oracle"
 

@@ -1,7 +1,7 @@
-"""Class activation maps from the components of what a layer shows, without weights for its channels.
+"""Class activation maps from the components of a layer's features, without weights for its channels.
 
-M is the hw×K matrix of a layer's features, one row a cell. Every map is where the cells lie along the first component
-of M's rows, laid out on the grid: M and the kind of component make the method.
+M is the hw×K matrix of a layer's features, one row per cell. Every map says where each cell lies along the first
+component of M's rows. The choice of M and of the component makes the method.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class SingularMap(Method):
     """M v₁, the cells projected onto the first right singular vector; a new variant overrides `features` alone.
 
     A singular vector has no sign. Here Σ_k v_k ≥ 0, so that ⟨M v₁, Σ_k M_k⟩ ≥ 0: the map points where the channels' sum
-    does, and is nowhere negative where M is not. Where that is lost in rounding, as where every cell's channels sum to
-    zero behind a layer norm, the map's entry of greatest size is not negative. Zero features give a zero map. Where the
-    two largest singular values are equal v₁ is any vector of a plane, and so is the map.
+    does, and is not negative if M is not. If rounding hides that sign, as behind a layer norm, where every cell's
+    channels sum to zero, the map's entry of greatest size is not negative. Zero features give a zero map. If the two
+    largest singular values are equal, v₁ is any vector of a plane, and the map is as arbitrary.
 
-    `variant="pgc"` takes every column's mean from M first, and leaves v₁ the sign that numpy's decomposition gives it,
-    as pytorch-grad-cam 1.5 does. That sign hangs on the last bit of M: of the same activations it is the library's, but
-    it may turn with the size of the batch, the layout of the images in memory, or the machine.
+    `variant="pgc"` subtracts every column's mean from M first, and keeps the sign that numpy's decomposition gives v₁,
+    as pytorch-grad-cam 1.5 does. That sign depends on the last bit of M: for the same activations it is the library's,
+    but it may change with the size of the batch, the layout of the images in memory, or the machine.
     """
 
     needs_gradients: ClassVar[bool] = False
@@ -42,7 +42,7 @@ class SingularMap(Method):
         self.variant = variant
 
     def features(self, evidence: Evidence, layer: str) -> Tensor:
-        """M with its rows on the grid, B×K×h×w."""
+        """M on the grid, B×K×h×w."""
         raise NotImplementedError(f"{type(self).__name__} must define features(evidence, layer)")
 
     def project(self, cells: Tensor) -> Tensor:
@@ -56,8 +56,8 @@ class SingularMap(Method):
         return self.project(features.flatten(2).mT).view(len(features), *features.shape[2:])
 
     def contributions(self, evidence: Evidence) -> Tensor:
-        """What each channel adds to the map's sum, v_k Σ_i M_ik (B×K), for the sensitivity axiom; with
-        `variant="pgc"`, whose columns sum to 0, nothing."""
+        """What each channel adds to the map's sum, v_k Σ_i M_ik (B×K), for the sensitivity axiom; 0 with
+        `variant="pgc"`, whose columns sum to 0."""
         cells = self.features(evidence, self.named_layer).flatten(2).mT
         cells = _centred(cells) if self.variant == "pgc" else cells
         projected = first_projection(cells.double())[..., None]
@@ -67,7 +67,7 @@ class SingularMap(Method):
 
 
 class EigenCAM(SingularMap):
-    """M = A: the activations alone, for every class the same (Muhammad and Yeasin 2020).
+    """M = A: the activations alone, the same for every class (Muhammad and Yeasin 2020).
 
     Not centred, as in the paper, which has no ReLU either.
     """
@@ -82,8 +82,8 @@ class EigenCAM(SingularMap):
 class EigenGradCAM(SingularMap):
     """M = g ⊙ A: EigenCAM of what each activation adds to the class's logit, signed.
 
-    It has no paper; it comes from pytorch-grad-cam, which centres M's columns. Here they are not centred, as EigenCAM's
-    are not.
+    It has no paper. It comes from pytorch-grad-cam, which centres M's columns; here they are not centred, like
+    EigenCAM's.
     """
 
     name = "eigengradcam"
@@ -94,12 +94,12 @@ class EigenGradCAM(SingularMap):
 
 
 class KPCACAM(EigenCAM):
-    """√λ₁ v₁ of the centred kernel matrix between cells, for every class the same (Karmani et al. 2024).
+    """√λ₁ v₁ of the centred kernel matrix between cells, the same for every class (Karmani et al. 2024).
 
-    With x_i the activations of cell i, each channel's mean taken off, K_ij = tanh(γ x_i·x_j + 1) and J = I − 1/hw,
-    λ₁ and v₁ are the greatest eigenvalue of J K J and its vector. γ = `gamma`; None is one over the number of channels.
-    The sign is EigenCAM's: ⟨v₁, Σ_k A_k⟩ ≥ 0. The kernel is not positive definite: where λ₁ ≤ 0, and where all cells
-    are alike, the map is zero. The matrix has (hw)² entries: for deep layers.
+    With x_i the activations of cell i, each channel's mean subtracted, K_ij = tanh(γ x_i·x_j + 1) and J = I − 1/hw, λ₁
+    and v₁ are the greatest eigenvalue of J K J and its vector. γ = `gamma`; None is one over the number of channels.
+    The sign is EigenCAM's: ⟨v₁, Σ_k A_k⟩ ≥ 0. The kernel is not positive definite: if λ₁ ≤ 0, or if all cells are
+    alike, the map is zero. The matrix has (hw)² entries, so use deep layers.
     """
 
     name = "kpca-cam"
@@ -122,14 +122,15 @@ class KPCACAM(EigenCAM):
 
 
 def _centred(rows: Tensor) -> Tensor:
-    """Every column's mean taken off (B×n×K)."""
+    """The matrices with every column's mean subtracted (B×n×K)."""
     return rows - rows.mean(1, keepdim=True)
 
 
 def _projection_of_pgc(cells: Tensor) -> Tensor:
-    """Of B matrices n×K, centred, where their rows lie along the first row of numpy's Vᵀ (B×n).
+    """Where the rows of B centred matrices n×K lie along the first row of numpy's Vᵀ (B×n).
 
-    The full decomposition, as there: the thin one goes another way through LAPACK, whose signs need not be the same.
+    It takes the full decomposition, as the library does: the thin one goes another way through LAPACK, and its signs
+    may differ.
     """
     found = []
     for matrix in cells.cpu().numpy():
@@ -142,8 +143,8 @@ def first_projection(matrices: Tensor) -> Tensor:
     """M v₁ for each of B matrices n×K, with Σ_k v_k ≥ 0 (B×n).
 
     From the eigenvectors of M Mᵀ or MᵀM, whichever is smaller: Mᵀu = σv and Mv = σu. Each matrix is scaled to a largest
-    entry of 1 before it is squared, so that small gradients do not vanish. Squares are computed in double precision:
-    in single their decomposition may fail, or give NaN, where one eigenvalue dwarfs the others.
+    entry of 1 before it is squared, so that small gradients do not vanish. Squares are computed in double precision: in
+    single precision their decomposition may fail, or give NaN, if one eigenvalue dwarfs the others.
     """
     if matrices.dtype != torch.float64:
         return first_projection(matrices.double()).to(matrices.dtype)
@@ -158,7 +159,7 @@ def first_projection(matrices: Tensor) -> Tensor:
 
 
 def directed(projected: Tensor, cells: Tensor) -> Tensor:
-    """A map or its negative (B×n): ⟨map, Σ_k M_k⟩ ≥ 0, or its entry of greatest size ≥ 0 where that is but rounding."""
+    """A map or its negative (B×n): ⟨map, Σ_k M_k⟩ ≥ 0, or, if that is mere rounding, its entry of greatest size ≥ 0."""
     towards = (projected * cells.sum(2)).sum(1, keepdim=True)
     size = (projected.abs() * cells.abs().sum(2)).sum(1, keepdim=True)
     greatest = projected.gather(1, projected.abs().argmax(1, keepdim=True))

@@ -21,20 +21,20 @@ from camfaith.models.inside.trace import Step, trace
 _POOLING = {nn.MaxPool1d: F.max_pool1d, nn.MaxPool2d: F.max_pool2d, nn.MaxPool3d: F.max_pool3d}
 
 _TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-2, torch.bfloat16: 0.1}
-"""How much of Σ|map| may be missing from its sum."""
+"""The share of Σ|map| that the map's sum may miss."""
 
 
 class DeepLift(Attribution):
     """(x − b) ⊙ m for black b, where the multiplier m of a linear layer is its gradient, and that of a non-linear one
     Δout/Δin, the rescale rule (Shrikumar et al. 2017). Its sum is S_c(x) − S_c(b).
 
-    Where |Δin| < 1e-10 the gradient at x stands for the quotient. Where windows of max pooling overlap, a pixel gets
-    what all of them give it; captum 0.9 keeps the last alone, a fifth less in sum on an untrained ResNet-18.
+    Where |Δin| < 1e-10, m is the gradient at x. If windows of max pooling overlap, a pixel gets what all of them give
+    it; captum 0.9 keeps only the last, a fifth less in sum on an untrained ResNet-18.
 
     `NotApplicable` names the module whose function is neither linear nor one that captum has a complete rule for: SiLU,
-    GELU, softmax (whose rule loses part of the sum), products of two activations, functional ReLUs. What gradients do
-    not show, as a mask x > 0 in a ReLU's place, is found by the sum, and refused. A ReLU module that is called several
-    times is no obstacle. One forward more for each image finds that out.
+    GELU, softmax (whose rule loses part of the sum), products of two activations, functional ReLUs. The sum reveals
+    what gradients do not show, as a mask x > 0 in place of a ReLU; the network is then refused too. A ReLU module may
+    be called several times. The check costs one more forward for each image.
     """
 
     name = "deep-lift"
@@ -71,7 +71,7 @@ class DeepLift(Attribution):
         return torch.cat(found).view(len(images), count, *images.shape[1:]).mean(1)
 
     def _lifted(self, explainer: Any, x: Tensor, b: Tensor, targets: Tensor) -> Tensor:
-        """Captum's result for pairs of image and baseline; `NotApplicable` where it is not complete."""
+        """Captum's result for pairs of image and baseline; `NotApplicable` if it is not complete."""
         logits: list[Tensor] = []
         handle = explainer.model.register_forward_hook(lambda _m, _i, out: logits.append(out.detach()))
         try:
@@ -94,8 +94,8 @@ class DeepLift(Attribution):
 
 
 class DeepLiftShap(DeepLift):
-    """The mean of DeepLift's maps over `baselines` images b: black and noise, uniform in [0, 1], which every image
-    draws from its seed (Lundberg and Lee 2017). Its sum is S_c(x) less the mean of S_c(b)."""
+    """The mean of DeepLift's maps over `baselines` images b: black, and noise uniform in [0, 1], drawn from each
+    image's seed (Lundberg and Lee 2017). Its sum is S_c(x) less the mean of S_c(b)."""
 
     name = "deep-lift-shap"
     complete: ClassVar[bool] = False
@@ -110,7 +110,7 @@ class DeepLiftShap(DeepLift):
 
 
 def _kinds() -> set[type[nn.Module]]:
-    """The kinds of modules whose rules lose nothing: captum's, without the one for softmax."""
+    """The kinds of modules with a complete rule: captum's, except softmax."""
     from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 
     return set(SUPPORTED_NON_LINEAR) - {nn.Softmax}
@@ -118,7 +118,7 @@ def _kinds() -> set[type[nn.Module]]:
 
 @contextmanager
 def _adding_windows() -> Iterator[None]:
-    """Captum pools as `_max_pooling` says."""
+    """Inside, captum pools as `_max_pooling` says."""
     from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 
     captums = dict(SUPPORTED_NON_LINEAR)
@@ -132,8 +132,8 @@ def _adding_windows() -> Iterator[None]:
 def _max_pooling(
     pool: Any, inputs: Tensor, outputs: Tensor, grad_input: Tensor, grad_output: Tensor, eps: float
 ) -> Tensor:
-    """Captum's rule for max pooling at one image: what x's output has above b's goes to x's maximum, what b's has above
-    x's to b's maximum; the first half of every batch is x, the second b."""
+    """Captum's rule for max pooling at one image: the excess of x's output over b's goes to x's maximum, that of b's
+    over x's to b's maximum. The first half of every batch is x, the second b."""
     (x, b), (y, c) = inputs.chunk(2), outputs.chunk(2)
     larger = torch.maximum(y, c)
     given = grad_output * torch.cat([larger - c, y - larger])

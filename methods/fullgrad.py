@@ -1,4 +1,4 @@
-"""A logit taken apart into what the input adds to it and what every bias of the network adds."""
+"""A logit split into what the input adds to it and what every bias of the network adds."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class FullGrad(Method):
     """ψ(∇x S_c ⊙ x) + Σ_l Σ_k ψ(g^l ⊙ b^l)_k, never negative, on the image's grid (Srinivas and Fleuret 2019).
 
     x is what the network is given, after normalisation; g^l = ∂S_c/∂(the output of layer l) and b^l its bias, for all
-    convolutions, linear layers and batch norms (`full_gradients`). The map holds those whose output is a grid for each
-    image, B×K×h×w, or B×h×w×K of a linear layer: the biases of a head, of a row of tokens and of windows cut out of the
-    image have no place in it. ψ takes the absolute value, scales it by (v − min)/(max − min), and upsamples. Minimum
-    and maximum are those of all channels of a layer, as in the authors' code. That code adds 10⁻⁶ to the denominator,
-    which would rule where gradients are small, and aligns the corners as it upsamples; here a flat layer adds 0, and
-    maps are upsampled as all maps are.
+    convolutions, linear layers and batch norms (`full_gradients`). The map holds the layers whose output is a grid for
+    each image, B×K×h×w, or B×h×w×K of a linear layer. The biases of a head, of a row of tokens and of windows cut out
+    of the image have no place in it. ψ takes the absolute value, scales it by (v − min)/(max − min), and upsamples.
+    Minimum and maximum are those of all channels of a layer, as in the authors' code. That code adds 10⁻⁶ to the
+    denominator, which would dominate if gradients are small, and aligns the corners when it upsamples. Here a flat
+    layer adds 0, and maps are upsampled like all others.
 
-    For a network of ReLUs the parts, drawn or not, add up to S_c exactly. Where they do not, the map is still drawn,
-    and a warning says so: SiLU, GELU, attention and the norms that measure the image itself (layer, group and instance
-    norm) are not linear around x, and have no part, their biases included; nor have constants that a network adds
-    outside its layers, as position embeddings.
+    For a network of ReLUs the parts, drawn or not, add up to S_c exactly. If they do not, the map is still drawn, and a
+    warning says so: SiLU, GELU, attention and the norms that measure the image itself (layer, group and instance norm)
+    are not linear around x. They have no part, nor have their biases, nor constants that a network adds outside its
+    layers, such as position embeddings.
 
     `variant="pgc"`: minimum and maximum of each channel, and 10⁻⁷ in the denominator, as in pytorch-grad-cam 1.5, so
-    that every channel counts alike, however small its share; of `nn.Conv2d` and `nn.BatchNorm2d` alone, their
-    subclasses left out, whatever else has a bias. What it draws is not meant to add up, and is not checked.
+    that every channel counts alike, however small its share. It takes the biases of `nn.Conv2d` and `nn.BatchNorm2d`
+    alone, without their subclasses. Its parts are not meant to add up, so the sum is not checked.
     """
 
     name = "fullgrad"
@@ -81,11 +81,11 @@ def full_gradients(
     """S_c (B), and the parts that sum to it in a network of ReLUs: ∇x S_c ⊙ x, and g ⊙ b for each call of a function
     with a bias b, g being the gradient at its output; channels on the second axis, and single precision at least.
 
-    Convolutions, linear layers and batch norms, whose bias is β − γμ/√(σ²+ε), whatever module calls them: behind its
-    batch norm one may run its activation too. Of these only the ones whose parameter is among `biases`, where they are
-    given. The sum is exact because a network of ReLUs is linear around x in x and its biases together. Normalisation
-    inside the classifier makes no part: x = (image − mean)/std, and so ∇x S_c ⊙ x = ∂S_c/∂image ⊙ (image − mean).
-    `NotApplicable` for a network that holds TorchScript, whose biases are not seen.
+    The functions are convolutions, linear layers and batch norms, whose bias is β − γμ/√(σ²+ε). Any module may call
+    them; one may run an activation behind its batch norm too. `biases`, if given, restricts them to those whose
+    parameter is among it. The sum is exact because a network of ReLUs is linear around x in x and its biases together.
+    Normalisation inside the classifier makes no part: x = (image − mean)/std, and so ∇x S_c ⊙ x = ∂S_c/∂image ⊙ (image
+    − mean). Raises `NotApplicable` for a network that holds TorchScript, which hides its biases.
     """
     require_python(classifier.network)
     with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
@@ -115,7 +115,7 @@ def _warn_unless_complete(classifier: Classifier, score: Tensor, parts: list[Ten
 
 
 class _Biases(TorchFunctionMode):
-    """Adds g ⊙ b to `parts` for every bias b that is added inside, when the gradient g at the output comes back."""
+    """Inside, every bias b that is added puts g ⊙ b into `parts` when the gradient g at the output comes back."""
 
     def __init__(self, only: Collection[Tensor] | None) -> None:
         super().__init__()
@@ -126,11 +126,11 @@ class _Biases(TorchFunctionMode):
         named = dict(kwargs or {})
         output = func(*args, **named)
         parameter, bias = _added(func, args, named)
-        if bias is None or not output.requires_grad:  # else nothing that depends on the image comes this way
+        if bias is None or not output.requires_grad:  # else its input does not depend on the image
             return output
         if self._only is None or id(parameter) in self._only:
             output.register_hook(self._keeper(bias.detach(), channels_last=func is F.linear))
-        return output.clone()  # an in-place ReLU that wrote into the output would take its hook away where it is a view
+        return output.clone()  # if the output is a view, an in-place ReLU that writes into it would remove its hook
 
     def _keeper(self, bias: Tensor, *, channels_last: bool) -> Any:
         def keep(gradient: Tensor) -> None:
@@ -141,8 +141,7 @@ class _Biases(TorchFunctionMode):
 
 
 def _added(func: Any, args: Any, named: dict[str, Any]) -> tuple[Tensor | None, Tensor | None]:
-    """The bias parameter of a call, and what the call adds to each of its output channels, as long as it is linear but
-    for that."""
+    """The bias parameter of a call, and what the call adds to each output channel, if it is otherwise linear."""
     if func is F.linear or func in _CONVOLUTIONS:
         bias = args[2] if len(args) > 2 else named.get("bias")
         return bias, bias
@@ -151,7 +150,7 @@ def _added(func: Any, args: Any, named: dict[str, Any]) -> tuple[Tensor | None, 
     given = inspect.signature(F.batch_norm).bind(*args, **named)
     given.apply_defaults()
     of = given.arguments
-    if of["training"]:  # or by the statistics of the images, where it keeps none
+    if of["training"]:  # or by the images' statistics, if it keeps none
         return None, None
     scale = (single(of["running_var"]) + of["eps"]).rsqrt()
     if of["weight"] is not None:

@@ -15,8 +15,8 @@ from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 
 Variant = Literal["paper", "pgc", "torchcam"]
-"""Whose formula: the paper's, or what pytorch-grad-cam 1.5 or torchcam 0.5 compute, so that a number published with
-them can be attributed."""
+"""Whose formula: the paper's, or what pytorch-grad-cam 1.5 or torchcam 0.5 computes, to attribute numbers published
+with them."""
 
 
 class GradientCAM(Method):
@@ -25,7 +25,7 @@ class GradientCAM(Method):
     rectified: ClassVar[bool] = True
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """w, B×K×1×1 for one weight a channel or B×K×h×w for one a cell."""
+        """w: B×K×1×1 for one weight per channel, B×K×h×w for one per cell."""
         raise NotImplementedError(f"{type(self).__name__} must define weights(activations, gradients)")
 
     def _weighted(self, evidence: Evidence) -> Tensor:
@@ -57,8 +57,8 @@ class GradCAMPlusPlus(GradientCAM):
     """w_k = Σ_ij α_ij ReLU(g_ij) with α = g²/(2g² + ΣA^k·g³), 0 where g = 0 (Chattopadhay et al. 2018).
 
     g² and g³ stand for the second and third derivatives because the paper explains Y = exp(S_c). The quotient is
-    computed as α = 1/(2 + ΣA^k·g): the same number, without an absolute ε that would rule where g is small. Where
-    2 + ΣA^k·g = 0 (possible for signed activations alone), α is 0, as where g = 0.
+    computed as α = 1/(2 + ΣA^k·g): the same number, without an absolute ε that would dominate if g is small. Where 2 +
+    ΣA^k·g = 0 (possible only for signed activations), α is 0, as where g = 0.
 
     `variant="pgc"`: α = g²/(2g² + ΣA^k·g³ + 1e-6), which depends on the logits' scale. `variant="torchcam"`: α = g²,
     so w_k = Σ_ij ReLU(g)³, since its division changes a copy.
@@ -88,11 +88,11 @@ class GradCAMPlusPlus(GradientCAM):
 class XGradCAM(GradientCAM):
     """w_k = Σ_ij g·A / Σ_ij A (Fu et al. 2020).
 
-    Where activations are signed ΣA can come near 0, and the weight would grow without bound or change its sign: |ΣA|
-    is held at `eps`·Σ|A| at least, with its sign kept. `diagnostics` counts the channels that this touches.
+    If activations are signed, ΣA can come near 0, and the weight would grow without bound or change its sign. So |ΣA|
+    is at least `eps`·Σ|A|, and keeps its sign. `diagnostics` counts the channels that this changes.
 
     `variant="pgc"` and `"torchcam"` add an absolute 1e-7 and 1e-8 to ΣA instead, whatever its sign and size; `eps` then
-    says no more than which channels are counted.
+    only decides which channels are counted.
     """
 
     name = "xgradcam"

@@ -1,4 +1,4 @@
-"""Gradients that every ReLU changes on its way back: guided backpropagation and deconvolution."""
+"""Gradients that every ReLU changes on their way back: guided backpropagation and deconvolution."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from camfaith.models.inside.trace import functions, trace
 
 
 class GuidedBackprop(Attribution):
-    """∂S_c/∂x with what is negative cut off at every ReLU, on top of its own gradient (Springenberg et al. 2014).
+    """∂S_c/∂x where every ReLU, besides its own gradient, passes back only what is positive (Springenberg et al. 2014).
 
-    Modules and functions alike: `nn.ReLU`, `torch.relu`, `x.relu_()`. Other activations, LeakyReLU and ReLU6 among
-    them, keep their gradient. `NotApplicable` for a network without a ReLU on the image's way, and names the module
-    that writes one as a clamp at 0, a threshold or a maximum. Captum changes `nn.ReLU` modules alone, and gives the
-    same where a network has no others and nothing flows past them.
+    Modules and functions count alike: `nn.ReLU`, `torch.relu`, `x.relu_()`. Other activations, such as LeakyReLU and
+    ReLU6, keep their gradient. `NotApplicable` is raised for a network without a ReLU on the image's way, and names the
+    module that writes one as a clamp at 0, a threshold or a maximum. Captum changes `nn.ReLU` modules alone; its result
+    is the same if a network has no other ReLUs and nothing flows past them.
     """
 
     name = "guided-backprop"
     only_open: ClassVar[bool] = True
-    """Whether a ReLU that is shut passes nothing back."""
+    """Whether a ReLU with a negative input passes nothing back."""
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
         with _Guiding(only_open=self.only_open) as relus:
@@ -47,15 +47,15 @@ class GuidedBackprop(Attribution):
             return torch.autograd.grad(get_gradient_edge(scores.sum()), get_gradient_edge(images))[0]
 
     def _unmet(self, classifier: Classifier, images: Tensor) -> NotApplicable:
-        """The error for a ReLU that was not exchanged."""
+        """The error for a ReLU that could not be exchanged."""
         steps, _ = trace(classifier, images)
         step, function = next((step, each) for step in steps for each in step.functions if each.rectifies)
         return no_rule(self.name, step, function.name, "write it as nn.ReLU or F.relu")
 
 
 class Deconvolution(GuidedBackprop):
-    """∂S_c/∂x with every ReLU passing back the positive part of what reaches it, whether or not it was open (Zeiler and
-    Fergus 2014); of ReLUs as in `GuidedBackprop`."""
+    """∂S_c/∂x where every ReLU passes back the positive part of what reaches it, whatever its input (Zeiler and Fergus
+    2014). The same ReLUs count as in `GuidedBackprop`."""
 
     name = "deconvolution"
     only_open: ClassVar[bool] = False
@@ -80,7 +80,7 @@ class GuidedGradCam(GuidedBackprop):
 
 
 class _Guiding(TorchFunctionMode):
-    """Exchanges every ReLU that runs inside, and counts those of what depends on the image."""
+    """Exchanges every ReLU that runs inside, and counts those whose input depends on the image."""
 
     def __init__(self, *, only_open: bool) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _Guiding(TorchFunctionMode):
         if name not in ("relu", "relu_"):
             return func(*args, **named)
         values = args[0] if args else named["input"]
-        self.met += values.requires_grad  # parameters need no gradients: what does depends on the image
+        self.met += values.requires_grad  # parameters need no gradients, so what needs one depends on the image
         return _Rectifier.apply(values, name == "relu_" or named.get("inplace", False), self.only_open)
 
 

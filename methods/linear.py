@@ -15,8 +15,7 @@ from camfaith.models.errors import NotApplicable
 class CAM(GradientCAM):
     """Σ_k w_ck A^k, w_c being the class's row of the linear layer behind global average pooling (Zhou et al. 2016).
 
-    Signed. Raises `NotApplicable` where the head is not pooling → linear: that is checked on the numbers, by
-    W·mean(A) + b = logits.
+    Signed. Raises `NotApplicable` if the head is not pooling → linear; the test is whether W·mean(A) + b = logits.
     """
 
     name = "cam"

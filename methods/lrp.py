@@ -23,13 +23,13 @@ class LRP(Attribution):
     """R_i = Σ_j a_i w_ij/(z_j + ε·sign z_j) · R_j from the logit back to the input, z_j = Σ_i a_i w_ij + b_j, at every
     linear layer, batch norm, pooling, mean and sum; ReLU and tanh hand R on as it is (Bach et al. 2015).
 
-    The relevance is that of the network's own input, x after normalisation: what is 0 there, not black, has none.
+    The relevance is that of the network's own input, x after normalisation: a value of 0 there, not black, has none.
     Without biases ΣR tends to S_c as ε falls to 0; biases keep their share. Captum has one ε for all layers.
 
-    Modules and functions alike: `nn.AdaptiveAvgPool2d(1)`, `F.avg_pool2d` and `x.mean((2, 3))`, `nn.ReLU` and
+    Modules and functions count alike: `nn.AdaptiveAvgPool2d(1)`, `F.avg_pool2d` and `x.mean((2, 3))`, `nn.ReLU` and
     `torch.relu`. A module's own captum rule, set as its attribute `rule`, is kept. `NotApplicable` names the module
     that computes what has no rule (SiLU, Sigmoid, GELU, layer norm, products of two activations), and the one whose own
-    rule cannot be followed. One forward more for each image finds that out.
+    rule cannot be followed. The check costs one more forward for each image.
     """
 
     name = "lrp-epsilon"
@@ -56,7 +56,8 @@ class LRP(Attribution):
         return Cost(forwards=3, backwards=1)
 
     def _ruled(self, steps: Iterable[Step]) -> dict[int, _Ruled]:
-        """A module with its rule for each call of a layer's function, by number; `NotApplicable` for what has none."""
+        """A module with its rule for each call of a layer's function, by number; `NotApplicable` for a call without a
+        rule."""
         from captum.attr._utils.lrp_rules import EpsilonRule, IdentityRule
 
         ruled = {}
@@ -113,8 +114,8 @@ def _with_own_rules(steps: Sequence[Step]) -> list[nn.Module]:
 
 
 class _Ruled(nn.Module):
-    """One call of a function, as the rules want it: a module that is given tensors by position, and leaves them as they
-    are."""
+    """One call of a function as a module, as the rules want it: it takes tensors by position, and does not change
+    them."""
 
     def __init__(self, rule: Any) -> None:
         super().__init__()
@@ -138,7 +139,7 @@ class _Ruled(nn.Module):
 
 
 class _Network(nn.Module):
-    """A classifier's network, in which some calls of functions are modules, which captum's rules need."""
+    """A classifier's network in which some calls of functions are modules, because captum's rules need modules."""
 
     def __init__(self, classifier: Classifier, calls: Mapping[int, _Ruled]) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """Maps from the scores of masked images: Score-CAM and its kin mask by a layer's channels, RISE by random grids.
 
 x is the image as the classifier takes it, RGB in [0, 1], and f the score of the explained class. Masks multiply x, so
-that what they cover turns black. The authors' programs mask after normalisation, where zero is the mean colour: a plain
-network that is given normalised images is masked as theirs are.
+that what they cover turns black. The authors' programs mask after normalisation, where zero is the mean colour; a plain
+network that takes normalised images is masked in this way too.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from camfaith.models.speed.setup import laid_out, scoring_batch
 class ScoreCAM(Method):
     """Σ_k w_k A^k, w = softmax_k(C_k), C_k = f(x ⊙ H_k) − f(x_b), H_k = s(up(A^k)) (Wang et al. 2020, algorithm 1).
 
-    up is to the image's size, s stretches to [0, 1]. f(x_b) is one number for all channels, which the softmax cancels:
-    no baseline is asked. Channels that are flat mask nothing: their weight is 0, and the softmax leaves them out, as
-    the authors' program does; where all are, the map is zero. f is the probability (section 3.2 of the paper), or the
+    up is to the image's size, s stretches to [0, 1]. f(x_b) is one number for all channels, which the softmax cancels,
+    so it is not computed. Flat channels mask nothing: their weight is 0, and the softmax leaves them out, as the
+    authors' program does; if all are flat, the map is zero. f is the probability (section 3.2 of the paper), or the
     logit with `score="logit"`. Probabilities differ by 1 at most, so no weight is over e times another.
 
     `variant="authors"`: w_k = f(x ⊙ H_k) without a softmax, which is what haofanwang/Score-CAM computes. `"pgc"` and
@@ -44,7 +44,7 @@ class ScoreCAM(Method):
     variants: ClassVar[tuple[str, ...]] = ("paper", "authors", "pgc", "torchcam")
     exempt: ClassVar[Mapping[str, str]] = {"constant-evidence": "a channel that is flat masks nothing, by definition"}
     rounds = 1
-    """How often each channel is asked for; C_k is the mean."""
+    """How often each channel's mask is scored; C_k is the mean."""
 
     def __init__(
         self,
@@ -94,11 +94,11 @@ class ScoreCAM(Method):
         return maps.normalise(maps.upsample(channels, (height, width)))
 
     def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:
-        """Write the image (3×H×W) under n masks (n×1×H×W) into `out` (n×3×H×W), in one of the rounds."""
+        """In one of the rounds, write the image (3×H×W) under n masks (n×1×H×W) into `out` (n×3×H×W)."""
         torch.mul(image, masks, out=out)
 
     def weights(self, scores: Tensor, flat: Tensor) -> Tensor:
-        """w from f, both B×K, and from which channels are flat."""
+        """w (B×K) from f (B×K) and from which channels are flat."""
         if self.variant in ("pgc", "torchcam"):
             return scores.softmax(1)
         if self.variant == "authors":
@@ -155,7 +155,7 @@ class ISCAM(ScoreCAM):
 
     `variant="torchcam"` takes the running sums of i/N, which pass 1, and masks and weights as Score-CAM's does.
     `"authors"` weighs by C_k without a softmax: `ISS_CAM2` of the authors' notebook (r0cketr1kky/ISS-CAM_resources,
-    2020, N = 10). Their later `algo.py` is no program: it adds the images up in a variable that it never sets.
+    2020, N = 10). Their later `algo.py` does not run: it adds the images up in a variable that it never sets.
     """
 
     name = "is-cam"
@@ -181,9 +181,9 @@ class ISCAM(ScoreCAM):
 
 
 class RISE(Method):
-    """1/(pN) Σ_i f(x ⊙ M_i) M_i over N = `n_masks` random masks (Petsiuk et al. 2018), one value a pixel.
+    """1/(pN) Σ_i f(x ⊙ M_i) M_i over N = `n_masks` random masks (Petsiuk et al. 2018), one value per pixel.
 
-    M: `grid`×`grid` cells, each 1 with probability `p` and else 0, upsampled to (grid + 1)² times a cell of
+    M is a grid of `grid`×`grid` cells, each 1 with probability `p` and else 0, upsampled to (grid + 1)² times a cell of
     ⌈H/grid⌉×⌈W/grid⌉ pixels, and cut to H×W at a random shift of less than a cell. Its mean is p at every pixel. Each
     image's masks are drawn from its own seed, so that chance does not favour the same pixels in all images. f is the
     probability, or the logit with `score="logit"`. The error from few masks falls as 1/√N.
@@ -254,18 +254,18 @@ def _checked(score: ScoreKind) -> ScoreKind:
 
 
 def _stretched(channels: Tensor) -> Tensor:
-    """To [0, 1] as the libraries do it: a flat channel becomes 0."""
+    """Stretched to [0, 1] as the libraries do it: a flat channel becomes 0."""
     low, high = channels.amin((-2, -1), keepdim=True), channels.amax((-2, -1), keepdim=True)
     return (channels - low) / (high - low + 1e-8)
 
 
 def _space(classifier: Classifier, images: Tensor) -> Tensor:
-    """Room for a batch of masked images, laid out as suits the network."""
+    """An empty batch for masked images, laid out as suits the network."""
     return laid_out(classifier.network, images.new_empty(scoring_batch(images), *images.shape[1:]))
 
 
 def _score(classifier: Classifier, images: Tensor, target: int, score: ScoreKind) -> Tensor:
-    """f of n images, while `inferring`; of half as many at once where memory runs out."""
+    """f of n images, while `inferring`; if memory runs out, of half as many at once."""
 
     def ask(batch: int) -> Tensor:
         logits = torch.cat([single(classifier.logits(part)) for part in torch.split(images, batch)])

@@ -27,10 +27,10 @@ class NoiseTunnel(Attribution):
     """An attribution M of pixels at x + ε_i, ε_i ~ N(0, `sigma`²) for every pixel and colour, i = 1..n `samples`:
 
     `smoothgrad` Σ_i M(x + ε_i)/n (Smilkov et al. 2017), `smoothgrad-squared` Σ_i M²/n (Hooker et al. 2019), `vargrad`
-    Σ_i M²/n − (Σ_i M/n)² (Adebayo et al. 2018), colour by colour, before M makes one value of a pixel's colours.
+    Σ_i M²/n − (Σ_i M/n)² (Adebayo et al. 2018), colour by colour, before M merges a pixel's colours into one value.
 
-    `method` is M's name, or a mapping of its `name` and settings. σ is in the images' units, in which white is 1. Every
-    image draws its noise from its seed. M's own superpixels are those of x, its other random choices differ with i.
+    `method` is M's name, or a mapping of its `name` and settings. σ is in the images' units, where white is 1. Every
+    image draws its noise from its seed. M's superpixels are those of x; its other random choices differ for each i.
     """
 
     name = "noise-tunnel"

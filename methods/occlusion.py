@@ -17,8 +17,8 @@ from camfaith.models.speed.setup import scoring_batch
 class Occlusion(Attribution):
     """S_c(x) − S_c(x with a black window), averaged over the windows that cover a pixel (Zeiler and Fergus 2014).
 
-    `window` and `stride` are pixels; None makes them 1/6 and 1/12 of the image's side. A stride larger than the window
-    would leave pixels out: it is refused, and None is at most the window. So is a window larger than the image.
+    `window` and `stride` are in pixels; None makes them 1/6 and 1/12 of the image's side, and the stride no larger than
+    the window. A larger stride, which would leave pixels out, is refused, and so is a window larger than the image.
     """
 
     name = "occlusion"
@@ -61,7 +61,7 @@ class Occlusion(Attribution):
         return found
 
     def combine(self, attributions: Tensor) -> Tensor:
-        """The window covers all colours, and each of them carries its whole difference."""
+        """The window covers all colours, and each colour carries the whole difference."""
         return attributions.mean(1)
 
     def cost(self, image: Tensor) -> Calls:

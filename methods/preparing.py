@@ -21,7 +21,7 @@ _MARKS = ("rule", "activation", "activations", "input", "output")
 
 
 class _Turns(nn.Module):
-    """Copies of a module without parameters, one for each of its calls in a forward, taken in turn."""
+    """Copies of a module without parameters: one for each call in a forward, used in turn."""
 
     def __init__(self, module: nn.Module, calls: int) -> None:
         super().__init__()
@@ -34,8 +34,8 @@ class _Turns(nn.Module):
 
 @contextmanager
 def unshared(network: nn.Module, steps: Sequence[Step]) -> Iterator[None]:
-    """Captum keeps what its rules need on a module, once: inside, a module without parameters that is called several
-    times, as a ResNet block's only ReLU, is one copy a call."""
+    """Inside, a module without parameters that is called several times, as a ResNet block's only ReLU, is one copy per
+    call: captum keeps on a module what its rules need for one call only."""
     calls = Counter(step.module for step in steps if step.leaf and _stateless(step.module))
     turns = {module: _Turns(module, count) for module, count in calls.items() if count > 1}
     places = [
@@ -66,7 +66,7 @@ def _past_its_copies(module: nn.Module, _inputs: Any) -> None:
 
 @contextmanager
 def unmarked(network: nn.Module) -> Iterator[None]:
-    """What captum keeps on modules is gone afterwards, and what was there under the same names is back."""
+    """Afterwards, what captum keeps on modules is gone, and what was there under the same names is back."""
     before = [(vars(m), {mark: vars(m)[mark] for mark in _MARKS if mark in vars(m)}) for m in network.modules()]
     try:
         yield
@@ -79,7 +79,7 @@ def unmarked(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_backward_hooks(network: nn.Module) -> Iterator[None]:
-    """The network's own backward hooks rest inside: what they would see is what the rules make of gradients."""
+    """Inside, the network's own backward hooks rest: they would see what the rules make of gradients."""
     kept = [(module, module._backward_hooks, module._backward_pre_hooks) for module in network.modules()]
     try:
         for module, _, _ in kept:
@@ -91,7 +91,7 @@ def without_backward_hooks(network: nn.Module) -> Iterator[None]:
 
 
 def check_precision(method: str, classifier: Classifier) -> None:
-    """`NotApplicable` where the rules' small denominators leave the range of numbers."""
+    """Raises `NotApplicable` if the rules' small denominators leave the range of numbers."""
     if classifier.dtype == torch.float16:
         raise NotApplicable(
             f"{method} divides by differences too small for float16; give it the network in single precision, as "
@@ -104,5 +104,5 @@ def _stateless(module: nn.Module) -> bool:
 
 
 def no_rule(method: str, step: Step, function: str, advice: str) -> NotApplicable:
-    """The error for a function that a module computes and no rule covers."""
+    """The error for a module that computes a function without a rule."""
     return NotApplicable(f"{method} has no rule for {function} in {step.where}; {advice}, or take another method")

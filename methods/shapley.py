@@ -1,4 +1,4 @@
-"""Channels weighed by their Shapley values, as far as the first two derivatives tell them."""
+"""Channels weighed by their Shapley values, approximated by the first two derivatives."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ShapleyCAM(Method):
     A ⊙ (g − ½ H·A) is each activation's Shapley value in the utility U, expanded to second order around A. U is the
     paper's residual softmax (ReST), S_c + ln p_c, p being the softmax of the logits.
 
-    `utility="logit"`: U = S_c, which pytorch-grad-cam 1.5 takes unless told otherwise. Behind ReLUs S_c is linear in A
-    almost everywhere: there H = 0, and the map is GradCAM's.
+    `utility="logit"`: U = S_c, the default of pytorch-grad-cam 1.5. Behind ReLUs S_c is linear in A almost everywhere:
+    there H = 0, and the map is GradCAM's.
     """
 
     name = "shapleycam"
@@ -46,5 +46,5 @@ class ShapleyCAM(Method):
 
 
 def residual_softmax(logits: Tensor, targets: Tensor) -> Tensor:
-    """S_c + ln p_c, which tells classes apart as p_c does, and does not go flat where p_c nears 1."""
+    """S_c + ln p_c, which tells classes apart as p_c does, and does not go flat as p_c nears 1."""
     return target_logit(logits, targets) + target_logit(logits.log_softmax(1), targets)

@@ -21,8 +21,9 @@ class SmoothGradCAMPlusPlus(Method):
 
     D_p is the mean of g^p over `samples` copies of the image with Gaussian noise of deviation `sigma`, drawn from the
     image's seed; A are the activations of the image without noise. `sigma` is in units of the images: 0.15 of the range
-    of those in [0, 1]; nothing is clipped. g² and g³ stand for the higher derivatives as in GradCAM++, which this is
-    without noise. (The paper prints D₁ for α's numerator, where GradCAM++, its source, has the second derivative.)
+    of those in [0, 1]; nothing is clipped. g² and g³ stand for the higher derivatives as in GradCAM++; without noise
+    the two methods are equal. (The paper prints D₁ for α's numerator, where GradCAM++, its source, has the second
+    derivative.)
 
     `variant="torchcam"`: what torchcam 0.5 computes: ReLU(g) and A of the last noisy copy alone, α = D₂/(2D₂ + Σ_ab
     A_ab·D₃_ab + 1e-8) with A without noise.
@@ -56,10 +57,11 @@ class SmoothGradCAMPlusPlus(Method):
         return torch.cat([self._maps(evidence.select(some.tolist()), classifier) for some in rows])
 
     def _maps(self, some: Evidence, classifier: Classifier) -> Tensor:
-        """The maps of images whose copies go through the network together, or of one whose copies are too many."""
+        """The maps of images whose copies go through the network together, or of one image with too many copies for
+        that."""
         layer, count = self.named_layer, len(some)
         clean = some.activations[layer]
-        powers = torch.zeros(3, *clean.shape, dtype=torch.float64, device=clean.device)  # g³ of a small g is no float32
+        powers = torch.zeros(3, *clean.shape, dtype=torch.float64, device=clean.device)  # float32 loses a small g³
         for noise in torch.split(self._noise(some), max(1, batch_size(some.images) // count), 1):
             copies = (some.images[:, None] + noise).flatten(0, 1)
             noisy = classifier.evidence(copies, some.targets.repeat_interleave(noise.shape[1]), [layer])
@@ -76,7 +78,7 @@ class SmoothGradCAMPlusPlus(Method):
         return torch.einsum("bk,bkhw->bhw", weights, clean)
 
     def _noise(self, some: Evidence) -> Tensor:
-        """Each copy's noise from its image's seed, B×samples×3×H×W."""
+        """The noise of each copy, drawn from its image's seed: B×samples×3×H×W."""
         drawn = []
         for seed in some.seeds.tolist():
             source = torch.Generator().manual_seed(seed)

@@ -18,12 +18,12 @@ from camfaith.models.errors import NotApplicable
 from camfaith.models.speed.setup import scoring_batch
 
 Game = Callable[[Tensor], Tensor]
-"""v: which of M superpixels are there (n×M, ones and zeros) to S_c of these images (n); the others are black."""
+"""v: the S_c (n) of n images in which some of M superpixels are present (n×M, ones and zeros) and the others black."""
 
 
 def superpixels(image: Tensor, segments: int = 50, compactness: float = 10.0) -> Tensor:
-    """The superpixel of each pixel of an image (3×H×W), H×W, counted from 0: about `segments` of them by SLIC on the
-    colours in Lab after a Gaussian blur of σ = 1 pixel (Achanta et al. 2012); the higher `compactness`, the squarer."""
+    """The number of each pixel's superpixel (H×W, from 0) in an image (3×H×W): about `segments` of them, by SLIC on Lab
+    colours after a Gaussian blur of σ = 1 pixel (Achanta et al. 2012). Higher `compactness` makes them squarer."""
     slic = _extra("skimage.segmentation").slic
     pixels = image.detach().permute(1, 2, 0).double().cpu().numpy()
     found = slic(pixels, n_segments=segments, compactness=compactness, sigma=1, start_label=0)
@@ -42,7 +42,7 @@ def _extra(module: str) -> Any:
 class SuperpixelAttribution(Attribution):
     """What M superpixels of an image give to the score, against black; every pixel carries the value of its superpixel.
 
-    A new one gives `values` and `calls`. The superpixels are those of the image without noise, by `superpixels`.
+    A new one overrides `values` and `calls`. The superpixels are those of the image without noise, by `superpixels`.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("skimage.segmentation",)
@@ -61,11 +61,11 @@ class SuperpixelAttribution(Attribution):
             _extra(module)
 
     def values(self, game: Game, everything: Tensor, batch: int) -> Tensor:
-        """1×M from the game and a row of M ones, in batches of so many."""
+        """The value of each superpixel (1×M), from the game and a row of M ones, in batches of so many."""
         raise NotImplementedError
 
     def calls(self, count: int) -> int:
-        """How many images `values` asks about for M superpixels."""
+        """How many images `values` scores for M superpixels."""
         raise NotImplementedError
 
     def attribute(self, evidence: Evidence, classifier: Classifier, images: Tensor) -> Tensor:
@@ -106,8 +106,8 @@ class FeatureAblation(SuperpixelAttribution):
 
 class ShapleyValueSampling(SuperpixelAttribution):
     """The mean over `samples` random orders of the superpixels of v(those before i, and i) − v(those before i), which
-    tends to the Shapley value (Castro et al. 2009). Over superpixels they sum to v(all) − v(none) = S_c(x) − S_c(0)
-    whatever the number of orders."""
+    tends to the Shapley value (Castro et al. 2009). For any number of orders, the values of all superpixels sum to
+    v(all) − v(none) = S_c(x) − S_c(0)."""
 
     name = "shapley-value-sampling"
 
@@ -134,11 +134,11 @@ class ShapleyValueSampling(SuperpixelAttribution):
 
 class KernelShap(SuperpixelAttribution):
     """φ of the linear model φ_0 + Σ_i z_i φ_i that fits v(z) best over `samples` draws of z by the Shapley kernel
-    (M−1)/(C(M,k)·k·(M−k)), k of M being there; all and none count a million times as much, so that Σφ = v(all) −
+    (M−1)/(C(M,k)·k·(M−k)), with k of M present; all and none count a million times as much, so that Σφ = v(all) −
     v(none) (Lundberg and Lee 2017).
 
-    With fewer samples than superpixels the model is not determined; the shortest φ is taken. `NotApplicable` for an
-    image of one superpixel.
+    If there are fewer samples than superpixels, the model is not determined, and φ is the shortest one. Raises
+    `NotApplicable` for an image of one superpixel.
     """
 
     name = "kernel-shap"

@@ -1,8 +1,8 @@
-"""Maps from the attention of a vision transformer: one value a patch, none for the class token.
+"""Maps from the attention of a vision transformer: one value per patch, none for the class token.
 
-A_l are the attention matrices of layer l: heads × T×T, row i being what token i takes from each of the T tokens.
-Both methods raise `NotApplicable` for a network without attention, with attention within windows (Swin, MaxViT) or in
-code that is not seen, and where blocks do not follow one another.
+A_l are the attention matrices of layer l: heads × T×T; row i is what token i takes from each of the T tokens. Both
+methods raise `NotApplicable` for a network without attention, with attention within windows (Swin, MaxViT) or in code
+of its own, and for blocks that do not follow one another.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class AttentionRollout(Method):
     """The class token's row of Â_L ⋯ Â_2 Â_1, over the patches, with Â_l = ½ mean_heads(A_l) + ½ I, in which I stands
     for the residual branch (Abnar and Zuidema 2020).
 
-    Not negative, and the same for every class. Whose row it is follows from which tokens the score depends on behind
-    the last layer: the class token's; the mean of both where there is a distillation token; the mean of all where the
-    patches are pooled, of the class token's too, each alike, where the head reads both.
+    Not negative, and the same for every class. The row is that of the tokens on which the score depends behind the last
+    layer: the class token; the mean of it and a distillation token; the mean of all patches if they are pooled, and of
+    the class token too, with equal weights, if the head reads both.
     """
 
     name = "rollout"
@@ -57,8 +57,8 @@ class LeGrad(Method):
     the head gives the class for the mean of the T tokens behind layer l (Bousselham et al. 2024).
 
     Not negative. `layers` counts from the last; None takes all (the authors' code takes two unless told otherwise). The
-    min-max normalisation is a display step here. The forward for the s_l passes over the layers, and is cheap. Of a
-    single layer it cannot be told where it ends, before or behind the head's norm: `NotApplicable`.
+    min-max normalisation is a display step here. The forward for the s_l skips the layers, and is cheap. A network of a
+    single layer does not show whether it ends before or behind the head's norm: `NotApplicable`.
     """
 
     name = "legrad"
@@ -95,7 +95,7 @@ class LeGrad(Method):
 
     @staticmethod
     def _sensitivities(seen: Transformer, layers: Layers, targets: Tensor) -> Tensor:
-        """The share of each of these layers (L×B×T), whose scores come from one forward."""
+        """What each of these layers adds to the map (L×B×T); one forward gives the scores of all."""
         outputs = [block.output.detach().requires_grad_() for block, _ in layers]
         logits = seen.tail(torch.cat([output.mean(1, keepdim=True).expand_as(output) for output in outputs]))
         scores = logits.gather(1, targets.repeat(len(layers))[:, None])

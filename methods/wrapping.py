@@ -1,4 +1,4 @@
-"""Another method's maps, of another score or of several layers."""
+"""Another method's maps, for another score or from several layers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ How = Literal["max", "mean"]
 
 
 def _of_a_layer(method: Inner, of: str) -> Callable[[Classifier, str | None], Bound]:
-    """What binds the method to a classifier and one of its layers; `ValueError` where it does not read a layer."""
+    """A function that binds the method to a classifier and one of its layers; `ValueError` if the method reads no
+    layer."""
     from camfaith.methods import find  # which knows the methods of this file too
 
     name, settings = name_and_settings(method, of)
@@ -46,11 +47,11 @@ class _Wrapping(Method):
 
 
 class FinerCAM(_Wrapping):
-    """What tells the class from others: the map of `method` for S_c − α/T Σ_t S_d_t (Zhang et al. 2025).
+    """What tells the class from similar ones: the map of `method` for S_c − α/T Σ_t S_d_t (Zhang et al. 2025).
 
-    The T others are the `similar` classes whose logits are nearest to S_c, all where there are fewer. α = `alpha`, 0.6
+    The T others are the `similar` classes whose logits are nearest to S_c, or all, if there are fewer. α = `alpha`, 0.6
     in the paper; 0 gives `method` itself, a name or a mapping of its `name` and settings. The map is linear in the
-    score for GradCAM, not so for others.
+    score for GradCAM, but not for other methods.
 
     `variant="pgc"`: the authors' code and pytorch-grad-cam 1.5 weigh the others by their probabilities,
     Σ_t p_t (S_c − α S_d_t)/(Σ_t p_t + 1e-9), through which the gradient flows too; their α is 1 unless told otherwise.
@@ -101,7 +102,7 @@ class FinerCAM(_Wrapping):
         return self.at(classifier, layer).explain(evidence)
 
     def difference(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The score that is explained, one per image, in single precision at least."""
+        """The explained score of each image, in single precision at least."""
         logits = single(logits)
         own = target_logit(logits, targets)
         near = self._nearest(logits.detach(), targets)
@@ -112,26 +113,26 @@ class FinerCAM(_Wrapping):
         return own - self.alpha * others.mean(1)
 
     def _nearest(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The classes of the nearest logits but the target's, B×T; of equals the first."""
+        """The classes with the logits nearest to the target's, without it (B×T); of equal ones the first."""
         distance = (logits - logits.gather(1, targets[:, None])).abs()
         distance = distance.scatter(1, targets[:, None], math.inf)
         return distance.argsort(dim=1, stable=True)[:, : min(self.similar, logits.shape[1] - 1)]
 
 
 class Fused(_Wrapping):
-    """One map of several `layers`: the maximum, or the mean, of tanh(γ M/max|M|), M being the map of `method` at one,
-    brought to the greatest height and width among them (Jiang et al. 2021).
+    """One map from several `layers`: the maximum, or the mean, of tanh(γ M/max|M|), where M is the map of `method` at
+    one layer, upsampled to the greatest height and width among them (Jiang et al. 2021).
 
-    LayerCAM's paper scales the maps of its shallow layers so, with γ = `gamma` = 2, and takes the maximum (`how`); here
-    every layer's map is scaled, which puts all on one level whatever their gradients' size. Maps of a method that ends
-    in a ReLU are rectified first; those of a signed method keep their signs. A map that is zero stays zero.
-    `layers` are names or modules; without them there is the target layer alone.
+    LayerCAM's paper scales the maps of its shallow layers in this way, with γ = `gamma` = 2, and takes the maximum
+    (`how`). Here every layer's map is scaled, so that all count alike, whatever their gradients' size. Maps of a method
+    that ends in a ReLU are rectified first; those of a signed method keep their signs. A zero map stays zero. `layers`
+    are names or modules; without them, the target layer alone is taken.
 
-    `variant` says how maps are joined, and nothing of M, whose own comes with it: `method={"name": "gradcam++",
-    "variant": "pgc"}`. `"pgc"`: as pytorch-grad-cam 1.5 joins its `target_layers`, the mean of the rectified maps, each
-    (M − min)/(max − min + 1e-7) and upsampled to the image. `"torchcam"`: `fuse_cams` of torchcam 0.5, the maximum of
-    (M − min)/(max − min + 1e-8), which goes through tanh(2 ·) for LayerCAM, unless it is one map alone. Both leave no
-    choice of `how` and `gamma`.
+    `variant` says how maps are joined; M has a variant of its own: `method={"name": "gradcam++", "variant": "pgc"}`.
+    `"pgc"`: as pytorch-grad-cam 1.5 joins its `target_layers`, the mean of the rectified maps, each (M − min)/(max −
+    min + 1e-7) and upsampled to the image. `"torchcam"`: `fuse_cams` of torchcam 0.5, the maximum of (M − min)/(max −
+    min + 1e-8), which goes through tanh(2 ·) for LayerCAM, unless it is one map alone. With both, `how` and `gamma`
+    cannot be chosen.
     """
 
     name = "fused"
@@ -203,7 +204,7 @@ class Fused(_Wrapping):
 
 
 def _stretched(m: Tensor, eps: float) -> Tensor:
-    """To [0, 1] as the libraries do it: a flat map becomes 0."""
+    """Stretched to [0, 1] as the libraries do it: a flat map becomes 0."""
     low, high = m.amin((1, 2), keepdim=True), m.amax((1, 2), keepdim=True)
     return (m - low) / (high - low + eps)
 

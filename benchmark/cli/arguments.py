@@ -1,4 +1,4 @@
-"""What the words of a command line stand for: lists, names with settings, numbers, a folder of data."""
+"""Reads the words of a command line: lists, names with settings, numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Data = Annotated[str | None, typer.Option(help="The folder that ${data} stands f
 
 
 def listed(text: str | None) -> list[str] | None:
-    """What stands between commas."""
+    """The texts between commas."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
@@ -19,8 +19,8 @@ def number(text: str) -> str | int:
 
 
 def entries(text: str | None) -> list[str | dict[str, Any]] | None:
-    """Names with commas between them, each with its settings in parentheses where it has some: `gradcam,
-    gradcam++(variant=pgc), fused(layers=["layer3", "layer4"])`."""
+    """Names between commas, each with its settings, if any, in parentheses: `gradcam, gradcam++(variant=pgc),
+    fused(layers=["layer3", "layer4"])`."""
     from camfaith.benchmark.suite.settings import read_settings
 
     if text is None:
@@ -36,7 +36,7 @@ def entries(text: str | None) -> list[str | dict[str, Any]] | None:
 
 
 def _parts(text: str) -> list[str]:
-    """What stands between the commas that are in no brackets."""
+    """The texts between commas, except commas in brackets."""
     parts, depth = [""], 0
     for sign in text:
         depth += (sign in "([{") - (sign in ")]}")

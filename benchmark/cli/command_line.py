@@ -35,7 +35,7 @@ KeepMemory = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="At most so many samples of each data set.", min=1)]
 Workers = Annotated[int, typer.Option(help="So many processes share the work.", min=1)]
-Report = Annotated[bool, typer.Option(help="Write the report when the run is done.")]
+WriteReport = Annotated[bool, typer.Option(help="Write the report when the run is done.")]
 
 
 @app.command()
@@ -55,7 +55,7 @@ def run(
     keep_memory: KeepMemory = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew, whatever run the folder holds.")] = False,
     workers: Workers = 1,
-    report: Report = True,
+    report: WriteReport = True,
 ) -> None:
     """Run a suite: scores, curves, maps and a report into one folder. What the folder holds is not computed again."""
     with errors_in_one_line():
@@ -94,7 +94,7 @@ def add(
     limit: Annotated[int | None, typer.Option(help="The new limit of every data set.", min=1)] = None,
     keep_memory: KeepMemory = True,
     workers: Workers = 1,
-    report: Report = True,
+    report: WriteReport = True,
 ) -> None:
     """Add methods, metrics, models or samples to a run: only what is missing is computed."""
     with errors_in_one_line():
@@ -116,7 +116,7 @@ def add(
 
 @contextmanager
 def _progress(advice: str) -> Iterator[Any]:
-    """A bar on the terminal, as `progress` of a run; on Ctrl-C the advice."""
+    """Shows a run's `progress` as a bar on the terminal, and on Ctrl-C the advice."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -170,7 +170,7 @@ def plan(
 
 
 def _prepare_memory(keep: bool) -> None:
-    """This process is the run's own, so it may be told to keep its memory."""
+    """The process belongs to the run, so it may keep its memory."""
     if keep:
         from camfaith.models.speed.allocator import keep_memory
 
@@ -221,8 +221,8 @@ def _report(result: Any, out: Path | None = None) -> None:
 
 
 def main() -> None:
-    """The console command. Its process seldom searches for garbage, least of all while torch is imported or at its own
-    end: a second of a run's wall time, and nothing for it to find."""
+    """The console command. Its process seldom collects garbage, and never at its end: while torch is imported there is
+    none to find, and the searches would take a second."""
     gc.set_threshold(100_000, 20, 20)
     atexit.register(gc.freeze)
     app()

@@ -1,4 +1,4 @@
-"""How a command tells of an error."""
+"""How a command reports an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of all shipped methods, from the methods themselves: `python -m camfaith.benchmark.cli.pages > PAGE`."""
+"""Writes the page of all shipped methods from their docstrings: `python -m camfaith.benchmark.cli.pages > PAGE`."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def page() -> str:
 
 
 def settings(kind: type[Method]) -> dict[str, Any]:
-    """What can be set by name, and what it is unless set."""
+    """The settings and their defaults."""
     found = inspect.signature(kind).parameters.values()
     return {parameter.name: parameter.default for parameter in found if parameter.kind is parameter.KEYWORD_ONLY}
 
 
 def choices(kind: type[Method], setting: str) -> Sequence[str]:
-    """The words out of which a setting is one; none where it is something else."""
+    """The words that a setting may be; none if it is no choice of words."""
     if setting == "variant" and hasattr(kind, "variants"):
         listed: Sequence[str] = kind.variants
         return listed
@@ -95,13 +95,13 @@ def _agreement(kind: type[Method]) -> list[str]:
 
 
 def _paragraphs(documented: Any) -> list[str]:
-    """The paragraphs of its docstring, each in one line, so that none of its lines begins like a list or a heading."""
+    """The paragraphs of a docstring, one line each, so that no line begins like a list or a heading."""
     text = inspect.cleandoc(documented.__doc__ or "")
     return [" ".join(part.split()) for part in text.split("\n\n") if part]
 
 
 def _bound(kinds: Sequence[type[Method]]) -> Iterator[Method]:
-    """The methods bound to a network that they apply to."""
+    """The methods, each bound to a network to which it applies."""
     vgg = load("fundus-vgg")
     with torch.random.fork_rng(devices=[]):
         transformer = Classifier(VisionTransformer(96, 8, _BLOCKS, 2, 16, 32, num_classes=5).eval())
@@ -111,7 +111,7 @@ def _bound(kinds: Sequence[type[Method]]) -> Iterator[Method]:
 
 
 def _links(kinds: Sequence[type[Method]]) -> Iterator[str]:
-    """Links to the sections, whose anchors are numbered where names differ in signs alone."""
+    """Links to the sections; anchors get numbers if names differ in signs alone."""
     seen: Counter[str] = Counter()
     for kind in kinds:
         anchor = "".join(letter for letter in kind.name if letter.isalnum() or letter == "-")

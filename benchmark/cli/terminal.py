@@ -10,7 +10,7 @@ from camfaith.benchmark.running.planning import Plan
 
 
 def show_plan(suite: str, planned: Plan) -> None:
-    """Show calls, seconds and memory of every model on every data set: shared, and each metric alone."""
+    """Show calls, seconds and memory of every model on every data set, with shared calls and with each metric alone."""
     table = Table(title=f"{suite}: images through the networks")
     table.add_column("")
     for name in ("forwards", "backwards", "tails", "seconds", "MiB"):

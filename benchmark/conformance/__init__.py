@@ -1,4 +1,4 @@
-"""Whether a method keeps to what is asked of each: `check_method(MyCAM)`, and as tests `method_checks(MyCAM)`."""
+"""Checks whether a method keeps its contract: `check_method(MyCAM)`, or as tests `method_checks(MyCAM)`."""
 
 from camfaith.benchmark.conformance.checks import CHECKS, Check, Examination, Finding, method_checks
 from camfaith.benchmark.conformance.report import Report, check_method

@@ -1,4 +1,4 @@
-"""What a method owes the classifier that it is bound to. Each check raises `Broken` where a method fails it."""
+"""What a method owes the classifier that it is bound to. Each check raises `Broken` if the method fails it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ _MEAN, _STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 
 
 def layer(candidate: Candidate, trial: Trial) -> None:
-    """The layer that is named is the one that is explained: two have a map each."""
+    """The method explains the layer that is named: two layers have different maps."""
     if not candidate.needs_layer:
         raise NotApplicable("it reads no layer")
     ground, images = candidate.ground, trial.images()
     expected = candidate.on_ground(trial).maps(images, trial.targets)
     try:
         found = candidate.on(ground.build(trial.seed), ground.earlier).maps(images, trial.targets)
-    except Exception as error:  # a layer that it cannot explain is no fault of its own
+    except Exception as error:  # a layer that it cannot explain is not its fault
         raise NotApplicable(f"at {ground.earlier!r} it raises {type(error).__name__}: {error}") from error
     if bool(expected.any()) and differ(found, expected) < EQUAL:
         raise Broken(f"{ground.earlier!r} and {ground.layer!r} get the same map")
 
 
 def preprocessing(candidate: Candidate, trial: Trial) -> None:
-    """What the classifier does to an image before the network is a part of what is explained: a network that does it
-    itself gets the same map."""
+    """The classifier's preprocessing is explained too: a network that preprocesses images itself gets the same map."""
     if candidate.name.partition(":")[0] in LIBRARIES:
         raise NotApplicable("its library is given normalised images, as its users do")
     ground, images = candidate.ground, trial.images()

@@ -1,4 +1,4 @@
-"""The method that is examined, bound to networks and asked for maps."""
+"""The examined method, bound to networks and asked for maps."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from camfaith.models.errors import NotApplicable
 
 
 class Broken(AssertionError):
-    """What a method does against a check; the message says what was seen."""
+    """A method fails a check; the message says what was seen."""
 
 
 class Malformed(NotApplicable):
-    """What a method gave is no batch of maps, so nothing more can be said of it."""
+    """A method gave no batch of maps, so the check cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Placed(Bound):
     """The candidate on one network and layer."""
 
     def evidence(self, images: Tensor, targets: Sequence[int], seed: int = 0) -> Evidence:
-        """What the method needs to know of the images, each with a seed of its own and a mask."""
+        """The evidence that the method needs; each image has a seed and a mask of its own."""
         masks = torch.zeros(len(images), *images.shape[2:], dtype=torch.bool, device=images.device)
         masks[:, : -(-images.shape[2] // 2)] = True
         seeds = seed + torch.arange(len(images))
@@ -70,8 +70,8 @@ class Placed(Bound):
         )
 
     def explain(self, evidence: Evidence, chance: int = 0) -> Tensor:
-        """Raw maps, B×h×w, where the method left them; `Malformed` for anything else. The global generators are set to
-        `chance` first."""
+        """Raw maps, B×h×w, on the device where the method left them; `Malformed` for anything else. The global
+        generators are seeded with `chance` first."""
         set_generators(chance)
         try:
             return self.maps_as_given(evidence)
@@ -82,7 +82,7 @@ class Placed(Bound):
         return self.explain(self.evidence(images, targets))
 
     def draws(self, images: Tensor, targets: Sequence[int]) -> bool:
-        """Whether chance makes the maps: another seed gives others."""
+        """Whether the maps depend on chance: another seed gives others."""
         one, other = (self.explain(self.evidence(images, targets, seed), chance=seed) for seed in (0, 100))
         return not torch.equal(one, other)
 
@@ -90,8 +90,8 @@ class Placed(Bound):
 class Candidate:
     """A method by its name or class, with settings for its constructor, and the method whose maps it must equal.
 
-    Both may be tables, as a suite has them: {"name": "gradcam++", "variant": "pgc"}. `SuiteError` for a setting that
-    there is not.
+    Both may be tables, as in a suite: {"name": "gradcam++", "variant": "pgc"}. Raises `SuiteError` for a setting that
+    does not exist.
     """
 
     def __init__(self, method: Any, /, *, like: Any = None, **settings: Any) -> None:
@@ -114,7 +114,8 @@ class Candidate:
         self.displayed: bool = said(self.kind, "displayed")
 
     def on(self, network: nn.Module, layer: str) -> Placed:
-        """The method bound to a network; `Malformed` where it gives no map of any, `NotApplicable` where it says so."""
+        """The method bound to a network. Raises what it raised if no kind of network gave a map: `NotApplicable`, or
+        `Malformed` for an error."""
         _ = self.ground
         return self._place(network, layer)
 
@@ -123,7 +124,7 @@ class Candidate:
 
     @cached_property
     def needs_layer(self) -> bool:
-        """Whether it reads evidence at a layer, which may depend on its settings."""
+        """Whether the method reads evidence at a layer; that may depend on its settings."""
         return bool(self.on_ground(Trial()).needed_layers)
 
     @cached_property
@@ -132,7 +133,7 @@ class Candidate:
 
     @property
     def ground(self) -> Ground:
-        """The first kind of network that the method gives a map of, of some size of image."""
+        """The first kind of network on which the method gives a map, for some size of image."""
         if isinstance(self._ground, Exception):
             raise self._ground.with_traceback(None)
         return self._ground
@@ -161,17 +162,17 @@ class Candidate:
 
 
 def namesake(name: str) -> str | Mapping[str, Any] | None:
-    """The shipped method that another library's is named after."""
+    """The shipped method with the name of another library's method."""
     library, _, theirs = name.partition(":")
     if library not in LIBRARIES:
         return None
     own = {_plain(shipped): shipped for shipped in methods.SHIPPED}
     found = own.get(_plain(theirs).removeprefix("gradcam")) or own.get(_plain(theirs))
-    return {"name": found, "layers": 1} if found == "legrad" else found  # theirs reads the block that it is given
+    return {"name": found, "layers": 1} if found == "legrad" else found  # theirs reads the block that it gets
 
 
 def _plain(name: str) -> str:
-    """`GradCAMPlusPlus`, `GradCAMpp` and `gradcam++` are one name."""
+    """One spelling for `GradCAMPlusPlus`, `GradCAMpp` and `gradcam++`."""
     return re.sub(r"[^a-z+]", "", re.sub("(plusplus|pp)$", "++", name.lower()))
 
 
@@ -183,7 +184,7 @@ def set_generators(seed: int) -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """The global generators are as they were afterwards, and torch's modes and default precision."""
+    """Afterwards the global generators, torch's modes and its default precision are as they were."""
     numpys, pythons, dtype = np.random.get_state(), random.getstate(), torch.get_default_dtype()  # noqa: NPY002
     try:
         with torch.random.fork_rng(), torch.set_grad_enabled(torch.is_grad_enabled()):
@@ -195,12 +196,12 @@ def undisturbed() -> Iterator[None]:
 
 
 def shown(raw: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps as they are displayed: rectified, as large as the image, from 0 to 1."""
+    """Maps as displayed: rectified, as large as the image, from 0 to 1."""
     return maps.normalise(maps.upsample(maps.rectify(raw), size))
 
 
 def differ(found: Tensor, expected: Tensor) -> float:
-    """The largest difference in units of the largest value; infinite for other shapes, and for what is no number."""
+    """The largest difference in units of the largest value; infinite if shapes differ, or a value is no number."""
     if found.shape != expected.shape:
         return float("inf")
     one, other = found.double(), expected.double()
@@ -209,6 +210,6 @@ def differ(found: Tensor, expected: Tensor) -> float:
 
 
 def must_agree(found: Tensor, expected: Tensor, tolerance: float, what: str) -> None:
-    """`Broken` where they differ by more than `tolerance`."""
+    """Raises `Broken` if they differ by more than `tolerance`."""
     if (gap := differ(found, expected)) > tolerance:
         raise Broken(f"{what}: they differ by {gap:.2g} of the largest value")

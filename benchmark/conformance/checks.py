@@ -1,4 +1,4 @@
-"""The checks by name, the inputs they try from small to large, and what a failure means for whoever reads the maps."""
+"""The checks by name, the inputs that they try, small to large, and what a failure means for a reader of the maps."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _SQUARES = (Trial(1, 4, 4), Trial(1, 6, 6, 1), Trial(1, 8, 6, 2))
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check said of a method. `smallest` is the smallest input found that breaks it; `seen` what came out of
-    that, or why the check does not apply; `means` what that means for whoever uses the maps."""
+    """What a check said of a method. `smallest` is the smallest input found that breaks it; `seen` says what came out,
+    or why the check does not apply; `means` what a failure means for a user of the maps."""
 
     check: str
     outcome: Outcome
@@ -42,11 +42,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that is asked of a method: `test` raises where it is not so.
+    """One thing that a method must do: `test` raises if it does not.
 
-    `trials` are tried one after the other; the first that breaks the method is shrunk, down to `least`: what a smaller
-    input shows is not the method's fault. What a failure `means` holds of an error too where `by_error` says so;
-    elsewhere an error means that there is no map.
+    `trials` are tried one after the other, and the first that breaks the method is shrunk, down to `least`: a failure
+    on a smaller input is not the method's fault. `by_error` says that an error has the meaning `means` too; otherwise
+    an error means that there is no map.
     """
 
     test: Callable[[Candidate, Trial], None]
@@ -68,7 +68,7 @@ class Check:
         return self.name
 
     def __call__(self, method: Any, /, *, like: Any = None, **settings: Any) -> Finding:
-        """What it says of a method, given by name or class; the global generators are left alone."""
+        """What the check says of a method, given by name or class; the global generators are left alone."""
         return self.of(Candidate(method, like=like, **settings))
 
     def of(self, candidate: Candidate) -> Finding:
@@ -90,7 +90,7 @@ class Check:
         return Finding(self.name, "passed")
 
     def _broken(self, candidate: Candidate, trial: Trial) -> Failure | None:
-        """What is seen where the method breaks, None where it does not."""
+        """What is seen if the method breaks, None if it does not."""
         try:
             with undisturbed(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -183,8 +183,7 @@ CHECKS: tuple[Check, ...] = (
 
 @dataclass(frozen=True)
 class Examination:
-    """One check of one method, called without arguments: `AssertionError` where it fails, a skip where it does not
-    apply."""
+    """One check of one method, called without arguments: `AssertionError` if it fails, a skip if it does not apply."""
 
     check: Check
     candidate: Candidate
@@ -211,7 +210,7 @@ def method_checks(method: Any, /, *, like: Any = None, **settings: Any) -> list[
 
 
 def examined(method: Any, /, *, like: Any = None, **settings: Any) -> Candidate:
-    """The method to check; `SuiteError` where it is exempt from a check that there is not."""
+    """The method to check; `SuiteError` if it is exempt from a check that does not exist."""
     candidate, known = Candidate(method, like=like, **settings), [check.name for check in CHECKS]
     for name in candidate.exempt:
         if name not in known:

@@ -1,5 +1,5 @@
-"""What every method owes whoever calls it, whatever its maps show. Each check raises `Broken` where a method fails it
-and `NotApplicable` where it cannot be asked."""
+"""What every method owes its caller, whatever its maps show. Each check raises `Broken` if a method fails it, and
+`NotApplicable` if the check makes no sense for it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from camfaith.models.errors import NotApplicable
 from camfaith.models.speed.counting import counting
 
 EQUAL = 1e-5
-"""How far two maps may lie apart that should be the same, in units of the largest value: single precision rounds."""
+"""How far apart two maps may be that should be equal, in units of the largest value: single precision rounds."""
 
 
 def shape(candidate: Candidate, trial: Trial) -> None:
@@ -64,8 +64,8 @@ def finite(candidate: Candidate, trial: Trial) -> None:
 
 
 def repeatable(candidate: Candidate, trial: Trial) -> None:
-    """The same evidence with the same seeds gives the same maps, whatever the global generators hold, then or when the
-    method is bound."""
+    """The same evidence and seeds give the same maps, whatever state the global generators have, now or when the method
+    is bound."""
     set_generators(0)
     bound = candidate.on_ground(trial)
     evidence = bound.evidence(trial.images(), trial.targets)
@@ -76,7 +76,7 @@ def repeatable(candidate: Candidate, trial: Trial) -> None:
 
 
 def batch(candidate: Candidate, trial: Trial) -> None:
-    """A batch of N gives what N batches of one give."""
+    """A batch of N gives the same maps as N batches of one."""
     bound, images = candidate.on_ground(trial), trial.images()
     together = bound.maps(images, trial.targets)
     rows = [bound.evidence(images[row : row + 1], [target], seed=row) for row, target in enumerate(trial.targets)]
@@ -84,7 +84,7 @@ def batch(candidate: Candidate, trial: Trial) -> None:
 
 
 def frozen(candidate: Candidate, trial: Trial) -> None:
-    """A network whose parameters want no gradients is explained as any other."""
+    """A network whose parameters require no gradients is explained like any other."""
     bound, images = candidate.on_ground(trial), trial.images()
     expected = bound.maps(images, trial.targets)
     bound.classifier.network.requires_grad_(False)
@@ -101,8 +101,8 @@ def no_grad(candidate: Candidate, trial: Trial) -> None:
 
 
 def low_precision(candidate: Candidate, trial: Trial) -> None:
-    """In bfloat16 and in float16, but for one that it refuses, a map is finite and shows what it does in double
-    precision: within 0.1 on average."""
+    """In bfloat16 and float16, of which a method may refuse one, a map is finite and within 0.1, on average, of the map
+    in double precision."""
     refused = []
     for dtype in (torch.bfloat16, torch.float16):
         try:
@@ -141,7 +141,7 @@ def in_place(candidate: Candidate, trial: Trial) -> None:
 
 
 def reused_layer(candidate: Candidate, trial: Trial) -> None:
-    """Of a layer that runs twice in a forward the last call is explained."""
+    """If a layer runs twice in a forward, the last call is explained."""
     images = trial.images()
     expected = candidate.on(Repeating(trial.seed, shared=False), "again").maps(images, trial.targets)
     found = candidate.on(Repeating(trial.seed, shared=True), "mix").maps(images, trial.targets)
@@ -149,11 +149,11 @@ def reused_layer(candidate: Candidate, trial: Trial) -> None:
 
 
 def in_range(candidate: Candidate, trial: Trial) -> None:
-    """The images that the method itself sends through the network are no more than three times as bright as its own,
-    and no layer is given values a hundred times as large as any that its own image leads to."""
+    """The images that a method sends through the network are at most three times as bright as the explained one, and no
+    layer gets values a hundred times as large as with that image."""
     ground, images = candidate.ground, trial.images()
     _must_stay_in_range(candidate.on_ground(trial), images, trial.targets)
-    if ground.before_relu:  # where activations are signed, and some methods do otherwise
+    if ground.before_relu:  # activations are signed there, and some methods behave differently
         with suppress(NotApplicable):
             _must_stay_in_range(candidate.on(ground.build(trial.seed), ground.before_relu), images, trial.targets)
 
@@ -177,7 +177,7 @@ def _must_stay_in_range(bound: Placed, images: Tensor, targets: Sequence[int]) -
 
 @contextmanager
 def _largest_inputs(network: nn.Module) -> Iterator[dict[str, float]]:
-    """The largest magnitude that each module is given in the block, by name; the network's own is ""."""
+    """The largest magnitude that each module gets inside, by name; the network's own name is ""."""
     largest: dict[str, float] = {}
 
     def note(_module: nn.Module, inputs: tuple[Any, ...], *, name: str) -> None:
@@ -196,10 +196,10 @@ def _largest_inputs(network: nn.Module) -> Iterator[dict[str, float]]:
 
 
 def cost(candidate: Candidate, trial: Trial) -> None:
-    """`cost(image)` tells what explain sends through the network and back, and a method without it sends nothing."""
+    """`cost(image)` is what explain sends through the network and back; a method without `cost` sends nothing."""
     bound, images = candidate.on_ground(trial), trial.images()
     evidence = bound.evidence(images, trial.targets)
-    declared = sum((bound.cost(image) for image in torch.split(evidence.images, 1)), Calls())  # first, as a plan asks
+    declared = sum((bound.cost(image) for image in torch.split(evidence.images, 1)), Calls())  # first, as in a plan
     with counting(bound.classifier.network) as tally:
         bound.explain(evidence)
     called = Calls(tally.forwards, tally.backwards)

@@ -1,4 +1,4 @@
-"""What is known to be wrong in other libraries' methods, and the check that shows it."""
+"""Known defects of other libraries' methods, and the check that shows each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Defect:
-    """What is wrong, the check that fails for it, and methods that have it."""
+    """What is wrong, the check that it fails, and the methods that have it."""
 
     what: str
     check: str

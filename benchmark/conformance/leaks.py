@@ -1,4 +1,4 @@
-"""What a call must leave as it found it: images, network, random numbers, memory. Each check raises `Broken` where a
+"""What a call must leave as it found it: images, network, random numbers, memory. Each check raises `Broken` if a
 method does not."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from camfaith.models.speed.counting import counting
 
 
 def images_untouched(candidate: Candidate, trial: Trial) -> None:
-    """Nothing is written into the evidence: images, activations, gradients, logits, targets, seeds, masks."""
+    """The method writes nothing into the evidence: images, activations, gradients, logits, targets, seeds, masks."""
     bound = candidate.on_ground(trial)
     evidence = bound.evidence(trial.images(), trial.targets)
     kept = _tensors(evidence.copy())
@@ -65,7 +65,7 @@ def network_untouched(candidate: Candidate, trial: Trial) -> None:
 
 
 def training_mode(candidate: Candidate, trial: Trial) -> None:
-    """In a network that is being trained, maps are those of evaluation, and modes and statistics stay as they were."""
+    """For a network in training mode, maps are those of evaluation mode, and modes and statistics stay as they were."""
     bound = candidate.on_ground(trial)
     network, images = bound.classifier.network, trial.images()
     expected = bound.maps(images, trial.targets)
@@ -120,8 +120,8 @@ def process_untouched(candidate: Candidate, trial: Trial) -> None:
 
 
 def memory(candidate: Candidate, trial: Trial) -> None:
-    """Neither objects nor bytes grow in number over 180 calls (fewer, where one asks for many forwards), each of other
-    evidence."""
+    """The numbers of objects and bytes do not grow over 180 calls (fewer, if a call needs many forwards), each with
+    other evidence."""
     bound = candidate.on_ground(trial)
     evidence = bound.evidence(trial.images(), trial.targets)
     with counting(bound.classifier.network) as tally:
@@ -133,7 +133,7 @@ def memory(candidate: Candidate, trial: Trial) -> None:
             bound.explain(_shifted(evidence, 1e-6 * (mark * rounds + call)))
         gc.collect()
         marks.append(_held())
-    # What is made once, whenever that is, does not grow twice.
+    # What is made only once does not grow again.
     objects, size = (min(second - first, third - second) / rounds for first, second, third in zip(*marks, strict=True))
     if objects > 0.5:
         raise Broken(f"{objects:.1f} objects stay behind after each call")
@@ -142,19 +142,19 @@ def memory(candidate: Candidate, trial: Trial) -> None:
 
 
 def _shifted(evidence: Evidence, by: float) -> Evidence:
-    """Other evidence, of much the same image."""
+    """Other evidence, for a slightly changed image."""
     activations = {layer: value + by for layer, value in evidence.activations.items()}
     return replace(evidence, images=evidence.images + by, activations=activations)
 
 
 _SIZED = {bytes, bytearray, str, int, np.ndarray}
-"""What holds memory of its own, and what Python's collector does not know."""
+"""Kinds of objects that hold memory and that Python's collector does not know."""
 
 
 def _held() -> tuple[int, int]:
-    """How many objects there are: those that the collector knows, and what is in its containers. And how many bytes
-    are in tensors, arrays, bytes, texts and numbers. Both are exact: a method that keeps nothing adds none."""
-    objects = [o for o in gc.get_objects() if type(o) is not torch.UntypedStorage]  # which are made by looking
+    """The number of objects: those that the collector knows, and those in its containers. And the number of bytes in
+    tensors, arrays, bytes, texts and numbers. Both are exact: a method that keeps nothing adds none."""
+    objects = [o for o in gc.get_objects() if type(o) is not torch.UntypedStorage]  # which looking makes
     count = len(objects) + sum(len(o) for o in objects if type(o) in (list, dict, OrderedDict, set, deque))
     sizes = {id(o): sys.getsizeof(o) for o in gc.get_referents(*objects) if type(o) in _SIZED}
     dense = [o for o in objects if type(o) in (Tensor, nn.Parameter) and o.layout is torch.strided]
@@ -184,7 +184,7 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
 
 
 def _settings(network: nn.Module) -> dict[tuple[str, str], Any]:
-    """What a module's constructor, or whoever came by, wrote onto it: `inplace`, `p`, a `forward` of its own."""
+    """What a module's constructor, or anybody else, set on it: `inplace`, `p`, a `forward` of its own."""
     return {
         (name, attribute): value
         for name, module in network.named_modules()

@@ -1,5 +1,5 @@
-"""What maps must show where it is known what is to be seen. Each check raises `Broken` where a method fails it and
-`NotApplicable` where it cannot be asked."""
+"""What maps must show when the right answer is known. Each check raises `Broken` if a method fails it, and
+`NotApplicable` if the check makes no sense for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from camfaith.models.errors import NotApplicable
 
 Pixel = tuple[int, int]
 WEAK = 0.35
-"""The brightness of what speaks for the class less than the planted pixel does."""
+"""The brightness of a pixel that speaks for the class less than the planted one."""
 
 
 def class_dependence(candidate: Candidate, trial: Trial) -> None:
@@ -27,7 +27,7 @@ def class_dependence(candidate: Candidate, trial: Trial) -> None:
 
 
 def zero_activations(candidate: Candidate, trial: Trial) -> None:
-    """Where every activation of the layer is zero, so is the map: with logits from biases alone, and all zero."""
+    """If every activation of the layer is zero, so is the map, with logits from biases alone and with zero logits."""
     _reads_a_layer(candidate)
     for bias in (torch.tensor([1.0, -1.0, 0.5]), torch.zeros(CLASSES)):
         bound = candidate.on(colour_reader(threshold=10, bias=bias), "relu")
@@ -39,7 +39,7 @@ def zero_activations(candidate: Candidate, trial: Trial) -> None:
 
 
 def constant_evidence(candidate: Candidate, trial: Trial) -> None:
-    """Where every pixel speaks for the class alike, every value of the map is above zero."""
+    """If every pixel speaks for the class equally, every value of the map is above zero."""
     _of_a_class(candidate)
     images = torch.zeros_like(trial.images())
     images[:, 0] = 0.6
@@ -49,7 +49,7 @@ def constant_evidence(candidate: Candidate, trial: Trial) -> None:
 
 
 def planted_patch(candidate: Candidate, trial: Trial) -> None:
-    """The map is highest at the one bright pixel that speaks for the class, wherever that lies."""
+    """The map is highest at the one bright pixel that speaks for the class, wherever it is."""
     _looks(candidate)
     bound = candidate.on(colour_reader(), "relu")
     for pixel in _pixels(trial):
@@ -59,7 +59,7 @@ def planted_patch(candidate: Candidate, trial: Trial) -> None:
 
 
 def negative_logit(candidate: Candidate, trial: Trial) -> None:
-    """The same holds where the class's logit is negative."""
+    """The same holds if the class's logit is negative."""
     _looks(candidate)
     bound = candidate.on(colour_reader(bias=-1000.0), "relu")
     pixel = _pixels(trial)[-1]
@@ -67,7 +67,7 @@ def negative_logit(candidate: Candidate, trial: Trial) -> None:
 
 
 def mosaic(candidate: Candidate, trial: Trial) -> None:
-    """Of two classes that each have a half of the image, each has most of its map on its own half."""
+    """If two classes have half of the image each, each class's map lies mostly on its own half."""
     _of_a_class(candidate)
     half = trial.width // 2
     images = torch.zeros(2, 3, trial.height, trial.width, dtype=torch.float64)
@@ -81,7 +81,7 @@ def mosaic(candidate: Candidate, trial: Trial) -> None:
 
 
 def known_map(candidate: Candidate, trial: Trial) -> None:
-    """A class that reads one channel behind global pooling has that channel for its map (it is CAM's)."""
+    """The map of a class that reads one channel behind global pooling is that channel (as in CAM)."""
     _of_a_class(candidate)
     channels = candidate.needs_layer and (candidate.needs_gradients or hasattr(candidate.kind, "contributions"))
     if not channels:
@@ -97,7 +97,7 @@ def known_map(candidate: Candidate, trial: Trial) -> None:
 
 
 def completeness(candidate: Candidate, trial: Trial) -> None:
-    """The map sums to the class's logit where the network has ReLUs and no biases."""
+    """The map sums to the class's logit if the network has ReLUs and no biases."""
     if not candidate.complete:
         raise NotApplicable("it does not say that it is complete")
     bound = candidate.on_ground(trial, bias=False)
@@ -108,7 +108,7 @@ def completeness(candidate: Candidate, trial: Trial) -> None:
 
 
 def logit_scale(candidate: Candidate, trial: Trial) -> None:
-    """Small logits made a hundred or ten thousand times smaller leave what the map shows."""
+    """If small logits become a hundred or ten thousand times smaller, the map still shows the same."""
     size, images = (trial.height, trial.width), trial.images()
     found = []
     for scale in (1.0, 1e-2, 1e-4):
@@ -136,7 +136,7 @@ def flip(candidate: Candidate, trial: Trial) -> None:
 
 
 def cancelling_channel(candidate: Candidate, trial: Trial) -> None:
-    """A channel whose activations cancel out, and that hardly speaks for the class, does not take the map over."""
+    """A channel whose activations cancel out, and that hardly speaks for the class, does not dominate the map."""
     _of_a_class(candidate)
     _reads_a_layer(candidate)
     pixel = _pixels(trial)[-1]
@@ -147,7 +147,7 @@ def cancelling_channel(candidate: Candidate, trial: Trial) -> None:
 
 
 def silent_cells(candidate: Candidate, trial: Trial) -> None:
-    """Nothing is shown at cells where no channel of the layer is active."""
+    """The map is zero at cells where no channel of the layer is active."""
     _reads_a_layer(candidate)
     images = _planted(trial, _pixels(trial)[-1])
     heat = _heat(candidate.on(colour_reader(), "relu").maps(images, [0]), trial)[0]
@@ -156,7 +156,7 @@ def silent_cells(candidate: Candidate, trial: Trial) -> None:
 
 
 def like(candidate: Candidate, trial: Trial) -> None:
-    """Maps are those of the method that it is named after, or that `like` names."""
+    """The maps equal those of the method that it is named after, or that `like` names."""
     if candidate.like is None:
         raise NotApplicable("no method is named that it must equal")
     ground = max(candidate.ground, candidate.like.ground, key=GROUNDS.index)
@@ -212,7 +212,7 @@ def _heat(raw: Tensor, trial: Trial) -> Tensor:
 
 
 def _must_point(raw: Tensor, trial: Trial, pixel: Pixel, ahead: float = 1.0) -> None:
-    """`Broken` unless the map is highest at `pixel` or next to it: `ahead` times as high as elsewhere, and no
+    """Raises `Broken` unless the map is highest at `pixel` or next to it, `ahead` times as high as elsewhere, and not
     constant."""
     heat = _heat(raw, trial)[0]
     near = torch.zeros_like(heat, dtype=torch.bool)

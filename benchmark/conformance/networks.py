@@ -1,4 +1,4 @@
-"""Networks so small that their maps are quickly computed, and so plain that some of them are known."""
+"""Networks small enough for fast maps, some of them plain enough that the right map is known."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CLASSES = 3
 
 @dataclass(frozen=True)
 class Ground:
-    """A kind of network that a method is examined on, and its target layer."""
+    """A kind of network on which a method is examined, and its target layer."""
 
     name: str
     build: Callable[..., nn.Module]
     layer: str
     earlier: str
-    """A layer before that, whose map is another."""
+    """An earlier layer, with another map."""
     before_relu: str | None = None
     """The layer whose output goes into a ReLU."""
 
@@ -39,11 +39,11 @@ def small(
     faint: float = 1.0,
     dtype: torch.dtype = torch.float64,
 ) -> nn.Module:
-    """Three convolutions (two where `pooled`), batch norm, global pooling, dropout, a linear head; of any image size.
+    """Three convolutions (two if `pooled`), batch norm, global pooling, dropout, a linear head; for any image size.
 
-    Gradients at `relu2` change from cell to cell, where it is not pooled. Without `bias` there is no constant, and no
-    batch norm. `symmetric` kernels are their own mirror images. `faint` scales the activations from `conv2` on, and
-    the logits with them.
+    Unless `pooled`, gradients at `relu2` differ from cell to cell. Without `bias` there is no constant, and no batch
+    norm. `symmetric` kernels are their own mirror images. `faint` scales the activations from `conv2` on, and the
+    logits with them.
     """
     layers: dict[str, nn.Module] = {
         "conv1": nn.Conv2d(3, 4, 3, stride, 1, bias=bias),
@@ -60,7 +60,7 @@ def small(
 
 
 class Patches(nn.Module):
-    """A vision transformer of any image size: a class token and the patches, which bear no sign of where they lie."""
+    """A vision transformer for any image size: a class token and patches, without position embeddings."""
 
     def __init__(self, patch: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def transformer(
 
 
 class Resized(VisionTransformer):  # type: ignore[misc]
-    """torchvision's vision transformer of two blocks; images of any size are brought to its own."""
+    """torchvision's vision transformer with two blocks; it resizes images of any size to its own."""
 
     def __init__(self) -> None:
         super().__init__(8, 2, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=12, dropout=0.3, num_classes=CLASSES)
@@ -103,8 +103,8 @@ def torchvisions(
     faint: float = 1.0,
     dtype: torch.dtype = torch.float64,
 ) -> nn.Module:
-    """As `transformer`, for methods that know torchvision's modules alone; its patches know where they lie, but not
-    where it is `symmetric`."""
+    """Like `transformer`, for methods that know only torchvision's modules; with position embeddings, unless
+    `symmetric`."""
     network = Resized()
     _finished(network, seed, symmetric, faint, dtype)
     if symmetric:
@@ -165,8 +165,8 @@ class Repeating(nn.Module):
 
 
 def colour_reader(*, threshold: float = 0.1, weight: float = 100.0, bias: float | Tensor = 0.0) -> nn.Module:
-    """Class c is `weight` times the mean of colour c above `threshold`, plus `bias`: `relu` shows on three channels,
-    pixel by pixel, what is there to be seen of each class."""
+    """Class c's logit is `weight` times the mean of colour c above `threshold`, plus `bias`: `relu` shows on three
+    channels, pixel by pixel, the evidence for each class."""
     network = nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(3, 3, 1),
@@ -186,8 +186,8 @@ def colour_reader(*, threshold: float = 0.1, weight: float = 100.0, bias: float 
 
 
 def cancelling(height: int, width: int) -> nn.Module:
-    """Channel 0 of `conv` is red and speaks for class 0; channel 1 is green − 1/2, of which single cells matter a
-    thousandth as much: half as much again where the row and column are even together."""
+    """Channel 0 of `conv` is red and speaks for class 0. Channel 1 is green − 1/2, and its cells matter 0.001 as much,
+    0.0015 on the fields of `checkers`."""
     network = nn.Sequential(
         OrderedDict(conv=nn.Conv2d(3, 2, 1), flat=nn.Flatten(), head=nn.Linear(2 * height * width, 2))
     )
@@ -207,5 +207,6 @@ def _with(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
 
 
 def checkers(height: int, width: int) -> Tensor:
-    """1 where the row's and the column's numbers are even together, 0 elsewhere: a half of a chequered board."""
+    """1 where the sum of the row's and the column's numbers is even, else 0: the fields of one colour on a chequered
+    board."""
     return ((torch.arange(height)[:, None] + torch.arange(width)) % 2 == 0).double()

@@ -1,4 +1,4 @@
-"""What the checks said of a method, and of many: tables for the terminal, for pandas and for a page."""
+"""What the checks said of one method, or of many: tables for the terminal, for pandas and for a page."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from camfaith.models.errors import NotApplicable
 
 @dataclass(frozen=True)
 class Report:
-    """The findings of all checks of one method, on the first kind of network that it gives a map of: `ground` is its
-    name, "" where there is none."""
+    """The findings of all checks of one method, on the first kind of network on which it gives a map. `ground` is the
+    network's name, "" if there is none."""
 
     method: str
     findings: tuple[Finding, ...]
@@ -32,7 +32,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether no check failed, and one at least could be asked."""
+        """Whether at least one check passed and none failed."""
         return not self.failures and bool(self.names("passed"))
 
     @property
@@ -45,16 +45,16 @@ class Report:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a check: check, outcome, seen, smallest, means."""
+        """One row per check: check, outcome, seen, smallest, means."""
         return pd.DataFrame([asdict(finding) for finding in self.findings])
 
 
 def check_method(method: Any, /, *, like: Any = None, **settings: Any) -> Report:
     """All checks of a method: a class, or a name (shipped, `package.module:Class`, `pgc:Class`, `zennit:Composite`).
 
-    `like` names the method whose maps it must equal, or is a table as a suite has it, {"name": "gradcam++", "variant":
+    `like` is the method whose maps it must equal, by name or as a table of a suite, {"name": "gradcam++", "variant":
     "pgc"}; another library's method is compared with the shipped one of its name. `settings` go to its constructor;
-    `SuiteError` names those that there are.
+    `SuiteError` names those that exist.
     """
     candidate = examined(method, like=like, **settings)
     findings, ground = tuple(check.of(candidate) for check in CHECKS), ""
@@ -64,7 +64,7 @@ def check_method(method: Any, /, *, like: Any = None, **settings: Any) -> Report
 
 
 def show(report: Report, console: Console, *, briefly: bool = False) -> None:
-    """Print what every check said, or, `briefly`, those that failed; a reason that several share is told once."""
+    """Print what every check said, or `briefly` only failures; a reason that several checks share is printed once."""
     passed, failed, unasked = report.names("passed"), report.failures, _reasons(report)
     lacking = len(report.names("does not apply"))
     ground = f" on a {report.ground} network" if report.ground else ""
@@ -87,7 +87,7 @@ def show(report: Report, console: Console, *, briefly: bool = False) -> None:
 
 
 def _reasons(report: Report) -> dict[str, list[str]]:
-    """Why checks do not apply, and which."""
+    """The reasons why checks do not apply, each with its checks."""
     found: dict[str, list[str]] = {}
     for finding in report.findings:
         if finding.outcome == "does not apply":
@@ -96,7 +96,7 @@ def _reasons(report: Report) -> dict[str, list[str]]:
 
 
 def everything() -> list[str]:
-    """The names of all shipped methods, and of those of the other libraries that are installed."""
+    """The names of all shipped methods, and of those of other installed libraries."""
     return [*methods.SHIPPED, *installed()]
 
 

@@ -1,4 +1,4 @@
-"""From an input that breaks a method down to a small one that still does."""
+"""Shrinks an input that breaks a method to a small one that still breaks it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from camfaith.benchmark.conformance.candidate import Trial
 
 TRIES = 60
-"""At most so many smaller inputs are tried after a failure."""
+"""So many smaller inputs, at most, are tried after a failure."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What was seen: what a method raised, and the class of that `error`, or what a check found, without one."""
+    """What was seen: what a check found, or what a method raised, with the class of that `error`."""
 
     error: str
     seen: str
@@ -22,11 +22,11 @@ class Failure:
 def shrunk(
     trial: Trial, failure: Failure, least: Trial, broken: Callable[[Trial], Failure | None]
 ) -> tuple[Trial, Failure]:
-    """The smallest input below `trial` that breaks in the same way, and what is seen there: batch, height, width and
-    seed become, one after the other, the least that still breaks, from `least` up, until none shrinks any more or
-    `TRIES` are used up.
+    """The smallest input below `trial` that breaks in the same way, and what is seen there. Batch, height, width and
+    seed shrink in turn to the least value, from `least` up, that still breaks, until none shrinks any more or `TRIES`
+    are used up.
 
-    `broken` tells what is seen, or None where all is well.
+    `broken` returns what is seen, or None if all is well.
     """
     tries, found = 0, True
     while found:
@@ -43,7 +43,7 @@ def shrunk(
 
 
 def _below(trial: Trial, least: Trial) -> Iterator[Trial]:
-    """The inputs that are smaller in one thing, the smallest first."""
+    """The inputs that are smaller in one respect, the smallest first."""
     for name in ("batch", "height", "width", "seed"):
         for value in range(getattr(least, name), getattr(trial, name)):
             yield replace(trial, **{name: value})

@@ -1,23 +1,24 @@
-"""Which method is better than which on more images than not, tested after every image; wrong leads are few.
+"""Which of two methods wins on more images than it loses on, tested after every image, with few wrong leads.
 
 A pair of methods is compared on one metric by signs d_t: 1 where the first is better on image t, −1 where the second
-is, 0 where they tie. A gambler who bets on d > 0, at odds that are fair if both are equally likely, holds on average
-no more than at the start, whenever anyone looks: the capital K is an e-value. The bets are spread as in Cover &
-Ordentlich's universal portfolio ("Universal portfolios with side information", IEEE Trans. Inf. Theory 42(2), 1996) on
-a grid (the "hgKelly" of Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", JRSS-B 86(1),
-2024): up to 63 images, the mean of both sides' capital is Krichevsky & Trofimov's for coins ("The performance of
-universal encoding", IEEE Trans. Inf. Theory 27(2), 1981).
+is, 0 where they tie. A gambler bets on d > 0, at odds that are fair if both signs are equally likely. If the first
+method is no better, the capital K is on average no more than at the start, whenever anyone looks: K is an e-value. The
+bets are spread as in Cover & Ordentlich's universal portfolio ("Universal portfolios with side information", IEEE
+Trans. Inf. Theory 42(2), 1996) on a grid (the "hgKelly" of Waudby-Smith & Ramdas, "Estimating means of bounded random
+variables by betting", JRSS-B 86(1), 2024): up to 63 images, the mean of both sides' capital is Krichevsky & Trofimov's
+for coins ("The performance of universal encoding", IEEE Trans. Inf. Theory 27(2), 1981).
 
-Of all pairs and metrics together those are declared that the e-BH procedure rejects (Wang & Ramdas, "False discovery
-rate control with e-values", JRSS-B 84(3), 2022; while data come in, Xu, Wang & Ramdas, "A unified framework for bandit
-multiple testing", NeurIPS 2021): whatever the dependence, on average at most a share `level` of what is declared is
-wrong. A pair that the images still to come will hardly settle is given up (stochastic curtailment: Lan, Simon &
-Halperin, "Stochastically curtailed tests in long-term clinical trials", Comm. Statist. C 1(3), 1982): that makes no
-lead wrong, it only leaves some open.
+The e-BH procedure, over all pairs and metrics together, decides which leads are declared (Wang & Ramdas, "False
+discovery rate control with e-values", JRSS-B 84(3), 2022; while data come in, Xu, Wang & Ramdas, "A unified framework
+for bandit multiple testing", NeurIPS 2021): whatever the dependence, at most a share `level` of the declared leads is
+wrong on average. A pair that the remaining images will hardly settle is given up (stochastic curtailment: Lan, Simon &
+Halperin, "Stochastically curtailed tests in long-term clinical trials", Comm. Statist. C 1(3), 1982): no lead becomes
+wrong by this, only some stay open.
 
 The target is the population that the images are drawn from, independently and in random order, not the data set at
-hand. Nothing is said of the size of the difference: no test of means in [−1, 1] that is valid for all distributions can
-settle a mean difference d before log(1/α)/log(1 + d) images (104 for d = 0.1 and α = 5e-5), so means are not tested.
+hand. The test says nothing about the size of the difference: no test of means in [−1, 1] that is valid for all
+distributions can settle a mean difference d before log(1/α)/log(1 + d) images (104 for d = 0.1 and α = 5e-5), so means
+are not tested.
 """
 
 from __future__ import annotations
@@ -34,16 +35,17 @@ from camfaith.benchmark.results.statistics import TIED, Floats
 Counts = NDArray[np.int64]
 
 BETS: Floats = np.cos(np.pi * (np.arange(16) + 0.5) / 32)
-"""The shares λ_j of the capital that are bet: the 16 positive of 32 Chebyshev nodes, denser near 1 (all is bet)."""
+"""The shares λ_j of the capital that are bet: the 16 positive ones of 32 Chebyshev nodes, denser near 1 (all is
+bet)."""
 _LUCK = 1.28  # standard deviations: a tenth of a normal distribution lies above
 SEPARATION_COLUMNS = ("metric", "first", "second", "ahead", "images", "low", "high")
 
 
 def arrivals(scores: pd.DataFrame, main: Mapping[str, str]) -> pd.DataFrame:
-    """The rows of a run's long `scores` that are tested: those of each metric's `main` column, in their order.
+    """The rows of a run's long `scores` that are tested: each metric's `main` column, in order.
 
-    `scores`: of one model and data set. Of each cluster only the first sample: its images are no independent draws.
-    Rows about a method or a sample alone are of no metric, so they are left out.
+    `scores` are those of one model and data set. Only the first sample of each cluster is tested, because its images
+    are no independent draws. Rows without a metric, about a method or a sample alone, are left out.
     """
     rows = scores[scores["column"] == scores["metric"].map(dict(main))]
     first = rows["sample"].groupby(rows["cluster"]).transform("first")
@@ -53,16 +55,16 @@ def arrivals(scores: pd.DataFrame, main: Mapping[str, str]) -> pd.DataFrame:
 def settled(
     scores: pd.DataFrame, metrics: Sequence[str], level: float, margin: float = 0.0, images: int = 0
 ) -> set[tuple[str, str]]:
-    """The (method, metric) cells that are settled: judge them no more.
+    """The (method, metric) cells that are settled, and need no more judging.
 
-    `scores`: the `arrivals`; every method has a row from the first round on, as their number sets the level (NaN is
-    undefined). `level`: the share of wrong decisions among all, on average at most. `margin`: two methods are also
-    settled, as equal, once neither is ahead on more than that share of the images beyond the other; at 0 none are
-    equal. `images`: how many there will be at most; 0 for no end, and nothing is given up.
+    `scores`: the `arrivals`; every method has a row from the first round on, because their number sets the level (NaN
+    is undefined). `level`: on average, at most this share of decisions is wrong. `margin`: two methods are also
+    settled, as equal, once neither leads the other by more than that share of the images; at 0 none are equal.
+    `images`: the most there will be; 0 means no end, and nothing is given up.
 
-    A cell is settled once every pair of it with common images is decided or given up. One without such a pair is let go
-    when nobody is left to compare it with: with the last other cell of its metric; where its metric has none, with the
-    last cell of all. Pairs of dropped cells get no more images, so that what is settled stays so.
+    A cell is settled once each of its pairs with common images is decided or given up. A cell without such a pair is
+    settled when nothing is left to compare it with: with the last other cell of its metric, or, if its metric has none,
+    with the last cell of all. Pairs of settled cells get no more images, so they stay settled.
     """
     methods, pairs, signs = _pairs(scores, metrics)
     ahead, _ = decide(signs, level, margin)
@@ -80,13 +82,13 @@ def settled(
 
 
 def separations(scores: pd.DataFrame, better: Mapping[str, str], level: float, margin: float = 0.0) -> pd.DataFrame:
-    """One row per metric of `better` ("higher" or "lower") and pair of methods; other arguments as for `settled`.
+    """One row for each metric of `better` ("higher" or "lower") and pair of methods; other arguments as for `settled`.
 
     `ahead`: "first" or "second", the one that is better on more images, "equal" or "open". `images`: the common images
-    that it took to settle, or that there are. `low`, `high`: the interval, from those images, of the share of images on
-    which the first is better less the share on which the second is: of the intervals of decided pairs, on average at
-    most a share `level` misses its value (e-BY: Xu, Wang & Ramdas, "Post-selection inference for e-value based
-    confidence intervals", Electron. J. Stat. 18(1), 2024).
+    that it took to settle, or all. `low`, `high`: the interval, from those images, of the share of images on which the
+    first is better less the share on which the second is. At most a share `level` of the intervals of decided pairs
+    misses its value on average (e-BY: Xu, Wang & Ramdas, "Post-selection inference for e-value based confidence
+    intervals", Electron. J. Stat. 18(1), 2024).
     """
     methods, pairs, signs = _pairs(scores, list(better))
     signs *= np.repeat([-1.0 if way == "lower" else 1.0 for way in better.values()], pairs.shape[1])
@@ -99,12 +101,12 @@ def separations(scores: pd.DataFrame, better: Mapping[str, str], level: float, m
 
 
 def decide(signs: Floats, level: float, margin: float = 0.0) -> tuple[NDArray[np.str_], Counts]:
-    """Who is ahead in each of N columns of signs (images × N, NaN is none), and the images that it took or there are.
+    """Who is ahead in each of N columns of signs (images × N, NaN is none), and the images that this took, or all.
 
-    After each image the k columns with the most capital are declared, k being the greatest for which each of them has
-    K ≥ 2N/(level·k); what is declared stays so. "first" or "second" by K(0) of that side; "equal" by the smaller
-    K(−margin) of both sides; else "". Per column at most two of these three are wrong, so that of all that is declared,
-    on average at most a share `level` is.
+    After each image the k columns with the most capital are declared, with the greatest k for which each of them has K
+    ≥ 2N/(level·k); a declared column stays declared. K(0) of a side decides for "first" or "second", the smaller
+    K(−margin) of both sides for "equal"; else "". In a column at most two of these three are wrong, so at most a share
+    `level` of all declared ones is wrong on average.
     """
     count = np.isfinite(signs).cumsum(0)
     images = count[-1].copy() if len(count) else np.zeros(signs.shape[1], np.int64)
@@ -125,13 +127,13 @@ def decide(signs: Floats, level: float, margin: float = 0.0) -> tuple[NDArray[np
 
 
 def hopeless(signs: Floats, level: float, margin: float, images: int) -> NDArray[np.bool_]:
-    """Which columns of signs the rest of `images` will hardly settle.
+    """The columns of signs that the rest of `images` will hardly settle.
 
-    The rest is taken to be like what was seen (with one image more of either sign and one tie, as Laplace's rule has
-    it), but for a lead that is 1.28 of its standard deviations more favourable; the capital to be had in the end is the
-    least that may be asked for, 2/level. Simulated, with a look after every 16 of 300 images, it gives up one in six of
-    the leads that would have settled where 60 % of the images are for the first, and next to none where 70 % are; equal
-    methods after a fifth of the images, in the median.
+    The rest is assumed to be like the images so far (plus one image of either sign and one tie, by Laplace's rule), but
+    with a lead that is 1.28 of its standard deviations more favourable. The capital needed in the end is the least
+    possible, 2/level. Simulated, with a look after every 16 of 300 images, it gives up one in six of the leads that
+    would have settled if 60 % of the images are for the first, and almost none if 70 % are. It gives equal methods up
+    after a fifth of the images, in the median.
     """
     tally = _tally(signs)
     seen, place = tally.sum(0), np.arange(1, len(signs) + 1)[:, None]
@@ -186,7 +188,7 @@ def capital(signs: Floats, mean: float = 0.0) -> Floats:
 
 
 def worth(tally: Floats, mean: float | Floats = 0.0) -> Floats:
-    """K(m) after images of which `tally` (3 × columns) had d = 1, 0 and −1, in whatever order."""
+    """K(m) after images of which `tally` (3 × columns) had d = 1, 0 and −1, in any order."""
     logs = sum(
         images * np.log1p(BETS[:, None] * (d - np.asarray(mean)) / (1 + np.asarray(mean)))
         for d, images in zip((1, 0, -1), tally, strict=True)
@@ -212,7 +214,7 @@ def _pairs(scores: pd.DataFrame, metrics: Sequence[str]) -> tuple[list[str], Cou
         values[rows, place, columns] = found["value"].to_numpy(float)
     values[~np.isfinite(values)] = np.nan
     ones, others = values[:, :, pairs[0]], values[:, :, pairs[1]]
-    # Maps that are equal in theory differ by rounding in practice, and that must not make a lead.
+    # Maps that are equal in theory differ by rounding in practice; that must not make a lead.
     tied = np.abs(ones - others) <= TIED * np.maximum(np.abs(ones), np.abs(others))
     signs = np.where(tied, 0.0, np.sign(ones - others))
     return list(methods), pairs, signs.reshape(len(samples), len(metrics) * pairs.shape[1])

@@ -25,7 +25,7 @@ SCALE_COLUMNS = ("model", "dataset", "method", "control", "metric", "beta", "res
 
 
 class Interval(NamedTuple):
-    """Per row: the mean of the finite values, its confidence limits, and how many values there were."""
+    """For each row: the mean of the finite values, its confidence limits, and their number."""
 
     mean: Floats
     low: Floats
@@ -39,10 +39,10 @@ def summarise(
     """One row per model × data set × method × metric × column; `SUMMARY_COLUMNS` are its columns.
 
     `mean`, `low`, `high`: the mean over samples with its BCa bootstrap interval, by cluster where samples have one;
-    `n`: the finite values in it. `constant`, `undefined`, `errors`: samples counted apart (those of constant maps are
-    in the mean where they have a value). `rank`: 1 = best mean among the methods that are no controls; means that
-    differ by less than `TIED` of their size share the mean rank. `difference`: the paired difference from the random
-    control on common samples, positive where the method is better.
+    `n`: the number of finite values in it. `constant`, `undefined`, `errors`: samples counted apart (a constant map
+    that has a value is in the mean too). `rank`: 1 = best mean among the methods, without controls; means that differ
+    by less than `TIED` of their size share the mean rank. `difference`: the paired difference from the random control
+    on common samples, positive if the method is better.
     """
     cells = _cells(scores, info)
     parts = []
@@ -55,7 +55,8 @@ def summarise(
 
 
 def mean_ranks(summary: pd.DataFrame) -> pd.DataFrame:
-    """Per method and main column: the mean rank over model × data set blocks, and in how many blocks it has one."""
+    """For each method and main column: the mean rank over model × data set blocks, and the number of blocks with a
+    rank."""
     ranked = summary[summary["main"].astype(bool) & summary["rank"].notna()]
     grouped = ranked.groupby(["method", "metric", "column"], sort=False)["rank"]
     return grouped.agg(rank="mean", blocks="size").reset_index()
@@ -92,11 +93,12 @@ def mean_interval(
     """Means over the finite values of each row (rows × samples) with BCa bootstrap limits (Efron 1987).
 
     `units` names what is resampled whole, one entry per sample (default: each sample for itself); the mean of a
-    resample is over its samples. Rows of as many units share their resamples, which depend on `seed` and that number
-    alone. One value, or equal values, have limits at the mean; several values of one single unit have none (NaN).
+    resample is over its samples. Rows with the same number of units share their resamples, which depend only on `seed`
+    and that number. For one value, or equal values, the limits are the mean; for several values of a single unit they
+    are NaN.
 
     `scipy.stats.bootstrap` knows neither units nor missing values, and takes four times as long for 20,000 rows of 32
-    values; its limits differ from these by chance alone, as those of another seed do.
+    values; its limits differ from these by chance alone, like those of another seed.
     """
     values = np.atleast_2d(np.asarray(values, float))
     finite = np.isfinite(values)
@@ -123,12 +125,12 @@ def mean_interval(
 
 
 def _bca(sums: Floats, counts: Floats, resamples: Floats, level: float) -> Floats:
-    """Limits of Σ/n for rows of units that hold `counts` samples with these `sums` of deviations from the mean."""
+    """Limits of Σ/n for rows of units with `counts` samples each and these `sums` of deviations from the mean."""
     drawn = sums @ resamples
     drawn /= counts @ resamples if (counts != 1).any() else sums.shape[1]
     drawn.sort(axis=1)
     total = drawn.shape[1]
-    # Rounding must not decide on which side of the mean a resample with that very mean falls.
+    # Rounding must not decide on which side of the mean a resample with the same mean falls.
     close = 1e-12 * np.abs(sums).max(1, keepdims=True)
     below, not_above = (drawn < -close).sum(1), (drawn <= close).sum(1)
     bias = ndtri(np.clip((below + not_above) / (2 * total), 0.5 / total, 1 - 0.5 / total))
@@ -190,7 +192,7 @@ def _block(
 
 
 def _units(scores: pd.DataFrame) -> tuple[pd.Index, list[Any] | None]:
-    """The samples, and what each belongs to; None where every sample stands for itself."""
+    """The samples, and the cluster of each; None if every sample stands for itself."""
     known = scores.drop_duplicates("sample")
     samples = pd.Index(known["sample"])
     given = [None if pd.isna(c) or c == "" else c for c in known["cluster"]]
@@ -206,14 +208,14 @@ def _ranks(cells: pd.DataFrame, sign: Floats) -> pd.Series:
 
 
 def _levels(means: pd.Series) -> pd.Series:
-    """One level for means with no gap between them: maps that are equal in theory differ by rounding in practice."""
+    """One level for means without a gap between them: maps that are equal in theory differ by rounding in practice."""
     ordered = means.sort_values()
     gaps = ordered.diff() > TIED * ordered.abs().combine(ordered.shift().abs(), max)
     return gaps.cumsum().where(ordered.notna()).reindex(means.index)
 
 
 def _cells(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
-    """Every cell that has rows, and for each block that has any, every method × judging column, in the run's order."""
+    """Every cell with rows, and every method × judging column of each block with rows, in the run's order."""
     metrics = {m["label"]: m for m in info.get("metrics", ())}
     rows = scores[CELL].drop_duplicates()
     rows = rows[(rows.notna() & (rows != "")).all(axis=1)]
@@ -242,14 +244,14 @@ def _cells(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _places(names: pd.Series, order: Sequence[str]) -> pd.Series:
-    """Where each name stands: as in `order`, then as first seen."""
+    """The position of each name: as in `order`, then as first seen."""
     known = {name: place for place, name in enumerate(dict.fromkeys([*order, *names.unique()]))}
     return names.map(known)
 
 
 def _count(cells: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Samples that are constant, undefined or failed, per cell. A row that leaves a name blank is about all of them:
-    a picture that cannot be read fails for every method and metric."""
+    """Samples that are constant, undefined or failed, per cell. A row with a blank name counts for all: a picture that
+    cannot be read fails for every method and metric."""
     odd = scores[scores["status"].isin(list(COUNTED))]
     odd = odd.assign(**{name: odd[name].fillna("") for name in CELL}).drop_duplicates([*CELL, "sample", "status"])
     sizes = odd.groupby([*CELL, "status"], sort=False).size().reset_index(name="size")

@@ -1,1 +1,1 @@
-"""What to judge with what on what: the declaration, and the things that its names stand for."""
+"""A suite: the declaration of what is judged, and the things that its names stand for."""

@@ -12,7 +12,7 @@ from camfaith.models.loading import model_names
 
 
 def known_names() -> dict[str, list[str]]:
-    """Methods, metrics, models, data sets and suites: shipped, of installed packages, and of other libraries."""
+    """Methods, metrics, models, data sets and suites: shipped, from installed packages, and from other libraries."""
     shipped = {
         "methods": list(methods.SHIPPED),
         "metrics": list(metrics.SHIPPED),

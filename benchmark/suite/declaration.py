@@ -1,4 +1,4 @@
-"""A suite: what to judge with what on what, as one TOML file."""
+"""A suite: which methods are judged by which metrics, on which models and data sets, as one TOML file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SuiteError(ValueError):
 
 
 class Entry(BaseModel):
-    """A name with its settings; the same name may stand twice with other settings, and gets a label of its own."""
+    """A name with its settings; a name that stands twice with different settings gets two labels."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str
@@ -33,7 +33,7 @@ class Entry(BaseModel):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that go to the thing itself."""
+        """The settings for the thing that the name stands for."""
         return dict(self.model_extra or {})
 
 
@@ -53,7 +53,7 @@ class ModelEntry(BaseModel):
     crop: int | None = Field(None, ge=1)
     output: str | int | None = None
     classes: tuple[str, ...] | str | None = None
-    """Class names, or a text file with one on each line."""
+    """Class names, or a text file with one per line."""
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -67,7 +67,7 @@ class ModelEntry(BaseModel):
 
 class DatasetEntry(Entry):
     limit: int | None = Field(None, ge=1)
-    """How many samples are taken, from the first of the order that the seed gives them; None takes all."""
+    """How many samples are taken, the first in the order that the seed gives; None takes all."""
 
 
 class General(BaseModel):
@@ -80,20 +80,20 @@ class General(BaseModel):
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
     metrics: tuple[Entry, ...] = Field(min_length=1)
     batch_size: int | None = Field(None, ge=1)
-    """Images in a batch; None has it found by measuring."""
+    """Images in a batch; None measures which number is fastest."""
     allow: tuple[Shortcut, ...] = ()
-    """What may change numbers and is taken where it is faster; the run says by how much it changed them."""
+    """Shortcuts that may change numbers and are taken if they are faster; the run says how much they changed."""
     chunk: int = Field(16, ge=1)
     """Samples that are judged together and stored in one part."""
     until: Literal["all", "separated"] = "all"
-    """`separated` drops a method from a metric once its place against every other is settled or will hardly be."""
+    """`separated` stops judging a method by a metric once its place against every other is settled or hardly can be."""
     level: float = Field(0.05, gt=0, lt=1)
-    """The share of these decisions that is wrong, on average at most."""
+    """On average, at most this share of these decisions is wrong."""
     margin: float = Field(0.0, ge=0, lt=1)
-    """Methods are equal where one leads on no more than this share of the images; 0: never."""
+    """Methods are equal if one leads on at most this share of the images; 0: never."""
     device: str = "auto"
     pictures: Literal["all", "none"] = "all"
-    """`none` keeps no images: the folder is smaller, and a metric that is added later reads the data once more."""
+    """`none` keeps no images: the folder is smaller, but a metric that is added later reads the data again."""
 
     @field_validator("methods", "metrics", mode="before")
     @classmethod
@@ -119,7 +119,7 @@ class Suite(BaseModel):
 
     @classmethod
     def of(cls, source: Suite | Mapping[str, Any] | str | Path, *, data: str | Path | None = None) -> Suite:
-        """Raises `SuiteError` with the key and the allowed values, `UnknownName` for a suite that is not there.
+        """Raises `SuiteError` with the key and the allowed values, `UnknownName` for a suite that does not exist.
 
         `${data}` in a text of the suite stands for `data`.
         """
@@ -144,7 +144,7 @@ class Suite(BaseModel):
     ) -> Suite:
         """The suite with some of it replaced; None leaves a thing as it is."""
         content = self.model_dump(exclude_unset=True)
-        content["suite"] |= {"methods": self.suite.methods, "metrics": self.suite.metrics}  # settings may be no JSON
+        content["suite"] |= {"methods": self.suite.methods, "metrics": self.suite.metrics}  # settings need not be JSON
         content["suite"] |= {key: value for key, value in general.items() if value is not None}
         for key, value in (("methods", methods), ("metrics", metrics)):
             if value is not None:
@@ -175,7 +175,7 @@ def _entry(value: Any) -> Any:
 
 
 def digest(content: Any) -> str:
-    """A short hash of JSON-like content, the same in every process."""
+    """A short hash of JSON-like content, equal in every process."""
     text = json.dumps(content, sort_keys=True, default=repr, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -187,7 +187,7 @@ def shipped_suites() -> dict[str, Path]:
 
 
 def labels(entries: Iterable[Entry]) -> list[str]:
-    """One label for each entry: its own, else its name, with its settings where the name stands more than once."""
+    """One label for each entry: its own, else its name, with its settings if the name stands more than once."""
     entries = list(entries)
     times = Counter(entry.name for entry in entries)
     found = []

@@ -1,7 +1,7 @@
-"""Keys: hashes of what can change a value, and of nothing else.
+"""Keys: hashes of what can change a value, and nothing else.
 
-A cell is known by its block's context (model, target, seed, libraries), its sample's content, its method's key and its
-metric's key. Names that a user gives (labels) are in none of them.
+A cell is identified by its block's context (model, target, seed, libraries), its sample's content, its method's key and
+its metric's key. None of them contains a label, which is a user's own name.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from camfaith.models.lookup import load_attribute
 from camfaith.models.reference import REFERENCES, WEIGHTS, build
 
 NUMERICAL = ("torch", "torchvision", "captum", "numpy", "scipy", "pillow")
-"""The libraries whose versions can change a value; those of other methods count where the methods do."""
+"""The libraries whose versions can change any value; a library of methods counts for its methods alone."""
 _JUDGING = ("judging", "explaining", "reading")
 
 
 def method_key(entry: MethodEntry, kind: Any, inner: int = 0) -> str:
-    """The key of a method: its class and what that depends on, its version, its settings, and its layer if it has one.
+    """The key of a method: its class and what the class depends on, its version, settings, and layer if it has one.
 
-    A method over another (`fused`, `noise-tunnel`) depends on that one too.
+    A method over another one (`fused`, `noise-tunnel`) depends on that too.
     """
     parameters = parameters_of(kind, entry.settings)
     named = parameters.get("method")
@@ -52,15 +52,15 @@ def method_key(entry: MethodEntry, kind: Any, inner: int = 0) -> str:
 
 
 def metric_key(name: str, kind: Any, metric: Metric, parameters: Mapping[str, Any]) -> str:
-    """The key of a metric: its class and what that depends on, and its settings as it took them: a baseline from a
-    file counts by its pixels, not by its path."""
+    """The key of a metric: its class, what the class depends on, and its settings as it took them. A baseline from a
+    file counts by its pixels, not its path."""
     made = repr(metric) if is_dataclass(metric) else digest([name, parameters])
     return digest([str(getattr(kind, "version", 1)), made, source_hash(kind)])
 
 
 def probe_key(probe: Probe) -> str | None:
-    """The key of a probe that asks for scores of the image alone; None for one that reads maps or asks for new ones,
-    and for one whose settings cannot be told from its `repr`."""
+    """The key of a probe that asks for scores and reads the image alone. None for a probe that reads maps, asks for new
+    maps, or has a `repr` that does not show its settings."""
     told = repr(probe)
     if probe.reads != "image" or isinstance(probe, Explained) or " at 0x" in told:
         return None
@@ -69,7 +69,7 @@ def probe_key(probe: Probe) -> str | None:
 
 
 def content_hash(sample: Sample) -> str:
-    """A hash of everything that a data set says of a sample, whatever a model makes of it."""
+    """A hash of everything that a data set says of a sample."""
     found = hashlib.sha256(repr((sample.label, sample.cluster)).encode())
     for plane in (sample.image, sample.mask, sample.content):
         if plane is None:
@@ -90,7 +90,7 @@ def weights_hash(network: nn.Module) -> str:
 
 
 def model_key(classifier: Classifier) -> str:
-    """The key of a model: its network's make-up, source and weights, and how it takes its images."""
+    """The key of a model: its network's structure, source and weights, and how it prepares images."""
     settings = (classifier.mean, classifier.std, classifier.resize, classifier.crop, str(classifier.interpolation))
     own = sorted({source_hash(kind) for kind in map(type, classifier.network.modules()) if not _of_library(kind)})
     return digest(
@@ -106,7 +106,7 @@ def model_key(classifier: Classifier) -> str:
 
 
 def declared_model(entry: ModelEntry) -> str:
-    """A hash of what a suite says of a model, and of the files that this names: equal ones load equal models."""
+    """A hash of what a suite says of a model, and of the files that it names: equal hashes load equal models."""
     said = entry.model_dump(exclude={"label"})
     files = [_file_hash(path) for path in (entry.weights, entry.classes) if isinstance(path, str)]
     source = ""
@@ -119,8 +119,8 @@ def declared_model(entry: ModelEntry) -> str:
 
 
 def context_key(general: General, model: str, layer: str | None, classes: Sequence[str] | None) -> str:
-    """The key of what all cells of a block share; `model` is the model's key, `layer` the one that the suite gives it,
-    `classes` are the data set's names."""
+    """The key of what all cells of a block share. `model` is the model's key, `layer` its layer in the suite, `classes`
+    are the data set's class names."""
     judging = [module_hash(f"camfaith.benchmark.running.{name}") for name in _JUDGING]
     asked = [general.target, general.seed, sorted(general.allow)]
     return digest([model, layer, *asked, classes, libraries(*NUMERICAL), judging])
@@ -143,7 +143,7 @@ def _of_library(kind: type) -> bool:
 
 
 def _file_hash(path: str) -> str | None:
-    """A hash of a file's bytes; None where no file has that name."""
+    """A hash of a file's bytes; None if there is no such file."""
     if not Path(path).is_file():
         return None
     with Path(path).open("rb") as file:

@@ -1,4 +1,4 @@
-"""A suite's names turned into things: models, data sets, methods bound to models, metrics; tried on one image."""
+"""Turns a suite's names into things: models, data sets, methods bound to models, metrics; tries them on one image."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ class Bench:
     layer: str | None
     survey: Sequence[Layer]
     image: Tensor
-    """The image that everything was tried on, 1×3×H×W."""
+    """The image on which everything was tried, 1×3×H×W."""
     classes: int
     label_classes: Sequence[int] | None
-    """The model's class for each of the data set's labels; None where both count alike."""
+    """The model's class for each of the data set's labels; None if they are the same numbers."""
     setup: Setup
-    """How images are sent through the model."""
+    """How images go through the model."""
 
     def class_of(self, label: int | None) -> int | None:
         """The model's class for a label of the data set."""
@@ -86,12 +86,12 @@ class Bench:
 
     @property
     def layers(self) -> list[str]:
-        """The union of the layers that the methods need, none of them twice."""
+        """The layers that the methods need, each once."""
         return list(dict.fromkeys(layer for arm in self.arms for layer in arm.needed_layers))
 
     @property
     def target_class(self) -> int | None:
-        """The class that is explained, where it is the same for all images."""
+        """The explained class, if it is the same for all images."""
         return self.target if isinstance(self.target, int) else None
 
     @property
@@ -100,7 +100,7 @@ class Bench:
 
 
 def open_model(entry: ModelEntry, device: str) -> Classifier:
-    """The model of an entry, on that device; "auto" is a GPU where there is one."""
+    """The model of an entry, on that device; "auto" is a GPU if there is one."""
     settings = entry.model_dump(exclude={"name", "label", "classes"})
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     return load(entry.name, class_names=entry.class_names, **settings).to(chosen)
@@ -113,7 +113,7 @@ def open_dataset(entry: DatasetEntry, general: General) -> Dataset:
     twice = [name for name, count in Counter(found.ids).items() if count > 1]
     if twice:
         raise SuiteError(f"data set {entry.name!r}: the id {twice[0]!r} stands for several samples; make ids unique")
-    # Sequential tests hold for images in random order, and classes that take turns are none.
+    # Sequential tests need images in random order, so classes must not take turns.
     return datasets.subset(found, entry.limit, general.seed, by_class=general.until != "separated")
 
 
@@ -161,7 +161,7 @@ def open_bench(
 
 @contextmanager
 def asking(model: str, image: Tensor) -> Iterator[None]:
-    """What goes wrong when a model is first asked, told so that one knows what to change."""
+    """Errors of a model's first call say what to change."""
     try:
         yield
     except LayerError as error:
@@ -196,13 +196,14 @@ def _first_image(classifier: Classifier, dataset: Dataset, label: str) -> Tensor
     for index in range(len(dataset)):
         try:
             return classifier.prepare(dataset[index].image)
-        except Exception as error:  # whatever a data set raises, the next sample may do
+        except Exception as error:  # whatever a data set raises, the next sample may work
             first = first or error
     raise SuiteError(f"data set {label!r}: not one of its {len(dataset)} samples can be read; the first: {first}")
 
 
 def open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Sequence[Layer]) -> Arm:
-    """The method of an entry, bound to the model; `layers` is its survey, for one that has to find its layer."""
+    """The method of an entry, bound to the model. `layers` is the model's survey, for a method that must find its
+    layer."""
     kind = methods.find(entry.name)
     bound = make(
         f"method {entry.name!r}", lambda **k: bind(kind, classifier, entry.layer, k, layers), entry.settings, kind
@@ -221,7 +222,7 @@ def _target(target: str | int, classifier: Classifier, dataset: Dataset) -> str 
 
 
 def _label_classes(target: str | int, classifier: Classifier, dataset: Dataset) -> list[int] | None:
-    """The model's classes for the data set's labels, by name where both have names."""
+    """The model's classes for the data set's labels, matched by name if both have names."""
     ours, theirs = classifier.class_names, dataset.class_names
     if ours is None or theirs is None or tuple(ours) == tuple(theirs):
         return None

@@ -1,4 +1,4 @@
-"""A name's settings: which there are, what they default to, and what is made with them."""
+"""The settings of a name: which exist, their defaults, and what is built with them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from camfaith.models import LayerError, UnknownName
 
 
 def make(what: str, build: Callable[..., Any], settings: Mapping[str, Any], kind: Any = None) -> Any:
-    """`build(**settings)`, with an error that names the settings there are."""
+    """Calls `build(**settings)`; an error names the settings that exist."""
     require_known(what, kind or build, settings)
     try:
         return build(**settings)
@@ -23,7 +23,7 @@ def make(what: str, build: Callable[..., Any], settings: Mapping[str, Any], kind
 
 
 def require_known(what: str, kind: Any, settings: Iterable[str]) -> None:
-    """`SuiteError` for a setting that `kind` does not take, with those that it does."""
+    """Raises `SuiteError`, with the settings that `kind` takes, for one that it does not."""
     allowed = _settings_of(kind)
     unknown = set(settings) - set(allowed) if allowed is not None else set()
     if unknown:
@@ -33,7 +33,7 @@ def require_known(what: str, kind: Any, settings: Iterable[str]) -> None:
 
 
 def read_settings(pairs: Iterable[str]) -> dict[str, Any]:
-    """Settings from `name=value`: values as a suite has them (TOML), and texts without quotes too."""
+    """Settings from `name=value`: the values are TOML, as in a suite, or texts without quotes."""
     found: dict[str, Any] = {}
     for pair in pairs:
         name, _, text = pair.partition("=")
@@ -50,7 +50,7 @@ _BOUND = ("self", "model", "classifier", "target_layer", "layer")
 
 
 def _settings_of(kind: Any) -> dict[str, Any] | None:
-    """The settings that `kind` takes and their defaults; None where it takes any."""
+    """The settings that `kind` takes and their defaults; None if it takes any."""
     found = inspect.signature(kind).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values()):
         return None
@@ -62,5 +62,5 @@ def _settings_of(kind: Any) -> dict[str, Any] | None:
 
 
 def parameters_of(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings, given or by default."""
+    """All settings, given or default."""
     return {**(_settings_of(kind) or {}), **settings}

@@ -1,7 +1,7 @@
-"""The source that a class or function depends on, as one hash: what a comment or a docstring says does not count.
+"""One hash of the source that a class or function depends on, without comments and docstrings.
 
-A definition's syntax tree counts, and that of every definition that it names, in its own module and in those that it
-imports from this package or from its user's files. Libraries count by their versions, elsewhere.
+The hash covers a definition's syntax tree and that of every definition that it names, in its own module and in modules
+of this package or the user's files that it imports. `identity` adds the versions of libraries.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any
 
 _ELSEWHERE = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platlib", "purelib"))
 _REGISTRIES = ("camfaith.methods", "camfaith.metrics")
-"""Rooms that list every method or metric: what looks a name up there depends on the one that it names."""
+"""Rooms that list every method or metric: code that looks a name up there depends on that one alone."""
 _DRAWING = ("camfaith.models.display",)
-"""What draws maps, and so changes no number."""
+"""Modules that only draw maps, and so change no number."""
 
 
 @lru_cache(maxsize=1024)
 def source_hash(thing: Any) -> str:
-    """A hash of the source that a class or function depends on; of its code where its source cannot be found."""
+    """A hash of the source that a class or function depends on; of its compiled code if there is no source."""
     found: dict[tuple[str, str], str] = {}
     name = getattr(thing, "__qualname__", "").partition(".")[0]
     module = _module(getattr(thing, "__module__", "") or "")
@@ -54,13 +54,14 @@ class _Module:
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
     """Functions, classes and constants by name."""
     imports: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Where a name comes from: a module, and the name there; "" for the module itself."""
+    """The origin of each imported name: a module, and the name there; "" for the module itself."""
     loose: list[ast.stmt] = field(default_factory=list)
-    """What is done whenever the module is imported."""
+    """Statements that run whenever the module is imported."""
 
 
 def _module(name: str) -> _Module | None:
-    """A module of this package, or of its user's, whose file may change while the process lives; None for any other."""
+    """A module of this package or of its user; None for any other. A user's file may change meanwhile, so it is read
+    anew."""
     return (_parsed if name.startswith("camfaith.") else _parsed.__wrapped__)(name)
 
 
@@ -112,7 +113,7 @@ def _imported(node: ast.Import | ast.ImportFrom, module: str) -> dict[str, tuple
 
 
 def _follow(module: str, name: str, found: dict[tuple[str, str], str]) -> None:
-    """Add a module's definition of that name, and all that it depends on."""
+    """Adds a module's definition of that name, and all that it depends on."""
     waiting = [(module, name)]
     while waiting:
         place = waiting.pop()
@@ -122,7 +123,7 @@ def _follow(module: str, name: str, found: dict[tuple[str, str], str]) -> None:
 
 
 def _definition(module: str, name: str) -> tuple[str, list[tuple[str, str]]] | None:
-    """What a name of a module is defined as, as text, and what that names in turn; None where it is nothing of ours."""
+    """The definition of a module's name as text, and the names in it; None if it is not from here."""
     return (_looked_up if module.startswith("camfaith.") else _looked_up.__wrapped__)(module, name)
 
 
@@ -148,7 +149,7 @@ def _looked_up(module_name: str, name: str) -> tuple[str, list[tuple[str, str]]]
 
 
 def _places(source: str, name: str, attribute: str) -> list[tuple[str, str]]:
-    """Where an imported name is defined; of a module that is named alone, all that it defines."""
+    """Where an imported name is defined; for a module without a name, all that it defines."""
     if name and (owner := _module(source)) is not None and (name in owner.definitions or name in owner.imports):
         return [(source, name)]
     inner = f"{source}.{name}" if name else source
@@ -159,7 +160,7 @@ def _places(source: str, name: str, attribute: str) -> list[tuple[str, str]]:
 
 
 def _names(node: ast.AST) -> Iterator[tuple[str, str]]:
-    """The names that are used, each with the attribute that is taken of it, if one is."""
+    """The names that are used, each with the attribute that is read from it, if any."""
     owners = set()
     for inner in ast.walk(node):
         if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name):
@@ -171,7 +172,7 @@ def _names(node: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 def _bare(node: ast.stmt) -> ast.stmt:
-    """The same without docstrings and without the annotations of functions."""
+    """Drops docstrings and the annotations of functions."""
     copied = copy.deepcopy(node)
     for inner in ast.walk(copied):
         if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -188,7 +189,7 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _text_of(thing: Any) -> str:
-    """The source of what was typed at a prompt, else its compiled code."""
+    """The source of code that was typed at a prompt, else its compiled code."""
     try:
         return ast.dump(_bare(ast.parse(inspect.cleandoc(inspect.getsource(thing))).body[0]))
     except (TypeError, OSError, SyntaxError, IndexError):

@@ -1,4 +1,4 @@
-"""How each network runs fastest on this machine: measured once, and kept among the user's caches."""
+"""How each network runs fastest on this machine: measured once and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from camfaith.models.speed.tuning import BATCHES, can_be_fused, tune
 
 
 def setup_of(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) -> Setup:
-    """The fastest setup for images of this size (1×3×H×W), from the cache where this network was measured before.
+    """The fastest setup for images of this size (1×3×H×W), from the cache if this network was measured before.
 
-    What counts as the same: the network's make-up, precision and size of image, the device, threads and torch version,
-    what is allowed, whether memory is kept, and what is tried. A cache that cannot be read or written means measuring
-    again.
+    A measurement counts for the same network structure, precision, image size, device, threads, torch version, allowed
+    shortcuts, setting for keeping memory, and candidates. If the cache cannot be read or written, the network is
+    measured again.
     """
     path = Path(platformdirs.user_cache_dir("camfaith")) / "speed.json"
     key = digest(
@@ -48,7 +48,7 @@ def setup_of(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = 
 
 
 def from_json(stored: dict[str, Any]) -> Setup:
-    """A setup from what `asdict` and JSON made of it."""
+    """The setup that `asdict` and JSON stored."""
     return Setup(**stored | {"shortcuts": tuple(stored["shortcuts"])})
 
 
@@ -72,6 +72,6 @@ def _write(path: Path, content: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft.write_text(json.dumps(content, indent=1), "utf-8")
         os.replace(draft, path)
-    except OSError:  # a home that cannot be written to
+    except OSError:  # the home folder cannot be written to
         with suppress(OSError):
             draft.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""AblationCAM: channel after channel with a loop, pytorch-grad-cam, and heads that run alone or cannot."""
+"""AblationCAM against a loop over channels and pytorch-grad-cam, with tails that can or cannot run alone."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What all attributions of pixels keep to: declared cost, nothing left behind."""
+"""What all attributions of pixels have in common: declared cost, nothing left behind."""
 
 import numpy as np
 import pytest

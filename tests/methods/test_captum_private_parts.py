@@ -1,5 +1,5 @@
-"""The private parts of captum that deep-lift, lrp-epsilon and lime reach into are where they were. What fails here is
-the reason for whatever fails in their own tests: pyproject.toml says which versions of captum were tried."""
+"""The private parts of captum that deep-lift, lrp-epsilon and lime reach into are where they were. A failure here
+explains failures in their own tests; pyproject.toml says which versions of captum were tried."""
 
 import inspect
 

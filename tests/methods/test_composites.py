@@ -1,4 +1,5 @@
-"""zennit's composites: as zennit gives them, as lrp-epsilon where they are epsilon alone, and nothing left behind."""
+"""zennit's composites equal zennit's own results, and lrp-epsilon if they are epsilon alone; they leave nothing
+behind."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The yardsticks: they know the image's seed, its edges, its centre or its mask, and nothing of the network."""
+"""The controls know the image's seed, edges, centre or mask, and nothing of the network."""
 
 import math
 

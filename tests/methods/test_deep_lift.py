@@ -1,4 +1,4 @@
-"""DeepLIFT: complete, by hand, as captum gives it, and where it cannot go."""
+"""DeepLIFT: complete, equal to values by hand and to captum's, and refused where its rules do not hold."""
 
 from collections import OrderedDict
 

@@ -1,4 +1,4 @@
-"""CAMs of second derivatives and of derivatives averaged over noise: known values, slow references, the libraries."""
+"""CAMs of second derivatives and of derivatives averaged over noise: known values, slow references, other libraries."""
 
 import contextlib
 from types import SimpleNamespace

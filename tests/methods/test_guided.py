@@ -1,4 +1,4 @@
-"""Gradients that ReLUs change: guided backpropagation, deconvolution and guided GradCAM, by hand."""
+"""Guided backpropagation, deconvolution and guided GradCAM against values by hand."""
 
 from dataclasses import replace
 

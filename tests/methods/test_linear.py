@@ -1,4 +1,4 @@
-"""The first CAM: the head's rows over the last activations, and only where there is such a head."""
+"""The first CAM: the head's rows over the last activations, and only for such a head."""
 
 import pytest
 import torch

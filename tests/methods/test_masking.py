@@ -1,4 +1,4 @@
-"""Score-CAM and its kin, and RISE: known values, the papers with loops, and the libraries."""
+"""Score-CAM, its variants and RISE: known values, the papers' formulas in loops, and other libraries."""
 
 import math
 from collections.abc import Callable

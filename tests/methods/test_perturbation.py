@@ -1,4 +1,4 @@
-"""What all methods keep to that ask the network about altered images or activations: chance, traces, batches, cost."""
+"""What all methods that score altered images or activations have in common: seeds, traces, batches, cost."""
 
 import math
 from typing import Any

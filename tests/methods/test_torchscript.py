@@ -1,4 +1,4 @@
-"""Networks of TorchScript, which run without showing what is in them."""
+"""TorchScript networks, which do not show their modules."""
 
 from __future__ import annotations
 

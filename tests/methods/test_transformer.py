@@ -1,4 +1,4 @@
-"""Rollout and LeGrad against their papers, with loops, and with attention worked out by hand from the weights."""
+"""Rollout and LeGrad against their papers' formulas in loops, with attention computed by hand from the weights."""
 
 import math
 

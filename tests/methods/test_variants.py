@@ -1,4 +1,4 @@
-"""Variants give what the libraries that they are named after compute: by their formulas, and as installed."""
+"""Variants compute what the libraries of that name compute: by their formulas, and as installed."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""Lists, names with settings and numbers, as a command line has them."""
+"""Lists, names with settings, and numbers on a command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command as a person meets it."""
+"""The command as a user sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every check catches the method that is broken in its way, and lets the others pass."""
+"""Every check catches the method that breaks its rule, and passes the others."""
 
 from __future__ import annotations
 

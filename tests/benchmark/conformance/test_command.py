@@ -1,4 +1,4 @@
-"""What the command says, writes and ends with."""
+"""The command's output, files and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a method, on which networks, and what it may leave unanswered."""
+"""Which checks a method gets, on which networks, and which do not apply to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks watch what a method does inside, and do not ask for what it cannot give."""
+"""Checks watch what a method does inside, and ask for nothing that it cannot give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stays behind after a call is found and named, wherever it lies."""
+"""The checks find and name what stays behind after a call, wherever it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lead is declared as soon as the data allow, wrongly no more often than said, and never taken back."""
+"""Leads are declared as soon as the data allow, are wrong no more often than promised, and are never taken back."""
 
 from __future__ import annotations
 

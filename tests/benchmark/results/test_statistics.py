@@ -1,4 +1,4 @@
-"""Means, intervals, ranks and paired differences are right, and nothing that is missing is silent."""
+"""Means, intervals, ranks and paired differences are right, and missing values are counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a suite may say, and what it is told when it may not."""
+"""What a suite may say, and the errors for what it may not."""
 
 from __future__ import annotations
 

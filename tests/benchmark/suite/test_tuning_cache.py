@@ -1,4 +1,4 @@
-"""A network is measured once on a machine, and a cache that is no good costs no more than measuring again."""
+"""A network is measured once on a machine; a bad cache only means measuring again."""
 
 from __future__ import annotations
 
