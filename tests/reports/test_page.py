@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -202,8 +203,13 @@ def test_the_conditions_are_told_and_warned_of_where_they_changed(
     assert ("several conditions" in text) == bool(warned)
 
 
-def test_a_run_without_curves_and_maps_says_so(fabricate: Fabricate) -> None:
-    result = fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], without=UNDRAWN)
+def keep_no_images(found: dict[str, pd.DataFrame]) -> None:
+    found["pictures"] = found["pictures"].assign(image=None, mask=None)
+
+
+@pytest.mark.parametrize(("without", "change"), [(UNDRAWN, None), (("lines",), keep_no_images)])
+def test_a_run_without_curves_and_maps_says_so(fabricate: Fabricate, without: tuple[str, ...], change: Any) -> None:
+    result = fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], without=without, change=change)
     path = report(result)
     text = words(path)
     assert "Nothing was stored that could be drawn here." in text
