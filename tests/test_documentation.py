@@ -94,14 +94,17 @@ def test_the_python_of_the_readme_runs(monkeypatch, tmp_path, counting):
     first, second = blocks("README.md", "python")
     # the shipped suite in small, and nothing downloaded
     first = first.replace(
-        'run("quick",', 'run("quick", limit=2, models=["fundus-vgg"], metrics=["energy-pointing-game"],'
-    )
+        'run("quick",', 'run("quick", limit=2, models=["fundus-vgg"], metrics=[{"name": "deletion", "steps": 4}],'
+    ).replace("limit=48", "limit=3")
     second = second.replace('weights="IMAGENET1K_V2"', 'weights="none"')
     exec(compile(first + second, "README.md", "exec"), names)
     assert names["heatmap"].shape == (2, 64, 64)
     assert float(names["heatmap"].max()) == 1
     assert names["raw"].shape == (2, 2, 2)
-    assert set(load_run(names["result"].path).scores["method"]) == {"gradcam", "mypackage.cams:MyCAM", "random"}
+    scores = load_run("runs/mine").scores
+    assert set(scores["method"]) == {"gradcam", "mypackage.cams:MyCAM", "random"}
+    assert set(scores["metric"]) == {"deletion", "pixel-flipping"}
+    assert scores["sample"].nunique() == 3
 
 
 def test_the_suites_of_the_readme_are_valid():
