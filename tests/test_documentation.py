@@ -121,6 +121,21 @@ def test_every_example_is_a_valid_suite(path):
     assert Suite.of(path, data="somewhere").suite.name == path.stem
 
 
+def test_the_map_of_contributing_names_every_folder_and_its_nouns_are_where_it_says():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    for package in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]:
+        assert f"`{package.removeprefix('camfaith.').replace('.', '/')}/`" in text
+    rows = re.findall(r"^\| .* \| (.*) \| (.*\.py`) \|$", text, re.MULTILINE)
+    assert len(rows) == 17
+    for nouns, files in rows:
+        folder, source = ROOT, ""
+        for name in re.findall(r"`(.*?)`", files):
+            path = ROOT / name if "/" in name else folder / name
+            folder, source = path.parent, source + path.read_text("utf-8")
+        for noun in re.findall(r"`(.*?)`", nouns):
+            assert re.search(rf"^(class |def )?{noun}\b", source, re.MULTILINE), noun
+
+
 def test_the_tests_of_contributing_pass(newcomers, tmp_path):
     done = subprocess.run(
         [
