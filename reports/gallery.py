@@ -54,7 +54,7 @@ def hang(view: View, folder: Path) -> list[Wall]:
     pictures, maps = view.picked("pictures", samples), view.picked("maps", samples)
     walls = []
     for block, exhibits in chosen.items():
-        own, over = view.of(block, pictures), view.of(block, maps)
+        own, over = view.of(block, pictures[pictures["image"].notna()]), view.of(block, maps)
         shown = [exhibit for exhibit in exhibits if exhibit.sample in set(own["sample"])]
         if not shown or not len(over):
             continue

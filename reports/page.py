@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,12 @@ def warnings(view: View) -> list[str]:
             f"{100 * level:g}% of them wrongly, on average; the others the images could not settle, or hardly would "
             "have. separations.csv says who leads on more images than not, and after how many that was known."
         )
+    found += [
+        f"{entry['model']} on {entry['dataset']}: results were made under several conditions ({changed}); "
+        "their last digits may differ."
+        for entry in view.info.get("engine", ())
+        if (changed := _changed(entry))
+    ]
     judged = view.scores[view.scores["method"] != ""]
     seen = judged.groupby(["model", "dataset"])["sample"].nunique().to_dict() if len(judged) else {}
     for model in view.info.get("models", ()):
@@ -144,10 +151,20 @@ def _facts(view: View) -> Facts:
     return [*found, ("versions", _told(info.get("versions", {})))]
 
 
+def _changed(entry: Mapping[str, Any]) -> str:
+    """Which of the conditions under which a block's results were made did not stay as they were, and their values."""
+    made = entry.get("made", ())
+    values = {name: dict.fromkeys(_told(each.get(name)) for each in made) for name in dict.fromkeys(chain(*made))}
+    changed = {name.replace("_", " "): seen for name, seen in values.items() if len(seen) > 1}
+    return "; ".join(f"{name}: {', then '.join(seen)}" for name, seen in changed.items())
+
+
 def _engine(entry: Mapping[str, Any]) -> str:
-    """How images were sent through a model, and by how much shortcuts moved the scores."""
+    """Where and how images were sent through a model, and by how much shortcuts moved the scores."""
     setup = entry["setup"]
-    told = [f"batches of {setup['batch_size']}", "channels last" if setup["channels_last"] else "channels first"]
+    places = dict.fromkeys(f"{made['device']}, threads: {made['threads']}" for made in entry.get("made", ()))
+    told = [", then ".join(places)] if places else []
+    told += [f"batches of {setup['batch_size']}", "channels last" if setup["channels_last"] else "channels first"]
     if setup["rate"]:
         told.append(f"{number(float(setup['rate']))} images/s measured")
     if setup.get("fused"):

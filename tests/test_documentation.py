@@ -94,14 +94,17 @@ def test_the_python_of_the_readme_runs(monkeypatch, tmp_path, counting):
     first, second = blocks("README.md", "python")
     # the shipped suite in small, and nothing downloaded
     first = first.replace(
-        'run("quick",', 'run("quick", limit=2, models=["fundus-vgg"], metrics=["energy-pointing-game"],'
-    )
+        'run("quick",', 'run("quick", limit=2, models=["fundus-vgg"], metrics=[{"name": "deletion", "steps": 4}],'
+    ).replace("limit=48", "limit=3")
     second = second.replace('weights="IMAGENET1K_V2"', 'weights="none"')
     exec(compile(first + second, "README.md", "exec"), names)
     assert names["heatmap"].shape == (2, 64, 64)
     assert float(names["heatmap"].max()) == 1
     assert names["raw"].shape == (2, 2, 2)
-    assert set(load_run(names["result"].path).scores["method"]) == {"gradcam", "mypackage.cams:MyCAM", "random"}
+    scores = load_run("runs/mine").scores
+    assert set(scores["method"]) == {"gradcam", "mypackage.cams:MyCAM", "random"}
+    assert set(scores["metric"]) == {"deletion", "pixel-flipping"}
+    assert scores["sample"].nunique() == 3
 
 
 def test_the_suites_of_the_readme_are_valid():
@@ -116,6 +119,21 @@ def test_the_suites_of_the_readme_are_valid():
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.stem)
 def test_every_example_is_a_valid_suite(path):
     assert Suite.of(path, data="somewhere").suite.name == path.stem
+
+
+def test_the_map_of_contributing_names_every_folder_and_its_nouns_are_where_it_says():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    for package in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]:
+        assert f"`{package.removeprefix('camfaith.').replace('.', '/')}/`" in text
+    rows = re.findall(r"^\| .* \| (.*) \| (.*\.py`) \|$", text, re.MULTILINE)
+    assert len(rows) == 17
+    for nouns, files in rows:
+        folder, source = ROOT, ""
+        for name in re.findall(r"`(.*?)`", files):
+            path = ROOT / name if "/" in name else folder / name
+            folder, source = path.parent, source + path.read_text("utf-8")
+        for noun in re.findall(r"`(.*?)`", nouns):
+            assert re.search(rf"^(class |def )?{noun}\b", source, re.MULTILINE), noun
 
 
 def test_the_tests_of_contributing_pass(newcomers, tmp_path):

@@ -28,7 +28,8 @@ _DRAWING = ("camfaith.models.display",)
 
 @lru_cache(maxsize=1024)
 def source_hash(thing: Any) -> str:
-    """A hash of the source that a class or function depends on; of its compiled code if there is no source."""
+    """A hash of the source that a class or function depends on; of its compiled code if there is no source. The name of
+    its own module is left out: that of a file differs from process to process."""
     found: dict[tuple[str, str], str] = {}
     name = getattr(thing, "__qualname__", "").partition(".")[0]
     module = _module(getattr(thing, "__module__", "") or "")
@@ -36,7 +37,9 @@ def source_hash(thing: Any) -> str:
         found["", name] = _text_of(thing)
     else:
         _follow(module.name, name, found)
-    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
+    own = "" if module is None else module.name
+    told = sorted(("" if where == own else where, what, text) for (where, what), text in found.items())
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=64)

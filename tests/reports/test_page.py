@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -182,8 +183,33 @@ def test_a_stopped_run_says_what_is_missing(fabricate: Fabricate) -> None:
     assert "late on fundus: 0 of 20 samples have results." in text
 
 
-def test_a_run_without_curves_and_maps_says_so(fabricate: Fabricate) -> None:
-    result = fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], without=UNDRAWN)
+@pytest.mark.parametrize(
+    ("threads", "told", "warned"),
+    [
+        ((), "batches of 8; channels last", ""),
+        ((2,), "cpu, threads: 2; batches of 8", ""),
+        ((1, 2), "cpu, threads: 1, then cpu, threads: 2; batches of 8", "conditions (threads: 1, then 2); their last"),
+    ],
+)
+def test_the_conditions_are_told_and_warned_of_where_they_changed(
+    fabricate: Fabricate, threads: tuple[int, ...], told: str, warned: str
+) -> None:
+    setup = {"batch_size": 8, "channels_last": True, "rate": None, "fused": False, "shortcuts": [], "refused": {}}
+    made = [{"device": "cpu", "threads": n, "batch_size": 8, "channels_last": True, "fused": False} for n in threads]
+    engine = {"model": "net", "dataset": "fundus", "setup": setup, "device": "cpu", **({"made": made} if made else {})}
+    text = words(report(fabricate(models=["net"], metrics=["deletion"], without=UNDRAWN, info={"engine": [engine]})))
+    assert f"how net ran on fundus {told}" in text
+    assert warned in text
+    assert ("several conditions" in text) == bool(warned)
+
+
+def keep_no_images(found: dict[str, pd.DataFrame]) -> None:
+    found["pictures"] = found["pictures"].assign(image=None, mask=None)
+
+
+@pytest.mark.parametrize(("without", "change"), [(UNDRAWN, None), (("lines",), keep_no_images)])
+def test_a_run_without_curves_and_maps_says_so(fabricate: Fabricate, without: tuple[str, ...], change: Any) -> None:
+    result = fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], without=without, change=change)
     path = report(result)
     text = words(path)
     assert "Nothing was stored that could be drawn here." in text
