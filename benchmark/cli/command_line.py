@@ -124,6 +124,8 @@ def _progress(advice: str) -> Iterator[Any]:
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("loading", total=None)
             yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+            if bar.tasks[0].total is None:
+                bar.update(task, completed=1, total=1, description="nothing is missing")
     except KeyboardInterrupt:
         typer.echo(f"stopped; {advice}", err=True)
         raise typer.Exit(130) from None

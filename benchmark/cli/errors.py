@@ -1,18 +1,27 @@
-"""How a command reports an error."""
+"""How a command reports errors and warnings."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Turns the package's own errors into one line and exit code 2; anything else keeps its traceback."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
+    """Turns the package's own errors into one line and exit code 2, and warnings into one line each; any other error
+    keeps its traceback."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+
+
+def _show(message: Warning | str, *_: Any, **__: Any) -> None:
+    typer.echo(f"warning: {message}", err=True)

@@ -56,6 +56,23 @@ def test_run_replaces_methods_and_limits(suite_file, tmp_path):
     assert scores["sample"].nunique() == 2
 
 
+def test_a_run_is_planned_added_to_and_repaired_from_the_command_line(suite_file, tmp_path):
+    folder = tmp_path / "run"
+    assert ask("run", suite_file, "--out", folder, "--no-report").exit_code == 0
+    more = ("--methods", "gradcam,random,hirescam")
+    planned = ask("plan", suite_file, "--out", folder, *more)
+    assert "12 = 4 images + 0 by methods + 0 once an image + 8 once a map" in planned.output.replace("\n", " ")
+    assert ask("add", folder, "--methods", "hirescam", "--no-report").exit_code == 0
+    assert set(load(folder).scores["method"]) == {"gradcam", "random", "hirescam"}
+    broken = load(folder).parts[0].path / "scores.parquet"
+    broken.write_bytes(b"")
+    assert "is not as it was written; run the same command once more" in ask("report", folder).output
+    again = ask("run", suite_file, "--out", folder, *more, "--no-report")
+    assert again.exit_code == 0
+    assert f"warning: {broken} is not as it was written: it is made again\n" in again.output
+    assert "nothing is missing" in ask("run", suite_file, "--out", folder, *more, "--no-report").output
+
+
 def test_plan_prints_the_forwards_and_backwards(suite_file):
     done = ask("plan", suite_file)
     assert done.exit_code == 0, done.output
