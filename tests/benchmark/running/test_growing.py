@@ -9,8 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
+from camfaith import methods
 from camfaith.benchmark import add, load, run
 from camfaith.benchmark.results.tables import map_of
+from camfaith.benchmark.suite.declaration import MethodEntry
+from camfaith.benchmark.suite.identity import method_key
 from camfaith.models import Classifier
 
 CELL = ["sample", "method", "metric", "column"]
@@ -192,3 +195,43 @@ def test_results_of_other_threads_are_told_apart(suite, grown, monkeypatch):
     with pytest.warns(UserWarning, match="threads 1.*now with.*threads 2.*the last digits may differ"):
         result, _, _ = grown(with_(suite, methods=[*suite["suite"]["methods"], "hirescam"]))
     assert [made["threads"] for made in result.info["engine"][0]["made"]] == [1, 2]
+
+
+CAM = "class MyCAM:\n    def explain(self, evidence, classifier):\n        return {}\n"
+F = "def f(x):\n    return x * KEY\n"
+USES = {
+    "itself": {"cam": CAM.format("KEY")},
+    "a sibling": {"cam": "from sibling import f as g\n" + CAM.format("g(1)"), "sibling": F},
+    "all of a sibling": {"cam": "from sibling import *\n" + CAM.format("f(1)"), "sibling": F},
+    "a condition": {"cam": "if len('a'):\n    K = KEY\nelse:\n    K = 0\n" + CAM.format("K")},
+    "an attempt": {
+        "cam": "try:\n    from sibling import f\nexcept ImportError:\n    f = None\n" + CAM.format("f(1)"),
+        "sibling": F,
+    },
+    "a package's own import": {
+        "cam": "from pack import f\n" + CAM.format("f(1)"),
+        "pack/__init__": "from .inner import f\n",
+        "pack/inner": F,
+    },
+    "a package's module": {
+        "cam": "import pack.inner\n" + CAM.format("pack.inner.f(1)"),
+        "pack/__init__": "",
+        "pack/inner": F,
+    },
+}
+
+
+@pytest.mark.parametrize("files", USES.values(), ids=USES)
+def test_a_key_follows_what_a_users_file_uses_and_not_where_it_lies(files, tmp_path, monkeypatch):
+    def key(folder, value):
+        for name, text in files.items():
+            path = tmp_path / folder / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.replace("KEY", value))
+        monkeypatch.syspath_prepend(tmp_path / folder)
+        for name in ("sibling", "pack", "pack.inner"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        entry = MethodEntry(name=f"{tmp_path / folder / 'cam.py'}:MyCAM")
+        return method_key(entry, methods.find(entry.name))
+
+    assert key("here", "1") == key("there", "1") != key("elsewhere", "2")
