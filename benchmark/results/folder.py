@@ -35,7 +35,8 @@ class Note:
 
     `samples` and `unusable`: the content of each sample by its id, "" where it could not be read. `cells`: the metrics'
     keys for each method's, held for every sample. `maps`: the layers that each explained method reads, and which of
-    them its maps account for. `answers`: the keys of the probes that were answered. `pixels`: of the images.
+    them its maps account for. `answers`: the keys of the probes that were answered. `pictures`: "all" where
+    it holds the samples' logits and images, "none" where it holds logits alone, else "". `pixels`: of the images.
     """
 
     context: str
@@ -46,6 +47,7 @@ class Note:
     cells: Mapping[str, Sequence[str]]
     maps: Mapping[str, Mapping[str, Any]]
     answers: Sequence[str]
+    pictures: str
     pixels: int
     made: Mapping[str, Any]
     planned: Mapping[str, int]
