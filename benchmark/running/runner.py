@@ -181,7 +181,8 @@ def _finish(folder: RunFolder, blocks: Sequence[Block], started: Mapping[str, An
         info |= {"cost": cost, "plan": plan}
         if info["resolved"] == started["resolved"]:  # else somebody asks for something else by now
             info["status"] = "complete"
-            info["parts"] = [p.path.relative_to(folder.path / "parts").as_posix() for p in folder.parts()]
+            asked = [part.path for block in blocks for part in folder.parts(block.name)]
+            info["parts"] = [path.relative_to(folder.path / "parts").as_posix() for path in asked]
             of = {(block.model.label, block.data): block for block in blocks}
             for entry in info["engine"]:
                 entry["made"] = provenance.conditions_of(folder, of[entry["model"], entry["dataset"]])

@@ -146,3 +146,9 @@ def test_several_processes_share_the_spans_of_a_run(suite, tmp_path):
     assert shared.info["cost"]["forwards"] == alone.info["cost"]["forwards"]
     keys = ["sample", "method", "metric", "column", "value", "status"]
     pd.testing.assert_frame_equal(shared.scores[keys], alone.scores[keys], rtol=1e-5, atol=1e-7)
+
+
+def test_a_model_that_is_taken_out_leaves_the_rest_readable(again, suite, counting, tmp_path):
+    both = [Classifier(counting.inner, name=name) for name in ("tiny", "other")]
+    run(suite, models=both, out=tmp_path / "run")
+    assert set(again().scores["model"]) == {"tiny"}
