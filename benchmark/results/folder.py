@@ -107,9 +107,9 @@ class RunFolder:
         return found
 
     def write_info(self, info: Mapping[str, Any]) -> None:
-        """Replace `run.json` in one step."""
+        """Replace `run.json` in one step; for who is `alone`."""
         self.path.mkdir(parents=True, exist_ok=True)
-        draft = self.path / f"run.json.{os.getpid()}.part"
+        draft = self.path / "run.json.part"
         try:
             _write(draft, (json.dumps(info, indent=2, default=str) + "\n").encode())
             os.replace(draft, self.info_path)
