@@ -177,3 +177,13 @@ def test_a_baseline_in_memory_is_told_apart_by_its_pixels(suite, model, tmp_path
     ]
     np.testing.assert_allclose(ends, torch.stack(expected), rtol=1e-5)
     assert load(tmp_path / "grey").info["metrics"][0]["parameters"]["baseline"].startswith("Given(")
+
+
+def test_what_progress_raises_ends_the_run_and_is_nobodys_error(suite, model, tmp_path):
+    def stop(done, total, what):
+        if done:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        run(suite, models=[model], out=tmp_path / "run", progress=stop)
+    assert not (run(suite, models=[model], out=tmp_path / "run").scores["status"] == "error").any()
