@@ -12,8 +12,10 @@ import torch
 from camfaith import methods
 from camfaith.benchmark import add, load, run
 from camfaith.benchmark.results.tables import map_of
-from camfaith.benchmark.suite.declaration import MethodEntry
-from camfaith.benchmark.suite.identity import method_key
+from camfaith.benchmark.suite import identity
+from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry
+from camfaith.benchmark.suite.identity import method_key, metric_key, model_key, weights_hash
+from camfaith.benchmark.suite.opening import open_model
 from camfaith.models import Classifier
 
 CELL = ["sample", "method", "metric", "column"]
@@ -235,3 +237,50 @@ def test_a_key_follows_what_a_users_file_uses_and_not_where_it_lies(files, tmp_p
         return method_key(entry, methods.find(entry.name))
 
     assert key("here", "1") == key("there", "1") != key("elsewhere", "2")
+
+
+NET = """
+from torch import nn, tensor
+
+class Net(nn.Module):
+    def __init__(self, scale, buffer=1.0):
+        super().__init__()
+        self.scale, self.layer = scale, nn.Conv2d(3, 5, 1)
+        nn.init.ones_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+        self.register_buffer("buffer", tensor(buffer), persistent=False)
+
+    def forward(self, images):
+        return self.layer(images * self.scale * self.buffer).mean((2, 3))
+
+def make():
+    return Net(CALL)
+"""
+
+
+@pytest.mark.parametrize("call", ["2.0", "1.0, 2.0"], ids=["a number", "a buffer outside its checkpoint"])
+def test_a_model_that_is_made_another_way_is_another(call, tmp_path):
+    keys = []
+    for place, each in enumerate(("1.0", "1.0", call)):
+        (tmp_path / f"net{place}.py").write_text(NET.replace("CALL", each))
+        entry = ModelEntry(name=f"{tmp_path / f'net{place}.py'}:make")
+        keys.append((model_key(open_model(entry, "cpu"), entry), weights_hash(open_model(entry, "cpu").network)))
+    assert keys[0] == keys[1]
+    assert keys[0][0] != keys[2][0]
+    assert (keys[0][1] == keys[2][1]) == (call == "2.0")
+
+
+@pytest.mark.parametrize("layer", ["methods", "metrics"])
+def test_what_binds_and_asks_counts_for_users_classes_that_know_nothing_of_it(layer, monkeypatch):
+    def keys():
+        return method_key(MethodEntry(name="test:Plain"), Plain), metric_key("test:Plain", Plain, Plain(), {})
+
+    before = keys()
+    real = identity.source_hash
+    changed = {"methods": identity.bind, "metrics": identity.Engine}[layer]
+    monkeypatch.setattr(identity, "source_hash", lambda thing: "edited" if thing is changed else real(thing))
+    assert [was != now for was, now in zip(before, keys(), strict=True)] == [layer == "methods", layer == "metrics"]
+
+
+class Plain:
+    """Neither a `Method` nor a `Metric` by descent."""
