@@ -35,8 +35,9 @@ class Note:
 
     `samples` and `unusable`: the content of each sample by its id, "" where it could not be read. `cells`: the metrics'
     keys for each method's, held for every sample. `maps`: the layers that each explained method reads, and which of
-    them its maps account for. `answers`: the keys of the probes that were answered. `pixels`: of the images. `made`:
-    the conditions that move last digits, empty where no network was asked.
+    them its maps account for. `answers`: the keys of the probes that were answered. `pictures`: "all" where it holds
+    the samples' logits and images, "none" where it holds logits alone, else "". `pixels`: of the images. `made`: the
+    conditions that move last digits, empty where no network was asked.
     """
 
     context: str
@@ -47,6 +48,7 @@ class Note:
     cells: Mapping[str, Sequence[str]]
     maps: Mapping[str, Mapping[str, Any]]
     answers: Sequence[str]
+    pictures: str
     pixels: int
     made: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -107,9 +109,9 @@ class RunFolder:
         return found
 
     def write_info(self, info: Mapping[str, Any]) -> None:
-        """Replace `run.json` in one step."""
+        """Replace `run.json` in one step; for who is `alone`."""
         self.path.mkdir(parents=True, exist_ok=True)
-        draft = self.path / f"run.json.{os.getpid()}.part"
+        draft = self.path / "run.json.part"
         try:
             _write(draft, (json.dumps(info, indent=2, default=str) + "\n").encode())
             os.replace(draft, self.info_path)

@@ -49,7 +49,7 @@ class Model:
     def key(self) -> str:
         if self.declared is not None and self.declared == self._known.get("declared"):
             return str(self._known["key"])
-        return model_key(self.classifier)
+        return model_key(self.classifier, None if self._given is not None else self.entry)
 
 
 @dataclass(frozen=True)

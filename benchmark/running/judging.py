@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from camfaith.benchmark.running.records import Place, Records
 from camfaith.benchmark.suite.identity import probe_key
 from camfaith.benchmark.suite.opening import Arm, Bench, Judge
 from camfaith.metrics import Case, Engine, Maps
-from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.answers import Answer, Answers
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models import Evidence
 from camfaith.models.maps import is_constant
@@ -63,15 +64,42 @@ def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, kn
     keys = {probe: probe_key(probe) for probes in asked.values() for probe in probes}
     told = known.scores(keys, samples)
     before = replace(engine.meter)
-    answers = engine.answer(case, wanted, told)
+    answers, broken = _answers(engine, block, work, case, wanted, told)
     tally.add(engine.meter.since(before))
     tally.failed += _not_made(bench, arms, explained, asked, case, told)
     _keep_answers(maps, answers, {probe: key for probe, key in keys.items() if key}, told, places, records)
     for arm in arms:
-        _record(
-            block, work, arm, explained[arm.label], maps.get(arm.label), answers.get(arm.label, {}), places, records
-        )
+        own = answers.get(arm.label, {})
+        _record(block, work, arm, explained[arm.label], maps.get(arm.label), own, places, records, broken)
     return tally
+
+
+def _answers(
+    engine: Engine,
+    block: Block,
+    work: Work,
+    case: Case,
+    wanted: Mapping[Hashable, tuple[Maps, Sequence[Probe]]],
+    told: Mapping[tuple[Probe, int], Tensor],
+) -> tuple[dict[Hashable, dict[Probe, Answer]], dict[str, str]]:
+    """The answers to all probes; where one sample's cannot be had together, metric by metric, and what went wrong with
+    those whose probes fail."""
+    try:
+        return engine.answer(case, wanted, told), {}
+    except Exception:
+        if len(case) > 1:
+            raise  # each sample is tried alone
+    found: dict[Hashable, dict[Probe, Answer]] = {method: {} for method in wanted}
+    broken: dict[str, str] = {}
+    for judge_ in block.judges:
+        methods = [method for method in wanted if judge_.label in work.cells[str(method)]]
+        own = {m: (wanted[m][0], judge_.metric.probes(wanted[m][0].layer, case.pixels)) for m in methods}
+        try:
+            for method, answers in engine.answer(case, own, told).items():
+                found[method] |= answers
+        except Exception as error:
+            broken[judge_.label] = f"{type(error).__name__}: {error}"
+    return found, broken
 
 
 def judge_again(block: Block, samples: Sequence[Ready], work: Work, known: Known, records: Records) -> None:
@@ -191,6 +219,7 @@ def _record(
     answers: Answers,
     places: Sequence[Place],
     records: Records,
+    broken: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """The rows of one method: its maps and diagnostics where they are new, and its scores in all missing metrics."""
     judges = [judge_ for judge_ in block.judges if judge_.label in work.cells[arm.label]]
@@ -210,19 +239,23 @@ def _record(
     for judge_ in judges:
         asked = judge_.metric.probes(maps.layer, maps.case.pixels)
         forwards = sum(0 if isinstance(p, Channels) else p.count(maps.case.pixels) for p in asked)
-        try:
-            columns = _checked_columns(judge_, judge_.metric.judge(maps.case, maps, answers), len(kept))
-            line = judge_.metric.line_of(maps.case, maps, answers) if hasattr(judge_.metric, "line_of") else None
-        except Exception as error:
-            text, main = f"{type(error).__name__}: {error}", judge_.metric.main
+        error, columns, line = broken.get(judge_.label, ""), {}, None
+        if not error:
+            try:
+                columns = _checked_columns(judge_, judge_.metric.judge(maps.case, maps, answers), len(kept))
+                line = judge_.metric.line_of(maps.case, maps, answers) if hasattr(judge_.metric, "line_of") else None
+            except Exception as raised:
+                error = f"{type(raised).__name__}: {raised}"
+        if error:
+            main = judge_.metric.main
             for place in kept:
-                records.score(place, arm, judge_, main, float("nan"), "error", text, found.seconds, forwards)
+                records.score(place, arm, judge_, main, float("nan"), "error", error, found.seconds, forwards)
             continue
-        broken = _failures(answers, asked, len(kept))
+        failed = _failures(answers, asked, len(kept))
         for column, values in columns.items():
             for at, (place, value) in enumerate(zip(kept, values.tolist(), strict=True)):
-                status, text = _status(judge_, value, flat[at], broken[at])
-                value = float("nan") if broken[at] else value
+                status, text = _status(judge_, value, flat[at], failed[at])
+                value = float("nan") if failed[at] else value
                 records.score(place, arm, judge_, column, value, status, text, found.seconds, forwards)
         if line is not None:
             records.line(kept, arm, judge_, line)

@@ -21,8 +21,8 @@ class Work:
     """Samples of one span that lack the same cells, and what is there already for them to be made from.
 
     `cells`: the metrics that are missing for each method. `fresh`: the methods among them whose maps are not there.
-    `answered`: the keys of the probes whose answers are. `kept`: whether the samples' logits are. `layers`: what the
-    maps that are there account for, by method.
+    `answered`: the keys of the probes whose answers are. `kept`: whether the samples' logits are; `seen`: whether their
+    images are too. `layers`: what the maps that are there account for, by method.
     """
 
     span: int
@@ -31,12 +31,13 @@ class Work:
     fresh: frozenset[str]
     answered: frozenset[str]
     kept: bool
+    seen: bool
     layers: Mapping[str, str | None]
     pixels: int
 
     def needs_model(self, block: Block) -> bool:
         """Whether anything must be explained or asked that the folder does not hold."""
-        if self.fresh or not self.kept or block.suite.suite.pictures == "none":
+        if self.fresh or not self.seen:
             return True
         return any(probe_key(p) not in self.answered for m in self.cells for p in self.probes(block, m, self.layers[m]))
 
@@ -55,6 +56,7 @@ class _Held:
     answers: set[str] = field(default_factory=set)
     content: str | None = None
     unusable: bool = False
+    pictures: str = ""
     pixels: int = 0
 
 
@@ -97,12 +99,15 @@ def missing_in(
         if known.unusable and (known.content or not now.get(name)):
             continue
         cells = {m.label: tuple(j.label for j in js if j.key not in known.cells[m.key]) for m, js in wanted.items()}
-        cells = {label: judges for label, judges in cells.items() if judges}
-        if not cells:
+        # With a damaged part, maps and pictures go whose cells lie in other parts.
+        lost = {m.label for m in block.methods if known.cells[m.key] and m.key not in known.layers}
+        cells = {label: judges for label, judges in cells.items() if judges or label in lost}
+        kept = bool(known.pictures)
+        if not cells and (kept or known.content is None):
             continue
         layers = {m.label: known.layers[m.key] for m in block.methods if m.label in cells and m.key in known.layers}
-        kept = known.content is not None and not known.unusable
-        what = (tuple(cells.items()), tuple(layers.items()), frozenset(known.answers), kept, known.pixels)
+        seen = kept and known.pictures == "all"
+        what = (tuple(cells.items()), tuple(layers.items()), frozenset(known.answers), kept, seen, known.pixels)
         groups.setdefault(what, []).append(index)
     return [
         Work(
@@ -112,10 +117,11 @@ def missing_in(
             frozenset(dict(cells)) - set(dict(layers)),
             answers,
             kept,
+            seen,
             dict(layers),
             pixels,
         )
-        for (cells, layers, answers, kept, pixels), samples in groups.items()
+        for (cells, layers, answers, kept, seen, pixels), samples in groups.items()
     ]
 
 
@@ -129,6 +135,7 @@ def _held(block: Block, notes: Sequence[Note]) -> dict[str, _Held]:
         for name, content in note.samples.items():
             one = held[name]
             one.unusable, one.content, one.pixels = False, content, note.pixels
+            one.pictures = note.pictures or one.pictures
             for method, metrics in note.cells.items():
                 one.cells[method].update(metrics)
             one.layers.update({method: told["explains"] for method, told in note.maps.items()})

@@ -151,6 +151,7 @@ def _note(
             for label in sorted(work.fresh)
         },
         answers=sorted(probe for probe, samples in answered.items() if samples >= set(usable)),
+        pictures="" if work.kept else block.suite.suite.pictures,
         pixels=pixels,
         made={} if engine is None else conditions(block),
         versions=libraries("camfaith", *NUMERICAL),

@@ -132,7 +132,7 @@ def whole(block: Block) -> list[Work]:
     """All of a block, as an empty folder lacks it."""
     cells = {method.label: tuple(judge.label for judge in block.judges) for method in block.methods}
     every = tuple(range(len(block.dataset)))
-    return [Work(0, every, cells, frozenset(cells), frozenset(), False, {}, 0)]
+    return [Work(0, every, cells, frozenset(cells), frozenset(), False, False, {}, 0)]
 
 
 def again_cost(arm: Arm, probes: Sequence[Probe], image: Tensor) -> Calls:

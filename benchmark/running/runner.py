@@ -91,11 +91,14 @@ def run(
     plan = _planned(blocks)
     info = _start(folder, chosen, blocks)
     began, tell = time.perf_counter(), _telling(plan, progress)
-    if workers > 1:
-        work_through_together(folder, blocks, info["run"], tell, workers=workers, suite=chosen, given=given)
-    else:
-        work_through(folder, blocks, info["run"], tell)
-    tell(plan.forwards, chosen.suite.name)
+    try:
+        if workers > 1:
+            work_through_together(folder, blocks, info["run"], tell, workers=workers, suite=chosen, given=given)
+        else:
+            work_through(folder, blocks, info["run"], tell)
+        tell(plan.forwards, chosen.suite.name)
+    except _Stopped as stopped:
+        raise stopped.error from None
     _finish(folder, [held.block for held in blocks], info, time.perf_counter() - began)
     return Result(folder.path)
 
@@ -181,7 +184,8 @@ def _finish(folder: RunFolder, blocks: Sequence[Block], started: Mapping[str, An
         info |= {"cost": cost, "plan": plan}
         if info["resolved"] == started["resolved"]:  # else somebody asks for something else by now
             info["status"] = "complete"
-            info["parts"] = [p.path.relative_to(folder.path / "parts").as_posix() for p in folder.parts()]
+            asked = [part.path for block in blocks for part in folder.parts(block.name)]
+            info["parts"] = [path.relative_to(folder.path / "parts").as_posix() for path in asked]
             of = {(block.model.label, block.data): block for block in blocks}
             for entry in info["engine"]:
                 entry["made"] = provenance.conditions_of(folder, of[entry["model"], entry["dataset"]])
@@ -199,6 +203,13 @@ def _with_settled(
     return {name: getattr(every, name) for name in plan}, max(0, every.forwards - made)
 
 
+class _Stopped(BaseException):
+    """What `progress` raised, on its way out of the run: no sample is to blame."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 def _telling(plan: Plan, progress: Progress | None) -> Tell:
     """Adds what was done to what was done before, and tells of it."""
     done = 0.0
@@ -207,6 +218,9 @@ def _telling(plan: Plan, progress: Progress | None) -> Tell:
         nonlocal done
         done += more
         if progress and plan.forwards:
-            progress(min(int(done), plan.forwards), plan.forwards, what)
+            try:
+                progress(min(int(done), plan.forwards), plan.forwards, what)
+            except Exception as error:
+                raise _Stopped(error) from error
 
     return tell

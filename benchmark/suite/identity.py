@@ -22,7 +22,8 @@ from camfaith.benchmark.datasets import Sample
 from camfaith.benchmark.suite.declaration import General, MethodEntry, ModelEntry, digest
 from camfaith.benchmark.suite.settings import parameters_of
 from camfaith.benchmark.suite.sources import module_hash, source_hash
-from camfaith.metrics import Metric
+from camfaith.methods.contract import bind
+from camfaith.metrics import Engine, Metric
 from camfaith.metrics.probing.probes import Probe
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models import Classifier
@@ -48,14 +49,14 @@ def method_key(entry: MethodEntry, kind: Any, inner: int = 0) -> str:
         inside = method_key(other, methods.find(other.name), inner + 1)
     name = entry.name.rpartition(":")[2] if ":" in entry.name else kind.__qualname__
     made = [name, str(getattr(kind, "version", 1)), parameters, entry.layer]
-    return digest([made, inside, source_hash(kind)])
+    return digest([made, inside, source_hash(kind), source_hash(bind)])
 
 
 def metric_key(name: str, kind: Any, metric: Metric, parameters: Mapping[str, Any]) -> str:
     """The key of a metric: its class, what the class depends on, and its settings as it took them. A baseline from a
     file counts by its pixels, not its path."""
     made = repr(metric) if is_dataclass(metric) else digest([name, parameters])
-    return digest([str(getattr(kind, "version", 1)), made, source_hash(kind)])
+    return digest([str(getattr(kind, "version", 1)), made, source_hash(kind), source_hash(Engine)])
 
 
 def probe_key(probe: Probe) -> str | None:
@@ -81,16 +82,17 @@ def content_hash(sample: Sample) -> str:
 
 
 def weights_hash(network: nn.Module) -> str:
-    """A hash of every parameter and buffer, by name."""
+    """A hash of every parameter and buffer, by name, those too that no checkpoint keeps."""
     found = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
+    for name, value in sorted({**network.state_dict(), **dict(network.named_buffers())}.items()):
         found.update(name.encode())
         found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 
-def model_key(classifier: Classifier) -> str:
-    """The key of a model: its network's structure, source and weights, and how it prepares images."""
+def model_key(classifier: Classifier, entry: ModelEntry | None = None) -> str:
+    """The key of a model: its network's structure, source and weights, how it prepares images, and the source of what
+    made it, where a suite's entry names that."""
     settings = (classifier.mean, classifier.std, classifier.resize, classifier.crop, str(classifier.interpolation))
     own = sorted({source_hash(kind) for kind in map(type, classifier.network.modules()) if not _of_library(kind)})
     return digest(
@@ -101,6 +103,7 @@ def model_key(classifier: Classifier) -> str:
             classifier.class_names,
             classifier.output,
             own,
+            entry and _source_of(entry),
         ]
     )
 
@@ -109,13 +112,16 @@ def declared_model(entry: ModelEntry) -> str:
     """A hash of what a suite says of a model, and of the files that it names: equal hashes load equal models."""
     said = entry.model_dump(exclude={"label"})
     files = [_file_hash(path) for path in (entry.weights, entry.classes) if isinstance(path, str)]
-    source = ""
     if entry.name in REFERENCES:
-        source = source_hash(build)
         files.append(_file_hash(str(WEIGHTS / f"{entry.name}.safetensors")))
-    elif ":" in entry.name and not entry.name.startswith("timm:"):
-        source = source_hash(load_attribute(entry.name))
-    return digest([said, entry.class_names, files, source, libraries("torchvision", "timm", "camfaith")])
+    return digest([said, entry.class_names, files, _source_of(entry), libraries("torchvision", "timm", "camfaith")])
+
+
+def _source_of(entry: ModelEntry) -> str:
+    """The source of a model that ships, or is a user's own; "" for any other."""
+    if entry.name in REFERENCES:
+        return source_hash(build)
+    return source_hash(load_attribute(entry.name)) if ":" in entry.name and not entry.name.startswith("timm:") else ""
 
 
 def context_key(general: General, model: str, layer: str | None, classes: Sequence[str] | None) -> str:

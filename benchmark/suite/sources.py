@@ -37,8 +37,7 @@ def source_hash(thing: Any) -> str:
         found["", name] = _text_of(thing)
     else:
         _follow(module.name, name, found)
-    own = "" if module is None else module.name
-    told = sorted(("" if where == own else where, what, text) for (where, what), text in found.items())
+    told = sorted((name, text) for (_, name), text in found.items())  # a file's module has another name elsewhere
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
@@ -53,11 +52,13 @@ def module_hash(name: str) -> str:
 @dataclass
 class _Module:
     name: str
+    package: str
+    """What its relative imports start from."""
     tree: ast.Module
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
     """Functions, classes and constants by name."""
     imports: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """The origin of each imported name: a module, and the name there; "" for the module itself."""
+    """The origin of each imported name: a module, and the name there; "" for the module, "*" for all of its names."""
     loose: list[ast.stmt] = field(default_factory=list)
     """Statements that run whenever the module is imported."""
 
@@ -74,21 +75,32 @@ def _parsed(name: str) -> _Module | None:
     if path is None:
         return None
     try:
-        found = _Module(name, ast.parse(path.read_text("utf-8")))
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        found = _Module(name, package, ast.parse(path.read_text("utf-8")))
     except (OSError, SyntaxError, ValueError):
         return None
-    for node in found.tree.body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            found.imports |= _imported(node, name)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.definitions.setdefault(node.name, []).append(node)
-        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for target in (n for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)):
-                found.definitions.setdefault(target.id, []).append(node)
-        elif not isinstance(node, ast.If) and not _is_text(node):
-            found.loose.append(node)
+    for outer in found.tree.body:
+        compound = isinstance(outer, ast.If | ast.Try | ast.With | ast.For | ast.While)
+        names: list[str] = []
+        for node in ast.walk(outer) if compound else [outer]:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                found.imports |= _imported(node, found.package)
+            names += _defined(node)
+        for each in dict.fromkeys(names):
+            found.definitions.setdefault(each, []).append(outer)
+        if not names and not isinstance(outer, ast.If | ast.Import | ast.ImportFrom) and not _is_text(outer):
+            found.loose.append(outer)
     return found
+
+
+def _defined(node: ast.AST) -> list[str]:
+    """The names that a statement gives a meaning to, other than by importing."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    if not isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        return []
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return [inner.id for target in targets for inner in ast.walk(target) if isinstance(inner, ast.Name)]
 
 
 def _file(name: str) -> Path | None:
@@ -105,14 +117,14 @@ def _file(name: str) -> Path | None:
     return path if ours or not str(path).startswith(_ELSEWHERE) else None
 
 
-def _imported(node: ast.Import | ast.ImportFrom, module: str) -> dict[str, tuple[str, str]]:
+def _imported(node: ast.Import | ast.ImportFrom, package: str) -> dict[str, tuple[str, str]]:
     if isinstance(node, ast.Import):
-        return {(a.asname or a.name.partition(".")[0]): (a.name, "") for a in node.names}
+        return {a.asname or a.name: (a.name, "") for a in node.names}
     source = node.module or ""
     if node.level:
-        base = module.split(".")[: -node.level]
-        source = ".".join([*base, *([node.module] if node.module else [])])
-    return {a.asname or a.name: (source, a.name) for a in node.names}
+        base = package.split(".")
+        source = ".".join([*base[: len(base) + 1 - node.level], *([node.module] if node.module else [])])
+    return {(f"* {source}" if a.name == "*" else a.asname or a.name): (source, a.name) for a in node.names}
 
 
 def _follow(module: str, name: str, found: dict[tuple[str, str], str]) -> None:
@@ -135,43 +147,57 @@ def _looked_up(module_name: str, name: str) -> tuple[str, list[tuple[str, str]]]
     module = None if module_name in _DRAWING else _module(module_name)
     if module is None:
         return None
+    stars = [source for source, what in module.imports.values() if what == "*"]
+    if name not in module.definitions and name not in module.imports:
+        return ("", [(source, name) for source in stars]) if stars else None
+    text, places = "", _places(*module.imports[name], "") if name in module.imports else []
     if name not in module.definitions:
-        return ("", _places(*module.imports[name], "")) if name in module.imports else None
-    text, places = "", []
+        return text, places
     for node in [*module.definitions[name], *module.loose]:
         bare = _bare(node)
         text += ast.dump(bare)
         inside = (n for n in ast.walk(bare) if isinstance(n, ast.ImportFrom | ast.Import))
-        local = {k: v for n in inside for k, v in _imported(n, module_name).items() if v[0] not in _REGISTRIES}
+        local = {k: v for n in inside for k, v in _imported(n, module.package).items() if v[0] not in _REGISTRIES}
         for used, attribute in _names(bare):
             if used in module.definitions:
                 places.append((module_name, used))
             elif used in local or used in module.imports:
                 places += _places(*(local.get(used) or module.imports[used]), attribute)
+            else:
+                places += [(source, used) for source in stars]
     return text, list(dict.fromkeys(places))
 
 
 def _places(source: str, name: str, attribute: str) -> list[tuple[str, str]]:
     """Where an imported name is defined; for a module without a name, all that it defines."""
-    if name and (owner := _module(source)) is not None and (name in owner.definitions or name in owner.imports):
-        return [(source, name)]
     inner = f"{source}.{name}" if name else source
     module = None if inner in _DRAWING else _module(inner)
+    owner = _module(source) if name else None
+    if owner is not None and (name in owner.definitions or module is None):
+        return [(source, name)]
     if module is None:
         return []
     return [(inner, each) for each in ([attribute] if attribute else module.definitions)]
 
 
 def _names(node: ast.AST) -> Iterator[tuple[str, str]]:
-    """The names that are used, each with the attribute that is read from it, if any."""
+    """The names that are used, dotted ones too, each with the attribute that is read from it, if any."""
     owners = set()
     for inner in ast.walk(node):
-        if isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name):
+        if isinstance(inner, ast.Attribute) and (owner := _dotted(inner.value)):
             owners.add(id(inner.value))
-            yield inner.value.id, inner.attr
+            yield owner, inner.attr
     for inner in ast.walk(node):
         if isinstance(inner, ast.Name) and id(inner) not in owners:
             yield inner.id, ""
+
+
+def _dotted(node: ast.AST) -> str:
+    """`a.b` as it stands in the source; "" for what is no plain name."""
+    if isinstance(node, ast.Attribute):
+        owner = _dotted(node.value)
+        return owner and f"{owner}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _bare(node: ast.stmt) -> ast.stmt:

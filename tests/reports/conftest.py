@@ -207,7 +207,7 @@ def fabricated(
         }
         cells = {m["key"]: [metric["key"] for metric in described["metrics"]] for m in described["methods"]}
         ids = dict.fromkeys(fabric.samples, "content")
-        note = Note(CONTEXT, model, dataset, ids, {}, cells, {}, [], 0, {}, {}, {}, {}, {})
+        note = Note(CONTEXT, model, dataset, ids, {}, cells, {}, [], "all", 0, {}, {}, {}, {}, {})
         for data in described["datasets"]:
             data["ids"] = list(dict.fromkeys([*data.get("ids", ()), *tables["scores"]["sample"]]))
         run.write_info(described)

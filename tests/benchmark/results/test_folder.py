@@ -25,7 +25,7 @@ def suite(small_suite):
 def again(suite, counting, tmp_path):
     """Runs the suite, and says what it cost in all so far."""
     model = Classifier(counting.inner, name="tiny")
-    return lambda **more: run(suite, models=[model], out=tmp_path / "run", **more)
+    return lambda **more: run(suite, models=[model], **{"out": tmp_path / "run", **more})
 
 
 def flip(path):
@@ -65,6 +65,33 @@ def test_what_is_damaged_is_named_and_made_again_and_nothing_else(again, tmp_pat
     assert made.info["cost"]["forwards"] == before
     assert made.folder.damaged() == {}
     assert first in [part.path for part in made.parts]
+
+
+DELETION = {"name": "deletion", "steps": 4}
+COARSE = {"name": "deletion", "steps": 2, "label": "coarse"}
+
+
+@pytest.mark.parametrize("then", [[COARSE], [COARSE, "corner-artifact"]], ids=["nothing new", "of maps alone"])
+def test_maps_and_pictures_are_made_again_whose_cells_lie_in_other_parts(again, tmp_path, then):
+    again(metrics=[DELETION])
+    again(metrics=[COARSE])
+    shutil.rmtree(tmp_path / "run" / "parts" / again().parts[0].path.relative_to(tmp_path / "run" / "parts"))
+    made = again(metrics=then)
+    fresh = again(metrics=then, out=tmp_path / "fresh")
+    for table, keys in (
+        ("scores", ["sample", "method", "metric", "column"]),
+        ("maps", ["sample", "method"]),
+        ("pictures", ["sample"]),
+    ):
+        found, wanted = ([tuple(row) for row in getattr(r, table)[keys].to_numpy()] for r in (made, fresh))
+        assert sorted(found) == sorted(wanted)
+
+
+def test_a_run_kept_without_pictures_goes_on_with_them(again, suite, tmp_path):
+    suite["suite"]["pictures"] = "none"
+    again(metrics=[DELETION])
+    suite["suite"]["pictures"] = "all"
+    assert set(again(metrics=[DELETION, "corner-artifact"]).scores["metric"]) >= {"deletion", "corner-artifact"}
 
 
 def test_every_file_is_on_the_disk_before_its_part_has_its_name(again, tmp_path, monkeypatch):
@@ -132,3 +159,9 @@ def test_several_processes_share_the_spans_of_a_run(suite, tmp_path):
     assert shared.info["cost"]["forwards"] == alone.info["cost"]["forwards"]
     keys = ["sample", "method", "metric", "column", "value", "status"]
     pd.testing.assert_frame_equal(shared.scores[keys], alone.scores[keys], rtol=1e-5, atol=1e-7)
+
+
+def test_a_model_that_is_taken_out_leaves_the_rest_readable(again, suite, counting, tmp_path):
+    both = [Classifier(counting.inner, name=name) for name in ("tiny", "other")]
+    run(suite, models=both, out=tmp_path / "run")
+    assert set(again().scores["model"]) == {"tiny"}

@@ -9,9 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
+from camfaith import methods
 from camfaith.benchmark import add, load, run
 from camfaith.benchmark.results.tables import map_of
-from camfaith.benchmark.suite.declaration import Suite
+from camfaith.benchmark.suite import identity
+from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, Suite
+from camfaith.benchmark.suite.identity import method_key, metric_key, model_key, weights_hash
+from camfaith.benchmark.suite.opening import open_model
 from camfaith.benchmark.suite.sources import source_hash
 from camfaith.models import Classifier
 from camfaith.models import load as load_model
@@ -242,3 +246,90 @@ def test_results_of_other_threads_are_told_apart(suite, grown, monkeypatch):
     with pytest.warns(UserWarning, match="threads 1.*now with.*threads 2.*the last digits may differ"):
         result, _, _ = grown(with_(suite, methods=[*suite["suite"]["methods"], "hirescam"]))
     assert [made["threads"] for made in result.info["engine"][0]["made"]] == [1, 2]
+
+
+CAM = "class MyCAM:\n    def explain(self, evidence, classifier):\n        return {}\n"
+F = "def f(x):\n    return x * KEY\n"
+USES = {
+    "itself": {"cam": CAM.format("KEY")},
+    "a sibling": {"cam": "from sibling import f as g\n" + CAM.format("g(1)"), "sibling": F},
+    "all of a sibling": {"cam": "from sibling import *\n" + CAM.format("f(1)"), "sibling": F},
+    "a condition": {"cam": "if len('a'):\n    K = KEY\nelse:\n    K = 0\n" + CAM.format("K")},
+    "an attempt": {
+        "cam": "try:\n    from sibling import f\nexcept ImportError:\n    f = None\n" + CAM.format("f(1)"),
+        "sibling": F,
+    },
+    "a package's own import": {
+        "cam": "from pack import f\n" + CAM.format("f(1)"),
+        "pack/__init__": "from .inner import f\n",
+        "pack/inner": F,
+    },
+    "a package's module": {
+        "cam": "import pack.inner\n" + CAM.format("pack.inner.f(1)"),
+        "pack/__init__": "",
+        "pack/inner": F,
+    },
+}
+
+
+@pytest.mark.parametrize("files", USES.values(), ids=USES)
+def test_a_key_follows_what_a_users_file_uses_and_not_where_it_lies(files, tmp_path, monkeypatch):
+    def key(folder, value):
+        for name, text in files.items():
+            path = tmp_path / folder / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.replace("KEY", value))
+        monkeypatch.syspath_prepend(tmp_path / folder)
+        for name in ("sibling", "pack", "pack.inner"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        entry = MethodEntry(name=f"{tmp_path / folder / 'cam.py'}:MyCAM")
+        return method_key(entry, methods.find(entry.name))
+
+    assert key("here", "1") == key("there", "1") != key("elsewhere", "2")
+
+
+NET = """
+from torch import nn, tensor
+
+class Net(nn.Module):
+    def __init__(self, scale, buffer=1.0):
+        super().__init__()
+        self.scale, self.layer = scale, nn.Conv2d(3, 5, 1)
+        nn.init.ones_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+        self.register_buffer("buffer", tensor(buffer), persistent=False)
+
+    def forward(self, images):
+        return self.layer(images * self.scale * self.buffer).mean((2, 3))
+
+def make():
+    return Net(CALL)
+"""
+
+
+@pytest.mark.parametrize("call", ["2.0", "1.0, 2.0"], ids=["a number", "a buffer outside its checkpoint"])
+def test_a_model_that_is_made_another_way_is_another(call, tmp_path):
+    keys = []
+    for place, each in enumerate(("1.0", "1.0", call)):
+        (tmp_path / f"net{place}.py").write_text(NET.replace("CALL", each))
+        entry = ModelEntry(name=f"{tmp_path / f'net{place}.py'}:make")
+        keys.append((model_key(open_model(entry, "cpu"), entry), weights_hash(open_model(entry, "cpu").network)))
+    assert keys[0] == keys[1]
+    assert keys[0][0] != keys[2][0]
+    assert (keys[0][1] == keys[2][1]) == (call == "2.0")
+
+
+@pytest.mark.parametrize("layer", ["methods", "metrics"])
+def test_what_binds_and_asks_counts_for_users_classes_that_know_nothing_of_it(layer, monkeypatch):
+    def keys():
+        return method_key(MethodEntry(name="test:Plain"), Plain), metric_key("test:Plain", Plain, Plain(), {})
+
+    before = keys()
+    real = identity.source_hash
+    changed = {"methods": identity.bind, "metrics": identity.Engine}[layer]
+    monkeypatch.setattr(identity, "source_hash", lambda thing: "edited" if thing is changed else real(thing))
+    assert [was != now for was, now in zip(before, keys(), strict=True)] == [layer == "methods", layer == "metrics"]
+
+
+class Plain:
+    """Neither a `Method` nor a `Metric` by descent."""

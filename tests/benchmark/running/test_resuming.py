@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from camfaith.benchmark import load, run
 from camfaith.benchmark.results.store import RunFolderError
+from camfaith.metrics import ImageProbe, Metric
 from camfaith.models import Classifier
 
 
@@ -141,6 +143,47 @@ def test_a_sample_that_is_missing_balances_the_plan(suite, model, table, tmp_pat
     assert cost["failed"] == result.info["plan"]["forwards"] // 3
 
 
+@dataclass(frozen=True)
+class Fussy(ImageProbe):
+    """Cannot alter one of the pictures."""
+
+    reads = "image"
+
+    def count(self, pixels):
+        return 1
+
+    def rounds(self, subject):
+        if subject.image.max() == 0:
+            raise RuntimeError("nothing to alter")
+        yield 1, lambda start, stop, out: out.copy_(subject.image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fussing(Metric):
+    name, main, better = "fussing", "value", {}
+
+    def probes(self, layer, pixels):
+        return (Fussy(),)
+
+    def judge(self, case, maps, answers):
+        return {"value": answers[Fussy()].logit[:, 0]}
+
+
+def test_a_probe_that_fails_costs_its_metric_alone_now_and_later(suite, model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fussing", sys.modules[__name__])
+    Image.new("RGB", (32, 32)).save(tmp_path / "1.png")
+    suite["suite"]["metrics"] = ["corner-artifact"]
+    run(suite, models=[model], out=tmp_path / "run")
+    suite["suite"]["metrics"] += ["fussing:Fussing"]
+    scores = run(suite, models=[model], out=tmp_path / "run").scores.query("metric == 'fussing:Fussing'")
+    odd = scores[scores["sample"] == "1.png"]
+    assert odd["error"].tolist() == ["RuntimeError: nothing to alter"] * 2
+    assert (scores.drop(odd.index)["status"] == "ok").all()
+    later = run(suite, models=[model], out=tmp_path / "run", metrics=["corner-artifact"], methods=["layercam"]).scores
+    assert set(later["sample"]) == {"0.png", "1.png", "2.png"}
+    assert set(later["method"]) == {"layercam"}
+
+
 class Lumping:
     """A metric that forgets that it must give one value per image."""
 
@@ -177,3 +220,13 @@ def test_a_baseline_in_memory_is_told_apart_by_its_pixels(suite, model, tmp_path
     ]
     np.testing.assert_allclose(ends, torch.stack(expected), rtol=1e-5)
     assert load(tmp_path / "grey").info["metrics"][0]["parameters"]["baseline"].startswith("Given(")
+
+
+def test_what_progress_raises_ends_the_run_and_is_nobodys_error(suite, model, tmp_path):
+    def stop(done, total, what):
+        if done:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        run(suite, models=[model], out=tmp_path / "run", progress=stop)
+    assert not (run(suite, models=[model], out=tmp_path / "run").scores["status"] == "error").any()
