@@ -65,6 +65,11 @@ class Part:
     note: Note
 
     @property
+    def block(self) -> str:
+        """The name of its block's folder."""
+        return self.path.parent.parent.name
+
+    @property
     def span(self) -> int:
         return int(self.path.parent.name)
 

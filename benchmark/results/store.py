@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
 
+from camfaith.benchmark.results.coded import places, plain, read_coded, relabelled
 from camfaith.benchmark.results.folder import Part, RunFolder, RunFolderError
 from camfaith.benchmark.results.tables import SCHEMAS, map_of
 
@@ -59,8 +59,10 @@ class Result:
                 raise ValueError(f"the run has no {kind} {unknown[0]!r}; it has {', '.join(known[2:])}")
         found = self._table(table, asked)
         if table == "scores":
-            return _without_old_complaints(found)
-        return found[found["status"] == "ok"].reset_index(drop=True) if table == "maps" else found
+            found = self._without_old_complaints(found)
+        elif table == "maps":
+            found = found[found["status"] == "ok"].reset_index(drop=True)
+        return plain(found)
 
     @cached_property
     def lines(self) -> pd.DataFrame:
@@ -126,81 +128,74 @@ class Result:
     def _table(self, name: str, wanted: Mapping[str, Sequence[str]]) -> pd.DataFrame:
         """One of `SCHEMAS` over all parts, with those rows alone that the suite asks for, in its order."""
         schema = SCHEMAS[name]
-        keys = {kind: {m["key"]: m["label"] for m in self.info[f"{kind}s"]} for kind in ("method", "metric")}
-        said = {kind: wanted[kind] for kind in keys if kind in wanted and f"{kind}_key" in schema.names}
-        wanted = {column: values for column, values in wanted.items() if column not in said}
-        for kind, names in said.items():  # a label may be another than when the row was written
-            unlabelled = [""] if set(names) - set(keys[kind].values()) else []
-            wanted[f"{kind}_key"] = [key for key, label in keys[kind].items() if label in names] + unlabelled
-        asked = [part for part in self.parts if self._may_hold(part, wanted)]
-        paths = [(part, path) for part in asked if (path := part.file(name)) is not None]
+        keys = {
+            kind: {m["key"]: m["label"] for m in self.info[f"{kind}s"]}
+            for kind in ("method", "metric")
+            if f"{kind}_key" in schema.names
+        }
+        asked = {column: values for column, values in wanted.items() if column not in keys}
+        for kind, labels in keys.items():
+            if kind in wanted:  # a label may be another than when the row was written
+                unlabelled = [""] if set(wanted[kind]) - set(labels.values()) else []
+                asked[f"{kind}_key"] = [key for key, label in labels.items() if label in wanted[kind]] + unlabelled
+            elif self._held(kind) - set(labels):
+                asked[f"{kind}_key"] = ["", *labels]
+        paths = [(part, path) for part in self.parts if self._may_hold(part, asked) and (path := part.file(name))]
         wrong = [text for part, _ in paths if (text := part.damage([name]))]
         if wrong:
             raise self._damage(wrong[0], len(wrong))
-        if not paths:
-            return _framed(schema.empty_table())
-        rows = ds.field("context").isin(sorted({block["context"] for block in self.info["blocks"]}))
-        for column, values in wanted.items():
-            rows &= ds.field(column).isin(pa.array(values, pa.string()))
+        found = read_coded([path for _, path in paths], schema, asked)
         for kind, labels in keys.items():
-            if f"{kind}_key" in schema.names:
-                rows &= ds.field(f"{kind}_key").isin(pa.array(["", *labels], pa.string()))
-        source = ds.dataset([str(path) for _, path in paths], schema=schema, format="parquet")
-        found = _framed(source.to_table(filter=rows))
-        for kind, labels in keys.items():
-            if f"{kind}_key" in found:
-                named = found[f"{kind}_key"].map(labels)
-                found[kind] = named.where(found[f"{kind}_key"] != "", found[kind])
-        for kind, names in said.items():
-            found = found[found[kind].isin(names)]
+            found[kind] = relabelled(found[kind], found[f"{kind}_key"], labels)
+        for kind in [kind for kind in keys if kind in wanted]:
+            found = found[found[kind].isin(wanted[kind])]
         return self._in_order(found)
+
+    def _held(self, kind: str) -> set[str]:
+        """The keys of all methods, or metrics, that the parts hold anything of."""
+        notes = [part.note for part in self.parts]
+        if kind == "method":
+            return {key for note in notes for key in (*note.cells, *note.maps)}
+        return {key for note in notes for keys in note.cells.values() for key in keys}
 
     @staticmethod
     def _may_hold(part: Part, wanted: Mapping[str, Sequence[str]]) -> bool:
-        methods, metrics, cells = wanted.get("method_key"), wanted.get("metric_key"), part.note.cells
-        held = [metric for method in (cells if methods is None else methods) for metric in cells.get(method, ())]
-        return (methods is None and metrics is None) or any(metrics is None or metric in metrics for metric in held)
+        note = part.note
+        of = {"model": [note.model], "dataset": [note.dataset], "sample": [*note.samples, *note.unusable]}
+        if any(set(held).isdisjoint(wanted[column]) for column, held in of.items() if column in wanted):
+            return False
+        methods, metrics = wanted.get("method_key"), wanted.get("metric_key")
+        if (methods is None and metrics is None) or "" in [*(methods or ()), *(metrics or ())]:  # as any part may have
+            return True
+        held = [m for method in (note.cells if methods is None else methods) for m in note.cells.get(method, ())]
+        return any(metrics is None or metric in metrics for metric in held)
 
     def _in_order(self, found: pd.DataFrame) -> pd.DataFrame:
         """Rows of samples that the suite asks for, by model, data set, sample, method and metric; else as written."""
-        ids = {data["name"]: {name: place for place, name in enumerate(data["ids"])} for data in self.info["datasets"]}
-        kept, places = np.zeros(len(found), bool), np.zeros(len(found), np.int64)
-        for name, known in ids.items():
-            rows = (found["dataset"] == name).to_numpy(bool)
-            at = found.loc[rows, "sample"].map(known)
-            kept[rows], places[rows] = at.notna().to_numpy(), at.fillna(0).to_numpy(np.int64)
-        orders = [(column, [m["name"] for m in self.info[f"{column}s"]]) for column in ("model", "dataset")]
-        orders += [("sample", [])]
-        orders += [(column, ["", *(m["label"] for m in self.info[f"{column}s"])]) for column in ("method", "metric")]
+        sample = np.full(len(found), -1)
+        for data in self.info["datasets"]:
+            sample = np.where(found["dataset"] == data["name"], places(found["sample"], data["ids"]), sample)
+        names = {kind: [one["name"] for one in self.info[f"{kind}s"]] for kind in ("model", "dataset")}
+        names["sample"] = max((data["ids"] for data in self.info["datasets"]), key=len, default=[])
+        names |= {kind: ["", *(one["label"] for one in self.info[f"{kind}s"])] for kind in ("method", "metric")}
         code = np.zeros(len(found), np.int64)
-        for column, names in orders:
-            if column == "sample":
-                code = code * (max(map(len, ids.values()), default=0) + 1) + places
-            elif column in found:
-                known = {name: place for place, name in enumerate(names)}
-                code = code * (len(known) + 1) + found[column].map(known).fillna(0).to_numpy(np.int64)
-        order = np.argsort(code, kind="stable")
-        return found.iloc[order[kept[order]]].reset_index(drop=True)
+        for column, known in [(column, known) for column, known in names.items() if column in found]:
+            at = sample if column == "sample" else places(found[column], known)
+            code = code * (len(known) + 1) + np.maximum(at, 0)
+        kept = np.flatnonzero(sample >= 0)
+        return found.iloc[kept[np.argsort(code[kept], kind="stable")]].reset_index(drop=True)
 
-
-def _without_old_complaints(scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores without what was wrong with samples that could be used after all, and what is wrong said once."""
-    about = (scores["method"] == "") & (scores["status"] == "error")
-    if not about.any():
-        return scores
-    place = pd.MultiIndex.from_frame(scores[["model", "dataset", "sample"]])
-    judged = place.isin(place[scores["method"] != ""])
-    return scores[~(about & judged) & ~(about & place.duplicated())].reset_index(drop=True)
+    def _without_old_complaints(self, scores: pd.DataFrame) -> pd.DataFrame:
+        """Scores without what was wrong with samples that could be used after all, and what is wrong said once."""
+        wrong = scores[(scores["method"] == "") & (scores["status"] == "error")]
+        if wrong.empty:
+            return scores
+        place = pd.MultiIndex.from_frame(wrong[["model", "dataset", "sample"]])
+        notes = [part.note for part in self.parts]
+        used = place.isin([(note.model, note.dataset, sample) for note in notes for sample in note.samples])
+        return scores.drop(wrong.index[used | place.duplicated()]).reset_index(drop=True)
 
 
 def load(path: str | Path) -> Result:
     """The result in a run's folder; `RunFolderError` where there is none."""
     return Result(path)
-
-
-def _framed(table: pa.Table) -> pd.DataFrame:
-    found: pd.DataFrame = table.to_pandas()
-    for column in ("label", "target"):
-        if column in found:
-            found[column] = found[column].astype("Int64")
-    return found

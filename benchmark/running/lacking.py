@@ -13,12 +13,13 @@ from camfaith.models import Classifier
 
 
 class Holdings:
-    """What a folder holds of a block, span by span."""
+    """What a folder holds of a block, span by span. `now`: what the data set's samples hold, for spans whose samples
+    were read already: blocks of one data set share it."""
 
-    def __init__(self, folder: RunFolder | None, block: Block) -> None:
+    def __init__(self, folder: RunFolder | None, block: Block, now: dict[int, dict[str, str]]) -> None:
         self.folder, self.block = folder, block
         self._elsewhere: dict[str, list[Part]] = defaultdict(list)
-        self._now: dict[int, dict[str, str]] = {}
+        self._now = now
         for part in [] if folder is None else folder.parts(block.name):
             for sample in {**part.note.samples, **part.note.unusable}:
                 self._elsewhere[sample].append(part)
@@ -33,8 +34,9 @@ class Holdings:
     def lacking(self, span: range, settled: Settled = (), *, again: bool = False) -> list[Work]:
         """What is missing of a span. Raises `RunFolderError` where its samples are not those that the folder knows."""
         notes = [part.note for part in self.parts(span, again=again)]
-        if notes and span.start not in self._now:
-            self._now[span.start] = contents(self.block, span)
+        if notes:
+            if span.start not in self._now:
+                self._now[span.start] = contents(self.block, span)
             require_same(self.block, notes, self._now[span.start])
         return missing_in(self.block, span, notes, self._now.get(span.start, {}), settled)
 
@@ -58,4 +60,5 @@ def holdings_of(
                 f"model {block.model.label!r} is not the one that this folder's results were made with (its weights, "
                 "make-up or preprocessing differ); give it another label, or another folder, or overwrite this one"
             )
-    return [Holdings(folder, block) for block in blocks]
+    now: dict[str, dict[int, dict[str, str]]] = {block.data: {} for block in blocks}
+    return [Holdings(folder, block, now[block.data]) for block in blocks]

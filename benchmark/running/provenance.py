@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from camfaith.benchmark.results.folder import RunFolder
+from camfaith.benchmark.results.folder import Part
 from camfaith.benchmark.running.block import Block, Named
 from camfaith.benchmark.suite.identity import NUMERICAL, libraries, weights_hash
 from camfaith.benchmark.suite.opening import Arm, Judge
@@ -117,8 +117,10 @@ def _metric(judge: Judge) -> dict[str, Any]:
     }
 
 
-def conditions_of(folder: RunFolder, block: Block) -> list[Mapping[str, Any]]:
+def conditions_of(block: Block, parts: Sequence[Part]) -> list[Mapping[str, Any]]:
     """The conditions under which a block's parts were made, each once: other ones move last digits."""
-    notes = [part.note for part in folder.parts(block.name)]
-    made = [note.made for note in notes if note.context == block.context and note.made]
-    return [each for place, each in enumerate(made) if each not in made[:place]]
+    found: list[Mapping[str, Any]] = []
+    for note in (part.note for part in parts if part.block == block.name):
+        if note.context == block.context and note.made and note.made not in found:
+            found.append(note.made)
+    return found

@@ -138,7 +138,7 @@ def _start(folder: RunFolder, suite: Suite, blocks: Sequence[Holdings]) -> dict[
         now = datetime.now(UTC).isoformat(timespec="seconds")
         described = provenance.describe([held.block for held in blocks], before.get("known", {}), changes)
         for block in opened:
-            made = provenance.conditions_of(folder, block)
+            made = provenance.conditions_of(block, folder.parts(block.name))
             if made and conditions(block) not in made:
                 warnings.warn(
                     f"{block.title}: results so far were made with {_told(made[-1])}, now with "
@@ -172,7 +172,8 @@ def _finish(folder: RunFolder, blocks: Sequence[Block], started: Mapping[str, An
     """Say in `run.json` that the run is whole, and what all of the folder cost."""
     with folder.alone():
         info = folder.info
-        notes = [part.note for part in folder.parts()]
+        parts = folder.parts()
+        notes = [part.note for part in parts]
         cost: dict[str, Any] = dict.fromkeys(vars(Tally()), 0)
         for note in notes:
             cost |= {name: round(cost.get(name, 0) + value, 3) for name, value in note.tally.items()}
@@ -184,11 +185,12 @@ def _finish(folder: RunFolder, blocks: Sequence[Block], started: Mapping[str, An
         info |= {"cost": cost, "plan": plan}
         if info["resolved"] == started["resolved"]:  # else somebody asks for something else by now
             info["status"] = "complete"
-            asked = [part.path for block in blocks for part in folder.parts(block.name)]
+            names = {block.name for block in blocks}
+            asked = [part.path for part in parts if part.path.parent.parent.name in names]
             info["parts"] = [path.relative_to(folder.path / "parts").as_posix() for path in asked]
             of = {(block.model.label, block.data): block for block in blocks}
             for entry in info["engine"]:
-                entry["made"] = provenance.conditions_of(folder, of[entry["model"], entry["dataset"]])
+                entry["made"] = provenance.conditions_of(of[entry["model"], entry["dataset"]], parts)
         folder.write_info(info)
 
 

@@ -206,7 +206,7 @@ def fabricated(
             for name, table in tables.items()
         }
         cells = {m["key"]: [metric["key"] for metric in described["metrics"]] for m in described["methods"]}
-        ids = dict.fromkeys(fabric.samples, "content")
+        ids = dict.fromkeys(tables["scores"].query("method != ''")["sample"], "content")
         note = Note(CONTEXT, model, dataset, ids, {}, cells, {}, [], "all", 0, {}, {}, {}, {}, {})
         for data in described["datasets"]:
             data["ids"] = list(dict.fromkeys([*data.get("ids", ()), *tables["scores"]["sample"]]))

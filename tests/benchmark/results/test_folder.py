@@ -8,10 +8,14 @@ import os
 import shutil
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from camfaith.benchmark import load, run
 from camfaith.benchmark.results.folder import RunFolderError
+from camfaith.benchmark.results.tables import SCHEMAS
 from camfaith.models import Classifier
 
 
@@ -114,12 +118,34 @@ def test_every_file_is_on_the_disk_before_its_part_has_its_name(again, tmp_path,
     assert not any(unsynced for target, unsynced in named if "speed.json" not in target)
 
 
+def test_scores_are_the_rows_of_all_parts_in_the_suites_order_and_a_selection_is_some_of_them(again, tmp_path):
+    for place in range(6):
+        Image.effect_noise((32, 32), 40).convert("RGB").save(tmp_path / f"{place}.png")
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    asked = {"datasets": [{"name": "folder", "root": str(tmp_path)}], "metrics": ["deletion", "conservation"]}
+    again(methods=["gradcam", "random"], **asked)
+    result = again(methods=["xgradcam", {"name": "gradcam", "label": "ours"}], **asked)
+    rows = [row for part in result.parts for row in pq.read_table(part.file("scores")).to_pylist()]
+    key = next(method["key"] for method in result.info["methods"] if method["label"] == "ours")
+    rows = [row | ({"method": "ours"} if row["method_key"] == key else {}) for row in rows if row["method"] != "random"]
+    ids = result.info["datasets"][0]["ids"]
+    of = {"sample": ids, "method": ["", "xgradcam", "ours"], "metric": ["diagnostics", "deletion", "conservation"]}
+    rows.sort(key=lambda row: [names.index(row[column]) if row[column] else 0 for column, names in of.items()])
+    whole = pa.Table.from_pylist(rows, SCHEMAS["scores"]).to_pandas().astype({"label": "Int64", "target": "Int64"})
+    pd.testing.assert_frame_equal(result.scores, whole)
+    for chosen in ({"method": ["", "ours"]}, {"metric": ["diagnostics"], "status": ["ok"]}, {"sample": ids[2:4]}):
+        some = whole[pd.DataFrame({name: whole[name].isin(values) for name, values in chosen.items()}).all(axis=1)]
+        assert len(some)
+        pd.testing.assert_frame_equal(result.select(**chosen), some.reset_index(drop=True))
+
+
 def test_a_selection_reads_only_the_parts_that_can_hold_it(again, suite, tmp_path):
     first = again().parts
     again(metrics=[*suite["suite"]["metrics"], {"name": "deletion", "steps": 2, "label": "coarse"}])
-    for part in first:
-        (part.path / "scores.parquet").unlink()
+    (first[0].path / "scores.parquet").unlink()
     found = load(tmp_path / "run")
+    assert set(found.select(sample=list(first[1].note.samples))["sample"]) == set(first[1].note.samples)
+    (first[1].path / "scores.parquet").unlink()
     coarse = found.select(metric="coarse", method=["gradcam"], column="auc")
     assert len(coarse) == 6
     assert set(coarse["metric"]) == {"coarse"}
