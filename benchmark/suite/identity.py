@@ -31,7 +31,7 @@ from camfaith.models.lookup import load_attribute
 
 NUMERICAL = ("torch", "torchvision", "captum", "numpy", "scipy", "pillow")
 """The libraries whose versions can change a value; those of other methods count where the methods do."""
-_JUDGING = ("judging", "explaining", "reading")
+_JUDGING = ("judging", "explaining", "known", "reading")
 
 
 def method_key(entry: MethodEntry, kind: Any, inner: int = 0) -> str:
