@@ -166,9 +166,7 @@ class RunFolder:
         """The parts that are not as they were written, and what is wrong with each."""
         found = {}
         for path in self._part_folders(block, span):
-            note = _read_note(path)
-            wrong = f"{path / _NOTE} is damaged or missing" if note is None else Part(path, note).damage(tables)
-            if wrong:
+            if wrong := _damage(path, tables):
                 found[path] = wrong
         return found
 
@@ -203,8 +201,11 @@ class RunFolder:
         return final
 
     def drop(self, part: Path) -> None:
-        """Remove a part that is damaged; what it held is missing then, and made again."""
-        shutil.rmtree(part)
+        """Remove a part if it is damaged; what it held is missing then, and made again. Another process may have done
+        so already, and written a sound part of that name."""
+        with self.claim(part.parent.relative_to(self.path / "parts").as_posix(), wait=True):
+            if part.exists() and _damage(part):
+                shutil.rmtree(part)
 
     def tidy(self, block: str, span: int) -> None:
         """Remove what a killed process left half-written in a span that is claimed."""
@@ -226,6 +227,12 @@ def block_name(model: str, dataset: str) -> str:
     """The name of a block's folder: safe on every file system, and different for different models and data."""
     readable = "".join(c if c.isalnum() or c in "-." else "_" for c in f"{model}--{dataset}")[:80]
     return f"{readable}-{hashlib.sha256(chr(0).join((model, dataset)).encode()).hexdigest()[:8]}"
+
+
+def _damage(path: Path, tables: Sequence[str] | None = None) -> str:
+    """What is wrong with the part in a folder; "" where nothing is."""
+    note = _read_note(path)
+    return f"{path / _NOTE} is damaged or missing" if note is None else Part(path, note).damage(tables)
 
 
 def _read_note(path: Path) -> Note | None:

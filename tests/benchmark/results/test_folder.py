@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from camfaith.benchmark import load, run
-from camfaith.benchmark.results.folder import RunFolderError
+from camfaith.benchmark.results.folder import RunFolder, RunFolderError
 from camfaith.benchmark.results.tables import SCHEMAS
 from camfaith.models import Classifier
 
@@ -191,3 +191,15 @@ def test_a_model_that_is_taken_out_leaves_the_rest_readable(again, suite, counti
     both = [Classifier(counting.inner, name=name) for name in ("tiny", "other")]
     run(suite, models=both, out=tmp_path / "run")
     assert set(again().scores["model"]) == {"tiny"}
+
+
+@pytest.mark.filterwarnings("ignore:.*it is made again")
+def test_a_part_that_another_process_made_again_meanwhile_is_left_alone(again, tmp_path, monkeypatch):
+    (part, _) = again().parts
+    flip(part.path / "scores.parquet")
+    seen = RunFolder(tmp_path / "run").damaged()
+    again()
+    cost = again().info["cost"]["forwards"]
+    monkeypatch.setattr(RunFolder, "damaged", lambda self: {**seen, part.path.parent / "7": "gone by now"})
+    assert again().info["cost"]["forwards"] == cost
+    assert part.path.is_dir()
