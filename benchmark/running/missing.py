@@ -127,11 +127,11 @@ def missing_in(
 
 def _held(block: Block, notes: Sequence[Note]) -> dict[str, _Held]:
     held: dict[str, _Held] = defaultdict(_Held)
-    for note in notes:
-        if note.context != block.context:
-            continue
+    own = [note for note in notes if note.context == block.context]
+    for note in own:
         for name, content in note.unusable.items():
             held[name].unusable, held[name].content = True, content
+    for note in own:  # what could be used once counts, whatever came before or after
         for name, content in note.samples.items():
             one = held[name]
             one.unusable, one.content, one.pixels = False, content, note.pixels

@@ -84,6 +84,8 @@ def run(
     if overwrite:
         folder.clear()
     _require_runs(folder)
+    if folder.exists():  # spans are claimed, so they are cut alike by all who write here
+        chosen = chosen.changed(chunk=folder.info["suite"]["chunk"])
     for part, wrong in folder.damaged().items():
         warnings.warn(f"{wrong}: it is made again", stacklevel=2)
         folder.drop(part)

@@ -84,7 +84,7 @@ class General(BaseModel):
     allow: tuple[Shortcut, ...] = ()
     """Shortcuts that may change numbers and are taken if they are faster; the run says how much they changed."""
     chunk: int = Field(16, ge=1)
-    """Samples that are judged together and stored in one part."""
+    """Samples that are judged together and stored in one part; a folder that is there keeps its own number."""
     until: Literal["all", "separated"] = "all"
     """`separated` stops judging a method by a metric once its place against every other is settled or hardly can be."""
     level: float = Field(0.05, gt=0, lt=1)

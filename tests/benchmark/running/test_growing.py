@@ -136,6 +136,13 @@ def test_a_larger_limit_costs_its_new_samples(suite, grown, model, tmp_path):
     assert (spent["forwards"], counted) == (0, (0, 0))
 
 
+def test_a_folder_keeps_the_spans_that_it_was_begun_with(suite, grown, model, tmp_path):
+    more = limited(with_(suite, chunk=3), 12)
+    result, _, _ = grown(more)
+    assert sorted(part.span for part in result.parts) == [0, 4, 8]
+    assert_same(result, run(with_(more, chunk=4), models=[model], out=tmp_path / "fresh"))
+
+
 def test_what_is_taken_out_leaves_the_report_and_comes_back_for_nothing(suite, grown, model, tmp_path):
     whole = load(tmp_path / "run").scores
     less, _, _ = grown(with_(suite, methods=["gradcam", "random"], metrics=[DELETION]))
