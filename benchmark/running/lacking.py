@@ -40,10 +40,6 @@ class Holdings:
             require_same(self.block, notes, self._now[span.start])
         return missing_in(self.block, span, notes, self._now.get(span.start, {}), settled)
 
-    def works(self) -> list[Work]:
-        """All that is missing."""
-        return [work for span in self.block.spans for work in self.lacking(span)]
-
 
 def holdings_of(
     suite: Suite, folder: RunFolder | None = None, given: Mapping[str, Classifier] | None = None

@@ -15,6 +15,7 @@ from camfaith.benchmark.results.pictures import lossless
 from camfaith.benchmark.running.block import Block
 from camfaith.benchmark.running.lacking import holdings_of
 from camfaith.benchmark.running.missing import Work
+from camfaith.benchmark.running.settling import works_of
 from camfaith.benchmark.suite.declaration import Suite
 from camfaith.benchmark.suite.identity import probe_key
 from camfaith.benchmark.suite.opening import Arm, Bench
@@ -108,7 +109,7 @@ def plan(
     first image's.
     """
     asked = Suite.of(suite, data=data).changed(**changes)
-    found = [(h.block, h.works()) for h in holdings_of(asked, None if out is None else RunFolder(out))]
+    found = [(h.block, works_of(h)) for h in holdings_of(asked, None if out is None else RunFolder(out))]
     return Plan([_timed(block, plan_block(block, works)) for block, works in found])
 
 

@@ -20,6 +20,7 @@ from camfaith.benchmark.running.executors.processes import work_through_together
 from camfaith.benchmark.running.lacking import Holdings, holdings_of
 from camfaith.benchmark.running.part import conditions
 from camfaith.benchmark.running.planning import Plan, plan_block, whole
+from camfaith.benchmark.running.settling import works_of
 from camfaith.benchmark.running.shortcuts import largest_changes
 from camfaith.benchmark.suite.declaration import Suite, digest
 from camfaith.models import Classifier
@@ -123,7 +124,7 @@ def _require_runs(folder: RunFolder) -> None:
 
 def _planned(blocks: Sequence[Holdings]) -> Plan:
     """The plan of what is missing; its networks are loaded and tried where anything is to be asked of them."""
-    return Plan([plan_block(held.block, held.works()) for held in blocks])
+    return Plan([plan_block(held.block, works_of(held)) for held in blocks])
 
 
 def _start(folder: RunFolder, suite: Suite, blocks: Sequence[Holdings]) -> dict[str, Any]:

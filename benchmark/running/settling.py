@@ -9,7 +9,14 @@ import pyarrow.parquet as pq
 
 from camfaith.benchmark.results.sequential import arrivals, settled
 from camfaith.benchmark.running.lacking import Holdings
-from camfaith.benchmark.running.missing import Settled
+from camfaith.benchmark.running.missing import Settled, Work
+
+
+def works_of(holdings: Holdings) -> list[Work]:
+    """All that is missing of a block; of cells that the scores so far have settled, nothing is."""
+    if holdings.block.suite.suite.until == "all":
+        return [work for span in holdings.block.spans for work in holdings.lacking(span)]
+    return [work for span, settled in settled_by(holdings) for work in holdings.lacking(span, settled)]
 
 
 def settled_by(holdings: Holdings, *, again: bool = False) -> Iterator[tuple[range, Settled]]:

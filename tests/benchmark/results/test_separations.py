@@ -12,6 +12,7 @@ from camfaith.benchmark import datasets, load, run
 from camfaith.benchmark.results.sequential import SEPARATION_COLUMNS, arrivals, settled
 from camfaith.benchmark.running import settling
 from camfaith.models import Classifier
+from camfaith.models.speed.counting import counting as tallied
 
 MAIN = {"deletion": "auc", "energy-pointing-game": "mass"}
 IMAGES, CHUNK, LEVEL = 24, 4, 0.1
@@ -138,7 +139,9 @@ def test_once_all_is_settled_the_rest_is_not_run(decisive, model, counting, tmp_
 
 def test_a_settled_run_is_read_and_not_run_again(decisive, model, tmp_path):
     first = run(decisive, models=[model], out=tmp_path / "run")
-    again = run(decisive, models=[model], out=tmp_path / "run")
+    with tallied(model.network) as asked:
+        again = run(decisive, models=[model], out=tmp_path / "run")
+    assert asked.forwards == 0
     assert again.info["cost"]["forwards"] == first.info["cost"]["forwards"]
     assert again.parts == first.parts
     assert accounted(again.info["cost"]) == again.info["plan"]["forwards"]

@@ -7,12 +7,13 @@ import pytest
 from camfaith.benchmark import run
 from camfaith.benchmark.running.lacking import holdings_of
 from camfaith.benchmark.running.planning import Plan, plan_block
+from camfaith.benchmark.running.settling import works_of
 from camfaith.benchmark.suite.declaration import Suite, shipped_suites
 from camfaith.models import Classifier, load
 
 
 def planned_for(suite, networks):
-    return Plan([plan_block(held.block, held.works()) for held in holdings_of(suite, given=networks)])
+    return Plan([plan_block(held.block, works_of(held)) for held in holdings_of(suite, given=networks)])
 
 
 def counted(suite, networks, tmp_path):
