@@ -32,7 +32,7 @@ from camfaith.models.speed.setup import going_by
 def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, known: Known, records: Records) -> Tally:
     """Judge samples of one size with the network; rows, curves, maps, answers and pictures go into `records`.
 
-    A method is asked about the metrics alone that lack it, and explains only where its maps are not there.
+    A method is judged only by the metrics that are missing for it, and explains only where its maps are not stored.
     """
     bench, tally = block.bench, Tally()
     arms = [arm for arm in bench.arms if arm.label in work.cells]
@@ -82,8 +82,8 @@ def _answers(
     wanted: Mapping[Hashable, tuple[Maps, Sequence[Probe]]],
     told: Mapping[tuple[Probe, int], Tensor],
 ) -> tuple[dict[Hashable, dict[Probe, Answer]], dict[str, str]]:
-    """The answers to all probes; where one sample's cannot be had together, metric by metric, and what went wrong with
-    those whose probes fail."""
+    """The answers to all probes, and why a metric has none. Where all probes of a single sample fail together, each
+    metric asks alone, so that a broken one costs its own rows."""
     try:
         return engine.answer(case, wanted, told), {}
     except Exception:
@@ -103,7 +103,7 @@ def _answers(
 
 
 def judge_again(block: Block, samples: Sequence[Ready], work: Work, known: Known, records: Records) -> None:
-    """Judge samples of one size by what is there of them: no network is asked, nor loaded."""
+    """Judge samples of one size from stored maps and answers: no network is asked or loaded."""
     case = known.case(samples)
     places = _places(block, samples, case)
     for method in block.methods:
