@@ -17,11 +17,12 @@ applied, or the signs say nothing; "" where there is nothing to know."""
 
 @dataclass(frozen=True)
 class ClassScore:
-    """A class that is explained, and the probability that the model gives it."""
+    """A class that is explained, the score that the model gives it, and its probability where there is one."""
 
     index: int
     name: str
-    probability: float
+    score: float
+    probability: float | None
     predicted: bool
 
 
