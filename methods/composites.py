@@ -104,7 +104,7 @@ class Composite(Attribution):
         """Raises `NotApplicable` for what zennit's hooks cannot follow."""
         from zennit.rules import Pass
 
-        steps = [step for step in steps if step.functions]
+        steps = [step for step in steps if step.functions and step.module in rules]  # not the head's
         calls = Counter(step.module for step in steps)
         for step in steps:
             rule = rules[step.module]

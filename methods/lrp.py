@@ -146,8 +146,7 @@ class _Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         with Interceptor(self._make):
-            result = self.network(images.clone())  # it may write into it
-        return self._read(result)
+            return self._read(self.network(images.clone()))  # it may write into it
 
     def _make(self, number: int, func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         if number in self.calls:

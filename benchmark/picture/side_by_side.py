@@ -252,7 +252,7 @@ def _scores(evidence: Evidence, names: Sequence[str], head: Head) -> list[ClassS
     for index, (score, log_probability) in zip(targets.tolist(), told, strict=True):
         name = names[index] if len(names) == logits.shape[1] else f"{'class' if head.classes else 'output'} {index}"
         probability = math.exp(log_probability) if head.gives_probabilities else None
-        found.append(ClassScore(index, name, score, probability, index == predicted))
+        found.append(ClassScore(index, name, probability, index == predicted, score))
     return found
 
 

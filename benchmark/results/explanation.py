@@ -17,13 +17,13 @@ applied, or the signs say nothing; "" where there is nothing to know."""
 
 @dataclass(frozen=True)
 class ClassScore:
-    """A class that is explained, the score that the model gives it, and its probability where there is one."""
+    """A class that is explained, its probability where the model gives one, and its score."""
 
     index: int
     name: str
-    score: float
     probability: float | None
     predicted: bool
+    score: float
 
 
 @dataclass(frozen=True)
