@@ -22,7 +22,6 @@ from camfaith.models.capture import Evidence, find_module, grid_of
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.lookup import UnknownName
-from camfaith.models.outputs import logits_in
 from camfaith.models.speed.counting import counting
 from camfaith.models.tokens import Grid, GridFinder, watched
 
@@ -84,7 +83,7 @@ class Adapted(Method):
         with _quiet(), _kept(network), watched(network) as finder:
             cells = Cells(self.named_layer, finder, self._require_readable)
             find_module(network, self.named_layer).register_forward_hook(cells.note)
-            network.register_forward_hook(lambda _m, _i, given: logits_in(given, classifier.output, classifier.name))
+            network.register_forward_hook(lambda _module, _inputs, result: classifier.read(result))
             found = self.ask(network, images, evidence.targets.tolist(), cells)
         if found.ndim != 3 or len(found) != len(images):
             shape = "×".join(map(str, found.shape))

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from camfaith.methods.attribution import Attribution
 from camfaith.methods.base import Calls, TargetLayer
 from camfaith.methods.preparing import check_precision, no_rule
-from camfaith.models.capture import Evidence
+from camfaith.models.capture import Evidence, target_logit
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.trace import Function, Step, trace
-from camfaith.models.outputs import logits_in
 from camfaith.models.walk import require_python
 
 
@@ -68,11 +67,20 @@ class Composite(Attribution):
             composite = self._composite(classifier, images)
             self._check(trace(classifier, images)[0], _rules(composite, network))
             with composite.context(network):
-                logits = logits_in(network(given.clone()), classifier.output, classifier.name)
-                self._require_same(logits.detach(), plain, classifier)
-                started = torch.zeros_like(logits).scatter(1, evidence.targets[:, None], 1) * logits.detach()
-                found: Tensor = torch.autograd.grad(logits, given, started)[0]
+                outputs = classifier.outputs(network(given.clone()))
+                started = self._relevance(outputs, plain, evidence.targets, classifier)
+                found: Tensor = torch.autograd.grad(outputs, given, started)[0]
         return found
+
+    def _relevance(self, outputs: Any, plain: Tensor, targets: Tensor, classifier: Classifier) -> Tensor:
+        """Where the rules start: u ⊙ ∂S_c/∂u for the network's outputs u, which is the target's logit where the scores
+        are outputs."""
+        if not isinstance(outputs, Tensor):
+            raise NotApplicable(f"{self.name} needs a network that returns a tensor, got a {type(outputs).__name__}")
+        ends = outputs.detach().requires_grad_()
+        logits = classifier.head.scores(ends, classifier.name)
+        self._require_same(logits.detach(), plain, classifier)
+        return ends.detach() * torch.autograd.grad(target_logit(logits, targets).sum(), ends)[0]
 
     def cost(self, image: Tensor) -> Calls:
         return Calls(forwards=3, backwards=1)
@@ -96,7 +104,7 @@ class Composite(Attribution):
         """Raises `NotApplicable` for what zennit's hooks cannot follow."""
         from zennit.rules import Pass
 
-        steps = [step for step in steps if step.functions]
+        steps = [step for step in steps if step.functions and step.module in rules]  # not the head's
         calls = Counter(step.module for step in steps)
         for step in steps:
             rule = rules[step.module]

@@ -29,13 +29,15 @@ class CAM(GradientCAM):
 
     def _head(self, activations: Tensor, logits: Tensor) -> Tensor:
         pooled = activations.mean((2, 3))
-        shape = (logits.shape[1], pooled.shape[1])
+        head, shape = self.classifier.head, (logits.shape[1], pooled.shape[1])
         rounding = max(1e-3, 8 * torch.finfo(self.classifier.dtype).eps)
         tolerance = rounding * logits.abs().amax(1, keepdim=True) + 1e-6
         for module in self.classifier.network.modules():
-            if isinstance(module, nn.Linear) and tuple(module.weight.shape) == shape:
-                weight = module.weight.detach().to(pooled)
-                bias = None if module.bias is None else module.bias.detach().to(pooled)
+            if not isinstance(module, nn.Linear):
+                continue
+            weight = head.rows(module.weight.detach().to(pooled))
+            if tuple(weight.shape) == shape:
+                bias = None if module.bias is None else head.rows(module.bias.detach().to(pooled)[:, None])[:, 0]
                 predicted = nn.functional.linear(pooled, weight, bias)
                 if bool(((predicted - logits).abs() <= tolerance).all()):
                     return weight

@@ -16,7 +16,6 @@ from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.trace import Function, Interceptor, Step, depends, trace
-from camfaith.models.outputs import logits_in
 
 
 class LRP(Attribution):
@@ -143,13 +142,11 @@ class _Network(nn.Module):
 
     def __init__(self, classifier: Classifier, calls: Mapping[int, _Ruled]) -> None:
         super().__init__()
-        self.network, self._output, self._name = classifier.network, classifier.output, classifier.name
-        self.calls = calls
+        self.network, self._read, self.calls = classifier.network, classifier.read, calls
 
     def forward(self, images: Tensor) -> Tensor:
         with Interceptor(self._make):
-            result = self.network(images.clone())  # it may write into it
-        return logits_in(result, self._output, self._name)
+            return self._read(self.network(images.clone()))  # it may write into it
 
     def _make(self, number: int, func: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         if number in self.calls:

@@ -266,9 +266,11 @@ def _space(classifier: Classifier, images: Tensor) -> Tensor:
 
 def _score(classifier: Classifier, images: Tensor, target: int, score: ScoreKind) -> Tensor:
     """f of n images, while `inferring`; if memory runs out, of half as many at once."""
+    if score == "probability":
+        classifier.head.require_probabilities()
 
     def ask(batch: int) -> Tensor:
         logits = torch.cat([single(classifier.logits(part)) for part in torch.split(images, batch)])
-        return (logits.softmax(1) if score == "probability" else logits)[:, target]
+        return (classifier.head.probabilities(logits) if score == "probability" else logits)[:, target]
 
     return halving(len(images), ask)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
-from camfaith.models.capture import Evidence, target_logit
+from camfaith.models.capture import Evidence, ScoreFunction, target_logit
 from camfaith.models.classifier import Classifier
+from camfaith.models.heads import Head
 from camfaith.models.inside.curvature import curvature
 
 Utility = Literal["rest", "logit"]
@@ -19,7 +21,7 @@ class ShapleyCAM(Method):
     """Σ_k w_k A^k, w_k = mean_ij (g − ½ H·A)^k with g = ∂U/∂A and H = ∂²U/∂A² (Cai 2025).
 
     A ⊙ (g − ½ H·A) is each activation's Shapley value in the utility U, expanded to second order around A. U is the
-    paper's residual softmax (ReST), S_c + ln p_c, p being the softmax of the logits.
+    paper's residual softmax (ReST), S_c + ln p_c, p being the softmax of the logits, or what the head has in its place.
 
     `utility="logit"`: U = S_c, the default of pytorch-grad-cam 1.5. Behind ReLUs S_c is linear in A almost everywhere:
     there H = 0, and the map is GradCAM's.
@@ -39,12 +41,14 @@ class ShapleyCAM(Method):
         return Calls(forwards=1, backwards=2 if self.utility == "rest" else 1)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
-        layer, score = self.named_layer, residual_softmax if self.utility == "rest" else target_logit
-        g, bend = curvature(classifier, evidence.images, evidence.targets, layer, score)
+        score: ScoreFunction = target_logit
+        if self.utility == "rest":
+            score = partial(residual_softmax, classifier.head)
+        g, bend = curvature(classifier, evidence.images, evidence.targets, self.named_layer, score)
         weights = (g - bend / 2).mean((2, 3))
-        return torch.einsum("bk,bkhw->bhw", weights, evidence.activations[layer])
+        return torch.einsum("bk,bkhw->bhw", weights, evidence.activations[self.named_layer])
 
 
-def residual_softmax(logits: Tensor, targets: Tensor) -> Tensor:
+def residual_softmax(head: Head, logits: Tensor, targets: Tensor) -> Tensor:
     """S_c + ln p_c, which tells classes apart as p_c does, and does not go flat as p_c nears 1."""
-    return target_logit(logits, targets) + target_logit(logits.log_softmax(1), targets)
+    return target_logit(logits, targets) + target_logit(head.log_probabilities(logits), targets)

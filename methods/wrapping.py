@@ -17,6 +17,7 @@ from camfaith.models import maps
 from camfaith.models.capture import Evidence, layer_name, single, target_logit
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound, said
+from camfaith.models.errors import NotApplicable
 
 Inner = str | Mapping[str, Any]
 """A method's name, or a mapping of its `name` and settings."""
@@ -104,11 +105,13 @@ class FinerCAM(_Wrapping):
     def difference(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The explained score of each image, in single precision at least."""
         logits = single(logits)
+        if logits.shape[1] < 2:
+            raise NotApplicable(f"{self.name} tells a class from similar ones, and this network has one score alone")
         own = target_logit(logits, targets)
         near = self._nearest(logits.detach(), targets)
         others = logits.gather(1, near)
         if self.variant == "pgc":
-            p = logits.softmax(1).gather(1, near)
+            p = self.classifier.head.probabilities(logits).gather(1, near)
             return (p * (own[:, None] - self.alpha * others)).sum(1) / (p.sum(1) + 1e-9)
         return own - self.alpha * others.mean(1)
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from camfaith.metrics.fitting import unfit
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
@@ -17,6 +18,7 @@ from camfaith.metrics.probing.engine import Engine
 from camfaith.metrics.probing.probes import Probe
 from camfaith.models.classifier import Classifier, ScoreKind, Targets
 from camfaith.models.contract import Bound
+from camfaith.models.errors import NotApplicable
 from camfaith.models.speed.setup import Setup
 
 Direction = Literal["higher", "lower"]
@@ -65,6 +67,11 @@ class Metric:
         for name, value in settings.items():
             object.__setattr__(self, name, value)
 
+    @property
+    def needs_probability(self) -> bool:
+        """Whether it judges by a probability, which a regression does not give."""
+        return getattr(self, "score", None) == "probability"
+
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         """What it asks of the model, for a method that explains `layer` and images of so many pixels."""
         return ()
@@ -103,9 +110,12 @@ class Metric:
         `model` is a Classifier or a plain module. `masks` and `contents` are B×H×W, bool. The axioms need `layer`, the
         layer that the maps explain, and `contributions` (B×K), what each of its channels adds. Ties and noise are drawn
         from `seeds`, one integer per image. `method` made the maps: anything with `explain(evidence, classifier)`;
-        some metrics ask it for maps of altered images. Raises `ValueError` for maps of another shape, or with NaN.
+        some metrics ask it for maps of altered images. Raises `ValueError` for maps of another shape, or with NaN, and
+        `NotApplicable` where the metric needs a probability and the model's head gives none.
         """
         classifier = Classifier.of(model)
+        if why := unfit(self, classifier.head):
+            raise NotApplicable(f"{self.name} {why}")
         case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)
         # Half precision would tie pixels that the maps tell apart.
         exact = maps.detach().to(case.images.device, torch.promote_types(maps.dtype, torch.float32))

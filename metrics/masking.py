@@ -56,6 +56,7 @@ class AverageDrop(Metric):
     main: ClassVar[str] = "drop"
     better: ClassVar[Mapping[str, Direction]] = {"drop": "lower", "increase": "higher", "gain": "higher"}
     undefined: ClassVar[str] = "there is no probability to lose (Y = 0) or, for the gain, none to win (Y = 1)"
+    needs_probability: ClassVar[bool] = True
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (Masked(),)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable, Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from PIL import Image
@@ -24,15 +25,23 @@ from camfaith.models.capture import (
     target_logit,
 )
 from camfaith.models.functorch import is_wrapped
-from camfaith.models.outputs import are_probabilities, logits_in
+from camfaith.models.heads import Head, OwnHead, head_of
+from camfaith.models.outputs import entry, logits_in
 from camfaith.models.walk import is_scripted
 
 Targets = None | int | Sequence[int] | Tensor | Callable[[Tensor], Tensor]
 ScoreKind = Literal["probability", "logit"]
+_LOOKED_AT = 32
+"""So many of a network's first outputs are looked at for a softmax or sigmoid inside."""
 
 
 class Classifier(nn.Module):
     """An image classifier that takes RGB images in [0, 1] (B×3×H×W) and gives logits (B×C).
+
+    `head` says what the network's outputs mean: "softmax" (one of C classes), "sigmoid" (C labels, each for itself),
+    "binary" (one logit z: classes negative and positive with the logits −z and z), "regression" (the score is the
+    value, and there is no probability), or a function from whatever the network returns to scores (B×C), itself or as
+    `module:function` (`models.heads`). Where no class is asked for, the one with the greatest score is explained.
 
     Normalisation with `mean` and `std` happens inside, so that "black", "mean" and "blurred" mean what they say.
     `prepare` brings a picture to the network's size: the short side to `resize`, then a central `crop`.
@@ -56,6 +65,7 @@ class Classifier(nn.Module):
         layer: str | None = None,
         interpolation: InterpolationMode = InterpolationMode.BILINEAR,
         output: str | int | None = None,
+        head: str | Head | Callable[[Any], Tensor] = "softmax",
     ) -> None:
         super().__init__()
         if (mean is None) != (std is None):
@@ -68,8 +78,10 @@ class Classifier(nn.Module):
         self.std = None if std is None else tuple(std)
         self.class_names = None if class_names is None else tuple(class_names)
         self.resize, self.crop, self.layer, self.interpolation = resize, crop, layer, interpolation
-        self.output = output
-        self._outputs_checked = False
+        self.output, self.head = output, head_of(head)
+        self._first_outputs = 0
+        """How many were looked at, up to `_LOOKED_AT`."""
+        self._squashed = True
         self._flattens_by_view = False
         self._planes: dict[Hashable, Tensor] = {}
 
@@ -103,6 +115,16 @@ class Classifier(nn.Module):
                 raise
             self._flattens_by_view = True  # which takes contiguous images alone
             result = self.network(images.contiguous())
+        return self.read(result)
+
+    def read(self, result: Any) -> Tensor:
+        """The scores (B×C) in what the network returned."""
+        return self.head.scores(self.outputs(result), self.name)
+
+    def outputs(self, result: Any) -> Any:
+        """What the head reads of it: a tensor, or whatever there is for a head of one's own."""
+        if isinstance(self.head, OwnHead):
+            return entry(result, self.output, self.name)
         return logits_in(result, self.output, self.name)
 
     def normalised(self, images: Tensor) -> Tensor:
@@ -145,31 +167,30 @@ class Classifier(nn.Module):
     def logits(self, images: Tensor) -> Tensor:
         """The network's output, checked: a finite B×C tensor of logits.
 
-        Raises `TypeError` for a tuple or dict whose logits are not known, `ValueError` for another shape, one class, or
-        probabilities, `FloatingPointError` for NaN or infinite values.
+        Raises `TypeError` for a tuple or dict whose logits are not known, `ValueError` for another shape than the
+        head's or what can be seen to be probabilities, `FloatingPointError` for NaN or infinite values.
         """
         logits: Tensor = self(images)
-        if logits.ndim != 2 or logits.shape[1] < 2:
-            joined = "stack" if logits.ndim == 1 else "cat"
-            advice = f"for one logit z an image, return torch.{joined}([-z, z], 1) / 2"
-            if logits.ndim > 2:
-                advice = "pool what is spatial, and return logits.flatten(1)"
-            raise ValueError(
-                f"model {self.name!r} returns shape {'×'.join(map(str, logits.shape))}; expected logits B×C with C ≥ 2 "
-                f"({advice})"
-            )
         values = logits.detach()
         if not torch.isfinite(values).all():
             bad = (~torch.isfinite(values)).any(1).nonzero().flatten().tolist()
             raise FloatingPointError(f"model {self.name!r} gives NaN or infinite logits: images {bad[:8]} of a batch")
-        if not self._outputs_checked:
-            if len(values) and are_probabilities(values, self.dtype):
-                raise ValueError(
-                    f"model {self.name!r} returns probabilities (non-negative rows that sum to 1), not logits; "
-                    "remove its softmax: CAMs explain a logit, and probabilities are computed here"
-                )
-            self._outputs_checked = len(values) > 0
+        if self._first_outputs < _LOOKED_AT and len(values) and values.is_floating_point():
+            self._look_at(values)
         return logits
+
+    def _look_at(self, values: Tensor) -> None:
+        """`ValueError` where outputs can be seen to be no logits; a warning where the first are all in [0, 1]."""
+        if wrong := self.head.complaint(values, self.dtype):
+            raise ValueError(f"model {self.name!r} {wrong}")
+        self._first_outputs += values.numel()
+        self._squashed = self._squashed and self.head.seem_squashed(values)
+        if self._squashed and self._first_outputs >= _LOOKED_AT:
+            warnings.warn(
+                f"model {self.name!r} seems to end in a sigmoid: its first outputs all lie in [0, 1]; if it does, "
+                "remove it, since probabilities are computed here from logits",
+                stacklevel=4,
+            )
 
     def scores(self, images: Tensor) -> Tensor:
         """Logits (B×C) of RGB images in [0, 1], in evaluation mode and without a graph."""
@@ -215,7 +236,7 @@ class Classifier(nn.Module):
         """One class index per row of `logits`; `ValueError` if there is no such class."""
         count, classes = logits.shape
         if targets is None:
-            return logits.argmax(1)
+            return self.head.predicted(logits)
         if isinstance(targets, str):
             raise ValueError(f"expected a class index, got {targets!r}; class_names.index({targets!r}) may be it")
         chosen = torch.as_tensor(targets(logits) if callable(targets) else targets)

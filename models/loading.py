@@ -19,7 +19,7 @@ from camfaith.models.classifier import Classifier
 from camfaith.models.lookup import UnknownName, load_attribute, resolve
 from camfaith.models.reference import GRADES, MEAN, REFERENCES, SIZE, STD, build, load_weights
 
-_SETTINGS = ("mean", "std", "class_names", "resize", "crop", "layer", "interpolation", "output")
+_SETTINGS = ("mean", "std", "class_names", "resize", "crop", "layer", "interpolation", "output", "head")
 _TIMM = "timm:"
 
 
@@ -44,6 +44,7 @@ def load(
     class_names: Sequence[str] | None = None,
     layer: str | None = None,
     output: str | int | None = None,
+    head: str | None = None,
 ) -> Classifier:
     """A Classifier in evaluation mode.
 
@@ -56,13 +57,14 @@ def load(
     is read without unpickling code; or `"none"` for the untrained network, whose initialisation is seeded.
 
     Preprocessing comes with shipped and torchvision weights, and in the `pretrained_cfg` of timm's networks; `mean`,
-    `std`, `resize`, `crop` replace it. `output` says where the logits are if the network returns more than a tensor.
+    `std`, `resize`, `crop` replace it. `output` says where the logits are if the network returns more than a tensor,
+    `head` what they mean (`Classifier`; "softmax" where nothing is said).
 
     Raises `UnknownName` for an unknown network or weights name, `FileNotFoundError`, and `ValueError` for weights that
     do not fit or that hold NaN.
     """
     given: dict[str, Any] = {"mean": mean, "std": std, "resize": resize, "crop": crop, "layer": layer, "output": output}
-    given["class_names"] = class_names
+    given |= {"class_names": class_names, "head": head}
     network, known = _build(name, None if weights is None else str(weights), class_names)
     require_finite(name, network)
     settings = known | {key: value for key, value in given.items() if value is not None}

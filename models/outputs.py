@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 
@@ -17,6 +16,16 @@ def entries(result: object) -> dict[str | int, Any]:
         names: dict[str | int, Any] = dict(getattr(result, "_asdict", dict)())
         return names | dict(enumerate(result))
     return dict(getattr(result, "__dict__", {}))
+
+
+def entry(result: object, output: str | int | None, model: str) -> Any:
+    """`result`, or its entry `output`; `TypeError` where there is no such entry."""
+    if output is None or isinstance(result, Tensor):
+        return result
+    found = entries(result)
+    if output in found:
+        return found[output]
+    raise TypeError(f"model {model!r} returns a {type(result).__name__} without {output!r}; it has {list(found)}")
 
 
 def logits_in(result: object, output: str | int | None, model: str) -> Tensor:
@@ -41,12 +50,3 @@ def logits_in(result: object, output: str | int | None, model: str) -> Tensor:
         f"model {model!r} returns a {type(result).__name__}, not a tensor of logits{asked}; "
         f"{advice}wrap it in a module that returns the logits alone"
     )
-
-
-def are_probabilities(values: Tensor, precision: torch.dtype) -> bool:
-    """Whether all rows of `values` (B×C) are non-negative and sum to 1, up to the rounding of a softmax in the coarser
-    of their own and the network's `precision`."""
-    if not values.is_floating_point():
-        return False
-    rounding = max(1e-4, *(torch.finfo(kind).eps / 2 for kind in (values.dtype, precision)))
-    return bool((values >= 0).all() and ((values.float().sum(1) - 1).abs() <= rounding).all())

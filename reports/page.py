@@ -145,6 +145,7 @@ def _facts(view: View) -> Facts:
     found = [("suite", str(view.suite.get("name", "unnamed"))), ("explained class", view.target)]
     found.append(("seed", str(view.suite.get("seed", "–"))))
     found += [(shown, _told(info[key])) for key, shown in names.items() if info.get(key)]
+    found += [(f"head of {m['name']}", m["head"]) for m in info.get("models", ()) if m.get("head")]
     found += [(f"how {e['model']} ran on {e['dataset']}", _engine(e)) for e in info.get("engine", ())]
     if info.get("memory_kept"):
         found.append(("memory", "freed memory was kept for the next batch"))

@@ -127,8 +127,11 @@ def _beneath(panel: Panel, wide: float) -> str:
 
 
 def _caption(explained: ClassScore, width: float) -> str:
-    size = f"{explained.probability:.3f}" if explained.probability >= 0.001 else "below 0.001"
-    told = f":  probability {size}{', the predicted class' if explained.predicted else ''}"
+    if explained.probability is None:
+        told = f":  score {explained.score:.4g}"
+    else:
+        size = f"{explained.probability:.3f}" if explained.probability >= 0.001 else "below 0.001"
+        told = f":  probability {size}{', the predicted class' if explained.predicted else ''}"
     return _wrapped(explained.name, width - 2 * _GAP - _inches(told, bold=True), lines=1, bold=True) + told
 
 

@@ -69,8 +69,9 @@ class View:
 
     @property
     def target(self) -> str:
-        """Which class was explained: predicted, label, second, or one by name or number."""
-        return str(self.suite.get("target", "–"))
+        """Which class was explained: predicted, label, second, or those of a name or number."""
+        target = self.suite.get("target", "–")
+        return ", ".join(map(str, target)) if isinstance(target, list) else str(target)
 
     @property
     def scores(self) -> pd.DataFrame:

@@ -55,6 +55,34 @@ class _Normalising(nn.Module):
         return logits
 
 
+def one_logit(candidate: Candidate, trial: Trial) -> None:
+    """A network of one logit z (head "binary") is explained as one that gives −z and z as two labels' logits."""
+    ground, images = candidate.ground, trial.images()
+    found = Classifier(_FirstLogit(ground.build(trial.seed)), head="binary")
+    expected = Classifier(_BothLogits(ground.build(trial.seed)), head="sigmoid")
+    targets = [target % 2 for target in trial.targets]
+    one, two = (candidate.on(each, f"network.{ground.layer}").maps(images, targets) for each in (found, expected))
+    must_agree(one, two, EQUAL, "as one logit, and as two")
+
+
+class _FirstLogit(nn.Module):
+    """A network's first logit, B×1."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        z: Tensor = self.network(images)[:, :1]
+        return z
+
+
+class _BothLogits(_FirstLogit):
+    def forward(self, images: Tensor) -> Tensor:
+        z = super().forward(images)
+        return torch.cat([-z, z], 1)
+
+
 def present_weights(candidate: Candidate, trial: Trial) -> None:
     """The network is explained as it is now, not as it was when the method was bound."""
     bound = candidate.on_ground(trial)

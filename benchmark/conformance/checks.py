@@ -135,6 +135,9 @@ CHECKS: tuple[Check, ...] = (
     Check(leaks.process_untouched, _ORDINARY, "code that has nothing to do with it computes otherwise from then on"),
     Check(binding.layer, _LARGE, "whichever layer is named, the same one is explained", least=Trial(1, 8, 8)),
     Check(binding.preprocessing, _SEEDS, "with a model's normalisation it explains images that the model never sees"),
+    Check(
+        binding.one_logit, _ORDINARY, "networks of one logit, or of independent labels, get the map of another score"
+    ),
     Check(binding.present_weights, _ORDINARY, "a model that is trained on, or altered by a metric, gets an old map"),
     Check(
         contract.frozen, _ORDINARY, "it cannot explain a model whose weights are fixed, as in deployment", by_error=True

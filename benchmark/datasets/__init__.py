@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from camfaith.benchmark.datasets.each_class import per_class
 from camfaith.benchmark.datasets.sample import Dataset, Sample, SampleError
 from camfaith.benchmark.datasets.subset import subset
 from camfaith.models.lookup import resolve
@@ -19,4 +20,4 @@ def find(name: str) -> Any:
     return resolve("dataset", name, SHIPPED)
 
 
-__all__ = ["SHIPPED", "Dataset", "Sample", "SampleError", "find", "subset"]
+__all__ = ["SHIPPED", "Dataset", "Sample", "SampleError", "find", "per_class", "subset"]

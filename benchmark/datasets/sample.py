@@ -8,22 +8,27 @@ from typing import Protocol
 
 from PIL.Image import Image
 
+Label = int | tuple[int, ...] | None
+"""A class index, or several where a picture shows several classes; None where it is not known."""
+
 
 @dataclass(frozen=True)
 class Sample:
     """One picture and what is known of it.
 
     `image` is RGB; `mask` (where the evidence is) and `content` (where the picture is not empty) are 8-bit grey
-    pictures of the image's size, 255 inside and 0 outside. `label` is a class index. `cluster` names what samples
-    share that makes them dependent (a patient, a scene).
+    pictures of the image's size, 255 inside and 0 outside. `label` is a class index, or a tuple of all that it shows.
+    `target` is the class to explain, where the suite names several. `cluster` names what samples share that makes them
+    dependent (a patient, a scene).
     """
 
     id: str
     image: Image
-    label: int | None = None
+    label: Label = None
     mask: Image | None = None
     content: Image | None = None
     cluster: str | None = None
+    target: str | int | None = None
 
 
 class SampleError(ValueError):

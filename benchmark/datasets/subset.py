@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
-from camfaith.benchmark.datasets.sample import Dataset, Sample
+from camfaith.benchmark.datasets.sample import Dataset, Label, Sample
 
 
 class Subset:
@@ -18,8 +18,8 @@ class Subset:
         self.name = dataset.name
         self.ids: Sequence[str] = [dataset.ids[i] for i in positions]
         self.class_names: Sequence[str] | None = dataset.class_names
-        labels = _known_labels(dataset)
-        self.labels: Sequence[int | None] = [labels[i] for i in positions]
+        labels = known_labels(dataset)
+        self.labels: Sequence[Label] = [labels[i] for i in positions]
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -43,16 +43,16 @@ def subset(dataset: Dataset, limit: int | None = None, seed: int = 0, *, by_clas
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be 1 or more, got {limit}: give None for all samples")
     drawn = sorted(range(len(dataset)), key=lambda position: _draw(seed, dataset.ids[position]))
-    return Subset(dataset, (_in_turns(drawn, _known_labels(dataset)) if by_class else drawn)[:limit])
+    return Subset(dataset, (_in_turns(drawn, known_labels(dataset)) if by_class else drawn)[:limit])
 
 
 def _draw(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"order:{seed}:{name}".encode("utf-8", "backslashreplace")).digest()
 
 
-def _in_turns(drawn: Sequence[int], labels: Sequence[int | None]) -> list[int]:
+def _in_turns(drawn: Sequence[int], labels: Sequence[Label]) -> list[int]:
     """The first of each class, then the second of each, and so on, each round in the order drawn; unlabelled last."""
-    rounds: Counter[int | None] = Counter()
+    rounds: Counter[Label] = Counter()
     turn = {}
     for position in drawn:
         label = labels[position]
@@ -61,9 +61,9 @@ def _in_turns(drawn: Sequence[int], labels: Sequence[int | None]) -> list[int]:
     return sorted(drawn, key=turn.__getitem__)
 
 
-def _known_labels(dataset: Dataset) -> Sequence[int | None]:
-    """One label a sample, where `dataset.labels` gives them without reading; else None for each."""
-    labels: Sequence[int | None] | None = getattr(dataset, "labels", None)
+def known_labels(dataset: Dataset) -> Sequence[Label]:
+    """The label of each sample, where `dataset.labels` gives them without reading; else None for each."""
+    labels: Sequence[Label] | None = getattr(dataset, "labels", None)
     if labels is None:
         return [None] * len(dataset)
     if len(labels) != len(dataset):

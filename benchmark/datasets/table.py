@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from camfaith.benchmark.datasets.pictures import box_mask, existing_folder, path_below, read_mask, read_picture
-from camfaith.benchmark.datasets.sample import Sample, SampleError, class_list
+from camfaith.benchmark.datasets.sample import Label, Sample, SampleError, class_list
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}(\.0*)?")  # tables with gaps say "3.0"
 
@@ -23,7 +23,7 @@ class _Row:
     id: str
     where: str
     fields: Mapping[str, str]
-    label: int | None
+    label: Label
     problem: str | None
 
 
@@ -33,7 +33,7 @@ class Table:
     Columns, all but the first optional; an empty field means "not given":
 
     - `file`: path under `root`, which is the CSV's folder unless given.
-    - `label`: a class index, or a class name where `classes` are given.
+    - `label`: a class index, or a class name where `classes` are given; or `labels`: several of these, "3; 7".
     - `mask`, `content`: paths of masks under `root`.
     - `boxes`: "x0 y0 x1 y1; x0 y0 x1 y1", or the columns `x0`, `y0`, `x1`, `y1` for one box: whole pixels of the
       displayed picture, x1 and y1 exclusive. The mask is the union of the boxes.
@@ -58,7 +58,7 @@ class Table:
         self.class_names: Sequence[str] | None = class_list(classes)
         self._rows = _rows(path, self.class_names)
         self.ids: Sequence[str] = [row.id for row in self._rows]
-        self.labels: Sequence[int | None] = [row.label for row in self._rows]
+        self.labels: Sequence[Label] = [row.label for row in self._rows]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -99,7 +99,7 @@ def _rows(path: Path, classes: Sequence[str] | None) -> list[_Row]:
     for line, fields, problem in records:
         row_id, index = _row_id(fields, line), None
         try:
-            index = _label(fields.get("label", ""), classes, positions)
+            index = _labels(fields, classes, positions)
         except SampleError as error:
             problem = problem or str(error)
         times[row_id] += 1
@@ -146,6 +146,17 @@ def _check_columns(path: Path, columns: list[str]) -> None:
 def _row_id(fields: Mapping[str, str], line: int) -> str:
     file = fields["file"]
     return fields.get("id") or (PurePosixPath(file).as_posix() if file else f"line {line}")
+
+
+def _labels(fields: Mapping[str, str], classes: Sequence[str] | None, positions: Mapping[str, list[int]]) -> Label:
+    """What the columns `label` and `labels` give."""
+    several = [part.strip() for part in fields.get("labels", "").split(";")]
+    if "labels" not in fields:
+        return _label(fields.get("label", ""), classes, positions)
+    if fields.get("label"):
+        raise SampleError("labels are given both in 'label' and in 'labels': leave one of them empty")
+    found = [_label(text, classes, positions) for text in several if text]
+    return tuple(sorted({label for label in found if label is not None}))
 
 
 def _label(text: str, classes: Sequence[str] | None, positions: Mapping[str, list[int]]) -> int | None:

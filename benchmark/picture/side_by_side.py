@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from camfaith.benchmark.suite.opening import Arm, asking, open_arm, open_model
 from camfaith.benchmark.suite.settings import make
 from camfaith.models import Classifier, Evidence, LayerError, UnknownName, display, survey
 from camfaith.models.errors import NotApplicable
+from camfaith.models.heads import Head
 from camfaith.models.layers import Layer
 from camfaith.models.loading import checkpoints, most_accurate_on_disk
 from camfaith.models.maps import picture_of
@@ -88,7 +90,7 @@ def explain(
         arms, refused = _open_arms(entries, layer, classifier, layers)
         passes = _passes(arms, partial(_capture, classifier, seen, mask, wanted), refused)
     picture = picture_of(seen[0])
-    scores = _scores(passes[0][1], names) if passes else []
+    scores = _scores(passes[0][1], names, classifier.head) if passes else []
     panels = {(method, score.index): Panel(None, None, why) for method, why in refused.items() for score in scores}
     for group, evidence in passes:
         for arm in group:
@@ -170,7 +172,7 @@ def _class_names(classifier: Classifier) -> Sequence[str]:
     if classifier.class_names is None and classifier.name in torchvision_models.list_models(module=torchvision_models):
         labels: Sequence[str] = torchvision_models.ResNet18_Weights.DEFAULT.meta["categories"]
         return labels
-    return classifier.class_names or ()
+    return classifier.class_names or classifier.head.class_names or ()
 
 
 def _index(name: str | int, names: Sequence[str]) -> int | None:
@@ -217,7 +219,9 @@ def _capture(
     """The evidence: one row for each class, at the union of the layers that the methods need."""
     found = classifier.evidence(
         seen.expand(len(wanted), -1, -1, -1),
-        lambda logits: torch.tensor([int(logits[0].argmax()) if index is None else index for index in wanted]),
+        lambda logits: torch.tensor(
+            [int(classifier.head.predicted(logits[:1])) if index is None else index for index in wanted]
+        ),
         list(dict.fromkeys(layer for arm in arms for layer in arm.needed_layers)),
         gradients=any(arm.goes_back for arm in arms),
         masks=None if mask is None else mask.expand(len(wanted), -1, -1),
@@ -239,11 +243,16 @@ def _passes(arms: Sequence[Arm], capture: Capture, refused: dict[str, str]) -> l
     return [found for group in groups for found in _passes(group, capture, refused)]
 
 
-def _scores(evidence: Evidence, names: Sequence[str]) -> list[ClassScore]:
-    logits, found = evidence.logits[0], []
-    for index in evidence.targets.tolist():
-        name = names[index] if len(names) == len(logits) else f"class {index}"
-        found.append(ClassScore(index, name, float(logits.softmax(0)[index]), index == int(logits.argmax())))
+def _scores(evidence: Evidence, names: Sequence[str], head: Head) -> list[ClassScore]:
+    logits, targets = evidence.logits[:1], evidence.targets
+    one_is_predicted = head.classes or logits.shape[1] == 1
+    predicted = int(head.predicted(logits)) if one_is_predicted else None
+    told = head.told(logits.expand(len(targets), -1), targets).tolist()
+    found = []
+    for index, (score, log_probability) in zip(targets.tolist(), told, strict=True):
+        name = names[index] if len(names) == logits.shape[1] else f"{'class' if head.classes else 'output'} {index}"
+        probability = math.exp(log_probability) if head.gives_probabilities else None
+        found.append(ClassScore(index, name, probability, index == predicted, score))
     return found
 
 

@@ -17,12 +17,13 @@ applied, or the signs say nothing; "" where there is nothing to know."""
 
 @dataclass(frozen=True)
 class ClassScore:
-    """A class that is explained, and the probability that the model gives it."""
+    """A class that is explained, its probability where the model gives one, and its score."""
 
     index: int
     name: str
-    probability: float
+    probability: float | None
     predicted: bool
+    score: float
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         mask=_BYTES,
         content=_BYTES,
         logits=_REALS,
+        logit=_REAL,
+        log_probability=_REAL,
         digest=_TEXT,
     ),
 }

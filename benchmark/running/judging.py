@@ -45,7 +45,9 @@ def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, kn
         tally.add(made)
         size = (evidence.images.shape[-2], evidence.images.shape[-1])
         contents = planes((s.content for s in samples), size)
-        case = Case(evidence.images, evidence.targets, evidence.logits, evidence.seeds, evidence.masks, contents)
+        of_target = bench.classifier.head.told(evidence.logits, evidence.targets)
+        about = (evidence.images, evidence.targets, evidence.logits, evidence.seeds, evidence.masks)
+        case = Case(*about, contents, of_target)
     else:
         evidence, case = None, known.case(samples, bench.classifier.device)
     places = _places(block, samples, case)
@@ -59,24 +61,24 @@ def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, kn
         else:
             explained[arm.label] = known.explanations(arm.key, samples, case.images.device)
     maps = {arm.label: maps_of(case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
-    asked = {arm.label: work.probes(block, arm.label, arm.layer, case.pixels) for arm in arms}
+    asked = {arm.label: work.probes(bench, arm.label, arm.layer, case.pixels) for arm in arms}
     wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {label: (maps[label], asked[label]) for label in maps}
     keys = {probe: probe_key(probe) for probes in asked.values() for probe in probes}
     told = known.scores(keys, samples)
     before = replace(engine.meter)
-    answers, broken = _answers(engine, block, work, case, wanted, told)
+    answers, broken = _answers(engine, bench.judges, work, case, wanted, told)
     tally.add(engine.meter.since(before))
     tally.failed += _not_made(bench, arms, explained, asked, case, told)
     _keep_answers(maps, answers, {probe: key for probe, key in keys.items() if key}, told, places, records)
     for arm in arms:
         own = answers.get(arm.label, {})
-        _record(block, work, arm, explained[arm.label], maps.get(arm.label), own, places, records, broken)
+        _record(bench.judges, work, arm, explained[arm.label], maps.get(arm.label), own, places, records, broken)
     return tally
 
 
 def _answers(
     engine: Engine,
-    block: Block,
+    judges: Sequence[Judge],
     work: Work,
     case: Case,
     wanted: Mapping[Hashable, tuple[Maps, Sequence[Probe]]],
@@ -91,7 +93,7 @@ def _answers(
             raise  # each sample is tried alone
     found: dict[Hashable, dict[Probe, Answer]] = {method: {} for method in wanted}
     broken: dict[str, str] = {}
-    for judge_ in block.judges:
+    for judge_ in judges:
         methods = [method for method in wanted if judge_.label in work.cells[str(method)]]
         own = {m: (wanted[m][0], judge_.metric.probes(wanted[m][0].layer, case.pixels)) for m in methods}
         try:
@@ -124,7 +126,7 @@ def judge_again(block: Block, samples: Sequence[Ready], work: Work, known: Known
                     rows=None if every else rows,
                 )
                 answers = known.answers(work.probes(block, method.label, layer, case.pixels), rows, samples)
-            _record(block, work, arm, found, maps, answers, places, records)
+            _record(block.judges, work, arm, found, maps, answers, places, records)
 
 
 class _Kept:
@@ -147,11 +149,15 @@ def _capture(bench: Bench, samples: Sequence[Ready], arms: Sequence[Arm]) -> Evi
     target = bench.target
 
     def choose(logits: Tensor) -> Tensor:
+        if target == "each":
+            return torch.tensor([sample.target for sample in samples])
         if target == "label":
             return torch.tensor([sample.label for sample in samples])
         if target == "second":
             return logits.topk(2, dim=1).indices[:, 1]
-        return logits.argmax(1) if target == "predicted" else torch.full((len(logits),), int(target))
+        if target == "predicted":
+            return bench.classifier.head.predicted(logits)
+        return torch.full((len(logits),), int(target))
 
     return bench.classifier.evidence(
         images,
@@ -211,7 +217,7 @@ def _keep_answers(
 
 
 def _record(
-    block: Block,
+    judges: Sequence[Judge],
     work: Work,
     arm: Any,
     found: Explanations,
@@ -222,7 +228,7 @@ def _record(
     broken: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """The rows of one method: its maps and diagnostics where they are new, and its scores in all missing metrics."""
-    judges = [judge_ for judge_ in block.judges if judge_.label in work.cells[arm.label]]
+    judges = [judge_ for judge_ in judges if judge_.label in work.cells[arm.label]]
     if arm.label in work.fresh:
         records.maps(places, arm, found)
     for row, (status, error) in found.failures.items():

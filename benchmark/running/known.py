@@ -62,7 +62,15 @@ class Known:
         image = F.to_dtype(F.pil_to_tensor(Image.open(io.BytesIO(row["image"]))), torch.float32, scale=True)
         mask, content = (None if row[k] is None else _plane(row[k]) for k in ("mask", "content"))
         return Ready(
-            sample, image, row["label"], row["cluster"], mask, content, sample_seed(seed, sample), row["digest"]
+            sample,
+            image,
+            row["label"],
+            row["target"],
+            row["cluster"],
+            mask,
+            content,
+            sample_seed(seed, sample),
+            row["digest"],
         )
 
     def case(self, samples: Sequence[Ready], device: torch.device | str = "cpu") -> Case:
@@ -81,6 +89,7 @@ class Known:
             torch.tensor([sample.seed for sample in samples]),
             None if masks is None else masks.to(device),
             planes((sample.content for sample in samples), size),
+            torch.tensor([(row["logit"], row["log_probability"]) for row in rows], dtype=torch.float64, device=device),
         )
 
     def explanations(self, method: str, samples: Sequence[Ready], device: torch.device | str = "cpu") -> Explanations:

@@ -56,7 +56,7 @@ def make_parts(
         own = [c for c in complaints if c.sample in about or (not c.used and not found)]
         about |= {complaint.sample for complaint in own}
         part = replace(work, samples=tuple(i for i in work.samples if block.dataset.ids[i] in about))
-        found.append(_make(block, part, known, Records(run, str(block.suite.suite.target)), engine, group, own))
+        found.append(_make(block, part, known, Records(run, str(block.suite.suite.policy)), engine, group, own))
     return found
 
 

@@ -81,6 +81,7 @@ def _model(block: Block) -> dict[str, Any]:
         "layers": {arm.label: ", ".join(arm.needed_layers) or None for arm in bench.arms},
         "weights_sha256": weights_hash(classifier.network),
         "classes": list(classifier.class_names or block.dataset.class_names or ()) or None,
+        "head": classifier.head.name,
         "mean": classifier.mean,
         "std": classifier.std,
         "resize": classifier.resize,

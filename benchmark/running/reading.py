@@ -21,6 +21,8 @@ class Ready:
     id: str
     image: Tensor
     label: int | None
+    target: int | None
+    """The class to explain, where the suite names several."""
     cluster: str | None
     mask: Tensor | None
     content: Tensor | None
@@ -50,8 +52,8 @@ def read(bench: Bench, indices: Iterable[int], seed: int, classes: int) -> tuple
         name = bench.dataset.ids[index]
         try:
             sample = bench.dataset[index]
-            label = bench.class_of(sample.label)
-            if label is not None and not 0 <= label < classes:
+            label = None if isinstance(sample.label, tuple) else bench.class_of(sample.label)
+            if label is not None and bench.classifier.head.classes and not 0 <= label < classes:
                 text = f"label {label} is out of range: the model has {classes} classes"
                 complaints.append(Complaint(name, text, bench.target != "label", content_hash(sample)))
                 label = None
@@ -78,6 +80,7 @@ def _ready(bench: Bench, sample: Sample, label: int | None, name: str, seed: int
         id=name,
         image=bench.classifier.prepare(sample.image),
         label=label,
+        target=None if sample.target is None else bench.targets[sample.target],
         cluster=sample.cluster,
         mask=None if sample.mask is None else prepare(sample.mask),
         content=None if sample.content is None else prepare(sample.content),

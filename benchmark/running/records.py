@@ -107,9 +107,11 @@ class Records:
     def pictures(self, places: Sequence[Place], samples: Sequence[Ready], case: Case, *, images: bool) -> None:
         """The images as the model saw them, with their masks (`images`), and the logits that they got."""
         precision = str(case.images.dtype).removeprefix("torch.")
-        for place, sample, logits in zip(places, samples, case.logits.tolist(), strict=True):
+        scores = zip(case.logits.tolist(), case.of_target.tolist(), strict=True)
+        for place, sample, (logits, (logit, log_probability)) in zip(places, samples, scores, strict=True):
             about = {"cluster": place.cluster, "label": place.label, "target": place.target}
             told = {"precision": precision, "logits": logits, "digest": sample.digest}
+            told |= {"logit": logit, "log_probability": log_probability}
             kept = {"image": lossless(picture_of(sample.image)) if images else None}
             for name, plane in (("mask", sample.mask), ("content", sample.content)):
                 kept[name] = None if plane is None or not images else png(_grey(plane))

@@ -52,6 +52,8 @@ class ModelEntry(BaseModel):
     resize: int | None = Field(None, ge=1)
     crop: int | None = Field(None, ge=1)
     output: str | int | None = None
+    head: str | None = None
+    """What the outputs mean: `softmax` (the default), `sigmoid`, `binary`, `regression`, or `module:function`."""
     classes: tuple[str, ...] | str | None = None
     """Class names, or a text file with one per line."""
 
@@ -76,7 +78,9 @@ class General(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
     seed: int = Field(0, ge=0)
-    target: str | int = "predicted"
+    target: str | int | tuple[str | int, ...] = "predicted"
+    """The class to explain: `predicted`, `label`, `second`, a name or an index; or a list of these last, each
+    explained on its own (of samples with several known labels, those that they have)."""
     methods: tuple[MethodEntry, ...] = Field(min_length=1)
     metrics: tuple[Entry, ...] = Field(min_length=1)
     batch_size: int | None = Field(None, ge=1)
@@ -94,6 +98,11 @@ class General(BaseModel):
     device: str = "auto"
     pictures: Literal["all", "none"] = "all"
     """`none` keeps no images: the folder is smaller, but a metric that is added later reads the data again."""
+
+    @property
+    def policy(self) -> str | int:
+        """`target`, or "each" where it is a list: which class, each sample says."""
+        return "each" if isinstance(self.target, tuple) else self.target
 
     @field_validator("methods", "metrics", mode="before")
     @classmethod

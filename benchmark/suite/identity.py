@@ -27,6 +27,7 @@ from camfaith.metrics import Engine, Metric
 from camfaith.metrics.probing.probes import Probe
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models import Classifier
+from camfaith.models.heads import Head, OwnHead, head_of
 from camfaith.models.lookup import load_attribute
 from camfaith.models.reference import REFERENCES, WEIGHTS, build
 
@@ -71,7 +72,8 @@ def probe_key(probe: Probe) -> str | None:
 
 def content_hash(sample: Sample) -> str:
     """A hash of everything that a data set says of a sample."""
-    found = hashlib.sha256(repr((sample.label, sample.cluster)).encode())
+    about = (sample.label, sample.cluster) if sample.target is None else (sample.label, sample.cluster, sample.target)
+    found = hashlib.sha256(repr(about).encode())
     for plane in (sample.image, sample.mask, sample.content):
         if plane is None:
             found.update(b"none")
@@ -102,6 +104,7 @@ def model_key(classifier: Classifier, entry: ModelEntry | None = None) -> str:
             settings,
             classifier.class_names,
             classifier.output,
+            _head_key(classifier.head),
             own,
             entry and _source_of(entry),
         ]
@@ -114,7 +117,12 @@ def declared_model(entry: ModelEntry) -> str:
     files = [_file_hash(path) for path in (entry.weights, entry.classes) if isinstance(path, str)]
     if entry.name in REFERENCES:
         files.append(_file_hash(str(WEIGHTS / f"{entry.name}.safetensors")))
+    files.append(_head_key(head_of(entry.head)) if entry.head else None)
     return digest([said, entry.class_names, files, _source_of(entry), libraries("torchvision", "timm", "camfaith")])
+
+
+def _head_key(head: Head) -> str:
+    return source_hash(head.function) if isinstance(head, OwnHead) else head.name
 
 
 def _source_of(entry: ModelEntry) -> str:
@@ -128,7 +136,7 @@ def context_key(general: General, model: str, layer: str | None, classes: Sequen
     """The key of what all cells of a block share. `model` is the model's key, `layer` its layer in the suite, `classes`
     are the data set's class names."""
     judging = [module_hash(f"camfaith.benchmark.running.{name}") for name in _JUDGING]
-    asked = [general.target, general.seed, sorted(general.allow)]
+    asked = [general.policy, general.seed, sorted(general.allow)]
     return digest([model, layer, *asked, classes, libraries(*NUMERICAL), judging])
 
 

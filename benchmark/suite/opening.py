@@ -30,8 +30,10 @@ from camfaith.benchmark.suite.settings import make, parameters_of
 from camfaith.benchmark.suite.tuning_cache import setup_of
 from camfaith.methods.contract import bind
 from camfaith.metrics.base import Metric
+from camfaith.metrics.fitting import Unfit, unfit
 from camfaith.models import Classifier, LayerError, UnknownName, load, survey
 from camfaith.models.contract import Bound
+from camfaith.models.heads import Head
 from camfaith.models.layers import Layer
 from camfaith.models.speed.setup import Setup
 
@@ -54,7 +56,7 @@ class Judge:
     name: str
     key: str
     parameters: Mapping[str, Any]
-    metric: Metric
+    metric: Metric | Unfit
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,9 @@ class Bench:
     arms: Sequence[Arm]
     judges: Sequence[Judge]
     target: str | int
+    """The class that is explained; "each" where every sample has its own of the suite's list."""
+    targets: Mapping[str | int, int]
+    """The model's class for each entry of that list."""
     layer: str | None
     survey: Sequence[Layer]
     image: Tensor
@@ -91,7 +96,9 @@ class Bench:
 
     @property
     def target_class(self) -> int | None:
-        """The explained class, if it is the same for all images."""
+        """The explained class, if it is the same for all images; of several, the first."""
+        if self.targets:
+            return next(iter(self.targets.values()))
         return self.target if isinstance(self.target, int) else None
 
     @property
@@ -114,7 +121,8 @@ def open_dataset(entry: DatasetEntry, general: General) -> Dataset:
     if twice:
         raise SuiteError(f"data set {entry.name!r}: the id {twice[0]!r} stands for several samples; make ids unique")
     # Sequential tests need images in random order, so classes must not take turns.
-    return datasets.subset(found, entry.limit, general.seed, by_class=general.until != "separated")
+    taken = datasets.subset(found, entry.limit, general.seed, by_class=general.until != "separated")
+    return datasets.per_class(taken, general.target)
 
 
 def open_judges(entries: Sequence[Entry]) -> list[Judge]:
@@ -140,23 +148,31 @@ def open_bench(
         layers = survey(classifier, image)
         classes = classifier.scores(image).shape[1]
         arms = [open_arm(label, e, classifier, layers) for label, e in _labelled(suite.suite.methods)]
+        asked = suite.suite.target
+        several = asked if isinstance(asked, tuple) else ()
         bench = Bench(
             model=model,
             data=data,
             classifier=classifier,
             dataset=dataset,
             arms=arms,
-            judges=judges,
-            target=_target(suite.suite.target, classifier, dataset),
+            judges=[_fitting(judge, classifier.head) for judge in judges],
+            target="each" if isinstance(asked, tuple) else _target(asked, classifier, dataset, classes),
+            targets={one: _class(one, classifier, dataset, ()) for one in several},
             layer=_common_layer(arms),
             survey=layers,
             image=image,
             classes=classes,
-            label_classes=_label_classes(suite.suite.target, classifier, dataset),
+            label_classes=_label_classes(asked, classifier, dataset),
             setup=_setup(suite.suite, classifier, image),
         )
         classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
     return bench
+
+
+def _fitting(judge: Judge, head: Head) -> Judge:
+    why = unfit(judge.metric, head)
+    return replace(judge, metric=Unfit(judge.metric, why)) if why else judge
 
 
 @contextmanager
@@ -212,16 +228,30 @@ def open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Seq
     return Arm(label=label, name=entry.name, key=method_key(entry, kind), parameters=parameters, **vars(bound))
 
 
-def _target(target: str | int, classifier: Classifier, dataset: Dataset) -> str | int:
-    if isinstance(target, int) or target in ("predicted", "label", "second"):
+def _target(target: str | int, classifier: Classifier, dataset: Dataset, classes: int) -> str | int:
+    head = classifier.head
+    if target == "second" and classes < 2:
+        raise SuiteError(f"target = 'second': model {classifier.name!r} has one score alone; take 'predicted'")
+    if not head.classes and (target in ("label", "second") or (target == "predicted" and classes > 1)):
+        raise SuiteError(
+            f"target = {target!r}: the {classes} outputs of model {classifier.name!r} are numbers, not classes (head "
+            f"{head.name!r}); name the one to explain, as an index from 0 or by its name in `classes`"
+        )
+    policies = ("predicted", "label", "second")
+    return target if target in policies else _class(target, classifier, dataset, policies)
+
+
+def _class(target: str | int, classifier: Classifier, dataset: Dataset, policies: Sequence[str]) -> int:
+    """The model's class of that name or index."""
+    if isinstance(target, int):
         return target
-    names = classifier.class_names or dataset.class_names or ()
+    names = classifier.class_names or dataset.class_names or classifier.head.class_names or ()
     if target not in names:
-        raise UnknownName("target", target, ["predicted", "label", "second", *names], "or a class index")
+        raise UnknownName("target", target, [*policies, *names], "or a class index")
     return list(names).index(target)
 
 
-def _label_classes(target: str | int, classifier: Classifier, dataset: Dataset) -> list[int] | None:
+def _label_classes(target: object, classifier: Classifier, dataset: Dataset) -> list[int] | None:
     """The model's classes for the data set's labels, matched by name if both have names."""
     ours, theirs = classifier.class_names, dataset.class_names
     if ours is None or theirs is None or tuple(ours) == tuple(theirs):

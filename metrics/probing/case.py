@@ -15,6 +15,7 @@ from camfaith.metrics.probing.ranks import fingerprints, lottery, ranked
 from camfaith.models import maps as steps
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound
+from camfaith.models.heads import SOFTMAX
 
 Aspect = Literal["raw", "signed", "saliency", "ranks", "displayed"]
 """What may be read of `Maps`."""
@@ -24,6 +25,8 @@ Aspect = Literal["raw", "signed", "saliency", "ranks", "displayed"]
 class Case:
     """B images, one target class each, the logits they get, and what is known of them.
 
+    `told` (B×2, float64) holds the target's logit and its log-probability, NaN where the network's head gives none;
+    without it, the logits are a softmax's.
     `masks` (where the evidence is) and `contents` (where the picture is not empty) are B×H×W, bool; an image without
     one has an all-False plane. `seeds`: one integer per image, from which ties and noise are drawn.
     """
@@ -34,6 +37,7 @@ class Case:
     seeds: Tensor
     masks: Tensor | None = None
     contents: Tensor | None = None
+    told: Tensor | None = None
     _replaced: dict[Baseline, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -56,13 +60,15 @@ class Case:
         for name, planes in (("masks", masks), ("contents", contents)):
             if planes is not None and planes.shape != (len(images), *images.shape[-2:]):
                 raise ValueError(f"{name}: expected B×H×W of the images' size, got {tuple(planes.shape)}")
+        chosen = classifier.targets(targets, logits)
         return cls(
             images,
-            classifier.targets(targets, logits),
+            chosen,
             logits,
             torch.zeros(len(images), dtype=torch.long) if seeds is None else seeds,
             None if masks is None else masks.to(images.device, torch.bool),
             None if contents is None else contents.to(images.device, torch.bool),
+            classifier.head.told(logits, chosen),
         )
 
     def __len__(self) -> int:
@@ -78,6 +84,7 @@ class Case:
             self.seeds[at],
             None if self.masks is None else self.masks[at],
             None if self.contents is None else self.contents[at],
+            None if self.told is None else self.told[at],
         )
 
     @property
@@ -99,11 +106,15 @@ class Case:
             self._replaced[baseline] = baseline(self.images, self.seeds)
         return self._replaced[baseline]
 
+    @cached_property
+    def of_target(self) -> Tensor:
+        """`told`, or what a softmax makes of the logits."""
+        return SOFTMAX.told(self.logits, self.targets) if self.told is None else self.told
+
     def whole(self, score: str) -> Tensor:
         """The target's score on the images as they are (B, float64)."""
-        values = self.logits.to(torch.float64)
-        values = values.log_softmax(1).exp() if score == "probability" else values
-        return values.gather(1, self.targets[:, None])[:, 0]
+        of_target = self.of_target
+        return of_target[:, 1].exp() if score == "probability" else of_target[:, 0]
 
 
 @dataclass(frozen=True)

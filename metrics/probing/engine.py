@@ -221,10 +221,9 @@ class Engine:
 
     def _score(self, images: Tensor, targets: Tensor, out: Tensor) -> None:
         began = time.perf_counter()
-        logits = self._forward(images).to(torch.float64)
+        logits = self._forward(images)
         self.meter.model_seconds += time.perf_counter() - began
-        out[:, 0] = logits.gather(1, targets[:, None])[:, 0]
-        out[:, 1] = logits.log_softmax(1).gather(1, targets[:, None])[:, 0]
+        out.copy_(self.classifier.head.told(logits, targets))
 
     def _halved(self, batch: int) -> None:
         """Memory ran out: go on with that batch."""
@@ -250,8 +249,7 @@ class Engine:
             logits, forwards, tails = self._ablated(probe.layer, case.images[index : index + 1])
             self.meter.forwards += forwards
             self.meter.tails += tails
-            logits = logits.to(torch.float64)
-            answers.append(torch.stack([logits, logits.log_softmax(1)], 2)[:, case.targets[index]].cpu())
+            answers.append(self.classifier.head.told(logits, case.targets[index].expand(len(logits))).cpu())
             if self.tick:
                 self.tick()
         self.meter.model_seconds += time.perf_counter() - began

@@ -66,9 +66,8 @@ class Redrawn:
     def _explain(self, images: Tensor, rows: Sequence[int]) -> None:
         evidence = self._evidence(images, rows)
         made = {method: self._made(method, evidence, rows) for method in self._explainers}
-        logits = evidence.logits.to(torch.float64)
-        both = torch.stack([logits, logits.log_softmax(1)], 2)
-        for row, scores in zip(rows, both[torch.arange(len(rows)), evidence.targets].cpu(), strict=True):
+        told = self.classifier.head.told(evidence.logits, evidence.targets)
+        for row, scores in zip(rows, told.cpu(), strict=True):
             self._scores[row].append(scores)
         for method, found in made.items():
             for row, raw in found:

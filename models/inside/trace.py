@@ -142,7 +142,7 @@ class _Running:
 
 def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
     """Every call of a module in one forward of `images`, in the order in which they end, and what the network was
-    given (the images after normalisation).
+    given (the images after normalisation). What the classifier's head computes from the outputs is the last step.
 
     A function belongs to the innermost module that was running. Only what the logits depend on is seen. Raises
     `NotApplicable` for a TorchScript module, which shows nothing, and if checkpointing hides a part of the network.
@@ -150,7 +150,7 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
     network = classifier.network
     require_python(network)
     ended: list[_Running] = []
-    running = [_Running("", classifier, (), {})]  # what comes before the network
+    running = [_Running("", classifier, (), {})]  # what comes before and after the network
     given: list[Tensor] = []
     seen: set[Any] = set()
 
@@ -158,14 +158,14 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
         if module is network:  # the classifier may repeat a forward that broke off
             ended.clear()
             calls.count = 0
+            running[0].calls.clear()
             given.append(next(_tensors((inputs, named))).detach().clone())  # the network may write into it
         running[-1].others.extend(_nodes((inputs, named), seen))
         running.append(_Running(name, module, inputs, named))
 
     def leave(module: nn.Module, output: Any) -> None:
         last = running.pop()
-        if module is not network:  # its output may hold the logits in any form
-            last.others.extend(_nodes(output, seen))
+        last.others.extend(_nodes(classifier.outputs(output) if module is network else output, seen))
         last.end(output)
         ended.append(last)
 
@@ -185,7 +185,7 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
                 handles.append(module.register_forward_hook(lambda m, _i, output: leave(m, output)))
             with calls:
                 logits = classifier(images.detach().clone().requires_grad_().clone())
-            ended[-1].others.extend(_nodes(logits, seen))
+            running[0].others[:] = _nodes(logits, seen)
         finally:
             for handle in handles:
                 handle.remove()
@@ -195,7 +195,8 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
             f"{classifier.name} runs a part of itself in torch.utils.checkpoint with use_reentrant=True, which hides "
             "what it computes; set use_reentrant=False, or switch checkpointing off (timm: set_grad_checkpointing)"
         )
-    return [each.step(live) for each in ended], given[-1]
+    head = [running[0]] if running[0].calls or running[0].others else []
+    return [each.step(live) for each in (*ended, *head)], given[-1]
 
 
 def functions(value: Any) -> Iterator[Function]:

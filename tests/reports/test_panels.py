@@ -38,7 +38,7 @@ def explanation(
         model="net",
         layers=["features.8"],
         methods=methods,
-        classes=[ClassScore(i, name, 0.25 * (i + 1), i == 1) for i, name in enumerate(classes)],
+        classes=[ClassScore(i, name, 0.25 * (i + 1), i == 1, i) for i, name in enumerate(classes)],
         panels={key: Panel(raw, tile(n, size), "max |M| = 0.031" if signed else "") for n, key in enumerate(keys)},
         signed=signed,
         scale=tile(1000, (256, 1)),
@@ -78,8 +78,9 @@ def test_names_probabilities_and_the_scale_are_written() -> None:
     assert "eye.png   ·   net   ·   layer features.8" in found
     assert "mild:  probability 0.250" in found
     assert "severe:  probability 0.500, the predicted class" in found
-    rare = replace(explanation(["gradcam"]), classes=[ClassScore(0, "rare", 0.00099, False)])
-    assert "rare:  probability below 0.001" in texts(side_by_side(rare))
+    for probability, told in ((0.00099, "probability below 0.001"), (None, "score -2.5")):
+        rare = replace(explanation(["gradcam"]), classes=[ClassScore(0, "rare", probability, False, -2.5)])
+        assert f"rare:  {told}" in texts(side_by_side(rare))
     assert found.count("gradcam") == found.count("picture") == found.count("max |M| = 0.031") == 2
 
 

@@ -284,7 +284,7 @@ class PastTheClassifier(GradCAM):
     def explain(self, evidence, classifier):
         images = evidence.images.clone().requires_grad_()
         with torch.enable_grad():
-            logits = copy.deepcopy(classifier.network).eval()(images)
+            logits = classifier.read(copy.deepcopy(classifier.network).eval()(images))
             (gradient,) = torch.autograd.grad(logits.gather(1, evidence.targets[:, None]).sum(), images)
         return (gradient * images.detach()).sum(1)
 
@@ -302,6 +302,14 @@ class HoldingACopy(WithAPassOfItsOwn):
         return super().explain(again, classifier)
 
 
+class PastTheHead(GradCAM):
+    """Explains the network's one output for both of its classes."""
+
+    def explain(self, evidence, classifier):
+        raw = super().explain(evidence, classifier)
+        return raw * (2 * evidence.targets - 1)[:, None, None] if classifier.head.name == "binary" else raw
+
+
 BROKEN = {
     "shape": (Squeezed, {}),
     "dtype": (Single, {}),
@@ -317,6 +325,7 @@ BROKEN = {
     "process-untouched": (LeavingADefault, {}),
     "layer": (OfTheLastReLU, {}),
     "preprocessing": (PastTheClassifier, {}),
+    "one-logit": (PastTheHead, {}),
     "present-weights": (HoldingACopy, {}),
     "frozen": (NeedingParameters, {}),
     "no-grad": (NeedingGradMode, {}),

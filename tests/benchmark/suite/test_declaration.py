@@ -149,7 +149,7 @@ def no_network(): return 3
     [
         ("a_tuple", r"returns a tuple, not a tensor of logits; .*output=0\), of 0 \(1×5\), 1 \(1×5\); or wrap it"),
         ("probabilities", "returns probabilities .* remove its softmax"),
-        ("one_logit", "returns shape 1×1; expected logits B×C with C ≥ 2"),
+        ("one_logit", "returns shape 1×1; expected B×C with C ≥ 2 .*head='binary'"),
         ("not_a_number", "gives NaN or infinite logits"),
         ("no_network", "returned a int"),
         ("logitz", "did you mean 'logits'"),

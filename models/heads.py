@@ -1,0 +1,258 @@
+"""What a network's outputs mean: a score for each class, and the probability that goes with it, where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from camfaith.models.errors import NotApplicable
+from camfaith.models.lookup import UnknownName, load_attribute
+
+
+class Head:
+    """Turns what a network returns into scores (B×C), of which one is explained, and scores into probabilities.
+
+    A head whose scores have no probability says so by `gives_probabilities`.
+    """
+
+    name: ClassVar[str]
+    gives_probabilities: bool = True
+    classes: ClassVar[bool] = True
+    """Whether its scores are those of classes, which labels name."""
+    class_names: ClassVar[tuple[str, ...] | None] = None
+    """The names of its classes, where the head itself knows them."""
+
+    def scores(self, outputs: Tensor, model: str) -> Tensor:
+        """B×C scores from the network's outputs; `ValueError` for outputs of another shape."""
+        if outputs.ndim != 2 or outputs.shape[1] == 0:
+            raise _misshaped(outputs, model, "B×C", "pool what is spatial, and return logits.flatten(1)")
+        return outputs
+
+    def require_probabilities(self) -> None:
+        """`NotApplicable` where the head gives none."""
+        if not self.gives_probabilities:
+            raise NotApplicable(
+                f"head {self.name!r} gives no probability: ask for the score itself with score = 'logit'"
+            )
+
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """ln p (B×C); `NotApplicable` where the head gives no probability."""
+        self.require_probabilities()
+        raise NotImplementedError(f"{type(self).__name__} must define log_probabilities(scores)")
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """p (B×C); `NotApplicable` where the head gives none."""
+        return self.log_probabilities(scores).exp()
+
+    def predicted(self, scores: Tensor) -> Tensor:
+        """The class that the network predicts for each image (B): the one with the greatest score."""
+        return scores.argmax(1)
+
+    def told(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """What curves are drawn of, B×2 in float64: the score of each image's target, and its log-probability, NaN
+        where the head gives none."""
+        scores = scores.to(torch.float64)
+        logs = self.log_probabilities(scores) if self.gives_probabilities else torch.full_like(scores, torch.nan)
+        return torch.stack([scores, logs], 2)[torch.arange(len(scores), device=scores.device), targets]
+
+    def complaint(self, scores: Tensor, precision: torch.dtype) -> str:
+        """What is wrong with outputs like these, computed in `precision`; "" where nothing is seen."""
+        return ""
+
+    def seem_squashed(self, scores: Tensor) -> bool:
+        """Whether all outputs lie in [0, 1], as those of a sigmoid do."""
+        return False
+
+    def rows(self, weight: Tensor) -> Tensor:
+        """The scores' weights (C×K), if `weight` (rows×K) is that of the network's last linear layer."""
+        return weight
+
+    def __repr__(self) -> str:
+        return f"head {self.name!r}"
+
+
+class Softmax(Head):
+    """One of C ≥ 2 classes: p = softmax(z)."""
+
+    name = "softmax"
+
+    def scores(self, outputs: Tensor, model: str) -> Tensor:
+        if outputs.ndim == 1 or (outputs.ndim == 2 and outputs.shape[1] == 1):
+            advice = "say head='binary' for one logit, head='sigmoid' for one label, head='regression' for a number"
+            raise _misshaped(outputs, model, "B×C with C ≥ 2", advice)
+        return super().scores(outputs, model)
+
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        return scores.log_softmax(1)
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        return scores.softmax(1)
+
+    def complaint(self, scores: Tensor, precision: torch.dtype) -> str:
+        rounding, greatest = _rounding(scores, precision), scores.float().amax(1)
+        if bool((scores >= 0).all()) and bool(((scores.float().sum(1) - 1).abs() <= rounding).all()):
+            return (
+                "returns probabilities (non-negative rows that sum to 1), not logits; remove its softmax: CAMs explain "
+                "a logit, and probabilities are computed here"
+            )
+        unsure = greatest < -10 * rounding  # a sure network's greatest logit may be near 0 without a log-softmax
+        if bool(unsure.any()) and bool((scores.float().logsumexp(1).abs() <= rounding).all()):
+            return (
+                "returns log-probabilities (the exponentials of each row sum to 1), not logits; remove its "
+                "log-softmax: CAMs explain a logit, and probabilities are computed here"
+            )
+        return ""
+
+    def seem_squashed(self, scores: Tensor) -> bool:
+        return _in_unit_range(scores)
+
+
+class Sigmoid(Head):
+    """C ≥ 1 labels, each for itself: p = σ(z)."""
+
+    name = "sigmoid"
+
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        return F.logsigmoid(scores)
+
+    def seem_squashed(self, scores: Tensor) -> bool:
+        return _in_unit_range(scores)
+
+
+class Binary(Head):
+    """One logit z an image (B or B×1), as the classes negative and positive: logits −z and z, p = σ(−z) and σ(z)."""
+
+    name = "binary"
+    class_names = ("negative", "positive")
+
+    def scores(self, outputs: Tensor, model: str) -> Tensor:
+        z = _single_column(outputs)
+        if z is None:
+            raise _misshaped(outputs, model, "one logit z an image, B or B×1", "say head='softmax' for two classes")
+        return torch.cat([-z, z], 1)
+
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        return F.logsigmoid(scores)
+
+    def seem_squashed(self, scores: Tensor) -> bool:
+        return _in_unit_range(scores[:, 1:])
+
+    def rows(self, weight: Tensor) -> Tensor:
+        return torch.cat([-weight, weight])
+
+
+class Regression(Head):
+    """One number an image, or several (B, or B×C): the score is the value, and there is no probability.
+
+    `predicted` is the one number; of several none is predicted, so the target must be given.
+    """
+
+    name = "regression"
+    gives_probabilities = False
+    classes = False
+
+    def scores(self, outputs: Tensor, model: str) -> Tensor:
+        return super().scores(outputs[:, None] if outputs.ndim == 1 else outputs, model)
+
+    def predicted(self, scores: Tensor) -> Tensor:
+        if scores.shape[1] > 1:
+            raise ValueError(
+                f"a regression of {scores.shape[1]} numbers predicts no class: say which number to explain, as an "
+                "index or a class name"
+            )
+        return super().predicted(scores)
+
+
+class OwnHead(Head):
+    """A function of one's own, from whatever the network returns to scores (B×C).
+
+    Its attribute `probabilities`, if it has one, is a function of the scores (B×C → B×C).
+    """
+
+    def __init__(self, function: Callable[[Any], Tensor], name: str) -> None:
+        self.function = function
+        self.label = name
+        self.gives_probabilities = callable(getattr(function, "probabilities", None))
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.label
+
+    def scores(self, outputs: Any, model: str) -> Tensor:
+        found = self.function(outputs)
+        if not isinstance(found, Tensor):
+            raise TypeError(f"head {self.name!r} gives a {type(found).__name__}; expected a tensor of scores, B×C")
+        if found.ndim != 2 or found.shape[1] == 0:
+            shape = "×".join(map(str, found.shape)) or "a single number"
+            raise ValueError(f"head {self.name!r} gives shape {shape} for model {model!r}; expected scores, B×C")
+        return found
+
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        return self.probabilities(scores).log()
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        self.require_probabilities()
+        found: Tensor = self.function.probabilities(scores)  # type: ignore[attr-defined]
+        if not isinstance(found, Tensor) or found.shape != scores.shape:
+            got = "×".join(map(str, found.shape)) if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(
+                f"head {self.name!r} gives probabilities of {got}; expected {len(scores)}×{scores.shape[1]}"
+            )
+        return found
+
+
+SOFTMAX = Softmax()
+HEADS: dict[str, Head] = {head.name: head for head in (SOFTMAX, Sigmoid(), Binary(), Regression())}
+
+
+def head_of(head: str | Head | Callable[[Any], Tensor]) -> Head:
+    """The head of that name, or a function of one's own, itself or as `package.module:function` or `file.py:function`.
+
+    Raises `UnknownName` for a name that nothing has, `TypeError` for what is no function.
+    """
+    if isinstance(head, Head):
+        return head
+    if not isinstance(head, str):
+        return OwnHead(_function(head, "head"), getattr(head, "__qualname__", type(head).__name__))
+    if head in HEADS:
+        return HEADS[head]
+    if ":" not in head:
+        raise UnknownName("head", head, HEADS, "or name a function of your own as 'package.module:function'")
+    found = load_attribute(head)
+    return found if isinstance(found, Head) else OwnHead(_function(found, head), head)
+
+
+def _function(found: Any, name: str) -> Callable[[Any], Tensor]:
+    if isinstance(found, type):
+        found = found()
+    if isinstance(found, torch.nn.Module):
+        raise TypeError(f"{name} is a {type(found).__name__}, which has a state: make it part of the network instead")
+    if not callable(found):
+        raise TypeError(f"{name} is a {type(found).__name__}; expected a function from the network's outputs to B×C")
+    function: Callable[[Any], Tensor] = found
+    return function
+
+
+def _single_column(outputs: Tensor) -> Tensor | None:
+    """B×1, or None where an image has more than one number."""
+    if outputs.ndim == 1:
+        return outputs[:, None]
+    return outputs if outputs.ndim == 2 and outputs.shape[1] == 1 else None
+
+
+def _in_unit_range(values: Tensor) -> bool:
+    return bool(((values >= 0) & (values <= 1)).all())
+
+
+def _misshaped(outputs: Tensor, model: str, wanted: str, advice: str) -> ValueError:
+    shape = "×".join(map(str, outputs.shape)) or "a single number"
+    return ValueError(f"model {model!r} returns shape {shape}; expected {wanted} ({advice})")
+
+
+def _rounding(values: Tensor, precision: torch.dtype) -> float:
+    """How far a softmax's rows may be from 1, in the coarser of the values' own and the network's precision."""
+    return max(1e-4, *(torch.finfo(kind).eps / 2 for kind in (values.dtype, precision)))
