@@ -83,8 +83,7 @@ def _model(block: Block) -> dict[str, Any]:
         "classes": list(classifier.class_names or block.dataset.class_names or ()) or None,
         "mean": classifier.mean,
         "std": classifier.std,
-        "resize": classifier.resize,
-        "crop": classifier.crop,
+        **asdict(classifier.geometry),
     }
 
 
