@@ -251,7 +251,8 @@ class Classifier(nn.Module):
         if chosen.ndim == 0:
             chosen = chosen.expand(count)
         if chosen.shape != (count,) or chosen.is_floating_point() or chosen.dtype == torch.bool:
-            got = f"{chosen.dtype} of shape {tuple(chosen.shape)}"
+            source = f" from {type(targets).__name__}" if callable(targets) else ""
+            got = f"{chosen.dtype} of shape {tuple(chosen.shape)}{source}"
             raise ValueError(f"expected one class index for each of {count} images, got {got}")
         if count and (int(chosen.min()) < 0 or int(chosen.max()) >= classes):
             raise ValueError(f"class index out of range: expected 0 to {classes - 1}, got {chosen.tolist()[:8]}")
@@ -262,8 +263,8 @@ class Classifier(nn.Module):
         1×H×W for a network that takes grey."""
         if self.colours not in (1, 3):
             raise ValueError(
-                f"model {self.name!r} takes {self.colours} colours, and pictures have 3, or 1 where they are grey: "
-                "give it tensors"
+                f"model {self.name!r} takes images of {self.colours} channels, as `mean` says; a picture has 3, or 1 "
+                "in grey: give it tensors, or bring pictures to its channels in a wrapper"
             )
         shown = load_picture(picture)
         cut = self.geometry.of_picture(shown.convert("L") if shown.mode == "RGB" and self.colours == 1 else shown)

@@ -10,7 +10,8 @@ from PIL import Image
 
 from camfaith.models.lookup import UnknownName
 
-INTERPOLATIONS = {mode.name.lower(): mode for mode in Image.Resampling} | {"nearest-exact": Image.Resampling.NEAREST}
+_MODES = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+INTERPOLATIONS = {name: Image.Resampling[name.upper()] for name in _MODES} | {"nearest-exact": Image.Resampling.NEAREST}
 """What lies between two pixels, by torchvision's and Pillow's names."""
 
 
@@ -70,7 +71,7 @@ def length(name: str, given: Any) -> int | tuple[int, int] | None:
 
 def interpolation(given: Any) -> str:
     """The name of an interpolation; `UnknownName` where there is none."""
-    name = Image.Resampling(given).name.lower() if isinstance(given, int) else getattr(given, "value", given)
+    name = given.name.lower() if isinstance(given, Image.Resampling) else getattr(given, "value", given)
     if name not in INTERPOLATIONS:
         raise UnknownName("interpolation", str(name), INTERPOLATIONS)
     return str(name)

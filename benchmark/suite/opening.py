@@ -171,14 +171,15 @@ def asking(model: str, image: Tensor) -> Iterator[None]:
         raise SuiteError(f"model {model!r}: {error}") from error
     except RuntimeError as error:
         wanted = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
-        advice = "give the size it takes as resize and crop"
         if wanted and int(wanted[2]) == image.shape[1]:
-            advice = (
-                f"a picture has 3 colours, or 1 where mean and std have one number each, and it takes {wanted[1]}: "
-                "bring pictures to its channels in a wrapper"
-            )
+            raise SuiteError(
+                f"model {model!r} takes images of {wanted[1]} channels; a picture has 3, or 1 where mean and std have "
+                "one number each: bring pictures to its channels in a wrapper"
+            ) from error
         size = "×".join(map(str, image.shape[-2:]))
-        raise SuiteError(f"model {model!r} fails on an image of {size} px: {error}; {advice}") from error
+        raise SuiteError(
+            f"model {model!r} fails on an image of {size} px: {error}; give the size it takes as resize and crop"
+        ) from error
 
 
 def _setup(general: General, classifier: Classifier, image: Tensor) -> Setup:
