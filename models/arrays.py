@@ -18,15 +18,17 @@ def tensor_of(values: Array, what: str) -> Tensor:
     names `what` it should be."""
     if isinstance(values, Tensor):
         return values
+    expected = f"{what}: expected a tensor, a numpy array or lists of numbers, got a {type(values).__name__}"
+    if not isinstance(values, np.ndarray | np.generic | list | tuple):
+        raise ValueError(expected)
     try:
-        if isinstance(values, list | tuple) and any(isinstance(one, Tensor) for one in values):
+        if not isinstance(values, np.ndarray | np.generic) and any(isinstance(one, Tensor) for one in values):
             return torch.stack([tensor_of(one, what) for one in values])
-        array = np.array(values) if isinstance(values, np.ndarray | np.generic | list | tuple) else np.array(None)
+        array = np.array(values)
         # Arrays may be in the other byte order, which torch does not take.
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
     except (TypeError, ValueError, RuntimeError) as error:
-        got = f"a {type(values).__name__}"
-        raise ValueError(f"{what}: expected a tensor, a numpy array or lists of numbers, got {got}: {error}") from None
+        raise ValueError(f"{expected} that makes none: {error}") from None
 
 
 def indices_of(targets: Any) -> Tensor:

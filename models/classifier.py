@@ -98,9 +98,10 @@ class Classifier(nn.Module):
         """How many colours a prepared picture has: 3, or 1 for a network that takes grey."""
         if self.mean is not None:
             return len(self.mean)
-        scripted = (m for m in self.network.modules() if getattr(m, "original_name", type(m).__name__) == "Conv2d")
-        first = next((m for m in self.network.modules() if isinstance(m, nn.Conv2d)), None) or next(scripted, None)
-        return 1 if getattr(first, "in_channels", 3) == 1 else 3
+        for module in self.network.modules():
+            if isinstance(module, nn.Conv2d) or getattr(module, "original_name", "") == "Conv2d":
+                return 1 if getattr(module, "in_channels", 3) == 1 else 3
+        return 3
 
     @property
     def device(self) -> torch.device:

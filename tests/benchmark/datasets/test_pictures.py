@@ -259,6 +259,7 @@ def test_any_value_but_zero_is_inside_a_mask(tmp_path: Path) -> None:
 def test_small_values_of_wide_masks_are_inside(tmp_path: Path) -> None:
     wide = saved(tmp_path / "a.png", np.array([[0, 1, 65535]], dtype=np.uint16))
     assert pixels(read_mask(wide, (3, 1))) == [[0, 255, 255]]
+    assert pixels(read_mask(saved(wide, Image.open(wide).copy(), transparency=1), (3, 1))) == [[0, 0, 255]]
     floats = saved(tmp_path / "b.tif", np.array([[0, 0.001, 7]], dtype=np.float32))
     assert pixels(read_mask(floats, (3, 1))) == [[0, 255, 255]]
     path = saved(tmp_path / "c.tif", np.array([[0, np.nan]], dtype=np.float32))
