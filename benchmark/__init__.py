@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from camfaith.benchmark.running.planning import plan
     from camfaith.benchmark.running.runner import run
     from camfaith.benchmark.suite.declaration import Suite
+    from camfaith.models.pictures import load_picture
 
 # Torch takes seconds to import; `camfaith --help` must not wait for it.
 _WHERE = {
@@ -22,6 +23,7 @@ _WHERE = {
     "check_method": "conformance",
     "explain": "picture.side_by_side",
     "load": "results.store",
+    "load_picture": "datasets.pictures",
     "method_checks": "conformance",
     "plan": "running.planning",
     "run": "running.runner",
@@ -35,6 +37,7 @@ __all__ = [
     "check_method",
     "explain",
     "load",
+    "load_picture",
     "method_checks",
     "plan",
     "run",

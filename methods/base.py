@@ -12,11 +12,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camfaith.models import display, maps
+from camfaith.models.arrays import Array, tensor_of
 from camfaith.models.capture import Evidence, layer_name
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Calls as Calls
 from camfaith.models.contract import Contract
 from camfaith.models.layers import target_layer as find_target_layer
+from camfaith.models.pictures import load_picture
 from camfaith.models.speed.setup import laid_out
 
 TargetLayer = str | nn.Module | None
@@ -67,7 +69,7 @@ class Method(Contract):
         """The layers at which `explain` reads evidence."""
         return (self.layer,) if self.needs_layer and self.layer else ()
 
-    def raw(self, image: Tensor | Image.Image, class_idx: Targets = None) -> Tensor:
+    def raw(self, image: Array | Image.Image, class_idx: Targets = None) -> Tensor:
         """B×h×w on the native grid, before any display step (so before a final ReLU)."""
         images = self._images(image)
         if self.needs_layer and not self.layers:
@@ -80,7 +82,7 @@ class Method(Contract):
         evidence = self.classifier.evidence(images, class_idx, self.layers, gradients=gradients)
         return self.explain(evidence, self.classifier)
 
-    def __call__(self, image: Tensor | Image.Image, class_idx: Targets = None) -> Tensor:
+    def __call__(self, image: Array | Image.Image, class_idx: Targets = None) -> Tensor:
         """B×H×W in [0, 1]: rectified, upsampled to the image and stretched per map.
 
         `class_idx` is None for the predicted class, one index, or one per image. Warns if a map is constant; raises
@@ -98,13 +100,13 @@ class Method(Contract):
         return maps.normalise(shown)
 
     @overload
-    def visualize(self, picture: Image.Image, heatmap: Tensor, *, signed: bool = ...) -> Image.Image: ...
+    def visualize(self, picture: Image.Image, heatmap: Array, *, signed: bool = ...) -> Image.Image: ...
     @overload
-    def visualize(self, picture: Tensor, heatmap: Tensor, *, signed: bool = ...) -> Image.Image | list[Image.Image]: ...
+    def visualize(self, picture: Array, heatmap: Array, *, signed: bool = ...) -> Image.Image | list[Image.Image]: ...
     def visualize(
-        self, picture: Image.Image | Tensor, heatmap: Tensor, *, signed: bool = False
+        self, picture: Image.Image | Array, heatmap: Array, *, signed: bool = False
     ) -> Image.Image | list[Image.Image]:
-        """The heat map in colour over the picture (PIL, or a tensor in [0, 1]); a list if there are several.
+        """The heat map in colour over the picture (PIL, or an array in [0, 1]); a list if there are several.
 
         A PIL picture is drawn as the classifier sees it, resized and cropped, unless the map has the picture's size.
         The picture is grey, so that every hue is the map's. `signed` takes a raw map and draws both of its signs
@@ -112,7 +114,9 @@ class Method(Contract):
         in a map of pixels, their 99.5 % quantile.
         """
         draw = partial(display.overlay_signed if signed else display.overlay, of_pixels=bool(self.of_pixels))
-        values = heatmap.detach().cpu().double().numpy()
+        values = tensor_of(heatmap, "heatmap").detach().cpu().double().numpy()
+        if not isinstance(picture, Image.Image):
+            picture = tensor_of(picture, "picture")
         if isinstance(picture, Tensor) and picture.ndim == 4:
             if len(picture) != len(values):
                 raise ValueError(f"expected one heat map per picture, got {len(values)} for {len(picture)}")
@@ -123,10 +127,10 @@ class Method(Contract):
                 raise ValueError(f"expected one heat map for one picture, got {len(values)}")
             values = values[0]
         if isinstance(picture, Image.Image):
-            cuts = self.classifier.resize is not None or self.classifier.crop is not None
-            if not cuts or values.shape == (picture.height, picture.width):
-                return draw(picture, values)
-            picture = self.classifier.prepare(picture)
+            shown = load_picture(picture)
+            if not self.classifier.geometry.changes or values.shape == (shown.height, shown.width):
+                return draw(shown, values)
+            picture = self.classifier.prepare(shown)
         return draw(maps.drawable(picture), values)
 
     def _several(self, layers: Sequence[str | nn.Module]) -> ValueError:
@@ -138,9 +142,9 @@ class Method(Contract):
             advice = f"for one map of several, fused: camfaith.methods.Fused(model, {method}layers={names})"
         return ValueError(f"{type(self).__name__} takes one target layer, got a {type(layers).__name__}: {advice}")
 
-    def _images(self, image: Tensor | Image.Image) -> Tensor:
+    def _images(self, image: Array | Image.Image) -> Tensor:
         given = self.classifier.prepare(image) if isinstance(image, Image.Image) else image
-        images = self.classifier.place(given)
+        images = self.classifier.given(given)
         return images.contiguous() if self._as_elsewhere else laid_out(self.classifier.network, images)
 
     @property

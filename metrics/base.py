@@ -16,6 +16,7 @@ from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.engine import Engine
 from camfaith.metrics.probing.probes import Probe
+from camfaith.models.arrays import Array, tensor_of
 from camfaith.models.classifier import Classifier, ScoreKind, Targets
 from camfaith.models.contract import Bound
 from camfaith.models.errors import NotApplicable
@@ -93,34 +94,37 @@ class Metric:
     def __call__(
         self,
         model: nn.Module,
-        images: Tensor,
+        images: Array,
         targets: Targets,
-        maps: Tensor,
+        maps: Array,
         *,
-        masks: Tensor | None = None,
-        contents: Tensor | None = None,
+        masks: Array | None = None,
+        contents: Array | None = None,
         layer: str | None = None,
-        contributions: Tensor | None = None,
-        seeds: Tensor | None = None,
+        contributions: Array | None = None,
+        seeds: Array | None = None,
         method: Any = None,
         batch_size: int = 64,
     ) -> dict[str, Tensor]:
         """Judge maps from anywhere (B×h×w, higher = more relevant, ranked as they are): column → B values.
 
-        `model` is a Classifier or a plain module. `masks` and `contents` are B×H×W, bool. The axioms need `layer`, the
-        layer that the maps explain, and `contributions` (B×K), what each of its channels adds. Ties and noise are drawn
-        from `seeds`, one integer per image. `method` made the maps: anything with `explain(evidence, classifier)`;
-        some metrics ask it for maps of altered images. Raises `ValueError` for maps of another shape, or with NaN, and
-        `NotApplicable` where the metric needs a probability and the model's head gives none.
+        `model` is a Classifier or a plain module; images, maps and the like are tensors, numpy arrays or lists. `masks`
+        and `contents` are B×H×W, bool. The axioms need `layer`, the layer that the maps explain, and `contributions`
+        (B×K), what each of its channels adds. Ties and noise are drawn from `seeds`, one integer per image. `method`
+        made the maps: anything with `explain(evidence, classifier)`; some metrics ask it for maps of altered images.
+        Raises `ValueError` for maps of another shape, or with NaN, and `NotApplicable` where the metric needs a
+        probability and the model's head gives none.
         """
         classifier = Classifier.of(model)
         if why := unfit(self, classifier.head):
             raise NotApplicable(f"{self.name} {why}")
         case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)
         # Half precision would tie pixels that the maps tell apart.
-        exact = maps.detach().to(case.images.device, torch.promote_types(maps.dtype, torch.float32))
+        found = tensor_of(maps, "maps").detach()
+        exact = found.to(case.images.device, torch.promote_types(found.dtype, torch.float32))
+        added = None if contributions is None else tensor_of(contributions, "contributions")
         made_by = None if method is None else Bound.of(method, classifier, layer)
-        given = Maps(exact, case, layer=layer, contributions=contributions, explainer=made_by)
+        given = Maps(exact, case, layer=layer, contributions=added, explainer=made_by)
         wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {"maps": (given, tuple(self.probes(layer, case.pixels)))}
         answers = Engine(classifier, Setup(batch_size)).answer(case, wanted)["maps"]
         for answer in answers.values():

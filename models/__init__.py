@@ -9,19 +9,32 @@ if TYPE_CHECKING:
     from camfaith.models.layers import survey, target_layer
     from camfaith.models.loading import load
     from camfaith.models.lookup import UnknownName
+    from camfaith.models.pictures import PictureError, load_picture
 
 # Torch takes seconds to import, and reports, which draw with `display`, do without it.
 _WHERE = {
     "Classifier": "classifier",
     "Evidence": "capture",
     "LayerError": "capture",
+    "PictureError": "pictures",
     "UnknownName": "lookup",
     "load": "loading",
+    "load_picture": "pictures",
     "survey": "layers",
     "target_layer": "layers",
 }
 
-__all__ = ["Classifier", "Evidence", "LayerError", "UnknownName", "load", "survey", "target_layer"]
+__all__ = [
+    "Classifier",
+    "Evidence",
+    "LayerError",
+    "PictureError",
+    "UnknownName",
+    "load",
+    "load_picture",
+    "survey",
+    "target_layer",
+]
 
 
 def __getattr__(name: str) -> Any:

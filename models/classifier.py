@@ -9,9 +9,8 @@ from typing import Any, Literal, Self
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
+from camfaith.models.arrays import Array, indices_of, tensor_of
 from camfaith.models.capture import (
     Evidence,
     LayerError,
@@ -25,8 +24,11 @@ from camfaith.models.capture import (
     target_logit,
 )
 from camfaith.models.functorch import is_wrapped
+from camfaith.models.geometry import Geometry
 from camfaith.models.heads import Head, OwnHead, head_of
+from camfaith.models.maps import image_of, require_range
 from camfaith.models.outputs import entry, logits_in
+from camfaith.models.pictures import load_picture
 from camfaith.models.walk import is_scripted
 
 Targets = None | int | Sequence[int] | Tensor | Callable[[Tensor], Tensor]
@@ -36,7 +38,7 @@ _LOOKED_AT = 32
 
 
 class Classifier(nn.Module):
-    """An image classifier that takes RGB images in [0, 1] (B×3×H×W) and gives logits (B×C).
+    """An image classifier that takes RGB images in [0, 1] (B×3×H×W), or grey ones (B×1×H×W), and gives logits (B×C).
 
     `head` says what the network's outputs mean: "softmax" (one of C classes), "sigmoid" (C labels, each for itself),
     "binary" (one logit z: classes negative and positive with the logits −z and z), "regression" (the score is the
@@ -44,7 +46,9 @@ class Classifier(nn.Module):
     `module:function` (`models.heads`). Where no class is asked for, the one with the greatest score is explained.
 
     Normalisation with `mean` and `std` happens inside, so that "black", "mean" and "blurred" mean what they say.
-    `prepare` brings a picture to the network's size: the short side to `resize`, then a central `crop`.
+    `prepare` brings a picture to the network's size, by `geometry`: `pad` to a square, `resize` the short side or to
+    (height, width), a central `crop`. It is made grey where `mean` has one number, or where there is none and the first
+    convolution has one channel.
     `layer` is the target layer of methods that name none. If the network returns more than a tensor, `output` is the
     name or index of the logits in it; an entry named `logits` is found without.
 
@@ -60,11 +64,12 @@ class Classifier(nn.Module):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         class_names: Sequence[str] | None = None,
-        resize: int | None = None,
-        crop: int | None = None,
+        resize: int | Sequence[int] | None = None,
+        crop: int | Sequence[int] | None = None,
         layer: str | None = None,
-        interpolation: InterpolationMode = InterpolationMode.BILINEAR,
+        interpolation: Any = "bilinear",
         output: str | int | None = None,
+        pad: bool = False,
         head: str | Head | Callable[[Any], Tensor] = "softmax",
     ) -> None:
         super().__init__()
@@ -77,8 +82,9 @@ class Classifier(nn.Module):
         self.mean = None if mean is None else tuple(mean)
         self.std = None if std is None else tuple(std)
         self.class_names = None if class_names is None else tuple(class_names)
-        self.resize, self.crop, self.layer, self.interpolation = resize, crop, layer, interpolation
-        self.output, self.head = output, head_of(head)
+        told = Geometry(resize, crop, interpolation, pad)  # type: ignore[arg-type]
+        self.resize, self.crop, self.interpolation, self.pad = told.resize, told.crop, told.interpolation, told.pad
+        self.layer, self.output, self.head = layer, output, head_of(head)
         self._first_outputs = 0
         """How many were looked at, up to `_LOOKED_AT`."""
         self._squashed = True
@@ -93,6 +99,21 @@ class Classifier(nn.Module):
         if not isinstance(model, nn.Module):
             raise TypeError(f"expected a torch.nn.Module or a Classifier, got {type(model).__name__}")
         return cls(model)
+
+    @property
+    def geometry(self) -> Geometry:
+        """How `prepare` brings a picture to the network's size."""
+        return Geometry(self.resize, self.crop, self.interpolation, self.pad)
+
+    @property
+    def colours(self) -> int:
+        """How many colours a prepared picture has: 3, or 1 for a network that takes grey."""
+        if self.mean is not None:
+            return len(self.mean)
+        for module in self.network.modules():
+            if isinstance(module, nn.Conv2d) or getattr(module, "original_name", "") == "Conv2d":
+                return 1 if getattr(module, "in_channels", 3) == 1 else 3
+        return 3
 
     @property
     def device(self) -> torch.device:
@@ -151,17 +172,27 @@ class Classifier(nn.Module):
             self._planes[key] = plane
         return plane
 
-    def place(self, images: Tensor) -> Tensor:
+    def given(self, images: Array) -> Tensor:
+        """`place`, for images that a user gives: `ValueError` too for values far outside of [0, 1] where normalisation
+        follows. Noise and bicubic interpolation may leave it a little."""
+        placed = self.place(images)
+        if self.mean is not None:
+            require_range(placed, "images", beyond=0.2)
+        return placed
+
+    def place(self, images: Array) -> Tensor:
         """`images` as a batch on the network's device and in its precision; `ValueError` if they are no images."""
-        if not isinstance(images, Tensor) or not images.is_floating_point():
-            got = f"a {images.dtype} tensor" if isinstance(images, Tensor) else type(images).__name__
+        images = tensor_of(images, "images")
+        if not images.is_floating_point():
+            got = f"a {images.dtype} tensor"
             raise ValueError(f"expected a floating-point B×3×H×W tensor, got {got}; use classifier.prepare(picture)")
         if images.ndim == 3:
             images = images[None]
         if images.ndim != 4:
             raise ValueError(f"expected images of shape B×3×H×W, got {'×'.join(map(str, images.shape))}")
         if self.mean is not None and images.shape[1] != len(self.mean):
-            raise ValueError(f"expected {len(self.mean)} colours as in `mean`, got {images.shape[1]}")
+            last = "; the colours come first" if images.shape[3] == len(self.mean) else ""
+            raise ValueError(f"expected {len(self.mean)} colours as in `mean`, got {images.shape[1]}{last}")
         return images.detach().to(self.device, self.dtype)
 
     def logits(self, images: Tensor) -> Tensor:
@@ -239,30 +270,29 @@ class Classifier(nn.Module):
             return self.head.predicted(logits)
         if isinstance(targets, str):
             raise ValueError(f"expected a class index, got {targets!r}; class_names.index({targets!r}) may be it")
-        chosen = torch.as_tensor(targets(logits) if callable(targets) else targets)
+        chosen = indices_of(targets(logits) if callable(targets) else targets)
         if chosen.ndim == 0:
             chosen = chosen.expand(count)
         if chosen.shape != (count,) or chosen.is_floating_point() or chosen.dtype == torch.bool:
-            got = f"{chosen.dtype} of shape {tuple(chosen.shape)}"
+            source = f" from {type(targets).__name__}" if callable(targets) else ""
+            got = f"{chosen.dtype} of shape {tuple(chosen.shape)}{source}"
             raise ValueError(f"expected one class index for each of {count} images, got {got}")
         if count and (int(chosen.min()) < 0 or int(chosen.max()) >= classes):
             raise ValueError(f"class index out of range: expected 0 to {classes - 1}, got {chosen.tolist()[:8]}")
         return chosen.to(logits.device, torch.long)
 
     def prepare(self, picture: Image.Image) -> Tensor:
-        """A picture, resized and cropped for the network: 3×H×W in [0, 1]."""
-        cut = self._cut(picture.convert("RGB"), self.interpolation)
-        pixels: Tensor = F.to_dtype(F.pil_to_tensor(cut), torch.float32, scale=True)
-        return pixels
+        """A picture as it is displayed (`load_picture`), resized and cropped for the network: 3×H×W in [0, 1], or
+        1×H×W for a network that takes grey."""
+        if self.colours not in (1, 3):
+            raise ValueError(
+                f"model {self.name!r} takes images of {self.colours} channels, as `mean` says; a picture has 3, or 1 "
+                "in grey: give it tensors, or bring pictures to its channels in a wrapper"
+            )
+        shown = load_picture(picture)
+        cut = self.geometry.of_picture(shown.convert("L") if shown.mode == "RGB" and self.colours == 1 else shown)
+        return image_of(cut).expand(self.colours, -1, -1).contiguous()
 
     def prepare_mask(self, mask: Image.Image) -> Tensor:
         """A mask, resized (nearest neighbour) and cropped as the picture is: H×W, bool."""
-        grey: Tensor = F.pil_to_tensor(self._cut(mask.convert("L"), InterpolationMode.NEAREST))
-        return grey[0] > 0
-
-    def _cut(self, picture: Image.Image, interpolation: InterpolationMode) -> Image.Image:
-        if self.resize is not None:
-            picture = F.resize(picture, [self.resize], interpolation=interpolation, antialias=True)
-        if self.crop is not None:
-            picture = F.center_crop(picture, [self.crop, self.crop])
-        return picture
+        return image_of(self.geometry.of_mask(mask.convert("L")))[0] > 0

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from camfaith.models.pictures import load_picture
+
 Floats = NDArray[np.float64]
 
 AGAINST, FOR = (59, 76, 192), (180, 4, 38)
@@ -80,10 +82,10 @@ def overlay(
     """
     from matplotlib import colormaps  # it takes a second to import, and methods are bound without it
 
-    cut = scaled(shown, of_pixels=True) if of_pixels else shown
-    grown = upsample(cut, (picture.height, picture.width)).clip(0, 1)
+    grey, cut = _grey(picture), scaled(shown, of_pixels=True) if of_pixels else shown
+    grown = upsample(cut, (grey.height, grey.width)).clip(0, 1)
     colours = Image.fromarray(colormaps[colormap](grown, bytes=True)[..., :3].copy())
-    return Image.blend(_grey(picture).convert("RGB"), colours, opacity)
+    return Image.blend(grey.convert("RGB"), colours, opacity)
 
 
 def overlay_signed(
@@ -99,8 +101,9 @@ def overlay_signed(
     """
     if not np.isfinite(np.asarray(signed)).all():
         raise FloatingPointError("the map holds NaN or infinite values")
-    grown = upsample(scaled(signed, of_pixels=of_pixels), (picture.height, picture.width))
-    drawn = _grey(picture).point(lambda grey: round(255 - 0.75 * (255 - grey))).convert("RGB")
+    grey = _grey(picture)
+    grown = upsample(scaled(signed, of_pixels=of_pixels), (grey.height, grey.width))
+    drawn = grey.point(lambda level: round(255 - 0.75 * (255 - level))).convert("RGB")
     for colour, part in ((AGAINST, -grown), (FOR, grown)):
         cover = (part.clip(0, 1) * (255 * opacity)).round().astype(np.uint8)
         drawn.paste(colour, mask=Image.fromarray(cover))
@@ -108,5 +111,8 @@ def overlay_signed(
 
 
 def _grey(picture: Image.Image) -> Image.Image:
-    """The picture's luminance, 8 bits."""
-    return picture.convert("RGB").convert("L")
+    """The picture's luminance as it is displayed, 8 bits."""
+    shown = load_picture(picture)
+    if shown.mode == "F":
+        return Image.fromarray(np.round(np.asarray(shown) * 255).astype(np.uint8))
+    return shown.convert("L")

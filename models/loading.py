@@ -12,14 +12,13 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 from torchvision import models as torchvision_models
-from torchvision.transforms import InterpolationMode
 
 from camfaith.models.checkpoint import is_checkpoint, require_finite, with_weights
 from camfaith.models.classifier import Classifier
 from camfaith.models.lookup import UnknownName, load_attribute, resolve
 from camfaith.models.reference import GRADES, MEAN, REFERENCES, SIZE, STD, build, load_weights
 
-_SETTINGS = ("mean", "std", "class_names", "resize", "crop", "layer", "interpolation", "output", "head")
+_SETTINGS = ("mean", "std", "class_names", "resize", "crop", "layer", "interpolation", "output", "pad", "head")
 _TIMM = "timm:"
 
 
@@ -39,11 +38,13 @@ def load(
     weights: str | Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    resize: int | None = None,
-    crop: int | None = None,
+    resize: int | Sequence[int] | None = None,
+    crop: int | Sequence[int] | None = None,
     class_names: Sequence[str] | None = None,
     layer: str | None = None,
     output: str | int | None = None,
+    interpolation: str | None = None,
+    pad: bool | None = None,
     head: str | None = None,
 ) -> Classifier:
     """A Classifier in evaluation mode.
@@ -57,14 +58,14 @@ def load(
     is read without unpickling code; or `"none"` for the untrained network, whose initialisation is seeded.
 
     Preprocessing comes with shipped and torchvision weights, and in the `pretrained_cfg` of timm's networks; `mean`,
-    `std`, `resize`, `crop` replace it. `output` says where the logits are if the network returns more than a tensor,
-    `head` what they mean (`Classifier`; "softmax" where nothing is said).
+    `std` and what is said of the `Geometry` replace it. `output` says where the logits are if the network returns more
+    than a tensor, `head` what they mean (`Classifier`; "softmax" where nothing is said).
 
     Raises `UnknownName` for an unknown network or weights name, `FileNotFoundError`, and `ValueError` for weights that
     do not fit or that hold NaN.
     """
     given: dict[str, Any] = {"mean": mean, "std": std, "resize": resize, "crop": crop, "layer": layer, "output": output}
-    given |= {"class_names": class_names, "head": head}
+    given |= {"class_names": class_names, "interpolation": interpolation, "pad": pad, "head": head}
     network, known = _build(name, None if weights is None else str(weights), class_names)
     require_finite(name, network)
     settings = known | {key: value for key, value in given.items() if value is not None}
@@ -131,11 +132,15 @@ def _preprocessing(weights: Any) -> dict[str, Any]:
     return {
         "mean": tuple(transforms.mean),
         "std": tuple(transforms.std),
-        "resize": transforms.resize_size[0],
-        "crop": transforms.crop_size[0],
+        "resize": _side(transforms.resize_size),
+        "crop": _side(transforms.crop_size),
         "interpolation": transforms.interpolation,
         "class_names": weights.meta.get("categories"),
     }
+
+
+def _side(lengths: Sequence[int]) -> int | Sequence[int]:
+    return lengths[0] if len(lengths) == 1 else lengths
 
 
 def _timm(name: str, weights: str | None, class_names: Sequence[str] | None) -> tuple[nn.Module, dict[str, Any]]:
@@ -165,13 +170,16 @@ def _carried(network: nn.Module) -> dict[str, Any]:
     carried: Any = getattr(network, "pretrained_cfg", None)
     if not isinstance(carried, dict) or not carried.get("mean"):
         return {}
-    side = carried["input_size"][-1]
+    height, width = carried["input_size"][-2:]
+    before = [math.floor(side / carried["crop_pct"]) for side in (height, width)]
+    mode = carried.get("crop_mode", "center")
     return {
         "mean": tuple(carried["mean"]),
         "std": tuple(carried["std"]),
-        "resize": math.floor(side / carried["crop_pct"]),
-        "crop": side,
-        "interpolation": InterpolationMode(carried["interpolation"]),
+        "resize": before[0] if mode == "center" and height == width else before,
+        "crop": (height, width) if height != width else height,
+        "interpolation": carried["interpolation"],
+        "pad": mode == "border",  # timm's border has the mean colour; this one is black
     }
 
 

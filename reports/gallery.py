@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
+from camfaith.benchmark.results.pictures import opened
 from camfaith.benchmark.results.store import map_of
 from camfaith.models.display import heatmap, is_of_pixels, overlay
 from camfaith.reports.view import Block, Judged, View, file_stem, number, shortened
@@ -130,10 +130,10 @@ def _tiles(
     of_pixels: Mapping[str, bool | None],
 ) -> list[Tile]:
     """The tiles of one image: the image, its mask where it has one, and every method's map."""
-    picture = Image.open(io.BytesIO(row["image"])).convert("RGB")
+    picture = opened(row["image"]).convert("RGB")
     tiles: list[Tile] = [("image", _sized(picture), "")]
     if isinstance(row["mask"], bytes):
-        mask = Image.open(io.BytesIO(row["mask"]))
+        mask = opened(row["mask"])
         tiles.append(("mask", outlined(_sized(picture), _sized(mask)), "" if mask.getbbox() else "empty"))
     for method in methods:
         if method not in maps:

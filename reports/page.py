@@ -208,14 +208,14 @@ def _cost(info: Mapping[str, Any]) -> Facts:
 def _figure(stem: Path) -> tuple[str, int]:
     """A figure as a data URI (SVG, or PNG where the SVG is too large), and its width in pixels."""
     drawn, plain = Path(f"{stem}.svg").read_bytes(), Path(f"{stem}.png").read_bytes()
-    width = Image.open(io.BytesIO(plain)).width
+    width = Image.open(io.BytesIO(plain), formats=("PNG",)).width
     return (_uri("image/svg+xml", drawn) if len(drawn) <= _LARGEST_SVG else _uri("image/png", plain)), width
 
 
 def _picture(path: Path) -> str:
     """A gallery as a data URI; JPEG is a third of the file's size."""
     buffer = io.BytesIO()
-    Image.open(path).save(buffer, "JPEG", quality=88)
+    Image.open(path, formats=("PNG",)).save(buffer, "JPEG", quality=88)
     return _uri("image/jpeg", buffer.getvalue())
 
 

@@ -15,6 +15,7 @@ from camfaith.benchmark.datasets.pictures import (
     read_picture,
 )
 from camfaith.benchmark.datasets.sample import Sample, class_list
+from camfaith.models.pictures import checked_white
 
 
 class Folder:
@@ -24,6 +25,7 @@ class Folder:
     - Pictures directly in `root`, with none in sub-folders, have no label.
     - Ids are paths relative to `root`, with `/`, sorted folder by folder. Links are followed.
     - Hidden files and folders and files without one of `extensions` are skipped.
+    - `white` is the value of white in grey of more than 8 bits (`camfaith.models.load_picture`): 4095 in 12 bits.
     - `masks` is a folder with a PNG at the same relative path for each picture that has a mask.
 
     Only names are read until a sample is taken. Raises `ValueError` where there is no picture, a class folder without
@@ -38,8 +40,9 @@ class Folder:
         classes: Sequence[str] | None = None,
         masks: str | os.PathLike[str] | None = None,
         extensions: Collection[str] = EXTENSIONS,
+        white: float | None = None,
     ) -> None:
-        self._root = existing_folder(root)
+        self._root, self._white = existing_folder(root), checked_white(white)
         self._masks = None if masks is None else existing_folder(masks)
         beside = self._masks is not None and self._masks.samefile(self._root)
         if beside and ".png" in map(str.lower, extensions):
@@ -65,7 +68,7 @@ class Folder:
 
     def __getitem__(self, index: int, /) -> Sample:
         path = self._paths[index]
-        image, file = read_picture(self._root / path), self._mask(path)
+        image, file = read_picture(self._root / path, self._white), self._mask(path)
         mask = None if file is None else read_mask(file, image.size)
         return Sample(self.ids[index], image, self.labels[index], mask)
 

@@ -12,8 +12,15 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from camfaith.benchmark.datasets.pictures import box_mask, existing_folder, path_below, read_mask, read_picture
+from camfaith.benchmark.datasets.pictures import (
+    box_mask,
+    existing_folder,
+    path_below,
+    read_mask,
+    read_picture,
+)
 from camfaith.benchmark.datasets.sample import Label, Sample, SampleError, class_list
+from camfaith.models.pictures import checked_white
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}(\.0*)?")  # tables with gaps say "3.0"
 
@@ -39,6 +46,8 @@ class Table:
       displayed picture, x1 and y1 exclusive. The mask is the union of the boxes.
     - `cluster`; `id`, which is `file` where not given.
 
+    `white` is the value of white in grey of more than 8 bits (`camfaith.models.load_picture`): 4095 in 12 bits.
+
     Only the table is read until a sample is taken. A row that cannot be used raises `SampleError` when it is taken: a
     path that leaves `root`, a bad label, a bad box, an id used before (it is listed as "id#2"). The table itself raises
     `ValueError` where it has no `file` column or no row.
@@ -51,8 +60,9 @@ class Table:
         root: str | os.PathLike[str] | None = None,
         name: str | None = None,
         classes: Sequence[str] | None = None,
+        white: float | None = None,
     ) -> None:
-        path = Path(path).expanduser()
+        path, self._white = Path(path).expanduser(), checked_white(white)
         self._root = existing_folder(path.parent if root is None else root).resolve()
         self.name = name or path.stem
         self.class_names: Sequence[str] | None = class_list(classes)
@@ -73,7 +83,7 @@ class Table:
             raise SampleError(f"{row.where}: {error}") from error
 
     def _sample(self, row: _Row) -> Sample:
-        image = read_picture(path_below(self._root, row.fields["file"]))
+        image = read_picture(path_below(self._root, row.fields["file"]), self._white)
         mask, content = (self._mask(row, column, image.size) for column in ("mask", "content"))
         if boxes := _boxes(row.fields):
             if mask is not None:

@@ -13,8 +13,15 @@ def png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def opened(data: bytes) -> Image.Image:
+    """A picture that a run kept; bytes of any other format in its folder are not opened."""
+    return Image.open(io.BytesIO(data), formats=("PNG", "WEBP"))
+
+
 def lossless(picture: Image.Image) -> bytes:
-    """The picture as PNG or as lossless WebP, whichever is smaller."""
+    """The picture as PNG or as lossless WebP, which has no grey, whichever is smaller."""
+    if picture.mode != "RGB":
+        return png(picture)
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", lossless=True, method=4)
     return min(png(picture), buffer.getvalue(), key=len)

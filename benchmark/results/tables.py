@@ -59,6 +59,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         target=_WHOLE,
         precision=_TEXT,
         image=_BYTES,
+        exact=_BYTES,
         mask=_BYTES,
         content=_BYTES,
         logits=_REALS,
@@ -68,7 +69,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ),
 }
 """scores: long form, one row per sample × method × metric × column; lines: the curves behind the numbers; maps: raw
-maps on their native grid; answers: what image probes were told; pictures: the images as the model saw them."""
+maps on their native grid; answers: what image probes were told; pictures: the images as the model saw them, with
+their `exact` values (float32) where 8 bits are too few."""
 
 
 def map_of(row: Any) -> NDArray[np.floating]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from camfaith.benchmark.results.folder import Part
+from camfaith.benchmark.results.pictures import opened
 from camfaith.benchmark.results.tables import map_of
 from camfaith.benchmark.running.explaining import Explanations
 from camfaith.benchmark.running.reading import Ready, planes, sample_seed
@@ -22,6 +20,7 @@ from camfaith.benchmark.suite.identity import probe_key
 from camfaith.metrics import Case
 from camfaith.metrics.probing.answers import Answer, Answers, stacked
 from camfaith.metrics.probing.probes import Probe
+from camfaith.models.maps import image_of
 
 
 class Known:
@@ -59,7 +58,9 @@ class Known:
     def ready(self, sample: str, seed: int) -> Ready:
         """A sample as the model took it, from its picture, which lost nothing."""
         row = self.pictures[sample]
-        image = F.to_dtype(F.pil_to_tensor(Image.open(io.BytesIO(row["image"]))), torch.float32, scale=True)
+        image = image_of(opened(row["image"]))
+        if row.get("exact") is not None:
+            image = torch.from_numpy(np.frombuffer(row["exact"], "<f4").copy()).view_as(image)
         mask, content = (None if row[k] is None else _plane(row[k]) for k in ("mask", "content"))
         return Ready(
             sample,
@@ -125,5 +126,4 @@ class Known:
 
 
 def _plane(data: bytes) -> Tensor:
-    grey: Tensor = F.pil_to_tensor(Image.open(io.BytesIO(data)).convert("L"))
-    return grey[0] > 0
+    return image_of(opened(data).convert("L"))[0] > 0

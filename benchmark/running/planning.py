@@ -11,10 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from camfaith.benchmark.results.folder import RunFolder
-from camfaith.benchmark.results.pictures import lossless
 from camfaith.benchmark.running.block import Block
 from camfaith.benchmark.running.lacking import holdings_of
 from camfaith.benchmark.running.missing import Work
+from camfaith.benchmark.running.records import kept_of
 from camfaith.benchmark.running.settling import works_of
 from camfaith.benchmark.suite.declaration import Suite
 from camfaith.benchmark.suite.identity import probe_key
@@ -22,7 +22,6 @@ from camfaith.benchmark.suite.opening import Arm, Bench
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models.inside.ablation import TAIL_BATCH, ablate_channels, tail
-from camfaith.models.maps import picture_of
 from camfaith.models.speed.counting import Calls
 from camfaith.models.speed.tuning import fastest, rate
 
@@ -177,7 +176,7 @@ def _each(bench: Bench, work: Work, chunk: int) -> BlockPlan:
     answers = sum(p.count(pixels) for p in once if not isinstance(p, Channels | Explained))
     grown = 16 * answers + 48 * sum(map(len, work.cells.values())) + sum(4 * _cells(bench, arm) for arm in fresh)
     if not work.kept:
-        grown += 8 * bench.classes + len(lossless(picture_of(bench.image[0])))
+        grown += 8 * bench.classes + sum(map(len, filter(None, kept_of(bench.image[0].cpu().float()).values())))
     return BlockPlan(
         bench.model,
         bench.data,

@@ -84,8 +84,7 @@ def _model(block: Block) -> dict[str, Any]:
         "head": classifier.head.name,
         "mean": classifier.mean,
         "std": classifier.std,
-        "resize": classifier.resize,
-        "crop": classifier.crop,
+        **asdict(classifier.geometry),
     }
 
 

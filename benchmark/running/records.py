@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from camfaith.benchmark.running.explaining import Explanations
 from camfaith.benchmark.running.reading import Complaint, Ready
 from camfaith.benchmark.suite.opening import Judge
 from camfaith.metrics import Case, Line
-from camfaith.models.maps import picture_of
+from camfaith.models.maps import image_of, picture_of
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Records:
             about = {"cluster": place.cluster, "label": place.label, "target": place.target}
             told = {"precision": precision, "logits": logits, "digest": sample.digest}
             told |= {"logit": logit, "log_probability": log_probability}
-            kept = {"image": lossless(picture_of(sample.image)) if images else None}
+            kept = kept_of(sample.image) if images else {}
             for name, plane in (("mask", sample.mask), ("content", sample.content)):
                 kept[name] = None if plane is None or not images else png(_grey(plane))
             self.rows["pictures"].append({**place.columns, **about, **told, **kept})
@@ -134,6 +135,13 @@ def _array(values: Tensor) -> np.ndarray[Any, Any]:
     found = values.detach().cpu()
     array = (found if found.element_size() >= 4 else found.float()).numpy()
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+
+
+def kept_of(image: Tensor) -> dict[str, bytes | None]:
+    """An image as a picture of 8 bits, and its own values beside where these are finer."""
+    picture = picture_of(image)
+    exact = None if torch.equal(image_of(picture), image) else _array(image).tobytes()
+    return {"image": lossless(picture), "exact": exact}
 
 
 def _grey(plane: Tensor) -> Image.Image:

@@ -12,10 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from camfaith.metrics.probing.baselines import baseline
+from camfaith.models.geometry import interpolation, length
 from camfaith.models.lookup import UnknownName
 from camfaith.models.speed.setup import Shortcut
 
@@ -49,13 +50,27 @@ class ModelEntry(BaseModel):
     layer: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    resize: int | None = Field(None, ge=1)
-    crop: int | None = Field(None, ge=1)
+    resize: int | tuple[int, int] | None = None
+    """The length of the short side, or [height, width], which squeezes."""
+    crop: int | tuple[int, int] | None = None
+    interpolation: str | None = None
+    pad: bool | None = None
+    """Whether a picture is put into the middle of a black square before it is resized."""
     output: str | int | None = None
     head: str | None = None
     """What the outputs mean: `softmax` (the default), `sigmoid`, `binary`, `regression`, or `module:function`."""
     classes: tuple[str, ...] | str | None = None
     """Class names, or a text file with one per line."""
+
+    @field_validator("resize", "crop", mode="before")
+    @classmethod
+    def _lengths_are_pixels(cls, value: Any, info: ValidationInfo) -> Any:
+        return length(str(info.field_name), value)
+
+    @field_validator("interpolation", mode="before")
+    @classmethod
+    def _interpolation_is_known(cls, value: Any) -> Any:
+        return None if value is None else interpolation(value)
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

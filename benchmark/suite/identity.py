@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import asdict, is_dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +29,7 @@ from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models import Classifier
 from camfaith.models.heads import Head, OwnHead, head_of
 from camfaith.models.lookup import load_attribute
+from camfaith.models.pictures import bands
 from camfaith.models.reference import REFERENCES, WEIGHTS, build
 
 NUMERICAL = ("torch", "torchvision", "captum", "numpy", "scipy", "pillow")
@@ -79,7 +80,8 @@ def content_hash(sample: Sample) -> str:
             found.update(b"none")
         else:
             found.update(repr((plane.mode, plane.size)).encode())
-            found.update(plane.tobytes())
+            for _, band in bands(plane):
+                found.update(band.tobytes())
     return found.hexdigest()[:16]
 
 
@@ -95,7 +97,7 @@ def weights_hash(network: nn.Module) -> str:
 def model_key(classifier: Classifier, entry: ModelEntry | None = None) -> str:
     """The key of a model: its network's structure, source and weights, how it prepares images, and the source of what
     made it, where a suite's entry names that."""
-    settings = (classifier.mean, classifier.std, classifier.resize, classifier.crop, str(classifier.interpolation))
+    settings = (classifier.mean, classifier.std, asdict(classifier.geometry))
     own = sorted({source_hash(kind) for kind in map(type, classifier.network.modules()) if not _of_library(kind)})
     return digest(
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -185,6 +186,12 @@ def asking(model: str, image: Tensor) -> Iterator[None]:
     except (TypeError, FloatingPointError) as error:
         raise SuiteError(f"model {model!r}: {error}") from error
     except RuntimeError as error:
+        wanted = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
+        if wanted and int(wanted[2]) == image.shape[1]:
+            raise SuiteError(
+                f"model {model!r} takes images of {wanted[1]} channels; a picture has 3, or 1 where mean and std have "
+                "one number each: bring pictures to its channels in a wrapper"
+            ) from error
         size = "×".join(map(str, image.shape[-2:]))
         raise SuiteError(
             f"model {model!r} fails on an image of {size} px: {error}; give the size it takes as resize and crop"

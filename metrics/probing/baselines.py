@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2.functional import pil_to_tensor, to_dtype
 
+from camfaith.models.arrays import tensor_of
 from camfaith.models.lookup import UnknownName
+from camfaith.models.maps import image_of
+from camfaith.models.pictures import load_picture
 
 
 class Baseline(Protocol):
@@ -87,7 +89,9 @@ class Noise:
 
 @dataclass(frozen=True)
 class Given:
-    """One given image (3×H×W in [0, 1], of the images' size) for all; two are equal if their pixels are."""
+    """One given image (3×H×W or 1×H×W in [0, 1], of the images' size) for all; two are equal if their pixels are.
+
+    Between grey and colour it is converted as pictures are."""
 
     name: ClassVar[str] = "image"
     digest: str
@@ -102,24 +106,33 @@ class Given:
         return cls(hashlib.sha256(content).hexdigest()[:16], pixels)
 
     def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
-        if self.image.shape != images.shape[1:]:
+        image = self.image
+        if len(image) == 3 and images.shape[1] == 1:
+            image = (image * image.new_tensor(_LUMINANCE).view(3, 1, 1)).sum(0, keepdim=True)
+        if image.shape[1:] != images.shape[2:] or len(image) not in (1, images.shape[1]):
             raise ValueError(
                 f"the baseline image is {tuple(self.image.shape)}, the images are {tuple(images.shape[1:])}; "
                 "give one of the same size"
             )
-        return self.image.to(images).expand_as(images)
+        return image.to(images).expand_as(images)
 
+
+_LUMINANCE = (0.299, 0.587, 0.114)
+"""The share of each colour in grey (ITU-R 601-2), as Pillow takes it."""
 
 _SHIPPED: dict[str, Any] = {kind.name: kind for kind in (Black, Mean, Blur, Noise)}
 
 
 def baseline(wanted: Any) -> Baseline:
-    """A baseline from its name, a table with its name and settings, an image (a tensor or a file), or itself.
+    """A baseline from its name, a table with its name and settings, an image (a file, picture, tensor or numpy array),
+    or itself.
 
     `"black"`, `"mean"`, `"blur"`, `"noise"`, `{"name": "blur", "sigma": 10}`, `{"image": "grey.png"}`.
     """
-    if isinstance(wanted, Tensor):
-        return Given.of(wanted)
+    if isinstance(wanted, Tensor | np.ndarray):
+        return Given.of(tensor_of(wanted, "baseline"))
+    if isinstance(wanted, Image.Image):
+        wanted = {"image": wanted}
     if isinstance(wanted, str):
         wanted = {"name": wanted}
     if not isinstance(wanted, Mapping):
@@ -130,8 +143,7 @@ def baseline(wanted: Any) -> Baseline:
     if "image" in settings:
         if len(settings) > 1:
             raise ValueError(f"a baseline image takes no other settings, got {sorted(settings.keys() - {'image'})}")
-        picture = Image.open(Path(settings["image"])).convert("RGB")
-        return Given.of(to_dtype(pil_to_tensor(picture), torch.float32, scale=True))
+        return Given.of(image_of(load_picture(settings["image"])))
     name = settings.pop("name", "")
     if name not in _SHIPPED:
         raise UnknownName("baseline", str(name), _SHIPPED, "or {image = 'file.png'}")

@@ -13,6 +13,7 @@ from torch import Tensor
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.ranks import fingerprints, lottery, ranked
 from camfaith.models import maps as steps
+from camfaith.models.arrays import Array, tensor_of
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound
 from camfaith.models.heads import SOFTMAX
@@ -44,16 +45,20 @@ class Case:
     def of(
         cls,
         classifier: Classifier,
-        images: Tensor,
+        images: Array,
         targets: Targets,
         *,
-        masks: Tensor | None = None,
-        contents: Tensor | None = None,
-        seeds: Tensor | None = None,
+        masks: Array | None = None,
+        contents: Array | None = None,
+        seeds: Array | None = None,
         batch_size: int = 64,
     ) -> Case:
         """A case from images alone: one forward per image for the logits."""
-        images = classifier.place(images)
+        images = classifier.given(images)
+        masks, contents, seeds = (
+            None if given is None else tensor_of(given, name)
+            for name, given in (("masks", masks), ("contents", contents), ("seeds", seeds))
+        )
         logits = torch.cat([classifier.scores(part) for part in torch.split(images, batch_size)]).clone()
         if seeds is not None and (seeds.shape != (len(images),) or seeds.is_floating_point()):
             raise ValueError(f"seeds: expected {len(images)} integers, got {seeds.dtype} of shape {tuple(seeds.shape)}")

@@ -132,6 +132,16 @@ def test_a_class_is_an_index_a_list_a_tensor_or_a_function(resnet, class_idx):
     assert not torch.equal(cam.raw(image, class_idx), cam.raw(image, [3, 1]))
 
 
+def test_images_maps_and_pictures_may_be_numpy_arrays_and_lists(resnet):
+    cam, image = GradCAM(resnet), noise(2, 64)
+    heatmap = cam(image, 3)
+    assert torch.equal(cam(image.numpy(), 3), heatmap)
+    assert torch.equal(cam.raw(image.tolist(), 3), cam.raw(image, 3))
+    expected = [drawn.tobytes() for drawn in cam.visualize(image, heatmap)]
+    assert [drawn.tobytes() for drawn in cam.visualize(image.numpy(), heatmap.numpy())] == expected
+    assert cam.visualize(list(image), heatmap.tolist())[1].tobytes() == expected[1]
+
+
 def test_without_a_class_the_predicted_one_is_explained(resnet):
     image = noise(3, 64)
     predicted = Classifier(resnet).scores(image).argmax(1)

@@ -254,6 +254,16 @@ def test_the_main_column_is_the_number_worked_out_by_hand(metric, model, given):
 
 
 @pytest.mark.parametrize("metric", ALTERING, ids=lambda metric: metric.name)
+def test_arrays_of_numpy_and_lists_are_judged_as_tensors_are(metric, tiny, given):
+    pictures, targets, maps, masks = given
+    asked, known = metric(**ALTERING[metric]), {"masks": masks, "contents": masks, "seeds": torch.arange(COUNT)}
+    expected = asked(tiny, pictures, targets, maps, **known, method=WHO)
+    arrays = {name: plane.numpy() for name, plane in known.items()}
+    found = asked(tiny, pictures.numpy(), targets, maps.tolist(), **arrays, method=WHO)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("metric", ALTERING, ids=lambda metric: metric.name)
 def test_every_column_is_one_double_per_image(metric, model, given):
     pictures, targets, maps, masks = given
     columns = metric(**ALTERING[metric])(model, pictures, targets, maps, masks=masks, contents=masks, method=WHO)

@@ -1,6 +1,7 @@
 """Images in, scores out: normalisation, geometry, targets, and networks that take images their own way."""
 
 import copy
+import types
 
 import numpy as np
 import pytest
@@ -67,7 +68,9 @@ def test_one_image_is_a_batch_of_one():
             torch.zeros(1, 3, 4, 4, dtype=torch.uint8),
             "floating-point.*got a torch.uint8 tensor; use classifier.prepare",
         ),
-        (np.zeros((1, 3, 4, 4), dtype=np.float32), "got ndarray"),
+        (np.zeros((1, 3, 4, 4), dtype=np.uint8), "got a torch.uint8 tensor"),
+        (np.zeros((1, 4, 4, 3)), "got 4; the colours come first"),
+        ("picture.png", "images: expected a tensor, a numpy array or lists of numbers, got a str"),
         (torch.zeros(4, 4), "B×3×H×W, got 4×4"),
         (torch.zeros(2, 1, 4, 4), "3 colours as in `mean`, got 1"),
     ],
@@ -75,6 +78,43 @@ def test_one_image_is_a_batch_of_one():
 def test_what_is_no_batch_of_images_is_refused(images, message):
     with pytest.raises(ValueError, match=message):
         Classifier(Means(), mean=(0.5,) * 3, std=(0.5,) * 3).scores(images)
+
+
+@pytest.mark.parametrize("array", [np.asarray, Tensor.tolist, list, lambda images: images.numpy().astype(">f4")])
+def test_images_may_be_arrays_and_lists(array):
+    images = torch.rand(2, 3, 4, 5)
+    assert torch.equal(Classifier(Means()).scores(array(images)), images.mean((2, 3)))
+    backwards = images.numpy()[..., ::-1]  # which torch cannot share
+    torch.testing.assert_close(Classifier(Means()).scores(backwards), images.mean((2, 3)))
+
+
+@pytest.mark.parametrize("images", [torch.rand(1, 3, 4, 4) * 255, torch.rand(1, 3, 4, 4) * 4 - 2])
+def test_images_that_were_scaled_or_normalised_before_are_refused(images):
+    classifier = Classifier(Means(), mean=(0.5,) * 3, std=(0.2,) * 3)
+    with pytest.raises(ValueError, match=r"expected images in \[0, 1\], got values from .*before its normalisation"):
+        classifier.given(images)
+    assert Classifier(Means()).given(images) is not None
+    assert classifier.given(torch.rand(1, 3, 4, 4) * 1.2 - 0.1) is not None, "noise may leave [0, 1] a little"
+
+
+CONVOLUTION = nn.Sequential(nn.Conv2d(1, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize(
+    "grey",
+    [
+        Classifier(Means(), mean=(0.5,), std=(0.2,)),
+        Classifier(CONVOLUTION),
+        Classifier(torch.jit.script(CONVOLUTION)),
+    ],
+    ids=["mean", "convolution", "scripted"],
+)
+def test_a_network_that_takes_grey_gets_pictures_in_grey(grey):
+    picture = photograph(8, 6)
+    assert torch.equal(grey.prepare(picture), F.to_dtype(F.pil_to_tensor(picture.convert("L")), scale=True))
+    assert torch.equal(grey.prepare(picture.convert("L")), grey.prepare(picture))
+    with pytest.raises(ValueError, match="takes images of 4 channels, as `mean` says; a picture has 3"):
+        Classifier(Means(), mean=(0.5,) * 4, std=(0.2,) * 4).prepare(picture)
 
 
 def test_not_a_number_is_found_in_every_batch_and_not_in_the_first_alone():
@@ -166,7 +206,12 @@ def test_targets_come_in_many_forms(targets, expected):
         (torch.tensor([0.0, 1.0]), "one class index.*got torch.float32"),
         (torch.tensor([True, False]), "one class index.*got torch.bool"),
         (torch.zeros(2, 3, dtype=torch.long), "one class index"),
-        (lambda logits: logits, "one class index"),
+        (lambda logits: logits, "one class index.*from function"),
+        (
+            [types.SimpleNamespace(category=2)] * 2,
+            "expected class indices, got SimpleNamespace: give the index itself, 2",
+        ),
+        ([[1], [1, 2]], "expected class indices, got list: give the index itself"),
     ],
 )
 def test_targets_that_name_no_class_are_refused(targets, message):

@@ -153,6 +153,16 @@ def test_a_network_of_timm_brings_its_preprocessing(tmp_path):
     assert same(found.network, other.network.state_dict())
 
 
+def test_a_network_of_timm_that_squeezes_its_pictures_gets_them_squeezed(monkeypatch):
+    squeezing = {"crop_mode": "squash", "crop_pct": 0.9, "interpolation": "bicubic", "input_size": (3, 48, 32)}
+    network = timm.create_model("resnet10t", pretrained_cfg_overlay=squeezing)
+    monkeypatch.setattr("timm.create_model", lambda *_, **__: network)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8))
+    theirs = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
+    found = load("timm:resnet10t", weights="none")
+    torch.testing.assert_close(F.normalize(found.prepare(picture), found.mean, found.std), theirs(picture))
+
+
 def test_timm_is_asked_for_pretrained_weights_only_where_the_user_asks(monkeypatch):
     asked = []
 

@@ -166,7 +166,7 @@ class _Fabric:
             image = np.stack([round_ * (180 - 2 * y), round_ * (90 + x), round_ * 30 + 0 * x], 2).astype(np.uint8)
             mask = ((x - 8 - index % 9) ** 2 + (y - 12) ** 2 < 20).astype(np.uint8) * 255
             names = (CONTEXT, self.model, self.dataset, sample, None, index % 3, 0, "float32")
-            rows.append((*names, _png(image), _png(mask), None, [0.0] * 3, 0.0, -1.1, "digest"))
+            rows.append((*names, _png(image), None, _png(mask), None, [0.0] * 3, 0.0, -1.1, "digest"))
         return _table("pictures", rows)
 
 

@@ -33,6 +33,11 @@ def refusal(data: Table, index: int = 0) -> str:
     return str(caught.value)
 
 
+def test_white_is_said_of_the_whole_table(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 4095]], np.uint16)).save(tmp_path / "1.png")
+    assert inside(table(tmp_path / "t.csv", "file\n1.png\n", white=4095)[0].image) == [[0, 1]]
+
+
 def test_a_table_hands_out_what_its_columns_say(tmp_path: Path, picture: Save, mask: Save) -> None:
     picture(tmp_path / "p/1.png", (1, 2, 3))
     picture(tmp_path / "p/2.png", (4, 5, 6))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from camfaith.benchmark.running.block import open_blocks
 from camfaith.benchmark.suite.declaration import Suite, SuiteError, labels, shipped_suites
+from camfaith.benchmark.suite.identity import declared_model, model_key
+from camfaith.benchmark.suite.opening import open_model
 from camfaith.models import LayerError, UnknownName
 from camfaith.models.reference import build
 
@@ -79,6 +82,33 @@ def test_an_unknown_suite_gives_the_nearest_name():
 def test_names_that_nothing_answers_to_are_refused_before_the_run(change, message):
     with pytest.raises(ValueError, match=message):
         open_benches(Suite.of(suite(**change)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("resize", [224], "resize must be whole pixels, a side or .height, width.; got .224."),
+        ("crop", 0, "crop must be whole pixels"),
+        ("interpolation", "cubic", "unknown interpolation 'cubic': did you mean 'bicubic'"),
+    ],
+)
+def test_a_geometry_that_means_nothing_is_refused_by_its_key(key, value, message):
+    content = suite()
+    content["model"][0][key] = value
+    with pytest.raises(SuiteError, match=rf"model\.0\.{key}': {message}"):
+        Suite.of(content)
+
+
+def test_the_geometry_of_a_suite_is_its_models_and_another_geometry_another_model():
+    keys = set()
+    for more in ({}, {"resize": (96, 90)}, {"pad": True}, {"interpolation": "nearest"}, {"crop": (90, 96)}):
+        content = suite()
+        content["model"][0] |= more
+        entry = Suite.of(content).model[0]
+        model = open_model(entry, "cpu")
+        assert asdict(model.geometry).items() >= more.items()
+        keys |= {model_key(model, entry), declared_model(entry)}
+    assert len(keys) == 10
 
 
 def test_unknown_models_and_data_sets_give_the_nearest_names():

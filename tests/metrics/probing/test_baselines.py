@@ -81,6 +81,17 @@ def test_an_image_can_be_a_tensor_or_a_file(tmp_path, images):
     assert hash(baseline(pixels)) == hash(from_file)
 
 
+def test_an_image_can_be_a_picture_or_an_array_and_is_made_grey_for_grey_images():
+    picture = Image.new("RGB", (5, 4), (255, 0, 100))
+    given = baseline(picture)
+    assert given == baseline({"image": picture}) == baseline(given.image.numpy())
+    grey = torch.tensor(picture.convert("L").getpixel((0, 0)) / 255)
+    found = given(torch.rand(2, 1, 4, 5), NONE[:2])
+    torch.testing.assert_close(found, grey.expand(2, 1, 4, 5), rtol=0, atol=1 / 510)
+    wide = baseline(Image.new("F", (5, 4), 0.3))
+    assert torch.equal(wide(torch.rand(1, 3, 4, 5), NONE[:1]), torch.full((1, 3, 4, 5), 0.3))
+
+
 def test_an_image_must_have_the_size_of_the_images(images):
     with pytest.raises(ValueError, match=r"baseline image is \(3, 4, 4\), the images are \(3, 4, 5\)"):
         baseline(torch.zeros(3, 4, 4))(images(1, 4, 5), NONE[:1])
