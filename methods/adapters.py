@@ -25,6 +25,7 @@ from camfaith.models.lookup import UnknownName
 from camfaith.models.outputs import logits_in
 from camfaith.models.speed.counting import counting
 from camfaith.models.tokens import Grid, GridFinder, watched
+from camfaith.models.walk import in_python
 
 
 class Adapted(Method):
@@ -81,7 +82,7 @@ class Adapted(Method):
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         network, images = classifier.network, classifier.normalised(evidence.images).contiguous()
-        with _quiet(), _kept(network), watched(network) as finder:
+        with _quiet(), _kept(network), in_python(network), watched(network) as finder:
             cells = Cells(self.named_layer, finder, self._require_readable)
             find_module(network, self.named_layer).register_forward_hook(cells.note)
             network.register_forward_hook(lambda _m, _i, given: logits_in(given, classifier.output, classifier.name))

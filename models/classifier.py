@@ -13,7 +13,6 @@ from torchvision.transforms.v2 import functional as F
 
 from camfaith.models.capture import (
     Evidence,
-    LayerError,
     Recorder,
     ScoreFunction,
     evaluating,
@@ -24,6 +23,8 @@ from camfaith.models.capture import (
     target_logit,
 )
 from camfaith.models.functorch import is_wrapped
+from camfaith.models.inputs import other_inputs, several_inputs
+from camfaith.models.naming import LayerError
 from camfaith.models.outputs import are_probabilities, logits_in
 from camfaith.models.walk import is_scripted
 
@@ -98,6 +99,10 @@ class Classifier(nn.Module):
             images = images.contiguous()
         try:
             result = self.network(images)
+        except TypeError as error:
+            if others := other_inputs(self.network):
+                raise several_inputs(self.name, others) from error
+            raise
         except RuntimeError as error:
             if images.is_contiguous() or "view size is not compatible" not in str(error):
                 raise
@@ -199,7 +204,7 @@ class Classifier(nn.Module):
                 logits = self._recorded(images, record, all_grids=False)
             except LayerError:
                 logits = self._recorded(images, record, all_grids=True)
-            record.require_all()
+            record.require_all(self.network, lambda: self.logits(images.clone()))
             chosen = self.targets(targets, logits.detach()).clone()
             found = gradients_at(score(logits, chosen), record.outputs) if gradients else {}
         if seeds is None:

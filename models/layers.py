@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from camfaith.models.capture import LayerError, Recorder, evaluating, hooked, inferring
+from camfaith.models.capture import Recorder, evaluating, hooked, inferring
 from camfaith.models.classifier import Classifier
+from camfaith.models.naming import LayerError
 from camfaith.models.tokens import Grid, watched
-from camfaith.models.walk import is_scripted
+from camfaith.models.walk import is_scripted, without_wrappers
 
 # Pooling and dropout have no activations of their own: VGG's adaptive pooling stretches a 3×3 grid to 7×7. Linear
 # layers inside a transformer's block make queries, keys and values.
@@ -61,10 +62,12 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
     with inferring(classifier.network), watched(classifier.network) as finder:
         try:
             for name, module in classifier.network.named_modules():
-                if not name or is_scripted(module):
+                if not name or is_scripted(module) or "_orig_mod" in module._modules:
                     continue
 
-                def note(module: nn.Module, _inputs: object, output: object, name: str = name) -> None:
+                def note(
+                    module: nn.Module, _inputs: object, output: object, name: str = without_wrappers(name)
+                ) -> None:
                     if isinstance(output, Tensor):
                         kind, shape = type(module).__name__, tuple(output.shape[1:])
                         seen.append(Layer(name, kind, shape, isinstance(module, _PASSIVE), finder.grid(output)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import nn
 from torch.jit._script import RecursiveScriptModule
@@ -19,6 +21,21 @@ def every_module(network: nn.Module) -> list[nn.Module]:
                 known.add(part)
                 found.append(part)
     return found
+
+
+def without_wrappers(name: str) -> str:
+    """A module's dotted name without what `torch.compile` puts into it."""
+    return ".".join(step for step in name.split(".") if step != "_orig_mod")
+
+
+def in_python(network: nn.Module) -> AbstractContextManager[object]:
+    """Runs the modules that are compiled, in a wrapper or in place, as plain Python in the block: compiled code that
+    torch keeps from an earlier call passes hooks over."""
+    for module in every_module(network):
+        if "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None:
+            eager: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+            return eager
+    return nullcontext()
 
 
 def is_scripted(module: nn.Module) -> bool:

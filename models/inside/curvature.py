@@ -26,7 +26,7 @@ def curvature(
         record = Recorder([layer], gradients=True)
         with hooked(classifier.network, record.hooks, record.begin):
             logits = classifier.logits(images.clone())
-        record.require_all()
+        record.require_all(classifier.network, lambda: classifier.logits(images.clone()))
         gradient = gradients_at(score(logits, targets.clone()), record.outputs, again=True)[layer]
         output, grid = record.outputs[layer], record.grids[layer]
         along = grid.into(torch.zeros_like(output), grid.of(output.detach()))
