@@ -18,7 +18,8 @@ from camfaith.models.walk import is_scripted, without_wrappers
 # Pooling and dropout have no activations of their own: VGG's adaptive pooling stretches a 3×3 grid to 7×7. Linear
 # layers inside a transformer's block make queries, keys and values.
 _PASSIVE = (
-    nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Dropout2d, nn.Identity, nn.Linear
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
+    nn.Dropout, nn.Dropout2d, nn.Identity, nn.Linear
 )  # fmt: skip
 
 
@@ -28,7 +29,8 @@ class Layer:
 
     `grid` says where the output's cells lie on the image; None if it has none. `reached` is False for a layer of tokens
     if the predicted class's score depends on none of its patches, or if another call of it gave an output without a
-    grid. If a layer runs more than once, the last call counts.
+    grid. If a layer runs more than once, the last call counts. `of_images` is False if the first axis is not the
+    images', as where windows lie side by side.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Layer:
     passive: bool
     grid: Grid | None = None
     reached: bool = True
+    of_images: bool = True
 
     @property
     def cells(self) -> int:
@@ -69,8 +72,9 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
                     module: nn.Module, _inputs: object, output: object, name: str = without_wrappers(name)
                 ) -> None:
                     if isinstance(output, Tensor):
-                        kind, shape = type(module).__name__, tuple(output.shape[1:])
-                        seen.append(Layer(name, kind, shape, isinstance(module, _PASSIVE), finder.grid(output)))
+                        kind, passive = type(module).__name__, isinstance(module, _PASSIVE)
+                        layer = Layer(name, kind, tuple(output.shape[1:]), passive, finder.grid(output))
+                        seen.append(replace(layer, of_images=len(output.shape) > 0 and len(output) == len(image)))
 
                 handles.append(module.register_forward_hook(note))
             classifier.logits(image)
@@ -117,12 +121,13 @@ def last_spatial_layer(layers: Sequence[Layer]) -> str:
     """
     after = None
     for layer in reversed(layers):
-        if layer.passive:
+        if layer.passive or not layer.of_images:
             continue
-        if len(layer.shape) == 2 and layer.shape[0] > 1 and not layer.tokens:
+        if len(layer.shape) == 2 and min(layer.shape) > 1 and not layer.tokens:
             raise LayerError(
-                f"layer {layer.name!r} gives rows (B×{layer.shape[0]}×{layer.shape[1]}), no convolution's cells, "
-                "so no target layer is found; name an earlier one that gives B×K×h×w, or take an attribution of pixels"
+                f"layer {layer.name!r} gives rows (B×{layer.shape[0]}×{layer.shape[1]}), no convolution's cells nor "
+                "merged ones, so no target layer is found; name an earlier one that gives B×K×h×w, or take an "
+                "attribution of pixels"
             )
         if layer.tokens and not layer.reached:
             after = layer
