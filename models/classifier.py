@@ -36,7 +36,8 @@ class Classifier(nn.Module):
     """An image classifier that takes RGB images in [0, 1] (B×3×H×W) and gives logits (B×C).
 
     Normalisation with `mean` and `std` happens inside, so that "black", "mean" and "blurred" mean what they say.
-    `prepare` brings a picture to the network's size: the short side to `resize`, then a central `crop`.
+    `prepare` brings a picture to the network's size: the short side to `resize`, or height and width to its two
+    numbers, then a central `crop`.
     `layer` is the target layer of methods that name none. If the network returns more than a tensor, `output` is the
     name or index of the logits in it; an entry named `logits` is found without.
 
@@ -52,7 +53,7 @@ class Classifier(nn.Module):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         class_names: Sequence[str] | None = None,
-        resize: int | None = None,
+        resize: int | Sequence[int] | None = None,
         crop: int | None = None,
         layer: str | None = None,
         interpolation: InterpolationMode = InterpolationMode.BILINEAR,
@@ -246,7 +247,8 @@ class Classifier(nn.Module):
 
     def _cut(self, picture: Image.Image, interpolation: InterpolationMode) -> Image.Image:
         if self.resize is not None:
-            picture = F.resize(picture, [self.resize], interpolation=interpolation, antialias=True)
+            size = [self.resize] if isinstance(self.resize, int) else list(self.resize)
+            picture = F.resize(picture, size, interpolation=interpolation, antialias=True)
         if self.crop is not None:
             picture = F.center_crop(picture, [self.crop, self.crop])
         return picture

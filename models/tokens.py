@@ -20,12 +20,13 @@ Form = Literal["B×K×h×w", "B×h×w×K", "B×T×K"]
 @dataclass(frozen=True)
 class Grid:
     """h×w cells in an output of this form. The first `prefix` of T tokens (class, distillation, registers) have no
-    place on the image."""
+    place on the image. If they are `merged`, as many tokens as a convolution's cells would be, merged two by two."""
 
     height: int
     width: int
     form: Form = "B×K×h×w"
     prefix: int = 0
+    merged: bool = False
 
     @property
     def cells(self) -> int:
@@ -109,7 +110,7 @@ class GridFinder:
         if sides is None or channels == 1:
             return None
         self._require_whole(*merged[sides])
-        return Grid(*sides, "B×T×K")
+        return Grid(*sides, "B×T×K", merged=True)
 
     def _require_whole(self, height: int, width: int) -> None:
         if (height, width) in self._padded:
