@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camfaith.models.errors import NotApplicable
 from camfaith.models.naming import LayerError, call_of, shown
 from camfaith.models.naming import find_module as find_module
 from camfaith.models.naming import layer_name as layer_name
@@ -61,10 +62,25 @@ class Evidence:
             targets=self.targets[rows],
             logits=self.logits[rows],
             activations={name: a[rows] for name, a in self.activations.items()},
-            gradients={name: g[rows] for name, g in self.gradients.items()},
+            gradients={name: g[rows] for name, g in self.gradients.items()} or self.gradients,
             seeds=self.seeds[rows],
             masks=None if self.masks is None else self.masks[rows],
         )
+
+
+class NoGradients(dict[str, Tensor]):
+    """The gradients of a network that has none: who asks for a layer's, or whether it is there, gets `NotApplicable`
+    with the reason."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+    def __missing__(self, layer: str) -> Tensor:
+        raise NotApplicable(self.why)
+
+    def __contains__(self, layer: object) -> bool:
+        raise NotApplicable(self.why)
 
 
 @contextmanager
@@ -136,7 +152,8 @@ def hooked(
 
 @dataclass
 class _Call:
-    """A module's hook for its call of this number in a forward, from 1; for every call if that is None."""
+    """A module's hook for its call of this number in a forward, from 1; for every call if that is None. It sees a
+    quantised output in floating point."""
 
     number: int | None
     change: Callable[[Any, GridFinder], Any]
@@ -145,7 +162,12 @@ class _Call:
 
     def __call__(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
         self.ran += 1
-        return self.change(output, self.finder) if self.number in (None, self.ran) else output
+        if self.number not in (None, self.ran):
+            return output
+        if not isinstance(output, Tensor) or not output.is_quantized:
+            return self.change(output, self.finder)
+        changed = self.change(output.dequantize(), self.finder)
+        return torch.quantize_per_tensor(changed, output.q_scale(), output.q_zero_point(), output.dtype)
 
 
 def grid_of(layer: str, output: Any, finder: GridFinder) -> Grid:
@@ -156,12 +178,17 @@ def grid_of(layer: str, output: Any, finder: GridFinder) -> Grid:
         )
     grid = finder.grid(output)
     if grid is None:
-        raise LayerError(
-            f"layer {layer!r} has no spatial output: expected B×K×h×w, B×h×w×K, or tokens B×T×K of which the last are "
-            f"a convolution's h×w cells, of {finder.count} images, got {'×'.join(map(str, output.shape))}; "
-            "name a layer before it, or leave the layer out to have the last one found"
-        )
+        raise no_cells(layer, output, finder.count)
     return grid
+
+
+def no_cells(layer: str, output: Tensor, images: int) -> LayerError:
+    """The error for a layer whose output, of so many images, has no cells on them."""
+    return LayerError(
+        f"layer {layer!r} has no spatial output: expected B×K×h×w, B×h×w×K, or tokens B×T×K of which the last are a "
+        f"convolution's h×w cells, or such cells merged in their places, of {images} images, got "
+        f"{'×'.join(map(str, output.shape))}; name a layer before it, or leave the layer out to have the last one found"
+    )
 
 
 class Recorder:

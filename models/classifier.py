@@ -13,12 +13,14 @@ from torchvision.transforms.v2 import functional as F
 
 from camfaith.models.capture import (
     Evidence,
+    NoGradients,
     Recorder,
     ScoreFunction,
     evaluating,
     gradients_at,
     hooked,
     inferring,
+    no_cells,
     single,
     target_logit,
 )
@@ -26,7 +28,8 @@ from camfaith.models.functorch import is_wrapped
 from camfaith.models.inputs import other_inputs, several_inputs
 from camfaith.models.naming import LayerError
 from camfaith.models.outputs import are_probabilities, logits_in
-from camfaith.models.walk import is_scripted
+from camfaith.models.places import in_place
+from camfaith.models.walk import is_scripted, why_no_gradient
 
 Targets = None | int | Sequence[int] | Tensor | Callable[[Tensor], Tensor]
 ScoreKind = Literal["probability", "logit"]
@@ -196,21 +199,26 @@ class Classifier(nn.Module):
         """One forward, and one backward to the union of `layers` from each image's target logit, or another `score`.
 
         `targets` is None for the predicted class, one class index, one per image, or a function of the logits.
+        Where none can be had, as of a quantised network, whoever reads one is told why (`NotApplicable`).
         Works inside `torch.no_grad()` and on a frozen network; modes, flags and `.grad` come back as they were.
         """
+        refused = why_no_gradient(self.network) if gradients and layers else ""
         with torch.inference_mode(False), torch.enable_grad(), evaluating(self.network):
             images = self.place(images).clone()
-            record = Recorder(list(dict.fromkeys(layers)), gradients=gradients)
+            record = Recorder(list(dict.fromkeys(layers)), gradients=gradients and not refused)
             try:
                 logits = self._recorded(images, record, all_grids=False)
             except LayerError:
                 logits = self._recorded(images, record, all_grids=True)
             record.require_all(self.network, lambda: self.logits(images.clone()))
+            merged = [layer for layer, grid in record.grids.items() if grid.merged]
+            for layer in set(merged) - in_place(self.network, self.logits, images[:1], merged):
+                raise no_cells(layer, record.outputs[layer], len(images))
             chosen = self.targets(targets, logits.detach()).clone()
-            found = gradients_at(score(logits, chosen), record.outputs) if gradients else {}
+            found = gradients_at(score(logits, chosen), record.outputs) if gradients and not refused else {}
         if seeds is None:
             seeds = torch.zeros(len(images), dtype=torch.long)
-        kept, found = record.cells(record.outputs), record.cells(found)
+        kept, found = record.cells(record.outputs), NoGradients(refused) if refused else record.cells(found)
         return Evidence(images, chosen, single(logits.detach()), kept, found, seeds, masks)
 
     def _recorded(self, images: Tensor, record: Recorder, *, all_grids: bool) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 from camfaith.models.capture import Recorder, evaluating, hooked, inferring
 from camfaith.models.classifier import Classifier
 from camfaith.models.naming import LayerError
-from camfaith.models.tokens import Grid, GridFinder, watched
+from camfaith.models.places import in_place
+from camfaith.models.tokens import Grid, watched
 from camfaith.models.walk import is_scripted, without_wrappers
 
 # Pooling and dropout have no activations of their own: VGG's adaptive pooling stretches a 3×3 grid to 7×7. Linear
@@ -22,7 +22,6 @@ _PASSIVE = (
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
     nn.Dropout, nn.Dropout2d, nn.Identity, nn.Linear
 )  # fmt: skip
-_MORE = 1.2  # times: cells in their place move by that and more, tokens that have none by a few per cent
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
     """Every layer in the order in which it finished, from one forward of the first image.
 
     Where there are tokens, a second forward and a backward tell which of their layers the score reaches. Where some
-    seem to be merged from cells, one of three images tells whether they keep to their places.
+    seem to be merged from cells, one of five images tells whether they keep to their places.
     """
     seen: list[Layer] = []
     handles = []
@@ -85,35 +84,9 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
             for handle in handles:
                 handle.remove()
     merged = [layer.name for layer in seen if layer.grid and layer.grid.merged]
-    placed = _in_place(classifier, image, merged) if merged else set()
+    placed = in_place(classifier.network, classifier.logits, image, dict.fromkeys(merged))
     seen = [replace(a, grid=None) if a.name in merged and a.name not in placed else a for a in seen]
     return _with_reach(classifier, image, seen)
-
-
-def _in_place(classifier: Classifier, image: Tensor, names: Sequence[str]) -> set[str]:
-    """Those layers whose cells change more where the image does: in its left half, and in its upper half."""
-    height, width = image.shape[2] // 2, image.shape[3] // 2
-    noise = torch.rand(image.shape[1:], generator=torch.Generator().manual_seed(0)).to(image)
-    images = image.repeat(3, 1, 1, 1)
-    images[1, :, :, :width], images[2, :, :height] = noise[:, :, :width], noise[:, :height]
-    found = set()
-
-    def note(name: str, output: Tensor, finder: GridFinder) -> Tensor:
-        if grid := finder.grid(output):
-            cells = grid.of(output)
-            left, upper = (cells[1:] - cells[:1]).norm(dim=1)
-            if all(len(r) == 1 or _first(r) > _MORE * _first(r.flip(0)) for r in (left.mT, upper)):
-                found.add(name)
-        return output
-
-    with inferring(classifier.network), hooked(classifier.network, {name: partial(note, name) for name in names}):
-        classifier.logits(images)
-    return found
-
-
-def _first(rows: Tensor) -> float:
-    """The mean of the first half of the rows."""
-    return float(rows[: len(rows) // 2].float().mean())
 
 
 def _with_reach(classifier: Classifier, image: Tensor, layers: Sequence[Layer]) -> list[Layer]:

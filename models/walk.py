@@ -52,3 +52,22 @@ def require_python(network: nn.Module) -> None:
             f"what {f'module {name!r}' if name else 'the network'} computes cannot be seen, because it is TorchScript; "
             "give the Python module that it was made from, or take another method"
         )
+
+
+def require_float(network: nn.Module) -> None:
+    """Raises `NotApplicable` if a part of the network is quantised, through which no gradient goes."""
+    if why := why_no_gradient(network):
+        raise NotApplicable(why)
+
+
+def why_no_gradient(network: nn.Module) -> str:
+    """Says that a part of the network is quantised, and what to do; empty if none is."""
+    for module in every_module(network):
+        kind = type(module)
+        if kind.__module__.startswith("torch.ao.nn.") and "quantized" in kind.__module__.split("."):
+            return (
+                f"no gradient goes through {type(network).__name__}, a part of which is quantised "
+                f"({kind.__module__}.{kind.__name__}); give the network in floating point, or take a method without "
+                "gradients, as scorecam, ablationcam, rise or occlusion"
+            )
+    return ""

@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from camfaith.models.capture import Recorder, ScoreFunction, evaluating, gradients_at, hooked, target_logit
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.walk import require_float
 
 
 def curvature(
@@ -21,6 +22,7 @@ def curvature(
     step: PyTorch's fused kernels can be differentiated only once. Raises `NotApplicable` if PyTorch lacks a second
     derivative, such as a hard sigmoid's.
     """
+    require_float(classifier.network)
     stepwise = sdpa_kernel(SDPBackend.MATH)
     with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network), stepwise:
         record = Recorder([layer], gradients=True)

@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from camfaith.models import Classifier, LayerError, UnknownName, survey
+from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.ablation import ablate_channels
 from camfaith.models.naming import find_module, layer_name
 
@@ -317,6 +318,31 @@ def test_rows_of_the_evidence_belong_together():
     ]:
         assert torch.equal(kept, whole[[2, 0]])
     assert len(evidence.select(slice(1, 2))) == 1
+
+
+def quantised(*, whole: bool) -> nn.Module:
+    """`small` in whole numbers: all of it, or its head alone, as dynamic quantisation does."""
+    quantisation = torch.ao.quantization
+    network = small(nn.ReLU).float()
+    if not whole:
+        return quantisation.quantize_dynamic(network, {nn.Linear})
+    network = nn.Sequential(OrderedDict(start=quantisation.QuantStub(), net=network, end=quantisation.DeQuantStub()))
+    network.qconfig = quantisation.get_default_qconfig(torch.backends.quantized.engine)
+    quantisation.prepare(network, inplace=True)(noise().float())
+    return quantisation.convert(network)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("whole", [False, True])
+def test_of_a_quantised_network_there_are_activations_and_who_asks_for_gradients_is_told_why(whole):
+    network, layer = quantised(whole=whole), "net.conv1" if whole else "conv1"
+    evidence = Classifier(network).evidence(noise().float(), 1, [layer]).select([1])
+    torch.testing.assert_close(evidence.activations[layer], small().conv1(noise())[1:].float(), atol=0.05, rtol=0)
+    for ask in (lambda: evidence.gradients[layer], lambda: layer in evidence.gradients):
+        with pytest.raises(NotApplicable, match=r"a part of which is quantised .*take a method without gradients"):
+            ask()
+    gone = ablate_channels(Classifier(network), layer, noise(1).float(), 3)[0]
+    torch.testing.assert_close(gone[4], small()[1:](torch.zeros(1, 4, 6, 6).double())[0].float(), atol=0.05, rtol=0)
 
 
 def test_no_warning_where_nothing_is_wrong():

@@ -164,6 +164,8 @@ def test_tokens_merged_without_a_convolution_have_their_cells_and_windows_of_the
     assert (one != other).any(1)[0].nonzero().tolist() == [[2, 5]]
     with pytest.raises(LayerError, match=r"'norm' gives rows \(B×24×6\), no convolution's cells, whole or merged, in"):
         target_layer(Classifier(Merging(places=False).eval()), image)
+    with pytest.raises(LayerError, match=r"'norm' has no spatial output.*merged in their places.*got 1×24×6"):
+        Classifier(Merging(places=False).eval()).evidence(image, 0, ["norm"])
 
 
 class Shared(nn.Module):
