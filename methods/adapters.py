@@ -24,6 +24,7 @@ from camfaith.models.errors import NotApplicable
 from camfaith.models.lookup import UnknownName
 from camfaith.models.speed.counting import counting
 from camfaith.models.tokens import Grid, GridFinder, watched
+from camfaith.models.walk import in_python
 
 
 class Adapted(Method):
@@ -80,7 +81,7 @@ class Adapted(Method):
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
         network, images = classifier.network, classifier.normalised(evidence.images).contiguous()
-        with _quiet(), _kept(network), watched(network) as finder:
+        with _quiet(), _kept(network), in_python(network), watched(network) as finder:
             cells = Cells(self.named_layer, finder, self._require_readable)
             find_module(network, self.named_layer).register_forward_hook(cells.note)
             network.register_forward_hook(lambda _module, _inputs, result: classifier.read(result))

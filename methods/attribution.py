@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from camfaith.methods.base import Calls, Method
 from camfaith.models.capture import Evidence, evaluating, single
 from camfaith.models.classifier import Classifier
+from camfaith.models.walk import require_float
 
 TOGETHER = 64
 """Images that an attribution with many calls sends forward and back at once."""
@@ -95,6 +96,8 @@ class Attribution(Method):
         return Calls(forwards=1, backwards=1)
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
+        if self.cost(evidence.images[:1]).backwards:
+            require_float(classifier.network)
         with (
             torch.inference_mode(False),
             torch.enable_grad(),

@@ -18,7 +18,7 @@ from camfaith.models.capture import Evidence, target_logit
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.trace import Function, Step, trace
-from camfaith.models.walk import require_python
+from camfaith.models.walk import require_float, require_python
 
 
 class Composite(Attribution):
@@ -59,6 +59,7 @@ class Composite(Attribution):
         check_precision(self.name, classifier)
         network = classifier.network
         require_python(network)
+        require_float(network)
         given = classifier.normalised(images.detach()).to(classifier.dtype).requires_grad_()
         with torch.no_grad():
             plain = classifier(images)

@@ -16,7 +16,7 @@ from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
 from camfaith.models import maps
 from camfaith.models.capture import Evidence, evaluating, single, target_logit
 from camfaith.models.classifier import Classifier
-from camfaith.models.walk import require_python
+from camfaith.models.walk import require_float, require_python
 
 Variant = Literal["paper", "pgc"]
 _CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
@@ -88,6 +88,7 @@ def full_gradients(
     − mean). Raises `NotApplicable` for a network that holds TorchScript, which hides its biases.
     """
     require_python(classifier.network)
+    require_float(classifier.network)
     with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network):
         leaf = images.clone().requires_grad_()
         with _Biases(biases) as found:

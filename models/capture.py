@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camfaith.models.lookup import UnknownName
+from camfaith.models.errors import NotApplicable
+from camfaith.models.naming import LayerError, call_of, shown
+from camfaith.models.naming import find_module as find_module
+from camfaith.models.naming import layer_name as layer_name
 from camfaith.models.tokens import Grid, GridFinder, watched
-from camfaith.models.walk import every_module, is_scripted
-
-
-class LayerError(ValueError):
-    """A layer that cannot serve as a target layer; the message says why and what to do."""
-
+from camfaith.models.unseen import why_unseen
+from camfaith.models.walk import every_module, in_python
 
 ScoreFunction = Callable[[Tensor, Tensor], Tensor]
 """What is explained: one number per image, from its logits (B×C) and its class (B)."""
@@ -63,15 +62,31 @@ class Evidence:
             targets=self.targets[rows],
             logits=self.logits[rows],
             activations={name: a[rows] for name, a in self.activations.items()},
-            gradients={name: g[rows] for name, g in self.gradients.items()},
+            gradients={name: g[rows] for name, g in self.gradients.items()} or self.gradients,
             seeds=self.seeds[rows],
             masks=None if self.masks is None else self.masks[rows],
         )
 
 
+class NoGradients(dict[str, Tensor]):
+    """The gradients of a network that has none: who asks for a layer's, or whether it is there, gets `NotApplicable`
+    with the reason."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+    def __missing__(self, layer: str) -> Tensor:
+        raise NotApplicable(self.why)
+
+    def __contains__(self, layer: object) -> bool:
+        raise NotApplicable(self.why)
+
+
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no parameter gradients inside; every flag comes back as it was, whatever happens."""
+    """Evaluation mode and no parameter gradients inside, where compiled parts run as Python; every flag comes back as
+    it was, whatever happens."""
     modules = every_module(network)
     modes = [getattr(module, "training", False) for module in modules]  # frozen TorchScript has none
     parameters = [own for module in modules for own in module._parameters.values() if own is not None]
@@ -82,7 +97,8 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         for parameter, flag in zip(parameters, flags, strict=True):
             if flag:
                 parameter.requires_grad = False
-        yield
+        with in_python(network):
+            yield
     finally:
         for module, mode in zip(modules, modes, strict=True):
             if mode != getattr(module, "training", False):
@@ -99,59 +115,6 @@ def inferring(network: nn.Module) -> Iterator[None]:
         yield
 
 
-def find_module(network: nn.Module, layer: str) -> nn.Module:
-    """The submodule with this dotted name. Raises `UnknownName`, and `LayerError` for a name inside TorchScript."""
-    return _way_to(network, layer)[-1]
-
-
-def _way_to(network: nn.Module, layer: str) -> list[nn.Module]:
-    """The modules from the network down to the submodule with this dotted name."""
-    way = [network]
-    for step in layer.split("."):
-        part = dict(way[-1]._modules.items()).get(step)  # TorchScript keeps modules in a type of its own
-        if part is None:
-            if any(map(is_scripted, every_module(network))):
-                raise _unseen(layer)
-            known = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
-            raise UnknownName("layer", layer, known)
-        way.append(part)
-    return way
-
-
-def _shown(network: nn.Module, layer: str) -> nn.Module:
-    """The submodule with this dotted name; `LayerError` if it is TorchScript or a part of it, which runs unseen."""
-    *outer, module = _way_to(network, layer)
-    if is_scripted(module) or any(isinstance(each, torch.jit.ScriptModule) for each in outer):
-        raise _unseen(layer)
-    return module
-
-
-def _unseen(layer: str) -> LayerError:
-    return LayerError(
-        f"layer {layer!r} is TorchScript, or a part of it, which runs unseen; give the Python module that it was made "
-        "from, or take a method that reads no layer, as rise"
-    )
-
-
-def layer_name(network: nn.Module, layer: str | nn.Module) -> str:
-    """The dotted name of a layer, which is given by name or as the module itself.
-
-    Raises `UnknownName`, and `ValueError` for a module of another network.
-    """
-    if isinstance(layer, nn.Module):
-        found: str | None = next((name for name, module in network.named_modules() if name and module is layer), None)
-        if found is None:
-            raise ValueError(
-                f"expected a layer of {type(network).__name__}, got {type(layer).__name__}, which is none of its "
-                "modules; give one of this network itself (not of a copy), or a name out of model.named_modules()"
-            )
-        return found
-    if not isinstance(layer, str):
-        raise ValueError(f"expected a layer's name, such as 'layer4', or the module; got {type(layer).__name__}")
-    find_module(network, layer)
-    return layer
-
-
 @contextmanager
 def hooked(
     network: nn.Module,
@@ -162,22 +125,49 @@ def hooked(
 ) -> Iterator[None]:
     """Inside the block, each named layer's output becomes what its hook makes of it and of the grids found so far.
 
+    The hook of a layer with a call's number is called for that call alone, every other for each call.
     `begin` is called before each forward of the whole network; `all_grids` is as in `watched`.
     """
     handles = []
+    calls: list[_Call] = []
     with watched(network, all_grids=all_grids) as finder:
-        try:
+
+        def enter(_module: nn.Module, _inputs: Any) -> None:
+            for call in calls:
+                call.ran = 0
             if begin is not None:
-                handles.append(network.register_forward_pre_hook(lambda _module, _inputs: begin()))
+                begin()
+
+        try:
+            handles.append(network.register_forward_pre_hook(enter))
             for layer, change in hooks.items():
-                module = _shown(network, layer)
-                handles.append(
-                    module.register_forward_hook(lambda _m, _i, output, change=change: change(output, finder))
-                )
+                name, number = call_of(layer)
+                calls.append(_Call(number, change, finder))
+                handles.append(shown(network, name).register_forward_hook(calls[-1]))
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+
+@dataclass
+class _Call:
+    """A module's hook for its call of this number in a forward, from 1; for every call if that is None. It sees a
+    quantised output in floating point."""
+
+    number: int | None
+    change: Callable[[Any, GridFinder], Any]
+    finder: GridFinder
+    ran: int = 0
+
+    def __call__(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        self.ran += 1
+        if self.number not in (None, self.ran):
+            return output
+        if not isinstance(output, Tensor) or not output.is_quantized:
+            return self.change(output, self.finder)
+        changed = self.change(output.dequantize(), self.finder)
+        return torch.quantize_per_tensor(changed, output.q_scale(), output.q_zero_point(), output.dtype)
 
 
 def grid_of(layer: str, output: Any, finder: GridFinder) -> Grid:
@@ -188,12 +178,17 @@ def grid_of(layer: str, output: Any, finder: GridFinder) -> Grid:
         )
     grid = finder.grid(output)
     if grid is None:
-        raise LayerError(
-            f"layer {layer!r} has no spatial output: expected B×K×h×w, B×h×w×K, or tokens B×T×K of which the last are "
-            f"a convolution's h×w cells, of {finder.count} images, got {'×'.join(map(str, output.shape))}; "
-            "name a layer before it, or leave the layer out to have the last one found"
-        )
+        raise no_cells(layer, output, finder.count)
     return grid
+
+
+def no_cells(layer: str, output: Tensor, images: int) -> LayerError:
+    """The error for a layer whose output, of so many images, has no cells on them."""
+    return LayerError(
+        f"layer {layer!r} has no spatial output: expected B×K×h×w, B×h×w×K, or tokens B×T×K of which the last are a "
+        f"convolution's h×w cells, or such cells merged in their places, of {images} images, got "
+        f"{'×'.join(map(str, output.shape))}; name a layer before it, or leave the layer out to have the last one found"
+    )
 
 
 class Recorder:
@@ -215,11 +210,11 @@ class Recorder:
         """Forgets what an earlier forward left, which may have broken off."""
         self.outputs.clear()
 
-    def require_all(self) -> None:
-        """Raises `LayerError` for a layer that the forward did not run."""
+    def require_all(self, network: nn.Module, forward: Callable[[], object]) -> None:
+        """Raises `LayerError` for a layer that the forward did not run, for the reason that another finds."""
         for layer in self.hooks:
             if layer not in self.outputs:
-                raise LayerError(f"layer {layer!r} does not run in evaluation mode; name one on the way to the score")
+                raise LayerError(why_unseen(network, layer, forward))
 
     def cells(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """The layers' outputs, or values of the same shapes, as B×K×h×w in single precision at least."""
@@ -231,7 +226,9 @@ class Recorder:
             kept: Tensor = output
             if layer in self.outputs:
                 warnings.warn(
-                    f"layer {layer!r} runs more than once in a forward; its last call is explained", stacklevel=2
+                    f"layer {layer!r} runs more than once in a forward; its last call is explained "
+                    f"({layer + '#1'!r} is the first)",
+                    stacklevel=2,
                 )
             if self._gradients and not kept.requires_grad:
                 kept = kept.detach().requires_grad_()

@@ -13,23 +13,27 @@ from torch import Tensor, nn
 from camfaith.models.arrays import Array, indices_of, tensor_of
 from camfaith.models.capture import (
     Evidence,
-    LayerError,
+    NoGradients,
     Recorder,
     ScoreFunction,
     evaluating,
     gradients_at,
     hooked,
     inferring,
+    no_cells,
     single,
     target_logit,
 )
 from camfaith.models.functorch import is_wrapped
 from camfaith.models.geometry import Geometry
 from camfaith.models.heads import Head, OwnHead, head_of
+from camfaith.models.inputs import other_inputs, several_inputs
 from camfaith.models.maps import image_of, require_range
+from camfaith.models.naming import LayerError
 from camfaith.models.outputs import entry, logits_in
 from camfaith.models.pictures import load_picture
-from camfaith.models.walk import is_scripted
+from camfaith.models.places import in_place
+from camfaith.models.walk import is_scripted, why_no_gradient
 
 Targets = None | int | Sequence[int] | Tensor | Callable[[Tensor], Tensor]
 ScoreKind = Literal["probability", "logit"]
@@ -131,6 +135,10 @@ class Classifier(nn.Module):
             images = images.contiguous()
         try:
             result = self.network(images)
+        except TypeError as error:
+            if others := other_inputs(self.network):
+                raise several_inputs(self.name, others) from error
+            raise
         except RuntimeError as error:
             if images.is_contiguous() or "view size is not compatible" not in str(error):
                 raise
@@ -242,21 +250,26 @@ class Classifier(nn.Module):
         """One forward, and one backward to the union of `layers` from each image's target logit, or another `score`.
 
         `targets` is None for the predicted class, one class index, one per image, or a function of the logits.
+        Where none can be had, as of a quantised network, whoever reads one is told why (`NotApplicable`).
         Works inside `torch.no_grad()` and on a frozen network; modes, flags and `.grad` come back as they were.
         """
+        refused = why_no_gradient(self.network) if gradients and layers else ""
         with torch.inference_mode(False), torch.enable_grad(), evaluating(self.network):
             images = self.place(images).clone()
-            record = Recorder(list(dict.fromkeys(layers)), gradients=gradients)
+            record = Recorder(list(dict.fromkeys(layers)), gradients=gradients and not refused)
             try:
                 logits = self._recorded(images, record, all_grids=False)
             except LayerError:
                 logits = self._recorded(images, record, all_grids=True)
-            record.require_all()
+            record.require_all(self.network, lambda: self.logits(images.clone()))
+            merged = [layer for layer, grid in record.grids.items() if grid.merged]
+            for layer in set(merged) - in_place(self.network, self.logits, images[:1], merged):
+                raise no_cells(layer, record.outputs[layer], len(images))
             chosen = self.targets(targets, logits.detach()).clone()
-            found = gradients_at(score(logits, chosen), record.outputs) if gradients else {}
+            found = gradients_at(score(logits, chosen), record.outputs) if gradients and not refused else {}
         if seeds is None:
             seeds = torch.zeros(len(images), dtype=torch.long)
-        kept, found = record.cells(record.outputs), record.cells(found)
+        kept, found = record.cells(record.outputs), NoGradients(refused) if refused else record.cells(found)
         return Evidence(images, chosen, single(logits.detach()), kept, found, seeds, masks)
 
     def _recorded(self, images: Tensor, record: Recorder, *, all_grids: bool) -> Tensor:

@@ -9,15 +9,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from camfaith.models.capture import LayerError, Recorder, evaluating, hooked, inferring
+from camfaith.models.capture import Recorder, evaluating, hooked, inferring
 from camfaith.models.classifier import Classifier
+from camfaith.models.naming import LayerError
+from camfaith.models.places import in_place
 from camfaith.models.tokens import Grid, watched
-from camfaith.models.walk import is_scripted
+from camfaith.models.walk import is_scripted, without_wrappers
 
 # Pooling and dropout have no activations of their own: VGG's adaptive pooling stretches a 3×3 grid to 7×7. Linear
 # layers inside a transformer's block make queries, keys and values.
 _PASSIVE = (
-    nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Dropout2d, nn.Identity, nn.Linear
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
+    nn.Dropout, nn.Dropout2d, nn.Identity, nn.Linear
 )  # fmt: skip
 
 
@@ -27,7 +30,8 @@ class Layer:
 
     `grid` says where the output's cells lie on the image; None if it has none. `reached` is False for a layer of tokens
     if the predicted class's score depends on none of its patches, or if another call of it gave an output without a
-    grid. If a layer runs more than once, the last call counts.
+    grid. If a layer runs more than once, the last call counts. `of_images` is False if the first axis is not the
+    images', as where windows lie side by side.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Layer:
     passive: bool
     grid: Grid | None = None
     reached: bool = True
+    of_images: bool = True
 
     @property
     def cells(self) -> int:
@@ -53,7 +58,8 @@ class Layer:
 def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
     """Every layer in the order in which it finished, from one forward of the first image.
 
-    Where there are tokens, a second forward and a backward tell which of their layers the score reaches.
+    Where there are tokens, a second forward and a backward tell which of their layers the score reaches. Where some
+    seem to be merged from cells, one of five images tells whether they keep to their places.
     """
     seen: list[Layer] = []
     handles = []
@@ -61,19 +67,25 @@ def survey(classifier: Classifier, images: Tensor) -> list[Layer]:
     with inferring(classifier.network), watched(classifier.network) as finder:
         try:
             for name, module in classifier.network.named_modules():
-                if not name or is_scripted(module):
+                if not name or is_scripted(module) or "_orig_mod" in module._modules:
                     continue
 
-                def note(module: nn.Module, _inputs: object, output: object, name: str = name) -> None:
+                def note(
+                    module: nn.Module, _inputs: object, output: object, name: str = without_wrappers(name)
+                ) -> None:
                     if isinstance(output, Tensor):
-                        kind, shape = type(module).__name__, tuple(output.shape[1:])
-                        seen.append(Layer(name, kind, shape, isinstance(module, _PASSIVE), finder.grid(output)))
+                        kind, passive = type(module).__name__, isinstance(module, _PASSIVE)
+                        layer = Layer(name, kind, tuple(output.shape[1:]), passive, finder.grid(output))
+                        seen.append(replace(layer, of_images=len(output.shape) > 0 and len(output) == len(image)))
 
                 handles.append(module.register_forward_hook(note))
             classifier.logits(image)
         finally:
             for handle in handles:
                 handle.remove()
+    merged = [layer.name for layer in seen if layer.grid and layer.grid.merged]
+    placed = in_place(classifier.network, classifier.logits, image, dict.fromkeys(merged))
+    seen = [replace(a, grid=None) if a.name in merged and a.name not in placed else a for a in seen]
     return _with_reach(classifier, image, seen)
 
 
@@ -114,12 +126,13 @@ def last_spatial_layer(layers: Sequence[Layer]) -> str:
     """
     after = None
     for layer in reversed(layers):
-        if layer.passive:
+        if layer.passive or not layer.of_images:
             continue
-        if len(layer.shape) == 2 and layer.shape[0] > 1 and not layer.tokens:
+        if len(layer.shape) == 2 and min(layer.shape) > 1 and not layer.tokens:
             raise LayerError(
-                f"layer {layer.name!r} gives rows (B×{layer.shape[0]}×{layer.shape[1]}), no convolution's cells, "
-                "so no target layer is found; name an earlier one that gives B×K×h×w, or take an attribution of pixels"
+                f"layer {layer.name!r} gives rows (B×{layer.shape[0]}×{layer.shape[1]}), no convolution's cells, whole "
+                "or merged, in their places, so no target layer is found; name an earlier one that gives B×K×h×w, or "
+                "take an attribution of pixels"
             )
         if layer.tokens and not layer.reached:
             after = layer

@@ -15,6 +15,7 @@ from torchvision import models as torchvision_models
 
 from camfaith.models.checkpoint import is_checkpoint, require_finite, with_weights
 from camfaith.models.classifier import Classifier
+from camfaith.models.huggingface import PREFIX, from_hub_or_folder
 from camfaith.models.lookup import UnknownName, load_attribute, resolve
 from camfaith.models.reference import GRADES, MEAN, REFERENCES, SIZE, STD, build, load_weights
 
@@ -49,17 +50,19 @@ def load(
 ) -> Classifier:
     """A Classifier in evaluation mode.
 
-    `name` is a shipped network, a torchvision network, one of timm's as `timm:NAME`, an entry point of
-    `camfaith.models`, or a function that returns a network or a Classifier, as `package.module:function` or
-    `path/to/file.py:function`.
+    `name` is a shipped network, a torchvision network, one of timm's as `timm:NAME`, one of transformers' as `hf:NAME`
+    or, in a local folder, `hf:FOLDER`, an entry point of `camfaith.models`, or a function that returns a network or a
+    Classifier, as `package.module:function` or `path/to/file.py:function`.
 
     `weights` is the name of torchvision weights (`"DEFAULT"`, `"IMAGENET1K_V2"`), or `"DEFAULT"` for timm's (those of
-    the tag in NAME, if it has one), which these libraries download; a local `.safetensors`, `.pth` or `.pt` file, which
-    is read without unpickling code; or `"none"` for the untrained network, whose initialisation is seeded.
+    the tag in NAME, if it has one) and transformers', which these libraries download; a local `.safetensors`, `.pth` or
+    `.pt` file, which is read without unpickling code; or `"none"` for the untrained network, whose initialisation is
+    seeded. A folder of transformers brings its own.
 
-    Preprocessing comes with shipped and torchvision weights, and in the `pretrained_cfg` of timm's networks; `mean`,
-    `std` and what is said of the `Geometry` replace it. `output` says where the logits are if the network returns more
-    than a tensor, `head` what they mean (`Classifier`; "softmax" where nothing is said).
+    Preprocessing comes with shipped and torchvision weights, in the `pretrained_cfg` of timm's networks, and with the
+    image processor of transformers'; `mean`, `std` and what is said of the `Geometry` replace it. `output` says where the
+    logits are if the network returns more than a tensor, `head` what they mean (`Classifier`; "softmax" where nothing
+    is said).
 
     Raises `UnknownName` for an unknown network or weights name, `FileNotFoundError`, and `ValueError` for weights that
     do not fit or that hold NaN.
@@ -69,8 +72,9 @@ def load(
     network, known = _build(name, None if weights is None else str(weights), class_names)
     require_finite(name, network)
     settings = known | {key: value for key, value in given.items() if value is not None}
-    if name in _torchvision_names() and weights != "none" and "mean" not in settings:
-        text = f"{name!r} with weights from a file gets its images as they are; give mean and std if it was trained so"
+    bare = name in _torchvision_names() or name.startswith(PREFIX)
+    if bare and weights != "none" and "mean" not in settings:
+        text = f"{name!r} with these weights gets its images as they are; give mean and std if it was trained so"
         warnings.warn(text, stacklevel=2)
     return Classifier(network.eval(), name=name, **settings)
 
@@ -84,6 +88,8 @@ def _build(name: str, weights: str | None, class_names: Sequence[str] | None) ->
             return _torchvision(name, weights, class_names)
         if name.startswith(_TIMM):
             return _timm(name, weights, class_names)
+        if name.startswith(PREFIX):
+            return from_hub_or_folder(name, weights)
         return _own(name, weights)
 
 
@@ -189,7 +195,7 @@ def _own(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
     except UnknownName as error:
         if ":" in name:
             raise
-        hint = "timm's are 'timm:NAME'; or name your own as 'package.module:function' or 'file.py:function'"
+        hint = "others are 'timm:NAME', 'hf:NAME'; or name your own as 'package.module:function' or 'file.py:function'"
         raise UnknownName("model", name, model_names(), hint) from error
     torch.default_generator.manual_seed(0)  # again: an import may have drawn numbers
     network = make() if not isinstance(make, nn.Module) else make

@@ -20,12 +20,13 @@ Form = Literal["B×K×h×w", "B×h×w×K", "B×T×K"]
 @dataclass(frozen=True)
 class Grid:
     """h×w cells in an output of this form. The first `prefix` of T tokens (class, distillation, registers) have no
-    place on the image."""
+    place on the image. If they are `merged`, as many tokens as a convolution's cells would be, merged two by two."""
 
     height: int
     width: int
     form: Form = "B×K×h×w"
     prefix: int = 0
+    merged: bool = False
 
     @property
     def cells(self) -> int:
@@ -82,7 +83,8 @@ class GridFinder:
         Four axes are B×h×w×K if the last is as long as a linear layer is wide, and the two before it fit the image's
         proportions better than the last two do; else B×K×h×w. T tokens are the h·w cells of a convolution, the patch
         embedding or a later one, behind T − h·w other tokens. It is the convolution that leaves the fewest others, and
-        these are fewer than its cells. If a network may put its tokens first, as many tokens as images have no place.
+        these are fewer than its cells. Where none fits, T tokens are the cells of a convolution merged two by two in
+        both directions, once or more. If a network may put its tokens first, as many tokens as images have no place.
         Raises `NotApplicable` for tokens whose patches reach beyond the image: a map stretched to it would be off.
         """
         shape = tuple(output.shape)
@@ -94,19 +96,39 @@ class GridFinder:
                 return Grid(*last, "B×h×w×K")
             return Grid(*first)
         if len(shape) == 3 and not (self._tokens_first and shape[0] == shape[1]):
-            fitting = [(h * w, h, w) for h, w in self._grids if 1 < h * w <= shape[1] < 2 * h * w]
-            if fitting:
-                cells, height, width = max(fitting)
-                if (height, width) in self._padded:
-                    raise NotApplicable(
-                        f"expected images that are cut into whole patches; those of {self.size[0]}×{self.size[1]} are "
-                        f"padded to make {height}×{width}, and no map would lie where it belongs: resize or crop them"
-                    )
-                return Grid(height, width, "B×T×K", shape[1] - cells)
+            return self._rows(shape[1], shape[2])
         return None
+
+    def _rows(self, tokens: int, channels: int) -> Grid | None:
+        fitting = [(h * w, h, w) for h, w in self._grids if 1 < h * w <= tokens < 2 * h * w]
+        if fitting:
+            cells, height, width = max(fitting)
+            self._require_whole(height, width)
+            return Grid(height, width, "B×T×K", tokens - cells)
+        merged = {_merged(grid, tokens): grid for grid in self._grids}
+        sides = min((s for s in merged if s[0] * s[1] == tokens > 1), key=lambda s: self._misfit(*s), default=None)
+        if sides is None or channels == 1:
+            return None
+        self._require_whole(*merged[sides])
+        return Grid(*sides, "B×T×K", merged=True)
+
+    def _require_whole(self, height: int, width: int) -> None:
+        if (height, width) in self._padded:
+            raise NotApplicable(
+                f"expected images that are cut into whole patches; those of {self.size[0]}×{self.size[1]} are "
+                f"padded to make {height}×{width}, and no map would lie where it belongs: resize or crop them"
+            )
 
     def _misfit(self, height: int, width: int) -> float:
         return abs(math.log(height * self.size[1] / (width * self.size[0])))
+
+
+def _merged(grid: tuple[int, int], cells: int) -> tuple[int, int]:
+    """The sides of a grid after its cells were merged two by two, until there are no more than `cells`."""
+    height, width = grid
+    while height * width > cells:
+        height, width = -(-height // 2), -(-width // 2)
+    return height, width
 
 
 @contextmanager

@@ -25,6 +25,12 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda _name: str(tmp_path / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def idle(monkeypatch):
+    """A busy machine warns in no test that is not about it."""
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+
+
 class Counting(nn.Module):
     """Wraps a network and counts the images that go forward and the scores that go backward."""
 

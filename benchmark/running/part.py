@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pyarrow as pa
-import torch
 
 from camfaith.benchmark.results.folder import Note
 from camfaith.benchmark.running.block import Block
@@ -23,6 +22,7 @@ from camfaith.benchmark.suite.identity import NUMERICAL, libraries
 from camfaith.metrics import Engine
 from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally
+from camfaith.models.speed.setup import thread_count, threads_of
 
 Read = Callable[[], tuple[list[Ready], list[Complaint]]]
 
@@ -106,7 +106,8 @@ def _judge_group(
 
     def judge_some(samples: Sequence[Ready]) -> None:
         found = Records(records.run, records.policy)
-        tally.add(judge(block, engine, samples, work, known, found))
+        with threads_of(block.bench.setup):
+            tally.add(judge(block, engine, samples, work, known, found))
         records.add(found)
 
     def complain(sample: Ready, error: Exception) -> None:
@@ -163,6 +164,6 @@ def _note(
 
 def conditions(block: Block) -> dict[str, Any]:
     """What moves the last digits of a number and is in no key: device, threads, batch, layout and fusing."""
-    setup = asdict(block.bench.setup)
-    told = {name: setup[name] for name in ("batch_size", "channels_last", "fused")}
-    return {"device": block.bench.classifier.device.type, "threads": torch.get_num_threads(), **told}
+    setup = block.bench.setup
+    told = {name: getattr(setup, name) for name in ("batch_size", "channels_last", "fused")}
+    return {"device": block.bench.classifier.device.type, "threads": thread_count(setup), **told}

@@ -26,6 +26,7 @@ from camfaith.benchmark.suite.declaration import Suite, digest
 from camfaith.models import Classifier
 from camfaith.models.speed.allocator import memory_is_kept
 from camfaith.models.speed.counting import Tally
+from camfaith.models.speed.load import overload
 from camfaith.models.speed.setup import exact_arithmetic
 
 Progress = Callable[[int, int, str], None]
@@ -90,6 +91,8 @@ def run(
     for part, wrong in folder.damaged().items():
         warnings.warn(f"{wrong}: it is made again", stacklevel=2)
         folder.drop(part)
+    if busy := overload():
+        warnings.warn(busy, stacklevel=2)
     blocks = holdings_of(chosen, folder, given)
     plan = _planned(blocks)
     info = _start(folder, chosen, blocks)

@@ -90,6 +90,12 @@ def weights_hash(network: nn.Module) -> str:
     found = hashlib.sha256()
     for name, value in sorted({**network.state_dict(), **dict(network.named_buffers())}.items()):
         found.update(name.encode())
+        if not isinstance(value, torch.Tensor):  # a quantised layer's packed weights, or its kind of number
+            found.update(repr(value).encode())
+            continue
+        if value.is_quantized:
+            found.update(repr(value.qscheme()).encode())
+            value = value.dequantize()
         found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 

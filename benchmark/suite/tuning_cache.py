@@ -17,6 +17,7 @@ from torch import Tensor
 from camfaith.benchmark.suite.declaration import digest
 from camfaith.models import Classifier
 from camfaith.models.speed.allocator import memory_is_kept
+from camfaith.models.speed.load import overload
 from camfaith.models.speed.setup import Setup, Shortcut
 from camfaith.models.speed.tuning import BATCHES, can_be_fused, tune
 
@@ -25,15 +26,15 @@ def setup_of(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = 
     """The fastest setup for images of this size (1×3×H×W), from the cache if this network was measured before.
 
     A measurement counts for the same network structure, precision, image size, device, threads, torch version, allowed
-    shortcuts, setting for keeping memory, and candidates. If the cache cannot be read or written, the network is
-    measured again.
+    shortcuts, setting for keeping memory, and candidates, and apart for a busy machine and one that is not. If the
+    cache cannot be read or written, the network is measured again.
     """
     path = Path(platformdirs.user_cache_dir("camfaith")) / "speed.json"
     key = digest(
         [
             repr(classifier.network),
             [list(image.shape[1:]), str(image.dtype), sorted(allow)],
-            [_device(classifier), torch.get_num_threads(), torch.__version__, memory_is_kept()],
+            [_device(classifier), torch.get_num_threads(), torch.__version__, memory_is_kept(), bool(overload())],
             [*BATCHES, *asdict(Setup())],
         ]
     )

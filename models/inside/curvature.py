@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from camfaith.models.capture import Recorder, ScoreFunction, evaluating, gradients_at, hooked, target_logit
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.walk import require_float
 
 
 def curvature(
@@ -21,12 +22,13 @@ def curvature(
     step: PyTorch's fused kernels can be differentiated only once. Raises `NotApplicable` if PyTorch lacks a second
     derivative, such as a hard sigmoid's.
     """
+    require_float(classifier.network)
     stepwise = sdpa_kernel(SDPBackend.MATH)
     with torch.inference_mode(False), torch.enable_grad(), evaluating(classifier.network), stepwise:
         record = Recorder([layer], gradients=True)
         with hooked(classifier.network, record.hooks, record.begin):
             logits = classifier.logits(images.clone())
-        record.require_all()
+        record.require_all(classifier.network, lambda: classifier.logits(images.clone()))
         gradient = gradients_at(score(logits, targets.clone()), record.outputs, again=True)[layer]
         output, grid = record.outputs[layer], record.grids[layer]
         along = grid.into(torch.zeros_like(output), grid.of(output.detach()))

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
-from camfaith.models.walk import require_python
+from camfaith.models.walk import require_float, require_python
 
 _MOVING = {"Alias", "AsStrided", "Cat", "Clone", "ConstantPadNd", "Expand", "Flip", "Permute", "PixelShuffle",
            "ReshapeAlias", "Roll", "Select", "Slice", "Split", "SplitWithSizes", "Squeeze", "Stack", "T", "ToCopy",
@@ -149,6 +149,7 @@ def trace(classifier: Classifier, images: Tensor) -> tuple[list[Step], Tensor]:
     """
     network = classifier.network
     require_python(network)
+    require_float(network)
     ended: list[_Running] = []
     running = [_Running("", classifier, (), {})]  # what comes before and after the network
     given: list[Tensor] = []

@@ -18,7 +18,7 @@ from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.attention import Note, opened
 from camfaith.models.tokens import Grid, watched
-from camfaith.models.walk import require_python
+from camfaith.models.walk import require_float, require_python
 
 Shape = tuple[int, ...]
 
@@ -76,6 +76,8 @@ def observe(classifier: Classifier, images: Tensor, note: Note = lambda _: None,
     """
     images, network = images.detach().clone(memory_format=torch.contiguous_format), classifier.network
     require_python(network)
+    if graph:
+        require_float(network)
     shapes: list[Shape] = []
     blocks: dict[int, TransformerBlock] = {}
     given: dict[nn.Module, Tensor | None] = {}

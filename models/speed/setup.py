@@ -28,8 +28,8 @@ _SPREAD = 80  # weights a pixel: ResNets gain 4 % at 110 (2 images of 224 px), 1
 class Setup:
     """How the engine sends images through a network; `rate` is in images per second as measured, 0 where it was not.
 
-    With `fused`, each convolution and the ReLU behind it run in one step. `refused` says why a shortcut that was
-    allowed is not taken.
+    With `fused`, each convolution and the ReLU behind it run in one step. `threads` is how many the processor gives to
+    it, 0 for all that the process has. `refused` says why a shortcut that was allowed is not taken.
     """
 
     batch_size: int = 64
@@ -38,6 +38,7 @@ class Setup:
     rate: float = 0.0
     refused: dict[str, str] = field(default_factory=dict)
     fused: bool = False
+    threads: int = 0
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -67,6 +68,26 @@ def arranged(classifier: Classifier, setup: Setup) -> Callable[[Tensor], Tensor]
         return logits[:rows]
 
     return forward
+
+
+def thread_count(setup: Setup) -> int:
+    """The threads that a setup takes in this process, which may have fewer."""
+    own = torch.get_num_threads()
+    return min(setup.threads or own, own)
+
+
+@contextmanager
+def threads_of(setup: Setup) -> Iterator[None]:
+    """Computes with the setup's threads in the block; the process has as many as before afterwards."""
+    before = torch.get_num_threads()
+    if thread_count(setup) == before:
+        yield
+        return
+    try:
+        torch.set_num_threads(thread_count(setup))
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 _measured: ContextVar[Setup | None] = ContextVar("measured", default=None)

@@ -9,8 +9,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from camfaith.models import Classifier, LayerError, UnknownName
-from camfaith.models.capture import find_module
+from camfaith.models import Classifier, LayerError, UnknownName, survey
+from camfaith.models.errors import NotApplicable
+from camfaith.models.inside.ablation import ablate_channels
+from camfaith.models.naming import find_module, layer_name
 
 
 def seeded(network: nn.Module) -> nn.Module:
@@ -80,13 +82,65 @@ class Twice(nn.Module):
         return out
 
 
-def test_of_a_layer_called_twice_the_last_call_counts_with_a_warning():
+def test_of_a_layer_called_twice_the_last_call_counts_with_a_warning_unless_one_is_named():
     network = seeded(Twice())
-    with pytest.warns(UserWarning, match=r"'conv' runs more than once.*last call"):
+    first, last = network.conv(noise()).detach(), network.conv(network.conv(noise()).relu()).detach()
+    with pytest.warns(UserWarning, match=r"'conv' runs more than once.*last call is explained \('conv#1' is the first"):
         evidence = Classifier(network).evidence(noise(), 1, ["conv"])
-    torch.testing.assert_close(evidence.activations["conv"], network.conv(network.conv(noise()).relu()).detach())
+    torch.testing.assert_close(evidence.activations["conv"], last)
     expected = (network.head.weight[1] / 64).detach()[None, :, None, None].expand(2, 3, 8, 8)
     torch.testing.assert_close(evidence.gradients["conv"], expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        both = Classifier(network).evidence(noise(), 1, ["conv#1", "conv#2"])
+    torch.testing.assert_close(both.activations["conv#1"], first)
+    torch.testing.assert_close(both.activations["conv#2"], last)
+    torch.testing.assert_close(both.gradients["conv#2"], expected)
+    moved, step = torch.zeros_like(first), 1e-6
+    moved[0, 1, 2, 3] = step
+    up, down = (network.head(network.conv((first + s * moved).relu()).mean((2, 3)))[0, 1] for s in (1, -1))
+    assert both.gradients["conv#1"][0, 1, 2, 3].item() == pytest.approx(((up - down) / (2 * step)).item(), abs=1e-7)
+
+
+def test_channels_are_switched_off_in_the_call_that_is_named():
+    network, image = seeded(Twice()), noise(1)
+    gone = network.conv(image)
+    gone[:, 1] = 0
+    expected = network.head(network.conv(gone.relu()).mean((2, 3)))[0]
+    torch.testing.assert_close(ablate_channels(Classifier(network), "conv#1", image, 2)[0][1], expected.detach())
+
+
+class Compiled(nn.Module):
+    """A body of two layers, compiled in a wrapper or in place, that has run before hooks come."""
+
+    def __init__(self, *, in_place: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        self.head = nn.Linear(4, 2)
+        seeded(self)
+        if in_place:
+            self.body.compile(backend="eager")
+        else:
+            self.body = torch.compile(self.body, backend="eager")
+        self(noise().requires_grad_())
+        self(noise())
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.body(x).mean((2, 3)))
+        return out
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_compiled_child_is_seen_after_it_has_run(in_place):
+    network = Compiled(in_place=in_place)
+    body = network.body if in_place else network.body._orig_mod
+    classifier = Classifier(network)
+    found = classifier.evidence(noise(), 1, ["body.0", "body"])
+    torch.testing.assert_close(found.activations["body.0"], body[0](noise()).detach())
+    assert [layer.name for layer in survey(classifier, noise())] == ["body.0", "body.1", "body", "head"]
+    assert layer_name(network, body[0]) == "body.0"
+    with pytest.raises(UnknownName, match=r"known: body, body\.0, body\.1, head$"):
+        find_module(network, "body.2")
 
 
 def test_a_frozen_network_gives_the_same_evidence():
@@ -185,9 +239,14 @@ class Aside(nn.Module):
         self.pair = Pair()
         self.mixed = nn.Linear(36, 4)
         self.head = nn.Linear(4, 2)
+        self.by_hand = nn.Identity()
+        self.parts = nn.ModuleList([nn.Identity(), nn.Sequential(nn.Identity())])
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
         self.aside(x)
+        self.parts[1](self.parts[0](self.by_hand.forward(x)))
+        self.attention(*[x.new_zeros(1, 2, 4)] * 3)
         kept, _ = self.pair(self.conv(x))
         mixed = self.mixed(kept.flatten(2))
         out: Tensor = self.head(mixed.mean(2))
@@ -204,6 +263,14 @@ class Pair(nn.Module):
     [
         ("aside", "does not depend on.*'aside'"),
         ("idle", "'idle' does not run in evaluation mode"),
+        ("by_hand", r"'by_hand' is run by its `forward`.*call by_hand\(\.\.\.\)"),
+        ("parts", r"'parts' does not run itself, its parts do; name one, as 'parts\.1'"),
+        (
+            "attention.out_proj",
+            "out_proj' does not run itself, multi_head_attention_forward reads its weights",
+        ),
+        ("conv#2", "'conv#2': 'conv' runs 1 time in a forward; name a call up to 1"),
+        ("conv#last", "'conv#last': expected a number from 1 behind '#'"),
         ("mixed", "'mixed' has no spatial output: expected B×K×h×w.*got 2×4×4"),
         ("head", "'head' has no spatial output.*got 2×2"),
         ("pair", "'pair' returns a tuple, not a tensor"),
@@ -251,6 +318,31 @@ def test_rows_of_the_evidence_belong_together():
     ]:
         assert torch.equal(kept, whole[[2, 0]])
     assert len(evidence.select(slice(1, 2))) == 1
+
+
+def quantised(*, whole: bool) -> nn.Module:
+    """`small` in whole numbers: all of it, or its head alone, as dynamic quantisation does."""
+    quantisation = torch.ao.quantization
+    network = small(nn.ReLU).float()
+    if not whole:
+        return quantisation.quantize_dynamic(network, {nn.Linear})
+    network = nn.Sequential(OrderedDict(start=quantisation.QuantStub(), net=network, end=quantisation.DeQuantStub()))
+    network.qconfig = quantisation.get_default_qconfig(torch.backends.quantized.engine)
+    quantisation.prepare(network, inplace=True)(noise().float())
+    return quantisation.convert(network)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("whole", [False, True])
+def test_of_a_quantised_network_there_are_activations_and_who_asks_for_gradients_is_told_why(whole):
+    network, layer = quantised(whole=whole), "net.conv1" if whole else "conv1"
+    evidence = Classifier(network).evidence(noise().float(), 1, [layer]).select([1])
+    torch.testing.assert_close(evidence.activations[layer], small().conv1(noise())[1:].float(), atol=0.05, rtol=0)
+    for ask in (lambda: evidence.gradients[layer], lambda: layer in evidence.gradients):
+        with pytest.raises(NotApplicable, match=r"a part of which is quantised .*take a method without gradients"):
+            ask()
+    gone = ablate_channels(Classifier(network), layer, noise(1).float(), 3)[0]
+    torch.testing.assert_close(gone[4], small()[1:](torch.zeros(1, 4, 6, 6).double())[0].float(), atol=0.05, rtol=0)
 
 
 def test_no_warning_where_nothing_is_wrong():

@@ -19,6 +19,7 @@ from camfaith.models.speed.setup import Setup
 from camfaith.models.speed.tuning import rate
 
 SWIN = {"patch_size": [4, 4], "embed_dim": 12, "depths": [2, 2], "num_heads": [2, 2], "window_size": [2, 2]}
+NARROW = {"channels": (4, 4, 4, 8), "stem_width": 4}
 TIMM_VIT = {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 16, "num_heads": 2}
 TIMM_SWIN = {"img_size": 32, "window_size": 2, "embed_dim": 12, "depths": (2, 2), "num_heads": (2, 2)}
 
@@ -51,6 +52,7 @@ FAMILIES = {
     "swin v2": (swin_v2, 32, "permute", ("first", 0, 4, 4)),
     "maxvit": (maxvit, 32, "blocks.1", ("first", 0, 4, 4)),
     "timm resnet": (partial(of_timm, "resnet10t"), 64, "layer4", ("first", 0, 2, 2)),
+    "narrow timm resnet": (partial(of_timm, "resnet10t", **NARROW), 64, "layer4", ("first", 0, 2, 2)),
     "timm convnext": (
         partial(of_timm, "convnext_atto", depths=(1, 1, 1, 1), dims=(8, 8, 8, 16)), 64, "stages", ("first", 0, 2, 2)
     ),
@@ -225,7 +227,7 @@ def test_maps_of_a_network_in_half_precision_are_close_to_its_own_in_double(fami
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("method", [name for name in SHIPPED if name not in ("oracle", "cam", "guided-gradcam")])
 def test_every_method_gives_a_finite_map_in_half_precision(family, method, precision):
-    network = copy.deepcopy(family("vit" if method in ("rollout", "legrad") else "resnet")).to(precision)
+    network = copy.deepcopy(family("vit" if method in ("rollout", "legrad") else "narrow timm resnet")).to(precision)
     if precision == torch.float16 and method in ("deep-lift", "deep-lift-shap", "lrp-epsilon"):
         with pytest.raises(NotApplicable, match="too small for float16"):
             find(method)(network).raw(noise("vit", 1), 1)

@@ -132,6 +132,42 @@ def test_windows_of_an_image_are_no_grid_of_it():
     assert [(layer.name, layer.cells) for layer in found[:4]] == [("0", 64), ("1", 0), ("2", 0), ("3", 64)]
 
 
+class Merging(nn.Module):
+    """Tokens merged two by two by a linear layer, as in Swin, then seen in windows side by side along the batch.
+
+    Without `places`, as many tokens are made by attention: each is a mean of all."""
+
+    def __init__(self, *, places: bool = True) -> None:
+        super().__init__()
+        self.places = places
+        self.embed, self.merge, self.norm = nn.Conv2d(3, 4, 4, 4), nn.Linear(16, 6), nn.LayerNorm(6)
+        self.inside, self.pool, self.head = nn.LayerNorm(6), nn.AdaptiveAvgPool1d(1), nn.Linear(6, 2)
+
+    def forward(self, images):
+        cells = self.embed(images).unflatten(2, (-1, 2)).unflatten(4, (-1, 2))  # B×K×h×2×w×2
+        merged = self.merge(cells.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2))
+        latent = merged.mean(1, keepdim=True) * torch.linspace(1, 2, 24)[:, None]
+        tokens = self.norm(merged if self.places else latent)
+        windows = self.inside(tokens.unflatten(1, (2, -1)).flatten(0, 1)).unflatten(0, (-1, 2)).flatten(1, 2)
+        return self.head(self.pool((tokens + windows).mT).flatten(1))
+
+
+def test_tokens_merged_without_a_convolution_have_their_cells_and_windows_of_them_are_passed_over():
+    network, image = Merging().eval(), torch.rand(1, 3, 32, 48)
+    found = {layer.name: layer for layer in survey(Classifier(network), image)}
+    assert found["norm"].grid == Grid(4, 6, "B×T×K", merged=True)
+    assert not found["inside"].of_images
+    assert target_layer(Classifier(network), image) == "norm"
+    before, changed = image, image.clone()
+    changed[:, :, 16:24, 40:48] += 1
+    one, other = (Classifier(network).evidence(x, 0, ["norm"]).activations["norm"] for x in (before, changed))
+    assert (one != other).any(1)[0].nonzero().tolist() == [[2, 5]]
+    with pytest.raises(LayerError, match=r"'norm' gives rows \(B×24×6\), no convolution's cells, whole or merged, in"):
+        target_layer(Classifier(Merging(places=False).eval()), image)
+    with pytest.raises(LayerError, match=r"'norm' has no spatial output.*merged in their places.*got 1×24×6"):
+        Classifier(Merging(places=False).eval()).evidence(image, 0, ["norm"])
+
+
 class Shared(nn.Module):
     """One norm for the patches and for their mean, in either order."""
 

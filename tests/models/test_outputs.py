@@ -1,5 +1,6 @@
 """Logits are found among what a network returns, and what are no logits is refused in words."""
 
+import textwrap
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -131,3 +132,21 @@ def test_no_image_gives_no_logit():
     classifier.network.answer = torch.full((1, 2), 0.5)
     with pytest.raises(ValueError, match="probabilities"):
         classifier.scores(torch.rand(1, 3, 4, 4))
+
+
+class Masked(nn.Module):
+    """A network of two inputs and a setting."""
+
+    def forward(self, images, mask, *, depth, flip=False):
+        return (images * mask).mean((2, 3)) * depth
+
+
+def test_a_network_of_several_inputs_is_told_how_to_fix_the_others():
+    images, mask = torch.rand(2, 3, 4, 4), torch.rand(4, 4)
+    with pytest.raises(TypeError, match=r"model 'Masked' takes more than images \(mask, depth\)") as error:
+        Classifier(Masked()).scores(images)
+    content = {"torch": torch}
+    exec(textwrap.dedent(str(error.value).split("\n", 1)[1]), content)
+    torch.testing.assert_close(
+        Classifier(content["Fixed"](Masked(), mask, 2.0)).scores(images), Masked()(images, mask, depth=2.0)
+    )

@@ -31,6 +31,9 @@ def seen(size, *grids, widths=(12,), count=1, tokens_first=False) -> GridFinder:
         ((1, 15, 12), Grid(4, 2, "B×T×K", prefix=7)),
         ((1, 16, 12), None),  # as many left over as there are cells
         ((1, 7, 12), Grid(2, 3, "B×T×K", prefix=1)),  # the cells of another convolution
+        ((1, 32, 12), Grid(8, 4, "B×T×K", merged=True)),  # 16×8 merged two by two
+        ((1, 33, 12), None),  # a class token is not merged
+        ((1, 32, 1), None),  # 32 channels, pooled
         ((1, 5, 12), None),
         ((1, 12), None),
         ((1,), None),

@@ -20,6 +20,7 @@ from camfaith.benchmark.suite.sources import source_hash
 from camfaith.models import Classifier
 from camfaith.models import load as load_model
 from camfaith.models.lookup import load_attribute
+from camfaith.models.speed.setup import Setup
 
 CELL = ["sample", "method", "metric", "column"]
 MINE = '''
@@ -253,6 +254,21 @@ def test_results_of_other_threads_are_told_apart(suite, grown, monkeypatch):
     with pytest.warns(UserWarning, match="threads 1.*now with.*threads 2.*the last digits may differ"):
         result, _, _ = grown(with_(suite, methods=[*suite["suite"]["methods"], "hirescam"]))
     assert [made["threads"] for made in result.info["engine"][0]["made"]] == [1, 2]
+
+
+def test_a_run_takes_the_measured_threads_and_says_that_the_machine_is_busy(suite, model, tmp_path, monkeypatch):
+    now, judged = [4], []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: now[-1])
+    monkeypatch.setattr(torch, "set_num_threads", now.append)
+    monkeypatch.setattr("os.getloadavg", lambda: (99.5, 0.0, 0.0))
+    monkeypatch.setattr("camfaith.benchmark.suite.opening.setup_of", lambda *_: Setup(8, threads=2))
+    model.network.register_forward_hook(lambda *_: judged.append(now[-1]))
+    with pytest.warns(UserWarning, match=r"the machine is busy: 99\.5 tasks want its \d+ cores") as told:
+        result = run(with_(suite, batch_size=None), models=[model], out=tmp_path / "run")
+    assert sum("busy" in str(warning.message) for warning in told) == 1
+    assert [made["threads"] for made in result.info["engine"][0]["made"]] == [2]
+    assert judged[-1] == 2
+    assert now[-1] == 4
 
 
 CAM = "class MyCAM:\n    def explain(self, evidence, classifier):\n        return {}\n"

@@ -92,6 +92,11 @@ def test_whatever_may_change_the_speed_means_measuring_again(measured, classifie
         changed.setattr(torch, "get_num_threads", lambda: 17)
         assert measures_again(measured, classifier)
     with monkeypatch.context() as changed:
+        changed.setattr("os.getloadavg", lambda: (99.0, 0.0, 0.0))
+        changed.setattr("os.cpu_count", lambda: 4)
+        assert measures_again(measured, classifier)
+        assert not measures_again(measured, classifier)
+    with monkeypatch.context() as changed:
         changed.setattr(torch, "__version__", "1.0")
         assert measures_again(measured, classifier)
     assert not measures_again(measured, classifier), "the first is known still"

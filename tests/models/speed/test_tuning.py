@@ -93,6 +93,29 @@ def test_other_errors_of_the_network_are_raised(at, measured, classifier):
         tune(classifier, IMAGE, ["bf16"])
 
 
+@pytest.mark.parametrize(
+    ("rates", "chosen"),
+    [({8: 100, 4: 120, 2: 140, 1: 150}, 2), ({8: 100, 4: 109, 2: 200, 1: 300}, 0), ({8: 1, 4: 2, 2: 3, 1: 4}, 1)],
+)
+def test_threads_are_halved_as_long_as_that_gains_ten_percent(rates, chosen, measured, classifier, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    measured(lambda setup: float(rates[setup.threads or 8]))
+    found = tune(classifier, IMAGE)
+    assert (found.threads, found.rate) == (chosen, rates[chosen or 8])
+
+
+def test_a_setup_takes_its_threads_and_gives_them_back(network, classifier, monkeypatch):
+    now, seen = [4], []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: now[-1])
+    monkeypatch.setattr(torch, "set_num_threads", now.append)
+    network.register_forward_pre_hook(lambda *_: seen.append(now[-1]))
+    for threads, taken in [(0, 4), (2, 2), (8, 4)]:
+        rate(classifier, IMAGE, Setup(2, threads=threads), seconds=0)
+        assert set(seen) == {taken}
+        assert now[-1] == 4
+        seen.clear()
+
+
 class Plain(nn.Sequential):
     """A convolution, a ReLU, and a head: on a CPU the first two can be one step."""
 
