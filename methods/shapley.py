@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
+from camfaith.methods.base import Calls, Method, TargetLayer
 from camfaith.models.capture import Evidence, target_logit
 from camfaith.models.classifier import Classifier
 from camfaith.models.inside.curvature import curvature
@@ -31,7 +31,6 @@ class ShapleyCAM(Method):
 
     def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, utility: Utility = "rest") -> None:
         super().__init__(model, target_layer)
-        check_variant(utility, get_args(Utility), "utility")
         self.utility = utility
 
     def cost(self, image: Tensor) -> Calls:

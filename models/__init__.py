@@ -4,8 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from camfaith.models.capture import Evidence, LayerError
+    from camfaith.models.capture import Evidence
     from camfaith.models.classifier import Classifier
+    from camfaith.models.errors import LayerError
     from camfaith.models.layers import survey, target_layer
     from camfaith.models.loading import load
     from camfaith.models.lookup import UnknownName
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "Classifier": "classifier",
     "Evidence": "capture",
-    "LayerError": "capture",
+    "LayerError": "errors",
     "UnknownName": "lookup",
     "load": "loading",
     "survey": "layers",

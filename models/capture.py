@@ -11,14 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camfaith.models.errors import LayerError as LayerError
 from camfaith.models.lookup import UnknownName
 from camfaith.models.tokens import Grid, GridFinder, watched
 from camfaith.models.walk import every_module, is_scripted
-
-
-class LayerError(ValueError):
-    """A layer that cannot serve as a target layer; the message says why and what to do."""
-
 
 ScoreFunction = Callable[[Tensor, Tensor], Tensor]
 """What is explained: one number per image, from its logits (B×C) and its class (B)."""

@@ -168,6 +168,11 @@ class Classifier(nn.Module):
                     f"model {self.name!r} returns probabilities (non-negative rows that sum to 1), not logits; "
                     "remove its softmax: CAMs explain a logit, and probabilities are computed here"
                 )
+            if self.class_names is not None and len(self.class_names) != logits.shape[1]:
+                raise ValueError(
+                    f"model {self.name!r} has {len(self.class_names)} class names, first {self.class_names[:2]}, but "
+                    f"{logits.shape[1]} outputs; give one name for each output, in their order, and no heading"
+                )
             self._outputs_checked = len(values) > 0
         return logits
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -16,7 +18,7 @@ from torchvision.transforms import InterpolationMode
 
 from camfaith.models.checkpoint import is_checkpoint, require_finite, with_weights
 from camfaith.models.classifier import Classifier
-from camfaith.models.lookup import UnknownName, load_attribute, resolve
+from camfaith.models.lookup import UnknownName, failed, load_attribute, resolve
 from camfaith.models.reference import GRADES, MEAN, REFERENCES, SIZE, STD, build, load_weights
 
 _SETTINGS = ("mean", "std", "class_names", "resize", "crop", "layer", "interpolation", "output")
@@ -173,6 +175,21 @@ def _carried(network: nn.Module) -> dict[str, Any]:
     }
 
 
+def _made(name: str, make: Any) -> Any:
+    """What a function without arguments returns. Nothing of Python's own is called: a network is no part of it."""
+    home = str(getattr(make, "__module__", None) or "builtins").partition(".")[0]
+    if not callable(make) or home in sys.stdlib_module_names:
+        raise ValueError(f"{name!r} is no model: expected a function that returns a network, got {make!r}")
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        raise ValueError(f"model {name!r} needs arguments ({error}): name a function that takes none") from None
+    try:
+        return make()
+    except Exception as error:
+        raise failed(f"model {name!r} cannot be made", error) from error
+
+
 def _own(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
     try:
         make = load_attribute(name) if ":" in name else resolve("model", name, {})
@@ -182,7 +199,7 @@ def _own(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
         hint = "timm's are 'timm:NAME'; or name your own as 'package.module:function' or 'file.py:function'"
         raise UnknownName("model", name, model_names(), hint) from error
     torch.default_generator.manual_seed(0)  # again: an import may have drawn numbers
-    network = make() if not isinstance(make, nn.Module) else make
+    network = make if isinstance(make, nn.Module) else _made(name, make)
     if not isinstance(network, nn.Module):
         raise TypeError(f"{name!r} returned a {type(network).__name__}; expected a torch.nn.Module")
     known = _carried(network)

@@ -7,7 +7,9 @@ its metric's key. None of them contains a label, which is a user's own name.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import is_dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from camfaith import methods
 from camfaith.benchmark.datasets import Sample
@@ -82,11 +84,17 @@ def content_hash(sample: Sample) -> str:
 
 
 def weights_hash(network: nn.Module) -> str:
-    """A hash of every parameter and buffer, by name, those too that no checkpoint keeps."""
+    """A hash of every parameter and buffer, by name, those too that no checkpoint keeps, and of extra state."""
     found = hashlib.sha256()
     for name, value in sorted({**network.state_dict(), **dict(network.named_buffers())}.items()):
         found.update(name.encode())
-        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
+            found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            continue
+        with suppress(Exception):  # extra state that cannot be pickled has no bytes; packed and quantised weights have
+            content = io.BytesIO()
+            torch.save(value, content)
+            found.update(content.getvalue())
     return found.hexdigest()
 
 

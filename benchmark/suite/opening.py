@@ -32,6 +32,7 @@ from camfaith.methods.contract import bind
 from camfaith.metrics.base import Metric
 from camfaith.models import Classifier, LayerError, UnknownName, load, survey
 from camfaith.models.contract import Bound
+from camfaith.models.errors import told
 from camfaith.models.layers import Layer
 from camfaith.models.speed.setup import Setup
 
@@ -103,11 +104,26 @@ def open_model(entry: ModelEntry, device: str) -> Classifier:
     """The model of an entry, on that device; "auto" is a GPU if there is one."""
     settings = entry.model_dump(exclude={"name", "label", "classes"})
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    return load(entry.name, class_names=entry.class_names, **settings).to(chosen)
+    names = entry.class_names
+    try:
+        return load(entry.name, class_names=names, **settings).to(_device(chosen))
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # whatever a network's own code raises
+        raise SuiteError(f"model {entry.name!r}: {told(error)}") from error
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise SuiteError(f"device {name!r} is not there: {told(error)}") from None
 
 
 def open_dataset(entry: DatasetEntry, general: General) -> Dataset:
     found = make(f"data set {entry.name!r}", datasets.find(entry.name), entry.settings)
+    if not hasattr(found, "ids") or not hasattr(found, "class_names"):
+        raise SuiteError(f"data set {entry.name!r} has no ids and class_names")
     if len(found) == 0:
         raise SuiteError(f"data set {entry.name!r} is empty; give one with at least one sample")
     twice = [name for name, count in Counter(found.ids).items() if count > 1]
@@ -123,8 +139,6 @@ def open_judges(entries: Sequence[Entry]) -> list[Judge]:
     for label, entry in zip(labels(entries), entries, strict=True):
         kind = metrics.find(entry.name)
         metric = make(f"metric {entry.name!r}", kind, entry.settings)
-        if not callable(getattr(metric, "judge", None)) or not callable(getattr(metric, "probes", None)):
-            raise SuiteError(f"metric {entry.name!r} has no probes(layer, pixels) and judge(case, maps, answers)")
         parameters = parameters_of(kind, entry.settings)
         key = metric_key(entry.name, kind, metric, parameters)
         judges.append(Judge(label, entry.name, key, parameters, metric))
@@ -139,6 +153,7 @@ def open_bench(
     with asking(model, image):
         layers = survey(classifier, image)
         classes = classifier.scores(image).shape[1]
+        label_classes = _label_classes(suite.suite.target, classifier, dataset, classes)
         arms = [open_arm(label, e, classifier, layers) for label, e in _labelled(suite.suite.methods)]
         bench = Bench(
             model=model,
@@ -152,7 +167,7 @@ def open_bench(
             survey=layers,
             image=image,
             classes=classes,
-            label_classes=_label_classes(suite.suite.target, classifier, dataset),
+            label_classes=label_classes,
             setup=_setup(suite.suite, classifier, image),
         )
         classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
@@ -221,16 +236,23 @@ def _target(target: str | int, classifier: Classifier, dataset: Dataset) -> str 
     return list(names).index(target)
 
 
-def _label_classes(target: str | int, classifier: Classifier, dataset: Dataset) -> list[int] | None:
-    """The model's classes for the data set's labels, matched by name if both have names."""
+def _label_classes(target: str | int, classifier: Classifier, dataset: Dataset, outputs: int) -> list[int] | None:
+    """The model's classes for the data set's labels, matched by name if both have names. Where they do not fit, an
+    error if labels or the data set's names say what is explained, else a warning."""
     ours, theirs = classifier.class_names, dataset.class_names
-    if ours is None or theirs is None or tuple(ours) == tuple(theirs):
+    greatest = max((label for label in getattr(dataset, "labels", None) or () if label is not None), default=-1)
+    if ours is not None and theirs is not None and tuple(ours) != tuple(theirs):
+        missing = [name for name in theirs if name not in ours]
+        if not missing:
+            return [list(ours).index(name) for name in theirs]
+        text = f"the data set's class {missing[0]!r} is none of the model's ({', '.join(ours[:5])}, ...)"
+    elif theirs is not None and len(theirs) != outputs:
+        text = f"the data set has {len(theirs)} classes, the model {outputs} outputs"
+    elif greatest >= outputs:
+        text = f"the data set has label {greatest}, the model outputs 0 to {outputs - 1}"
+    else:
         return None
-    missing = [name for name in theirs if name not in ours]
-    if not missing:
-        return [list(ours).index(name) for name in theirs]
-    text = f"the data set's class {missing[0]!r} is none of the model's ({', '.join(ours[:5])}, ...)"
-    if target == "label":
+    if target == "label" or (ours is None and target in (theirs or ())):
         raise SuiteError(f"{text}: rename it, give classes in the model's order, or explain another target")
     warnings.warn(f"{text}: labels are shown as numbers of the data set's own", stacklevel=2)
     return None

@@ -32,21 +32,24 @@ def test_every_shipped_suite_is_valid():
 
 
 def test_an_unknown_key_is_named_with_the_allowed_ones():
-    with pytest.raises(SuiteError, match=r"key 'suite\.methds': unknown key; allowed: name, seed, target, methods"):
+    with pytest.raises(
+        SuiteError,
+        match=r"^suite: unknown key in \[suite\] 'methds': did you mean 'methods' .*known: allow, batch_size[^\n]*$",
+    ):
         Suite.of(suite(methds=["gradcam"]))
 
 
 def test_a_wrong_value_is_named_with_its_key_and_what_was_got():
     content = suite()
     content["dataset"][0]["limit"] = 0
-    with pytest.raises(SuiteError, match=r"key 'dataset\.0\.limit': .*greater than or equal to 1 \(got 0\)"):
+    with pytest.raises(SuiteError, match=r"key 'dataset\.0\.limit' must be a whole number, 1 or more; got 0"):
         Suite.of(content)
 
 
 def test_a_missing_part_is_named():
     content = suite()
     del content["model"]
-    with pytest.raises(SuiteError, match=r"key 'model': Field required"):
+    with pytest.raises(SuiteError, match="key 'model' is missing"):
         Suite.of(content)
 
 
@@ -68,9 +71,15 @@ def test_an_unknown_suite_gives_the_nearest_name():
         ({"methods": ["gradcm"]}, r"unknown method 'gradcm': did you mean 'gradcam'"),
         ({"metrics": ["deletoin"]}, r"unknown metric 'deletoin': did you mean 'deletion'"),
         ({"metrics": [{"name": "deletion", "baseline": "blakc"}]}, r"unknown baseline 'blakc': did you mean 'black'"),
-        ({"metrics": [{"name": "deletion", "step": 4}]}, r"unknown setting 'step'; allowed: steps, tolerance"),
-        ({"metrics": [{"name": "deletion", "steps": 0}]}, r"metric 'deletion': steps must be at least 1, got 0"),
-        ({"methods": [{"name": "xgradcam", "epsilon": 1}]}, r"unknown setting 'epsilon'; allowed: eps"),
+        (
+            {"metrics": [{"name": "deletion", "step": 4}]},
+            r"metric 'deletion': unknown setting 'step': did you mean 'steps'",
+        ),
+        (
+            {"metrics": [{"name": "deletion", "steps": 0}]},
+            r"metric 'deletion': steps must be a whole number, 1 or more; got 0",
+        ),
+        ({"methods": [{"name": "xgradcam", "epsilon": 1}]}, r"unknown setting 'epsilon': did you mean 'eps'"),
         ({"methods": [{"name": "gradcam", "layer": "layer9"}]}, r"unknown layer 'layer9': did you mean 'layer"),
         ({"methods": ["package.that.is.not:There"]}, r"cannot import 'package\.that\.is\.not:There'"),
         ({"target": "drusen"}, r"unknown target 'drusen'.*moderate"),
