@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,8 @@ from typing import Any, get_type_hints
 
 from camfaith.models.errors import told
 
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib"))
+
 
 class UnknownName(ValueError):
     """An unknown name; the message gives the nearest known ones: those that hold it as a word, else those spelt
@@ -24,7 +27,8 @@ class UnknownName(ValueError):
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
-        near = [known for known in names if name.casefold() in re.split(r"[\W_]+", known.casefold())][:8]
+        near = [known for known in names if name.casefold() in re.split(r"[\W_]+", known.casefold())]
+        near = sorted(near, key=lambda known: known.casefold() != name.casefold())[:8]
         near = near or difflib.get_close_matches(name, names, n=3, cutoff=0.4)
         guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         listed = ", ".join(names) if len(names) <= 40 else f"{', '.join(names[:8])}, ... ({len(names)} in all)"
@@ -81,8 +85,10 @@ def _load_file(file: Path, path: str) -> Any:
 
 
 def failed(what: str, error: Exception) -> ValueError:
-    """The error for somebody's own code: what it raised, and in which line."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
+    """The error for somebody's own code: what it raised, and in which line of it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames[1:] if not f.filename.startswith((*_LIBRARIES, "<frozen"))]
+    place = (own or frames)[-1]
     line = "" if isinstance(error, SyntaxError) else f" ({Path(place.filename).name}, line {place.lineno})"
     return ValueError(f"{what}: {told(error)}{line}")
 

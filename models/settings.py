@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -12,8 +13,8 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Gt, Lt
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from annotated_types import Ge, Gt, Lt, MinLen
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from camfaith.models.lookup import UnknownName
@@ -22,6 +23,16 @@ Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]
 Positive = Annotated[float, Gt(0)]
 Deviation = Annotated[float, Ge(0)]
+Text = Annotated[str, MinLen(1)]
+
+
+def _not_empty(value: Any) -> Any:
+    if value == "":
+        raise ValueError("an empty text is no path")  # though Python takes it for the current folder
+    return value
+
+
+Location = Annotated[str | os.PathLike[str], BeforeValidator(_not_empty)]
 
 P = ParamSpec("P")
 _BOUND = ("self", "model", "classifier", "target_layer", "layer")

@@ -148,7 +148,11 @@ def _progress(advice: str) -> Iterator[Any]:
     try:
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("loading", total=None)
-            yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+            try:
+                yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+            except Exception:
+                bar.remove_task(task)  # the error alone is shown
+                raise
             if bar.tasks[0].total is None:
                 bar.update(task, completed=1, total=1, description="nothing is missing")
     except KeyboardInterrupt:

@@ -18,10 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from camfaith.benchmark.suite.mistakes import SuiteError as SuiteError
 from camfaith.benchmark.suite.mistakes import explained, read_text
 from camfaith.models.lookup import UnknownName
-from camfaith.models.settings import Count, Positive, Seed
+from camfaith.models.settings import Count, Positive, Seed, Text
 from camfaith.models.speed.shortcuts import Shortcut
 
-Text = Annotated[str, Field(min_length=1)]
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 

@@ -248,11 +248,13 @@ def _label_classes(target: str | int, classifier: Classifier, dataset: Dataset, 
         text = f"the data set's class {missing[0]!r} is none of the model's ({', '.join(ours[:5])}, ...)"
     elif theirs is not None and len(theirs) != outputs:
         text = f"the data set has {len(theirs)} classes, the model {outputs} outputs"
-    elif greatest >= outputs:
-        text = f"the data set has label {greatest}, the model outputs 0 to {outputs - 1}"
+    elif greatest >= outputs:  # the rows of such samples say so
+        text = f"the data set has label {greatest}, the model outputs 0 to {outputs - 1}; are labels counted from 0?"
+        warnings.warn(text, stacklevel=2)
+        return None
     else:
         return None
     if target == "label" or (ours is None and target in (theirs or ())):
-        raise SuiteError(f"{text}: rename it, give classes in the model's order, or explain another target")
+        raise SuiteError(f"{text}: give classes in the model's order, or explain another target")
     warnings.warn(f"{text}: labels are shown as numbers of the data set's own", stacklevel=2)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -16,6 +17,10 @@ def make(what: str, build: Callable[..., Any], settings: Mapping[str, Any], kind
     """Calls `build` with the settings, as the annotations of `kind` (None: its own) want them; whatever goes wrong is a
     `SuiteError` in one line, but for names and layers that are not there."""
     right = fitting(what, kind or build, settings)
+    try:
+        inspect.signature(build).bind(**right)
+    except TypeError as error:  # one that must be given is not
+        raise SuiteError(f"{what}: {error}") from None
     try:
         return build(**right)
     except (UnknownName, LayerError):
