@@ -12,7 +12,7 @@ from camfaith.methods.base import Method, TargetLayer
 from camfaith.models.capture import Evidence, single
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
-from camfaith.models.settings import Count, Positive
+from camfaith.models.settings import Few, Positive
 
 
 class Control(Method):
@@ -30,7 +30,7 @@ class Random(Control):
     name = "random"
     of_pixels: ClassVar[bool] = False
 
-    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, grid: Count = 7) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, grid: Few = 7) -> None:
         super().__init__(model, target_layer)
         self.grid = grid
 

@@ -20,7 +20,7 @@ from camfaith.models import maps
 from camfaith.models.capture import Evidence, inferring, single
 from camfaith.models.classifier import Classifier, ScoreKind
 from camfaith.models.inside.ablation import tail
-from camfaith.models.settings import Count, Deviation
+from camfaith.models.settings import Count, Deviation, Few
 from camfaith.models.speed.batches import halving
 from camfaith.models.speed.setup import laid_out, scoring_batch
 
@@ -195,7 +195,7 @@ class RISE(Method):
         target_layer: TargetLayer = None,
         *,
         n_masks: Count = 4000,
-        grid: Count = 7,
+        grid: Few = 7,
         p: Annotated[float, Gt(0), Le(1)] = 0.5,
         score: ScoreKind = "probability",
     ) -> None:

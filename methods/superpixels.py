@@ -15,7 +15,7 @@ from camfaith.methods.base import Calls, TargetLayer
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
-from camfaith.models.settings import Count, Deviation, Positive
+from camfaith.models.settings import Count, Deviation, Few, Positive
 from camfaith.models.speed.setup import scoring_batch
 
 Game = Callable[[Tensor], Tensor]
@@ -53,7 +53,7 @@ class SuperpixelAttribution(Attribution):
         model: nn.Module,
         target_layer: TargetLayer = None,
         *,
-        segments: Count = 50,
+        segments: Few = 50,
         compactness: Positive = 10.0,
     ) -> None:
         super().__init__(model, target_layer)
@@ -118,7 +118,7 @@ class ShapleyValueSampling(SuperpixelAttribution):
         target_layer: TargetLayer = None,
         *,
         samples: Count = 10,
-        segments: Count = 50,
+        segments: Few = 50,
         compactness: Positive = 10.0,
     ) -> None:
         super().__init__(model, target_layer, segments=segments, compactness=compactness)
@@ -151,7 +151,7 @@ class KernelShap(SuperpixelAttribution):
         target_layer: TargetLayer = None,
         *,
         samples: Count = 512,
-        segments: Count = 50,
+        segments: Few = 50,
         compactness: Positive = 10.0,
     ) -> None:
         super().__init__(model, target_layer, segments=segments, compactness=compactness)
@@ -187,7 +187,7 @@ class Lime(SuperpixelAttribution):
         samples: Count = 512,
         alpha: Deviation = 0.01,
         width: Positive = 0.25,
-        segments: Count = 50,
+        segments: Few = 50,
         compactness: Positive = 10.0,
     ) -> None:
         super().__init__(model, target_layer, segments=segments, compactness=compactness)

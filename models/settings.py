@@ -13,13 +13,15 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Gt, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from camfaith.models.lookup import UnknownName
 
 Count = Annotated[int, Ge(1)]
+Few = Annotated[int, Ge(1), Le(10_000)]
+"""As many as are held in memory together."""
 Seed = Annotated[int, Ge(0), Lt(2**63)]
 Positive = Annotated[float, Gt(0)]
 Deviation = Annotated[float, Ge(0)]

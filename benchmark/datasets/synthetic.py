@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 from PIL import Image
 
 from camfaith.benchmark.datasets.fundus import photograph
 from camfaith.benchmark.datasets.sample import Sample
 from camfaith.models.reference import GRADES
-from camfaith.models.settings import Count, Seed, checked
+from camfaith.models.settings import Seed, checked
 
 
 class Fundus:
@@ -27,7 +27,7 @@ class Fundus:
     def __init__(
         self,
         *,
-        samples: Count = 500,
+        samples: Annotated[int, Ge(1), Le(1_000_000)] = 500,
         size: Annotated[int, Ge(32)] = 96,
         seed: Seed = 0,
         split: Literal["train", "val", "test"] = "test",

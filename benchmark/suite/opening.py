@@ -26,7 +26,7 @@ from camfaith.benchmark.suite.declaration import (
     labels,
 )
 from camfaith.benchmark.suite.identity import method_key, metric_key
-from camfaith.benchmark.suite.settings import make, parameters_of
+from camfaith.benchmark.suite.settings import make, one_line, parameters_of
 from camfaith.benchmark.suite.tuning_cache import setup_of
 from camfaith.methods.contract import bind
 from camfaith.metrics.base import Metric
@@ -105,12 +105,8 @@ def open_model(entry: ModelEntry, device: str) -> Classifier:
     settings = entry.model_dump(exclude={"name", "label", "classes"})
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     names = entry.class_names
-    try:
+    with one_line(f"model {entry.name!r}"):
         return load(entry.name, class_names=names, **settings).to(_device(chosen))
-    except (ValueError, OSError):
-        raise
-    except Exception as error:  # whatever a network's own code raises
-        raise SuiteError(f"model {entry.name!r}: {told(error)}") from error
 
 
 def _device(name: str) -> torch.device:
@@ -121,12 +117,13 @@ def _device(name: str) -> torch.device:
 
 
 def open_dataset(entry: DatasetEntry, general: General) -> Dataset:
-    found = make(f"data set {entry.name!r}", datasets.find(entry.name), entry.settings)
-    if not hasattr(found, "ids") or not hasattr(found, "class_names"):
-        raise SuiteError(f"data set {entry.name!r} has no ids and class_names")
-    if len(found) == 0:
+    what = f"data set {entry.name!r}"
+    found = make(what, datasets.find(entry.name), entry.settings)
+    with one_line(what):
+        size, ids, _ = len(found), Counter(found.ids), found.class_names
+    if size == 0:
         raise SuiteError(f"data set {entry.name!r} is empty; give one with at least one sample")
-    twice = [name for name, count in Counter(found.ids).items() if count > 1]
+    twice = [name for name, count in ids.items() if count > 1]
     if twice:
         raise SuiteError(f"data set {entry.name!r}: the id {twice[0]!r} stands for several samples; make ids unique")
     # Sequential tests need images in random order, so classes must not take turns.
@@ -186,8 +183,12 @@ def asking(model: str, image: Tensor) -> Iterator[None]:
     except RuntimeError as error:
         size = "×".join(map(str, image.shape[-2:]))
         raise SuiteError(
-            f"model {model!r} fails on an image of {size} px: {error}; give the size it takes as resize and crop"
+            f"model {model!r} fails on an image of {size} px: {told(error)}; give the size it takes as resize and crop"
         ) from error
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        raise SuiteError(f"model {model!r} fails on an image: {told(error)}") from error
 
 
 def _setup(general: General, classifier: Classifier, image: Tensor) -> Setup:

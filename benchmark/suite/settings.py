@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from camfaith.benchmark.suite.declaration import SuiteError
@@ -21,11 +22,18 @@ def make(what: str, build: Callable[..., Any], settings: Mapping[str, Any], kind
         inspect.signature(build).bind(**right)
     except TypeError as error:  # one that must be given is not
         raise SuiteError(f"{what}: {error}") from None
-    try:
+    with one_line(what, known=(UnknownName, LayerError)):
         return build(**right)
-    except (UnknownName, LayerError):
+
+
+@contextmanager
+def one_line(what: str, known: tuple[type[Exception], ...] = (ValueError, OSError)) -> Iterator[None]:
+    """Whatever somebody's own code raises inside becomes a `SuiteError`, but for what is `known` to be one line."""
+    try:
+        yield
+    except known:
         raise
-    except Exception as error:  # whatever a constructor raises
+    except Exception as error:
         raise SuiteError(f"{what}: {told(error)}") from error
 
 

@@ -134,7 +134,7 @@ def test_a_layer_is_needed(tiny, images, method):
         (RISE, {"p": 0.0}, "p must be a number above 0 and up to 1; got 0.0"),
         (RISE, {"n_masks": 0}, "n_masks must be a whole number, 1 or more; got 0"),
         (RISE, {"n_masks": 10.5}, "n_masks must be a whole number, 1 or more; got 10.5"),
-        (RISE, {"grid": 0}, "grid must be a whole number, 1 or more; got 0"),
+        (RISE, {"grid": 0}, "grid must be a whole number, 1 or more and up to 10000; got 0"),
         (SSCAM, {"n_samples": 0}, "n_samples must be a whole number, 1 or more; got 0"),
         (SSCAM, {"n_samples": -3}, "n_samples must be a whole number, 1 or more; got -3"),
         (SSCAM, {"sigma": -1.0}, "sigma must be a number, 0 or more; got -1.0"),
