@@ -86,10 +86,9 @@ def _load_file(file: Path, path: str) -> Any:
 
 def failed(what: str, error: Exception) -> ValueError:
     """The error for somebody's own code: what it raised, and in which line of it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames[1:] if not f.filename.startswith((*_LIBRARIES, "<frozen"))]
-    place = (own or frames)[-1]
-    line = "" if isinstance(error, SyntaxError) else f" ({Path(place.filename).name}, line {place.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    own = [f for f in frames if not f.filename.startswith((*_LIBRARIES, "<frozen"))]
+    line = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     return ValueError(f"{what}: {told(error)}{line}")
 
 

@@ -116,6 +116,13 @@ def model_key(classifier: Classifier, entry: ModelEntry | None = None) -> str:
     )
 
 
+def model_facts(classifier: Classifier) -> dict[str, Any]:
+    """What a run says of a model, and what tells it from another one, as JSON knows it."""
+    mean, std = (None if colour is None else list(colour) for colour in (classifier.mean, classifier.std))
+    sizes = {"resize": classifier.resize, "crop": classifier.crop}
+    return {"weights_sha256": weights_hash(classifier.network), "mean": mean, "std": std, **sizes}
+
+
 def declared_model(entry: ModelEntry) -> str:
     """A hash of what a suite says of a model, and of the files that it names: equal hashes load equal models."""
     said = entry.model_dump(exclude={"label"})
