@@ -6,12 +6,13 @@ import inspect
 import json
 import os
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import lru_cache, wraps
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
@@ -48,7 +49,8 @@ class SettingError(ValueError):
     """A setting that cannot be; the message names it, what may stand there, and what was got."""
 
 
-def settings_of(kind: Any) -> dict[str, Any] | None:
+@lru_cache(maxsize=1024)
+def settings_of(kind: Any) -> Mapping[str, Any] | None:
     """The settings that a class or function takes and their defaults; None if it takes any."""
     found = inspect.signature(kind).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values()):
@@ -60,20 +62,17 @@ def settings_of(kind: Any) -> dict[str, Any] | None:
     }
 
 
-def settled(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+def settled(kind: Any, given: Mapping[str, Any], beside: Collection[str] = _BOUND) -> dict[str, Any]:
     """The settings that are given, as the annotations of `kind` want them: a list for a tuple, a text for a path.
 
-    Raises `UnknownName` for one that `kind` does not take, `SettingError` for a value that its annotation does not
+    Raises `UnknownName` for one that `kind` does not take, nor `beside` names, `SettingError` for a value that its annotation does not
     allow: a float is no int, True is no number, and numbers are finite.
     """
     allowed, hints = settings_of(kind), _hints(kind)
     for name in given:
-        if allowed is not None and name not in allowed and name not in _BOUND:
+        if allowed is not None and name not in allowed and name not in beside:
             raise UnknownName("setting", str(name), allowed)
-    return {
-        name: _fitting(name, hints[name], value) if name in hints and name not in _BOUND else value
-        for name, value in given.items()
-    }
+    return {name: _fitting(name, hints[name], value) if name in hints else value for name, value in given.items()}
 
 
 def checked(build: Callable[P, None]) -> Callable[P, None]:
@@ -94,30 +93,26 @@ def settle_fields(made: Any) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _hints(kind: Any) -> dict[str, Any]:
-    """The annotations of the settings; none where they name what is not there."""
-    try:
-        if is_dataclass(kind):
-            return get_type_hints(kind, include_extras=True)
-        owner = kind
-        if inspect.isclass(kind):
-            owner = next(vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base))
-        return get_type_hints(inspect.unwrap(owner), include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        return {}
+def _hints(kind: Any) -> dict[str, tuple[Any, TypeAdapter[Any]]]:
+    """The annotations of the settings; none where they name what is not there, or what pydantic cannot check."""
+    owner = kind
+    if inspect.isclass(kind) and not is_dataclass(kind):
+        owner = next(vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base))
+    found = {}
+    with suppress(NameError, TypeError, AttributeError):
+        for name, annotation in get_type_hints(inspect.unwrap(owner), include_extras=True).items():
+            if name not in _BOUND and get_origin(annotation) is not ClassVar:
+                with suppress(PydanticUserError):
+                    found[name] = annotation, TypeAdapter(annotation, config=_STRICT)
+    return found
 
 
-def _fitting(name: str, annotation: Any, value: Any) -> Any:
+def _fitting(name: str, hint: tuple[Any, TypeAdapter[Any]], value: Any) -> Any:
+    annotation, adapter = hint
     if isinstance(value, Real) and not isinstance(value, bool):  # numpy's too
         value = int(value) if isinstance(value, Integral) else float(value)
-    try:
-        adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=_STRICT)
-    except PydanticUserError:  # of what pydantic knows nothing
-        return value
-    try:
+    with suppress(ValidationError):
         return adapter.validate_python(value)
-    except ValidationError:
-        pass
     try:
         return adapter.validate_json(json.dumps(value))  # as a file has it: a list for a tuple, a text for a path
     except (ValidationError, TypeError, ValueError):

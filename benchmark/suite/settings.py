@@ -41,7 +41,7 @@ def fitting(what: str, kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]
     """The settings as the annotations of `kind` want them; `SuiteError` for one that it does not take, or a value that
     cannot be."""
     try:
-        return settled(kind, settings)
+        return settled(kind, settings, beside=())
     except (UnknownName, SettingError) as error:
         raise SuiteError(f"{what}: {error}") from None
 

@@ -72,6 +72,7 @@ MISTAKES = [
         "unknown setting 'step': did you mean 'steps'",
     ),
     ("suite.methods", [{"name": "xgradcam", "epsilon": 3}], "unknown setting 'epsilon': did you mean 'eps'"),
+    ("suite.methods", [{"name": "gradcam", "target_layer": "layer2"}], "unknown setting 'target_layer'"),
     ("suite.methods", [{"nam": "xgradcam"}], "key 'suite.methods.0.name' is missing"),
     # types and ranges
     ("suite.metrics", [{"name": "deletion", "steps": 4.5}], "steps must be a whole number, 1 or more; got 4.5"),
