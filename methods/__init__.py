@@ -72,4 +72,4 @@ def find(name: str) -> Any:
     library, _, theirs = name.partition(":")
     if theirs and library in LIBRARIES:
         return adapted(library, theirs)
-    return resolve("method", ALIASES.get(name, name), SHIPPED)
+    return resolve("method", ALIASES.get(name, name), SHIPPED, owes=("explain",))

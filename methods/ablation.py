@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
+from camfaith.methods.base import Calls, Method, TargetLayer
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
@@ -40,7 +40,6 @@ class AblationCAM(Method):
 
     def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, variant: Variant = "paper") -> None:
         super().__init__(model, target_layer)
-        check_variant(variant, get_args(Variant))
         self.variant = variant
 
     def cost(self, image: Tensor) -> Calls:

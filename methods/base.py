@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
-from numbers import Integral
 from typing import Any, ClassVar, overload
 
 from PIL import Image
@@ -19,6 +18,7 @@ from camfaith.models.contract import Calls as Calls
 from camfaith.models.contract import Contract
 from camfaith.models.layers import target_layer as find_target_layer
 from camfaith.models.pictures import load_picture
+from camfaith.models.settings import checked
 from camfaith.models.speed.setup import laid_out
 
 TargetLayer = str | nn.Module | None
@@ -36,6 +36,12 @@ class Method(Contract):
 
     name: ClassVar[str]
     of_pixels: ClassVar[bool | None] = False  # a layer's cells, unless a method says otherwise
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Settings are what the annotations of the constructor allow, in a suite and in a direct call."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            setattr(cls, "__init__", checked(vars(cls)["__init__"]))  # noqa: B010
 
     def __init__(self, model: nn.Module, target_layer: TargetLayer = None) -> None:
         self.classifier = Classifier.of(model)
@@ -151,18 +157,6 @@ class Method(Contract):
     def _as_elsewhere(self) -> bool:
         """Whether the method copies a library, and then needs activations that equal the library's to the last bit."""
         return getattr(self, "variant", "paper") != "paper"
-
-
-def check_variant(variant: str, known: Sequence[str], what: str = "variant") -> None:
-    """Raises `ValueError` for a variant that does not exist."""
-    if variant not in known:
-        raise ValueError(f"{what} must be one of {', '.join(known)}; got {variant!r}")
-
-
-def check_count(setting: str, value: int, least: int = 1) -> None:
-    """Raises `ValueError` for a setting that is no whole number, or too small."""
-    if not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{setting} must be a whole number, {least} or more; got {value!r}")
 
 
 def name_and_settings(method: str | Mapping[str, Any], of: str) -> tuple[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from camfaith.methods.base import Calls, TargetLayer
 from camfaith.models.capture import Evidence, find_module
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.settings import Count, Few
 
 
 class Saliency(Attribution):
@@ -47,7 +48,7 @@ class IntegratedGradients(Attribution):
     name = "integrated-gradients"
     complete: ClassVar[bool] = True
 
-    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, n_steps: int = 32) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, n_steps: Count = 32) -> None:
         super().__init__(model, target_layer)
         self.n_steps = n_steps
 
@@ -72,7 +73,7 @@ class GradientShap(Attribution):
     exempt: ClassVar[Mapping[str, str]] = {"constant-evidence": "against noise, a pixel may be darker than a baseline"}
 
     def __init__(
-        self, model: nn.Module, target_layer: TargetLayer = None, *, samples: int = 16, baselines: int = 8
+        self, model: nn.Module, target_layer: TargetLayer = None, *, samples: Count = 16, baselines: Few = 8
     ) -> None:
         super().__init__(model, target_layer)
         self.samples, self.baselines = samples, baselines

@@ -12,6 +12,7 @@ from camfaith.methods.base import Method, TargetLayer
 from camfaith.models.capture import Evidence, single
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.settings import Few, Positive
 
 
 class Control(Method):
@@ -29,7 +30,7 @@ class Random(Control):
     name = "random"
     of_pixels: ClassVar[bool] = False
 
-    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, grid: int = 7) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, grid: Few = 7) -> None:
         super().__init__(model, target_layer)
         self.grid = grid
 
@@ -55,7 +56,7 @@ class CenterGaussian(Control):
 
     name = "center-gaussian"
 
-    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, sigma: float = 0.25) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, sigma: Positive = 0.25) -> None:
         super().__init__(model, target_layer)
         self.sigma = sigma
 

@@ -6,16 +6,16 @@ component of M's rows. The choice of M and of the component makes the method.
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Method, TargetLayer, check_variant
+from camfaith.methods.base import Method, TargetLayer
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
+from camfaith.models.settings import Positive
 
 
 class SingularMap(Method):
@@ -38,7 +38,6 @@ class SingularMap(Method):
         self, model: nn.Module, target_layer: TargetLayer = None, *, variant: Literal["paper", "pgc"] = "paper"
     ) -> None:
         super().__init__(model, target_layer)
-        check_variant(variant, ("paper", "pgc"))
         self.variant = variant
 
     def features(self, evidence: Evidence, layer: str) -> Tensor:
@@ -105,10 +104,8 @@ class KPCACAM(EigenCAM):
     name = "kpca-cam"
     contributions = None  # type: ignore[assignment]  # a kernel of cells has no share for a channel
 
-    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, gamma: float | None = None) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, gamma: Positive | None = None) -> None:
         super().__init__(model, target_layer)
-        if gamma is not None and not 0 < gamma < math.inf:
-            raise ValueError(f"gamma must be above 0, or None for one over the number of channels; got {gamma}")
         self.gamma = gamma
 
     def project(self, cells: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.trace import Step, trace
+from camfaith.models.settings import Few
 
 _POOLING = {nn.MaxPool1d: F.max_pool1d, nn.MaxPool2d: F.max_pool2d, nn.MaxPool3d: F.max_pool3d}
 
@@ -101,7 +102,7 @@ class DeepLiftShap(DeepLift):
     complete: ClassVar[bool] = False
     exempt: ClassVar[Mapping[str, str]] = {"constant-evidence": "against noise, a pixel may be darker than a baseline"}
 
-    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, baselines: int = 8) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, baselines: Few = 8) -> None:
         super().__init__(model, target_layer)
         self.count = baselines
 

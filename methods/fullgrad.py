@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
+from camfaith.methods.base import Calls, Method, TargetLayer
 from camfaith.models import maps
 from camfaith.models.capture import Evidence, evaluating, single, target_logit
 from camfaith.models.classifier import Classifier
@@ -52,7 +52,6 @@ class FullGrad(Method):
 
     def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, variant: Variant = "paper") -> None:
         super().__init__(model, target_layer)
-        check_variant(variant, get_args(Variant))
         self.variant = variant
 
     def cost(self, image: Tensor) -> Calls:

@@ -5,14 +5,15 @@ A^k are the target layer's activations (K channels, h×w), g = ∂S_c/∂A. Ever
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Method, TargetLayer, check_variant
+from camfaith.methods.base import Method, TargetLayer
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
+from camfaith.models.settings import Deviation
 
 Variant = Literal["paper", "pgc", "torchcam"]
 """Whose formula: the paper's, or what pytorch-grad-cam 1.5 or torchcam 0.5 computes, to attribute numbers published
@@ -68,7 +69,6 @@ class GradCAMPlusPlus(GradientCAM):
 
     def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, variant: Variant = "paper") -> None:
         super().__init__(model, target_layer)
-        check_variant(variant, get_args(Variant))
         self.variant = variant
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
@@ -99,10 +99,9 @@ class XGradCAM(GradientCAM):
     complete: ClassVar[bool] = True
 
     def __init__(
-        self, model: nn.Module, target_layer: TargetLayer = None, *, eps: float = 1e-3, variant: Variant = "paper"
+        self, model: nn.Module, target_layer: TargetLayer = None, *, eps: Deviation = 1e-3, variant: Variant = "paper"
     ) -> None:
         super().__init__(model, target_layer)
-        check_variant(variant, get_args(Variant))
         self.eps, self.variant = eps, variant
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.trace import Function, Interceptor, Step, depends, trace
+from camfaith.models.settings import Positive
 
 
 class LRP(Attribution):
@@ -35,7 +36,7 @@ class LRP(Attribution):
     complete: ClassVar[bool] = True
     exempt: ClassVar[Mapping[str, str]] = {"preprocessing": "relevance is that of the network's own input"}
 
-    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, epsilon: float = 1e-9) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, epsilon: Positive = 1e-9) -> None:
         super().__init__(model, target_layer)
         self.epsilon = epsilon
 

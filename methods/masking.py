@@ -7,19 +7,20 @@ network that takes normalised images is masked in this way too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camfaith.methods.base import Calls, Method, TargetLayer, check_count, check_variant
+from camfaith.methods.base import Calls, Method, TargetLayer
 from camfaith.models import maps
 from camfaith.models.capture import Evidence, inferring, single
 from camfaith.models.classifier import Classifier, ScoreKind
 from camfaith.models.inside.ablation import tail
+from camfaith.models.settings import Count, Deviation, Few
 from camfaith.models.speed.batches import halving
 from camfaith.models.speed.setup import laid_out, scoring_batch
 
@@ -41,7 +42,6 @@ class ScoreCAM(Method):
     name = "scorecam"
     needs_gradients: ClassVar[bool] = False
     rectified: ClassVar[bool] = True
-    variants: ClassVar[tuple[str, ...]] = ("paper", "authors", "pgc", "torchcam")
     exempt: ClassVar[Mapping[str, str]] = {"constant-evidence": "a channel that is flat masks nothing, by definition"}
     rounds = 1
     """How often each channel's mask is scored; C_k is the mean."""
@@ -52,11 +52,10 @@ class ScoreCAM(Method):
         target_layer: TargetLayer = None,
         *,
         score: ScoreKind | None = None,
-        variant: str = "paper",
+        variant: Literal["paper", "authors", "pgc", "torchcam"] = "paper",
     ) -> None:
         super().__init__(model, target_layer)
-        check_variant(variant, self.variants)
-        self.score = _checked(score or ("logit" if variant in ("pgc", "torchcam") else "probability"))
+        self.score: ScoreKind = score or ("logit" if variant in ("pgc", "torchcam") else "probability")
         self.variant = variant
 
     def cost(self, image: Tensor) -> Calls:
@@ -115,7 +114,6 @@ class SSCAM(ScoreCAM):
     """
 
     name = "ss-cam"
-    variants: ClassVar[tuple[str, ...]] = ("paper", "torchcam")
     exempt: ClassVar[Mapping[str, str]] = {
         **ScoreCAM.exempt,
         "mosaic": "its noise, of deviation 2 on masks in [0, 1], outweighs a mask of few pixels",
@@ -126,18 +124,13 @@ class SSCAM(ScoreCAM):
         model: nn.Module,
         target_layer: TargetLayer = None,
         *,
-        n_samples: int = 35,
-        sigma: float = 2.0,
+        n_samples: Count = 35,
+        sigma: Deviation = 2.0,
         noise: Literal["mask", "input"] = "mask",
         score: ScoreKind | None = None,
-        variant: str = "paper",
+        variant: Literal["paper", "torchcam"] = "paper",
     ) -> None:
         super().__init__(model, target_layer, score=score, variant=variant)
-        if noise not in ("mask", "input"):
-            raise ValueError(f"noise must be one of mask, input; got {noise!r}")
-        check_count("n_samples", n_samples)
-        if not 0 <= sigma < math.inf:
-            raise ValueError(f"sigma must be 0 or more, the deviation of the noise; got {sigma}")
         self.rounds, self.sigma, self.noise = n_samples, sigma, noise
 
     def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:
@@ -159,19 +152,17 @@ class ISCAM(ScoreCAM):
     """
 
     name = "is-cam"
-    variants: ClassVar[tuple[str, ...]] = ("paper", "authors", "torchcam")
 
     def __init__(
         self,
         model: nn.Module,
         target_layer: TargetLayer = None,
         *,
-        n_steps: int = 10,
+        n_steps: Count = 10,
         score: ScoreKind | None = None,
-        variant: str = "paper",
+        variant: Literal["paper", "authors", "torchcam"] = "paper",
     ) -> None:
         super().__init__(model, target_layer, score=score, variant=variant)
-        check_count("n_steps", n_steps)
         self.rounds = n_steps
 
     def fill(self, out: Tensor, image: Tensor, masks: Tensor, step: int, source: torch.Generator) -> None:
@@ -203,17 +194,13 @@ class RISE(Method):
         model: nn.Module,
         target_layer: TargetLayer = None,
         *,
-        n_masks: int = 4000,
-        grid: int = 7,
-        p: float = 0.5,
+        n_masks: Count = 4000,
+        grid: Few = 7,
+        p: Annotated[float, Gt(0), Le(1)] = 0.5,
         score: ScoreKind = "probability",
     ) -> None:
         super().__init__(model, target_layer)
-        if not 0 < p <= 1:
-            raise ValueError(f"p must be in (0, 1], the share of cells that stay; got {p}")
-        check_count("n_masks", n_masks)
-        check_count("grid", grid)
-        self.n_masks, self.grid, self.p, self.score = n_masks, grid, p, _checked(score)
+        self.n_masks, self.grid, self.p, self.score = n_masks, grid, p, score
 
     def cost(self, image: Tensor) -> Calls:
         return Calls(forwards=self.n_masks)
@@ -245,12 +232,6 @@ class RISE(Method):
             grown = F.interpolate(some, size, mode="bilinear", align_corners=False)
             cut = zip(grown[:, 0], at[start : start + batch], strict=True)
             yield torch.stack([mask[y : y + height, x : x + width] for mask, (y, x) in cut])
-
-
-def _checked(score: ScoreKind) -> ScoreKind:
-    if score not in get_args(ScoreKind):
-        raise ValueError(f"score must be one of {', '.join(get_args(ScoreKind))}; got {score!r}")
-    return score
 
 
 def _stretched(channels: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from camfaith.methods.attribution import Attribution
 from camfaith.methods.base import Calls, TargetLayer, name_and_settings
 from camfaith.models.capture import Evidence, single
 from camfaith.models.classifier import Classifier
+from camfaith.models.settings import Count, Deviation
 
 Kind = Literal["smoothgrad", "smoothgrad-squared", "vargrad"]
 _KINDS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -43,11 +44,9 @@ class NoiseTunnel(Attribution):
         *,
         method: str | Mapping[str, Any] = "saliency",
         kind: Kind = "smoothgrad",
-        samples: int = 16,
-        sigma: float = 0.1,
+        samples: Count = 16,
+        sigma: Deviation = 0.1,
     ) -> None:
-        if kind not in _KINDS:
-            raise ValueError(f"kind must be one of {', '.join(_KINDS)}; got {kind!r}")
         super().__init__(model, target_layer)
         self.kind, self.samples, self.sigma = kind, samples, sigma
         self.method = _inner(self.classifier, self.layer, method)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.attribution import Attribution, captum
-from camfaith.methods.base import Calls, TargetLayer, check_count
+from camfaith.methods.base import Calls, TargetLayer
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
+from camfaith.models.settings import Count
 from camfaith.models.speed.setup import scoring_batch
 
 
@@ -28,13 +29,10 @@ class Occlusion(Attribution):
         model: nn.Module,
         target_layer: TargetLayer = None,
         *,
-        window: int | None = None,
-        stride: int | None = None,
+        window: Count | None = None,
+        stride: Count | None = None,
     ) -> None:
         super().__init__(model, target_layer)
-        for setting, pixels in (("window", window), ("stride", stride)):
-            if pixels is not None:
-                check_count(setting, pixels)
         self.window, self.stride = window, stride
 
     def _sizes(self, height: int, width: int) -> tuple[int, int]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
+from camfaith.methods.base import Calls, Method, TargetLayer
 from camfaith.models.capture import Evidence, ScoreFunction, target_logit
 from camfaith.models.classifier import Classifier
 from camfaith.models.heads import Head
@@ -33,7 +33,6 @@ class ShapleyCAM(Method):
 
     def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, utility: Utility = "rest") -> None:
         super().__init__(model, target_layer)
-        check_variant(utility, get_args(Utility), "utility")
         self.utility = utility
 
     def cost(self, image: Tensor) -> Calls:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Calls, Method, TargetLayer, check_variant
+from camfaith.methods.base import Calls, Method, TargetLayer
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
+from camfaith.models.settings import Count, Deviation
 from camfaith.models.speed.setup import batch_size
 
 Variant = Literal["paper", "torchcam"]
@@ -38,14 +39,11 @@ class SmoothGradCAMPlusPlus(Method):
         model: nn.Module,
         target_layer: TargetLayer = None,
         *,
-        samples: int = 16,
-        sigma: float = 0.15,
+        samples: Count = 16,
+        sigma: Deviation = 0.15,
         variant: Variant = "paper",
     ) -> None:
         super().__init__(model, target_layer)
-        check_variant(variant, get_args(Variant))
-        if samples < 1 or sigma < 0:
-            raise ValueError(f"expected samples ≥ 1 and sigma ≥ 0, got {samples} and {sigma}")
         self.samples, self.sigma, self.variant = samples, sigma, variant
 
     def cost(self, image: Tensor) -> Calls:

@@ -15,6 +15,7 @@ from camfaith.methods.base import Calls, TargetLayer
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.settings import Count, Deviation, Few, Positive
 from camfaith.models.speed.setup import scoring_batch
 
 Game = Callable[[Tensor], Tensor]
@@ -52,8 +53,8 @@ class SuperpixelAttribution(Attribution):
         model: nn.Module,
         target_layer: TargetLayer = None,
         *,
-        segments: int = 50,
-        compactness: float = 10.0,
+        segments: Few = 50,
+        compactness: Positive = 10.0,
     ) -> None:
         super().__init__(model, target_layer)
         self.segments, self.compactness = segments, compactness
@@ -116,9 +117,9 @@ class ShapleyValueSampling(SuperpixelAttribution):
         model: nn.Module,
         target_layer: TargetLayer = None,
         *,
-        samples: int = 10,
-        segments: int = 50,
-        compactness: float = 10.0,
+        samples: Count = 10,
+        segments: Few = 50,
+        compactness: Positive = 10.0,
     ) -> None:
         super().__init__(model, target_layer, segments=segments, compactness=compactness)
         self.samples = samples
@@ -149,9 +150,9 @@ class KernelShap(SuperpixelAttribution):
         model: nn.Module,
         target_layer: TargetLayer = None,
         *,
-        samples: int = 512,
-        segments: int = 50,
-        compactness: float = 10.0,
+        samples: Count = 512,
+        segments: Few = 50,
+        compactness: Positive = 10.0,
     ) -> None:
         super().__init__(model, target_layer, segments=segments, compactness=compactness)
         self.samples = samples
@@ -183,11 +184,11 @@ class Lime(SuperpixelAttribution):
         model: nn.Module,
         target_layer: TargetLayer = None,
         *,
-        samples: int = 512,
-        alpha: float = 0.01,
-        width: float = 0.25,
-        segments: int = 50,
-        compactness: float = 10.0,
+        samples: Count = 512,
+        alpha: Deviation = 0.01,
+        width: Positive = 0.25,
+        segments: Few = 50,
+        compactness: Positive = 10.0,
     ) -> None:
         super().__init__(model, target_layer, segments=segments, compactness=compactness)
         self.samples, self.alpha, self.width = samples, alpha, width

@@ -18,6 +18,7 @@ from camfaith.models.capture import Evidence, evaluating, single
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.transformer import Transformer, TransformerBlock, depth, observe
+from camfaith.models.settings import Count
 from camfaith.models.speed.setup import batch_size
 
 Layers = Sequence[tuple[TransformerBlock, Tensor]]
@@ -65,10 +66,8 @@ class LeGrad(Method):
     needs_layer: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False
 
-    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, layers: int | None = None) -> None:
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, layers: Count | None = None) -> None:
         super().__init__(model, target_layer)
-        if layers is not None and layers < 1:
-            raise ValueError(f"layers must be 1 or more, or None for all; got {layers}")
         self.counted = layers
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:

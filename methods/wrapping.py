@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods.base import Calls, Method, TargetLayer, check_count, check_variant, name_and_settings
+from camfaith.methods.base import Calls, Method, TargetLayer, name_and_settings
 from camfaith.methods.contract import bind
 from camfaith.methods.gradient import LayerCAM
 from camfaith.models import maps
@@ -18,6 +18,7 @@ from camfaith.models.capture import Evidence, layer_name, single, target_logit
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound, said
 from camfaith.models.errors import NotApplicable
+from camfaith.models.settings import Count, Deviation, Positive
 
 Inner = str | Mapping[str, Any]
 """A method's name, or a mapping of its `name` and settings."""
@@ -67,15 +68,11 @@ class FinerCAM(_Wrapping):
         target_layer: TargetLayer = None,
         *,
         method: Inner = "gradcam",
-        alpha: float = 0.6,
-        similar: int = 3,
+        alpha: Deviation = 0.6,
+        similar: Count = 3,
         variant: Variant = "paper",
     ) -> None:
         super().__init__(model, target_layer)
-        check_variant(variant, get_args(Variant))
-        check_count("similar", similar)
-        if not 0 <= alpha < math.inf:
-            raise ValueError(f"alpha must be 0, which compares nothing, or more; got {alpha}")
         self.at = _of_a_layer(method, self.name)
         self.inner = self.at(self.classifier, self.layer)
         if not self.inner.needs_gradients:
@@ -152,20 +149,14 @@ class Fused(_Wrapping):
         method: Inner = "layercam",
         layers: Sequence[str | nn.Module] = (),
         how: How | None = None,
-        gamma: float | None = None,
+        gamma: Positive | None = None,
         variant: Fusion = "paper",
     ) -> None:
         super().__init__(model, target_layer)
-        check_variant(variant, get_args(Fusion))
-        check_variant(how or "max", get_args(How), "how")
-        if gamma is not None and not 0 < gamma < math.inf:
-            raise ValueError(f"gamma must be above 0, got {gamma}")
         if variant != "paper" and (how, gamma) != (None, None):
             raise ValueError(
                 f"variant {variant!r} joins maps in a way of its own: leave out how and gamma, got {how!r} and {gamma}"
             )
-        if isinstance(layers, str | nn.Module):
-            raise ValueError(f"layers must be a list of names or modules; got a {type(layers).__name__}")
         self.at = _of_a_layer(method, self.name)
         self.inner = self.at(self.classifier, self.layer)
         self.named_layers = tuple(layer_name(self.classifier.network, layer) for layer in layers)

@@ -55,4 +55,4 @@ SHIPPED = {
 
 def find(name: str) -> Any:
     """The metric class of that name: shipped, an entry point of `camfaith.metrics`, or `module:Class`."""
-    return resolve("metric", name, SHIPPED)
+    return resolve("metric", name, SHIPPED, owes=("probes", "judge"))

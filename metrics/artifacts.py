@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from camfaith.metrics.base import Direction, Metric
@@ -74,7 +75,8 @@ class CornerArtifact(Metric):
     `outside_…` also without a content mask.
     """
 
-    cells: int = 6
+    cells: Annotated[int, Ge(3)] = 6
+    """At least 3, so that the corners are not all there is."""
     baseline: Any = "black"
     score: ScoreKind = "probability"
     name: ClassVar[str] = "corner-artifact"
@@ -85,11 +87,6 @@ class CornerArtifact(Metric):
         "outside_unsupported": "lower",
     }
     undefined: ClassVar[str] = "the map is zero, or the zone is empty (no content mask)"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.cells < 3:
-            raise ValueError(f"cells must be at least 3, so that the corners are not all there is; got {self.cells}")
 
     @property
     def _probes(self) -> dict[str, Regions]:

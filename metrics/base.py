@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,10 @@ from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.engine import Engine
 from camfaith.metrics.probing.probes import Probe
 from camfaith.models.arrays import Array, tensor_of
-from camfaith.models.classifier import Classifier, ScoreKind, Targets
+from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound
 from camfaith.models.errors import NotApplicable
+from camfaith.models.settings import settle_fields
 from camfaith.models.speed.setup import Setup
 
 Direction = Literal["higher", "lower"]
@@ -42,8 +43,8 @@ class Metric:
     `probes` says which answers of the model it needs, `judge` turns them into one value per image and column. NaN
     means that a column is not defined for an image; `undefined` says when that is.
 
-    Its fields are its settings. Two have a meaning of their own: `baseline` is given by name and becomes a `Baseline`,
-    `score` is a `ScoreKind`. A setting whose default is a tuple becomes one.
+    Its fields are its settings, and their annotations say what they may be (`Annotated[int, Ge(1)]`, or `Count`). A
+    `baseline` is given by name and becomes a `Baseline`.
     """
 
     name: ClassVar[str]
@@ -55,13 +56,9 @@ class Metric:
 
     def __post_init__(self) -> None:
         """Check and settle the settings; a metric that checks more of them calls this first."""
-        settings = {each.name: getattr(self, each.name) for each in fields(self)}
-        if settings.get("score", "logit") not in get_args(ScoreKind):
-            raise ValueError(f"score must be 'probability' or 'logit', got {settings['score']!r}")
-        if "baseline" in settings:
-            self.settle(baseline=baseline(settings["baseline"]))
-        tuples = [each.name for each in fields(self) if isinstance(each.default, tuple)]
-        self.settle(**{name: tuple(settings[name]) for name in tuples})
+        settle_fields(self)
+        if (given := getattr(self, "baseline", None)) is not None:
+            self.settle(baseline=baseline(given))
 
     def settle(self, **settings: Any) -> None:
         """Put settings into the form in which equal ones are equal; for `__post_init__` alone."""

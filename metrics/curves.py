@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Gt, Lt
 from torch import Tensor
 
 from camfaith.metrics.base import Direction, Line, Metric
@@ -16,6 +17,7 @@ from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Blank, Curve, Probe
 from camfaith.metrics.probing.ranks import removed_at
 from camfaith.models.classifier import ScoreKind
+from camfaith.models.settings import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +35,12 @@ class PixelCurve(Metric):
     the tolerance (`AdaptiveCurve` gives the bound).
     """
 
-    steps: int = 32
-    tolerance: float | None = None
+    steps: Count = 32
+    tolerance: Annotated[float, Gt(0), Lt(1)] | None = None
     baseline: Any = "black"
     score: ScoreKind = "probability"
     main: ClassVar[str] = "auc"
     kept: ClassVar[Literal["rest", "top"]]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.tolerance is not None and not 0 < self.tolerance < 1:
-            raise ValueError(f"tolerance must lie between 0 and 1, got {self.tolerance}")
 
     @property
     def _interior(self) -> Curve | AdaptiveCurve:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from camfaith.metrics.base import Direction, Metric
@@ -15,6 +16,7 @@ from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
 from camfaith.models.classifier import ScoreKind
+from camfaith.models.settings import Positive, Seed
 
 
 @dataclass(frozen=True)
@@ -70,21 +72,14 @@ class Infidelity(Metric):
     methods (drawn from `seed`), so they are scored once per image. A zero map has no scale.
     """
 
-    samples: int = 100
-    sigma: float = 0.2
+    samples: Annotated[int, Ge(2)] = 100
+    sigma: Positive = 0.2
     score: ScoreKind = "logit"
-    seed: int = 0
+    seed: Seed = 0
     name: ClassVar[str] = "infidelity"
     main: ClassVar[str] = "infidelity_scaled"
     better: ClassVar[Mapping[str, Direction]] = {"infidelity_scaled": "lower", "infidelity": "lower"}
     undefined: ClassVar[str] = "the map is zero: no scale fits it"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.samples < 2:
-            raise ValueError(f"a scale needs at least 2 samples to fit, got {self.samples}")
-        if not 0 < self.sigma < float("inf"):
-            raise ValueError(f"sigma must be positive, got {self.sigma}")
 
     @property
     def _perturbed(self) -> Perturbed:

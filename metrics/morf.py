@@ -15,6 +15,7 @@ from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Probe
 from camfaith.models.classifier import ScoreKind
+from camfaith.models.settings import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +26,9 @@ class MostRelevantFirst(Metric):
     It shares its points with `Deletion`: with equal steps and baseline the model is asked once for both.
     """
 
-    steps: int = 32
+    steps: Count = 32
     baseline: Any = "black"
     score: ScoreKind = "probability"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        Deletion(steps=self.steps)  # refuses the steps that it cannot make
 
     @property
     def _morf(self) -> Deletion:

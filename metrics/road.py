@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Gt, Lt, MinLen
 from torch import Tensor
 
 from camfaith.metrics.base import Direction, Line, Metric
@@ -17,6 +18,9 @@ from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.imputation import impute
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
 from camfaith.models.classifier import ScoreKind
+from camfaith.models.settings import Deviation, Seed
+
+Percentile = Annotated[float, Gt(0), Lt(100)]
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,20 @@ class ROAD(Metric):
     The paper gives the accuracy at each p, over a data set; here f is the target's `score`, one image at a time.
     """
 
-    percentiles: tuple[float, ...] = (10, 20, 30, 40, 50, 60, 70, 80, 90)
-    noise: float = 0.01
+    percentiles: Annotated[tuple[Percentile, ...], MinLen(1)] = (
+        10,
+        20,
+        30,
+        40,
+        50,
+        60,
+        70,
+        80,
+        90,
+    )
+    noise: Deviation = 0.01
     score: ScoreKind = "probability"
-    seed: int = 0
+    seed: Seed = 0
     name: ClassVar[str] = "road"
     main: ClassVar[str] = "road"
     better: ClassVar[Mapping[str, Direction]] = {"road": "higher", "lerf": "higher", "morf": "lower"}
@@ -103,10 +117,6 @@ class ROAD(Metric):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.settle(percentiles=tuple(sorted(set(self.percentiles))))
-        if not self.percentiles or not all(0 < p < 100 for p in self.percentiles):
-            raise ValueError(f"percentiles must lie between 0 and 100, both excluded, got {self.percentiles}")
-        if not 0 <= self.noise < float("inf"):
-            raise ValueError(f"noise is a standard deviation, 0 or more, got {self.noise}")
 
     def _imputed(self, kept: Literal["rest", "top"]) -> Imputed:
         return Imputed(kept, self.percentiles, GaussianNoise(self.noise, self.seed))

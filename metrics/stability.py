@@ -16,6 +16,7 @@ from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, Probe, Subject
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models.maps import rectify
+from camfaith.models.settings import Count, Positive, Seed
 
 
 @dataclass(frozen=True)
@@ -66,20 +67,13 @@ class MaxSensitivity(Metric):
     ignores the image is perfectly stable: read this beside a metric of faithfulness, and the controls.
     """
 
-    radius: float = 0.02
-    samples: int = 10
-    seed: int = 0
+    radius: Positive = 0.02
+    samples: Count = 10
+    seed: Seed = 0
     name: ClassVar[str] = "max-sensitivity"
     main: ClassVar[str] = "max"
     better: ClassVar[Mapping[str, Direction]] = {"max": "lower", "avg": "lower"}
     undefined: ClassVar[str] = "the map is zero: no change can be measured by its size"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.samples < 1:
-            raise ValueError(f"samples must be at least 1, got {self.samples}")
-        if not 0 < self.radius < float("inf"):
-            raise ValueError(f"radius must be positive, got {self.radius}")
 
     @property
     def _neighbours(self) -> Neighbours:

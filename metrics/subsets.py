@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge, MinLen
 from torch import Tensor
 
 from camfaith.metrics.base import Direction, Line, Metric
@@ -14,6 +15,7 @@ from camfaith.metrics.probing.answers import Answer, Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Probe, Subsets
 from camfaith.models.classifier import ScoreKind
+from camfaith.models.settings import Positive, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,17 +31,15 @@ class SubsetCorrelation(Metric):
     subsets: int
     baseline: Any = "black"
     score: ScoreKind = "logit"
-    seed: int = 0
+    seed: Seed = 0
     main: ClassVar[str] = "correlation"
     better: ClassVar[Mapping[str, Direction]] = {"correlation": "higher"}
     undefined: ClassVar[str] = "the map's sums over the subsets, or what removing them costs, do not vary"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self._sizes or not all(0 < n < 1 or (n >= 1 and float(n).is_integer()) for n in self._sizes):
+        if not all(n < 1 or float(n).is_integer() for n in self._sizes):
             raise ValueError(f"sizes must be whole numbers of pixels, or shares between 0 and 1, got {self._sizes}")
-        if self.subsets < 3:
-            raise ValueError(f"a correlation needs at least 3 subsets, got {self.subsets}")
 
     @property
     def _sizes(self) -> tuple[float, ...]:
@@ -72,8 +72,8 @@ class SensitivityN(SubsetCorrelation):
     `sizes` are numbers of pixels or, below 1, shares of them. A size without a correlation is left out of the mean.
     """
 
-    sizes: tuple[float, ...] = (0.01, 0.03, 0.1, 0.25, 0.5, 0.8)
-    subsets: int = 64
+    sizes: Annotated[tuple[Positive, ...], MinLen(1)] = (0.01, 0.03, 0.1, 0.25, 0.5, 0.8)
+    subsets: Annotated[int, Ge(3)] = 64
     name: ClassVar[str] = "sensitivity-n"
 
     @property
@@ -99,8 +99,8 @@ class FaithfulnessCorrelation(SubsetCorrelation):
     This is the value of `SensitivityN` at that size; with equal settings the model is asked once for both.
     """
 
-    size: float = 0.1
-    subsets: int = 100
+    size: Positive = 0.1
+    subsets: Annotated[int, Ge(3)] = 100
     name: ClassVar[str] = "faithfulness-correlation"
 
     @property

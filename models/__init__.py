@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from camfaith.models.capture import Evidence
     from camfaith.models.classifier import Classifier
+    from camfaith.models.errors import LayerError
     from camfaith.models.layers import survey, target_layer
     from camfaith.models.loading import load
     from camfaith.models.lookup import UnknownName
-    from camfaith.models.naming import LayerError
     from camfaith.models.pictures import PictureError, load_picture
 
 # Torch takes seconds to import, and reports, which draw with `display`, do without it.
 _WHERE = {
     "Classifier": "classifier",
     "Evidence": "capture",
-    "LayerError": "naming",
+    "LayerError": "errors",
     "PictureError": "pictures",
     "UnknownName": "lookup",
     "load": "loading",

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camfaith.models.errors import LayerError as LayerError
 from camfaith.models.errors import NotApplicable
-from camfaith.models.naming import LayerError, call_of, shown
+from camfaith.models.naming import call_of, shown
 from camfaith.models.naming import find_module as find_module
 from camfaith.models.naming import layer_name as layer_name
 from camfaith.models.tokens import Grid, GridFinder, watched

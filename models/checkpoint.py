@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 _KEYS = ("state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.")
 
 
 def is_checkpoint(weights: str) -> bool:
@@ -41,8 +41,8 @@ def with_weights(network: nn.Module, name: str, weights: str) -> nn.Module:
     return network
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, or in a checkpoint in it (`state_dict`, `model`), without a `module.` prefix."""
+def read_state(path: Path) -> dict[str, Any]:
+    """The state dict in a file, or in a checkpoint in it (`state_dict`, `model`), without the prefixes of wrappers."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights file at {path}")
     try:
@@ -50,7 +50,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             state: Any = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError) as error:
+    except Exception as error:  # a damaged file raises almost anything
         raise ValueError(
             f"{path} cannot be read, or is no plain state dict (code in a file is not run); "
             "save network.state_dict() there"
@@ -58,15 +58,24 @@ def read_state(path: Path) -> dict[str, Tensor]:
     for key in _KEYS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    tensors: Any = isinstance(state, dict) and [value for value in state.values() if isinstance(value, Tensor)]
+    if not tensors or not all(isinstance(key, str) for key in state):
         raise ValueError(f"{path} holds no state dict (names to tensors); save network.state_dict() there")
-    wrapped = all(key.startswith("module.") for key in state)
-    return {key.removeprefix("module.") if wrapped else key: value for key, value in state.items()}
+    if any(value.is_complex() for value in tensors):
+        raise ValueError(f"{path} holds complex weights, of which a network would take the real part alone")
+    for prefix in _PREFIXES * 2:  # of a compiled network in parallel, or a parallel one compiled
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return dict(state)
 
 
 def require_finite(name: str, network: nn.Module) -> None:
     """Raises `ValueError` if the network's weights hold NaN or infinite values."""
     for key, value in network.state_dict().items():
+        if not isinstance(value, Tensor):
+            continue
+        if value.is_complex():
+            raise ValueError(f"weights of {name!r} are complex in {key!r}; scores and maps are real numbers")
         if value.is_floating_point() and not torch.isfinite(value).all():
             count = int((~torch.isfinite(value)).sum())
             raise ValueError(f"weights of {name!r} hold {count} NaN or infinite values in {key!r}; load sound ones")

@@ -24,12 +24,12 @@ from camfaith.models.capture import (
     single,
     target_logit,
 )
+from camfaith.models.errors import LayerError
 from camfaith.models.functorch import is_wrapped
 from camfaith.models.geometry import Geometry
 from camfaith.models.heads import Head, OwnHead, head_of
 from camfaith.models.inputs import other_inputs, several_inputs
 from camfaith.models.maps import image_of, require_range
-from camfaith.models.naming import LayerError
 from camfaith.models.outputs import entry, logits_in
 from camfaith.models.pictures import load_picture
 from camfaith.models.places import in_place
@@ -222,6 +222,11 @@ class Classifier(nn.Module):
         """`ValueError` where outputs can be seen to be no logits; a warning where the first are all in [0, 1]."""
         if wrong := self.head.complaint(values, self.dtype):
             raise ValueError(f"model {self.name!r} {wrong}")
+        if self.class_names is not None and len(self.class_names) != values.shape[1]:
+            raise ValueError(
+                f"model {self.name!r} has {len(self.class_names)} class names, first {self.class_names[:2]}, but "
+                f"{values.shape[1]} outputs; give one name for each output, in their order, and no heading"
+            )
         self._first_outputs += values.numel()
         self._squashed = self._squashed and self.head.seem_squashed(values)
         if self._squashed and self._first_outputs >= _LOOKED_AT:

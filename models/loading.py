@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -16,7 +18,7 @@ from torchvision import models as torchvision_models
 from camfaith.models.checkpoint import is_checkpoint, require_finite, with_weights
 from camfaith.models.classifier import Classifier
 from camfaith.models.huggingface import PREFIX, from_hub_or_folder
-from camfaith.models.lookup import UnknownName, load_attribute, resolve
+from camfaith.models.lookup import UnknownName, failed, load_attribute, resolve
 from camfaith.models.reference import GRADES, MEAN, REFERENCES, SIZE, STD, build, load_weights
 
 _SETTINGS = ("mean", "std", "class_names", "resize", "crop", "layer", "interpolation", "output", "pad", "head")
@@ -60,9 +62,9 @@ def load(
     seeded. A folder of transformers brings its own.
 
     Preprocessing comes with shipped and torchvision weights, in the `pretrained_cfg` of timm's networks, and with the
-    image processor of transformers'; `mean`, `std` and what is said of the `Geometry` replace it. `output` says where the
-    logits are if the network returns more than a tensor, `head` what they mean (`Classifier`; "softmax" where nothing
-    is said).
+    image processor of transformers'; `mean`, `std` and what is said of the `Geometry` replace it. `output` says where
+    the logits are if the network returns more than a tensor, `head` what they mean (`Classifier`; "softmax" where
+    nothing is said).
 
     Raises `UnknownName` for an unknown network or weights name, `FileNotFoundError`, and `ValueError` for weights that
     do not fit or that hold NaN.
@@ -189,6 +191,21 @@ def _carried(network: nn.Module) -> dict[str, Any]:
     }
 
 
+def _made(name: str, make: Any) -> Any:
+    """What a function without arguments returns. Nothing of Python's own is called: a network is no part of it."""
+    home = str(getattr(make, "__module__", None) or "builtins").partition(".")[0]
+    if not callable(make) or home in sys.stdlib_module_names:
+        raise ValueError(f"{name!r} is no model: expected a function that returns a network, got {make!r}")
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        raise ValueError(f"model {name!r} needs arguments ({error}): name a function that takes none") from None
+    try:
+        return make()
+    except Exception as error:
+        raise failed(f"model {name!r} cannot be made", error) from error
+
+
 def _own(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
     try:
         make = load_attribute(name) if ":" in name else resolve("model", name, {})
@@ -198,7 +215,7 @@ def _own(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
         hint = "others are 'timm:NAME', 'hf:NAME'; or name your own as 'package.module:function' or 'file.py:function'"
         raise UnknownName("model", name, model_names(), hint) from error
     torch.default_generator.manual_seed(0)  # again: an import may have drawn numbers
-    network = make() if not isinstance(make, nn.Module) else make
+    network = make if isinstance(make, nn.Module) else _made(name, make)
     if not isinstance(network, nn.Module):
         raise TypeError(f"{name!r} returned a {type(network).__name__}; expected a torch.nn.Module")
     known = _carried(network)

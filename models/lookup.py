@@ -5,12 +5,20 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping
+import sysconfig
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from camfaith.models.errors import told
+
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib"))
 
 
 class UnknownName(ValueError):
@@ -19,7 +27,8 @@ class UnknownName(ValueError):
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
-        near = [known for known in names if name.casefold() in re.split(r"[\W_]+", known.casefold())][:8]
+        near = [known for known in names if name.casefold() in re.split(r"[\W_]+", known.casefold())]
+        near = sorted(near, key=lambda known: known.casefold() != name.casefold())[:8]
         near = near or difflib.get_close_matches(name, names, n=3, cutoff=0.4)
         guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         listed = ", ".join(names) if len(names) <= 40 else f"{', '.join(names[:8])}, ... ({len(names)} in all)"
@@ -31,7 +40,7 @@ def load_attribute(path: str) -> Any:
     where, _, attribute = path.rpartition(":")
     if not where or not attribute:
         raise ValueError(f"expected 'package.module:attribute' or 'path/to/file.py:attribute', got {path!r}")
-    module = _load_file(Path(where)) if where.endswith(".py") else _import(where, path)
+    module = _load_file(Path(where), path) if where.endswith(".py") else _import(where, path)
     try:
         found: Any = module
         for part in attribute.split("."):
@@ -50,38 +59,69 @@ def _import(module: str, path: str) -> Any:
         raise ValueError(
             f"cannot import {path!r}: {error}; install the package, or start from the folder that holds it"
         ) from error
+    except Exception as error:
+        raise failed(f"cannot import {path!r}", error) from error
 
 
-def _load_file(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"no Python file at {path}")
-    name = f"camfaith_user_{path.stem}_{abs(hash(str(path.resolve())))}"
+def _load_file(file: Path, path: str) -> Any:
+    if not file.is_file():
+        raise FileNotFoundError(f"no Python file at {file}")
+    name = f"camfaith_user_{file.stem}_{abs(hash(str(file.resolve())))}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise ValueError(f"cannot load {path} as a Python file")
+        raise ValueError(f"cannot load {file} as a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, Exception):
+            raise failed(f"cannot import {path!r}", error) from error
         raise
     return module
 
 
-def resolve(what: str, name: str, shipped: Mapping[str, str]) -> Any:
+def failed(what: str, error: Exception) -> ValueError:
+    """The error for somebody's own code: what it raised, and in which line of it."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    own = [f for f in frames if not f.filename.startswith((*_LIBRARIES, "<frozen"))]
+    line = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return ValueError(f"{what}: {told(error)}{line}")
+
+
+def resolve(what: str, name: str, shipped: Mapping[str, str], owes: Sequence[str] = ()) -> Any:
     """The object behind `name`: shipped (`{name: "module:attribute"}`), an entry point of the group
     `camfaith.<what>s`, or `module:attribute`.
 
-    Raises `UnknownName` with the nearest known names.
+    Raises `UnknownName` with the nearest known names, and `ValueError` for an object that is no class with all that a
+    `what` owes, nor a function that says in its annotation that it returns one: what a suite names is called, and
+    `os:system` is no metric.
     """
     if name in shipped:
         return load_attribute(shipped[name])
     plugins = {point.name: point for point in entry_points(group=f"camfaith.{what}s")}
     if name in plugins:
-        return plugins[name].load()
+        try:
+            found = plugins[name].load()
+        except Exception as error:
+            raise failed(
+                f"cannot import {plugins[name].value!r}, the {what} {name!r} of an installed package", error
+            ) from error
+        return _owing(what, name, found, owes)
     if ":" in name:
-        return load_attribute(name)
+        return _owing(what, name, load_attribute(name), owes)
     raise UnknownName(what, name, [*shipped, *plugins], "or name your own as 'package.module:Name' or 'file.py:Name'")
+
+
+def _owing(what: str, name: str, found: Any, owes: Sequence[str]) -> Any:
+    kind = found
+    if inspect.isfunction(found):
+        with suppress(NameError, TypeError):
+            kind = get_type_hints(found).get("return", found)
+    missing = [each for each in owes if not callable(getattr(kind, each, None))]
+    if owes and (missing or not inspect.isclass(kind)):
+        raise ValueError(f"{name!r} is no {what}: expected a class with {' and '.join(owes)}, got {found!r}")
+    return found

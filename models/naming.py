@@ -5,12 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from camfaith.models.errors import LayerError
 from camfaith.models.lookup import UnknownName
 from camfaith.models.walk import every_module, is_scripted, without_wrappers
-
-
-class LayerError(ValueError):
-    """A layer that cannot serve as a target layer; the message says why and what to do."""
 
 
 def call_of(layer: str) -> tuple[str, int | None]:

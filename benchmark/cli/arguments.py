@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,8 @@ def listed(text: str | None) -> list[str] | None:
 
 
 def number(text: str) -> str | int:
-    return int(text) if text.lstrip("-").isdigit() else text
+    """A whole number, or the text."""
+    return int(text) if re.fullmatch(r"-?[0-9]+", text) else text
 
 
 def entries(text: str | None) -> list[str | dict[str, Any]] | None:

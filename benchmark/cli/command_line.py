@@ -6,6 +6,7 @@ import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,21 @@ Workers = Annotated[int, typer.Option(help="So many processes share the work.", 
 WriteReport = Annotated[bool, typer.Option(help="Write the report when the run is done.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"camfaith {installed('camfaith')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def run(
     suite: SuiteName,
@@ -59,6 +75,7 @@ def run(
 ) -> None:
     """Run a suite: scores, curves, maps and a report into one folder. What the folder holds is not computed again."""
     with errors_in_one_line():
+        asked, changes = _suite(suite, data), _changes(methods, metrics, models)
         from camfaith.benchmark.running.runner import new_folder
         from camfaith.benchmark.running.runner import run as run_suite
 
@@ -66,13 +83,9 @@ def run(
         folder = out or new_folder(Path(suite).stem)
         with _progress(f"the same command with --out {folder} goes on where this one stopped") as told:
             result = run_suite(
-                suite,
+                asked,
                 out=folder,
-                data=data,
                 limit=limit,
-                methods=entries(methods),
-                metrics=entries(metrics),
-                models=listed(models),
                 seed=seed,
                 target=None if target is None else number(target),
                 device=device,
@@ -81,8 +94,20 @@ def run(
                 overwrite=overwrite,
                 workers=workers,
                 progress=told,
+                **changes,
             )
         _show(result, report)
+
+
+def _suite(name: str, data: str | None) -> Any:
+    """The suite, read and checked before torch is imported."""
+    from camfaith.benchmark.suite.declaration import Suite
+
+    return Suite.of(name, data=data)
+
+
+def _changes(methods: str | None, metrics: str | None, models: str | None) -> dict[str, Any]:
+    return {"methods": entries(methods), "metrics": entries(metrics), "models": listed(models)}
 
 
 @app.command()
@@ -123,7 +148,11 @@ def _progress(advice: str) -> Iterator[Any]:
     try:
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("loading", total=None)
-            yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+            try:
+                yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+            except Exception:
+                bar.remove_task(task)  # the error alone is shown
+                raise
             if bar.tasks[0].total is None:
                 bar.update(task, completed=1, total=1, description="nothing is missing")
     except KeyboardInterrupt:
@@ -154,20 +183,12 @@ def plan(
 ) -> None:
     """Show what a suite would cost, or what a run lacks of it, without running it: calls, time, memory and disk."""
     with errors_in_one_line():
+        asked, changes = _suite(suite, data), _changes(methods, metrics, models)
         from camfaith.benchmark.cli.terminal import show_plan
         from camfaith.benchmark.running.planning import plan as plan_suite
 
         _prepare_memory(keep_memory)
-        planned = plan_suite(
-            suite,
-            data=data,
-            limit=limit,
-            methods=entries(methods),
-            metrics=entries(metrics),
-            models=listed(models),
-            allow=listed(allow),
-            out=out,
-        )
+        planned = plan_suite(asked, limit=limit, allow=listed(allow), out=out, **changes)
         show_plan(suite, planned)
 
 

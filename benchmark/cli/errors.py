@@ -12,8 +12,8 @@ import typer
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Turns the package's own errors into one line and exit code 2, and warnings into one line each; any other error
-    keeps its traceback."""
+    """Turns the package's own errors into one line and exit code 2, Ctrl-C into exit code 130, and warnings into one
+    line each; any other error keeps its traceback."""
     with warnings.catch_warnings():
         warnings.showwarning = _show
         try:
@@ -21,6 +21,9 @@ def errors_in_one_line() -> Iterator[None]:
         except (ValueError, OSError) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("stopped", err=True)
+            raise typer.Exit(130) from None
 
 
 def _show(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -17,7 +17,7 @@ SHIPPED = {
 
 def find(name: str) -> Any:
     """The data set class of that name: shipped, an entry point of `camfaith.datasets`, or `module:Class`."""
-    return resolve("dataset", name, SHIPPED)
+    return resolve("dataset", name, SHIPPED, owes=("__len__", "__getitem__"))
 
 
 __all__ = ["SHIPPED", "Dataset", "Sample", "SampleError", "find", "per_class", "subset"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from camfaith.benchmark.datasets.pictures import (
@@ -16,6 +15,7 @@ from camfaith.benchmark.datasets.pictures import (
 )
 from camfaith.benchmark.datasets.sample import Sample, class_list
 from camfaith.models.pictures import checked_white
+from camfaith.models.settings import Location, Text, checked
 
 
 class Folder:
@@ -32,14 +32,15 @@ class Folder:
     one, an unknown class folder, pictures both in `root` and in class folders, or no mask that fits a picture.
     """
 
+    @checked
     def __init__(
         self,
-        root: str | os.PathLike[str],
+        root: Location,
         *,
-        name: str | None = None,
+        name: Text | None = None,
         classes: Sequence[str] | None = None,
-        masks: str | os.PathLike[str] | None = None,
-        extensions: Collection[str] = EXTENSIONS,
+        masks: Location | None = None,
+        extensions: Sequence[str] = EXTENSIONS,
         white: float | None = None,
     ) -> None:
         self._root, self._white = existing_folder(root), checked_white(white)

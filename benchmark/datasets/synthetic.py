@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
 from PIL import Image
 
 from camfaith.benchmark.datasets.fundus import photograph
 from camfaith.benchmark.datasets.sample import Sample
 from camfaith.models.reference import GRADES
+from camfaith.models.settings import Seed, checked
 
 
 class Fundus:
@@ -21,9 +23,15 @@ class Fundus:
     name: str = "fundus"
     tagged: ClassVar[bool] = False
 
-    def __init__(self, *, samples: int = 500, size: int = 96, seed: int = 0, split: str = "test") -> None:
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, got {samples}")
+    @checked
+    def __init__(
+        self,
+        *,
+        samples: Annotated[int, Ge(1), Le(1_000_000)] = 500,
+        size: Annotated[int, Ge(32)] = 96,
+        seed: Seed = 0,
+        split: Literal["train", "val", "test"] = "test",
+    ) -> None:
         self._size, self._seed, self._split = size, seed, split
         self.ids: Sequence[str] = [f"{split}-{seed}-{index:05d}" for index in range(samples)]
         self.labels: Sequence[int | None] = [index % len(GRADES) for index in range(samples)]

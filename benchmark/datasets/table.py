@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,16 +12,12 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from camfaith.benchmark.datasets.pictures import (
-    box_mask,
-    existing_folder,
-    path_below,
-    read_mask,
-    read_picture,
-)
+from camfaith.benchmark.datasets.pictures import box_mask, existing_folder, path_below, read_mask, read_picture
 from camfaith.benchmark.datasets.sample import Label, Sample, SampleError, class_list
 from camfaith.models.pictures import checked_white
+from camfaith.models.settings import Location, Text, checked
 
+_COLUMNS = ("file", "label", "labels", "mask", "content", "boxes", "x0", "y0", "x1", "y1", "cluster", "id")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}(\.0*)?")  # tables with gaps say "3.0"
 
 
@@ -53,12 +49,13 @@ class Table:
     `ValueError` where it has no `file` column or no row.
     """
 
+    @checked
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: Location,
         *,
-        root: str | os.PathLike[str] | None = None,
-        name: str | None = None,
+        root: Location | None = None,
+        name: Text | None = None,
         classes: Sequence[str] | None = None,
         white: float | None = None,
     ) -> None:
@@ -149,6 +146,9 @@ def _check_columns(path: Path, columns: list[str]) -> None:
     found = ", ".join(map(repr, columns)) or "none"
     if "file" not in columns:
         raise ValueError(f"no column 'file' in {str(path)!r}, columns found: {found}; commas separate columns")
+    for column in columns:
+        if meant := set(difflib.get_close_matches(column, _COLUMNS, n=1, cutoff=0.75)) - {*columns}:
+            raise ValueError(f"column {column!r} in {str(path)!r}: did you mean {meant.pop()!r}? Rename it")
     if repeated := [column for column, n in Counter(columns).items() if n > 1 and column]:
         raise ValueError(f"column {repeated[0]!r} is there twice in {str(path)!r}, columns found: {found}")
 

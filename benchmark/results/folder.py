@@ -1,6 +1,6 @@
 """A run's folder: what was asked for, and results in parts that are written whole or not at all.
 
-run.json                      the suite as last asked for, versions, machine, seeds
+run.json                      the suite as last asked for, versions, machine, seeds, and its own checksum
 parts/<block>/<span>/<n>/     what the n-th write added for a span of samples of one model × data set
     part.json                 its cells by key, its answers by probe, and the checksum of every file
     scores.parquet ...        its tables (`tables.SCHEMAS`), those that have rows
@@ -104,21 +104,27 @@ class RunFolder:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What `run.json` says; `RunFolderError` where there is none."""
+        """What `run.json` says; `RunFolderError` where there is none, or one that is not as it was written."""
         if not self.exists():
             raise RunFolderError(f"{self.path} is no run folder: it holds no run.json; give the folder of a run")
         try:
-            found: dict[str, Any] = json.loads(self.info_path.read_text("utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise RunFolderError(f"{self.info_path} is damaged ({error}); restore it or start a new run") from error
-        return found
+            found = json.loads(self.info_path.read_text("utf-8"))
+            if found.pop("checksum") == _digest(found):
+                return dict(found)
+        except (ValueError, RecursionError, LookupError, AttributeError, TypeError):
+            pass
+        raise RunFolderError(
+            f"{self.info_path} is not as it was written: edited, damaged, or made by an earlier version of camfaith; "
+            "restore it, or run its suite once more, into another folder or with overwrite"
+        )
 
     def write_info(self, info: Mapping[str, Any]) -> None:
         """Replace `run.json` in one step; for who is `alone`."""
         self.path.mkdir(parents=True, exist_ok=True)
         draft = self.path / "run.json.part"
+        content = json.loads(json.dumps(info, default=str))
         try:
-            _write(draft, (json.dumps(info, indent=2, default=str) + "\n").encode())
+            _write(draft, (json.dumps({**content, "checksum": _digest(content)}, indent=2) + "\n").encode())
             os.replace(draft, self.info_path)
             _sync(self.path)
         finally:

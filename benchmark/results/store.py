@@ -24,11 +24,6 @@ class Result:
     def __init__(self, path: str | Path) -> None:
         self.folder = RunFolder(path)
         self.info = self.folder.info
-        if "blocks" not in self.info:
-            raise RunFolderError(
-                f"{self.folder.path} was made by an earlier version of camfaith, whose parts do not say what is in "
-                "them; run its suite once more, into another folder or with overwrite"
-            )
 
     @property
     def path(self) -> Path:

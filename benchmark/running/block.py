@@ -14,6 +14,7 @@ from camfaith.benchmark.results.folder import block_name
 from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, Suite, SuiteError, labels
 from camfaith.benchmark.suite.identity import context_key, declared_model, method_key, model_key
 from camfaith.benchmark.suite.opening import Bench, Judge, open_bench, open_dataset, open_judges, open_model
+from camfaith.benchmark.suite.settings import fitting
 from camfaith.benchmark.suite.tuning_cache import from_json
 from camfaith.models import Classifier
 
@@ -127,6 +128,8 @@ def open_blocks(
 def _named(suite: Suite) -> list[Named]:
     entries = suite.suite.methods
     kinds = [methods.find(entry.name) for entry in entries]
+    for entry, kind in zip(entries, kinds, strict=True):  # before any network is loaded
+        fitting(f"method {entry.name!r}", kind, entry.settings)
     found = zip(labels(entries), entries, kinds, strict=True)
     return [Named(label, entry, kind, method_key(entry, kind)) for label, entry, kind in found]
 

@@ -9,6 +9,7 @@ from camfaith.benchmark.results.folder import Part, RunFolder, RunFolderError
 from camfaith.benchmark.running.block import Block, open_blocks
 from camfaith.benchmark.running.missing import Settled, Work, contents, missing_in, require_same
 from camfaith.benchmark.suite.declaration import Suite
+from camfaith.benchmark.suite.identity import model_facts
 from camfaith.models import Classifier
 
 
@@ -52,9 +53,12 @@ def holdings_of(
     for block in blocks:
         before = models.get(block.model.label)
         if before is not None and before["key"] != block.model.key:
+            facts = model_facts(block.model.classifier)
+            other = [name.removesuffix("_sha256") for name, value in facts.items() if before.get(name) != value]
             raise RunFolderError(
-                f"model {block.model.label!r} is not the one that this folder's results were made with (its weights, "
-                "make-up or preprocessing differ); give it another label, or another folder, or overwrite this one"
+                f"model {block.model.label!r} is not the one that this folder's results were made with (another "
+                f"{', '.join(other) or 'make-up, source or class names'}); give it another label, or another folder, "
+                "or overwrite this one"
             )
     now: dict[str, dict[int, dict[str, str]]] = {block.data: {} for block in blocks}
     return [Holdings(folder, block, now[block.data]) for block in blocks]

@@ -13,7 +13,7 @@ import torch
 
 from camfaith.benchmark.results.folder import Part
 from camfaith.benchmark.running.block import Block, Named
-from camfaith.benchmark.suite.identity import NUMERICAL, libraries, weights_hash
+from camfaith.benchmark.suite.identity import NUMERICAL, libraries, model_facts
 from camfaith.benchmark.suite.opening import Arm, Judge
 from camfaith.benchmark.suite.settings import parameters_of
 
@@ -79,12 +79,8 @@ def _model(block: Block) -> dict[str, Any]:
         "source": classifier.name,
         "layer": bench.layer,
         "layers": {arm.label: ", ".join(arm.needed_layers) or None for arm in bench.arms},
-        "weights_sha256": weights_hash(classifier.network),
         "classes": list(classifier.class_names or block.dataset.class_names or ()) or None,
-        "head": classifier.head.name,
-        "mean": classifier.mean,
-        "std": classifier.std,
-        **asdict(classifier.geometry),
+        **model_facts(classifier),
     }
 
 

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import os
+import reprlib
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
-from torch import Tensor
 
-from camfaith.metrics.probing.baselines import baseline
+from camfaith.benchmark.suite.mistakes import SuiteError as SuiteError
+from camfaith.benchmark.suite.mistakes import explained, read_text
 from camfaith.models.geometry import interpolation, length
 from camfaith.models.lookup import UnknownName
-from camfaith.models.speed.setup import Shortcut
+from camfaith.models.settings import Count, Positive, Seed, Text
+from camfaith.models.speed.shortcuts import Shortcut
 
-
-class SuiteError(ValueError):
-    """A suite that cannot be run; the message names the key and what may stand there."""
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Entry(BaseModel):
     """A name with its settings; a name that stands twice with different settings gets two labels."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str
-    label: str | None = None
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    name: Text
+    label: Text | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -39,27 +39,27 @@ class Entry(BaseModel):
 
 
 class MethodEntry(Entry):
-    layer: str | None = None
+    layer: Text | None = None
 
 
 class ModelEntry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
-    label: str | None = None
-    weights: str | None = None
-    layer: str | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    model_config = _STRICT
+    name: Text
+    label: Text | None = None
+    weights: Text | None = None
+    layer: Text | None = None
+    mean: Annotated[tuple[float, ...], Field(strict=False)] | None = None
+    std: Annotated[tuple[Positive, ...], Field(strict=False)] | None = None
     resize: int | tuple[int, int] | None = None
     """The length of the short side, or [height, width], which squeezes."""
     crop: int | tuple[int, int] | None = None
-    interpolation: str | None = None
+    interpolation: Text | None = None
     pad: bool | None = None
     """Whether a picture is put into the middle of a black square before it is resized."""
     output: str | int | None = None
-    head: str | None = None
+    head: Text | None = None
     """What the outputs mean: `softmax` (the default), `sigmoid`, `binary`, `regression`, or `module:function`."""
-    classes: tuple[str, ...] | str | None = None
+    classes: Annotated[tuple[str, ...], Field(strict=False)] | Text | None = None
     """Class names, or a text file with one per line."""
 
     @field_validator("resize", "crop", mode="before")
@@ -75,34 +75,32 @@ class ModelEntry(BaseModel):
     @property
     def class_names(self) -> tuple[str, ...] | None:
         if isinstance(self.classes, str):
-            path = Path(self.classes)
-            if not path.is_file():
-                raise SuiteError(f"model {self.name!r}: no file of class names at {path}")
-            return tuple(path.read_text("utf-8").splitlines())
+            lines = read_text(Path(self.classes), f"model {self.name!r}: the class names").splitlines()
+            return tuple(line.strip() for line in lines if line.strip())
         return self.classes
 
 
 class DatasetEntry(Entry):
-    limit: int | None = Field(None, ge=1)
+    limit: Count | None = None
     """How many samples are taken, the first in the order that the seed gives; None takes all."""
 
 
 class General(BaseModel):
     """A suite's `[suite]` table: what holds for all its models and data sets."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
-    seed: int = Field(0, ge=0)
-    target: str | int | tuple[str | int, ...] = "predicted"
+    model_config = _STRICT
+    name: str = Field(pattern=r"^[\w.+-]+$", examples=["retina", "run-2.1"])
+    seed: Seed = 0
+    target: Text | int | Annotated[tuple[Text | int, ...], Field(strict=False, min_length=1)] = "predicted"
     """The class to explain: `predicted`, `label`, `second`, a name or an index; or a list of these last, each
     explained on its own (of samples with several known labels, those that they have)."""
-    methods: tuple[MethodEntry, ...] = Field(min_length=1)
-    metrics: tuple[Entry, ...] = Field(min_length=1)
-    batch_size: int | None = Field(None, ge=1)
+    methods: tuple[MethodEntry, ...] = Field(min_length=1, strict=False)
+    metrics: tuple[Entry, ...] = Field(min_length=1, strict=False)
+    batch_size: Count | None = None
     """Images in a batch; None measures which number is fastest."""
-    allow: tuple[Shortcut, ...] = ()
+    allow: tuple[Shortcut, ...] = Field((), strict=False)
     """Shortcuts that may change numbers and are taken if they are faster; the run says how much they changed."""
-    chunk: int = Field(16, ge=1)
+    chunk: Count = 16
     """Samples that are judged together and stored in one part; a folder that is there keeps its own number."""
     until: Literal["all", "separated"] = "all"
     """`separated` stops judging a method by a metric once its place against every other is settled or hardly can be."""
@@ -110,7 +108,7 @@ class General(BaseModel):
     """On average, at most this share of these decisions is wrong."""
     margin: float = Field(0.0, ge=0, lt=1)
     """Methods are equal if one leads on at most this share of the images; 0: never."""
-    device: str = "auto"
+    device: str = Field("auto", pattern=r"^[a-z]+(:\d+)?$", examples=["auto", "cpu", "cuda", "cuda:1", "mps"])
     pictures: Literal["all", "none"] = "all"
     """`none` keeps no images: the folder is smaller, but a metric that is added later reads the data again."""
 
@@ -128,10 +126,17 @@ class General(BaseModel):
 class Suite(BaseModel):
     """A validated suite; `Suite.of` reads one from a shipped name, a TOML file, a mapping, or another suite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _STRICT
     suite: General
-    model: tuple[ModelEntry, ...] = Field(min_length=1)
-    dataset: tuple[DatasetEntry, ...] = Field(min_length=1)
+    model: tuple[ModelEntry, ...] = Field(min_length=1, strict=False)
+    dataset: tuple[DatasetEntry, ...] = Field(min_length=1, strict=False)
+
+    @field_validator("model", "dataset", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        """`[model]` is taken as `[[model]]`, and a name as an entry."""
+        listed = [value] if isinstance(value, Mapping | BaseModel) else value
+        return [_entry(each) for each in listed] if isinstance(listed, list | tuple) else listed
 
     @model_validator(mode="after")
     def _labels_are_unique(self) -> Self:
@@ -149,12 +154,14 @@ class Suite(BaseModel):
         """
         if isinstance(source, Suite):
             return source
+        if not isinstance(source, Mapping | str | os.PathLike):
+            raise SuiteError(f"expected a suite's name, its TOML file or a mapping, got {reprlib.repr(source)}")
         where = "suite" if isinstance(source, Mapping) else str(source)
         content = source if isinstance(source, Mapping) else _read(source)
         try:
             return cls.model_validate(_fill(content, data, where))
         except ValidationError as error:
-            raise SuiteError(_explain(error, where)) from None
+            raise SuiteError(explained(error, where, cls)) from None
 
     def changed(
         self,
@@ -191,8 +198,11 @@ def _entry(value: Any) -> Any:
     if isinstance(value, str):
         return {"name": value}
     if isinstance(value, Mapping):
-        given = value.get("baseline")
-        return {**value, "baseline": baseline(given)} if isinstance(given, Tensor) else value
+        if not hasattr(value.get("baseline"), "dtype"):
+            return value
+        from camfaith.metrics.probing.baselines import baseline  # loads torch
+
+        return {**value, "baseline": baseline(value["baseline"])}
     if isinstance(value, BaseModel):
         return value
     raise ValueError(f"expected a name or a table with a name, got {value!r}")
@@ -235,13 +245,16 @@ def _read(source: str | Path) -> dict[str, Any]:
             raise SuiteError(f"no suite file at {path}")
         raise UnknownName("suite", str(source), suites, "or give a .toml file")
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(read_text(path, "the suite"))
+    except tomllib.TOMLDecodeError as error:
         raise SuiteError(f"{path} is not valid TOML: {error}") from None
 
 
 def _fill(content: Any, data: str | Path | None, where: str) -> Any:
     if isinstance(content, Mapping):
+        for key in content:
+            if not isinstance(key, str):
+                raise SuiteError(f"{where}: keys are texts, got {key!r}")
         return {key: _fill(value, data, where) for key, value in content.items()}
     if isinstance(content, list | tuple):
         return [_fill(value, data, where) for value in content]
@@ -250,20 +263,3 @@ def _fill(content: Any, data: str | Path | None, where: str) -> Any:
             raise SuiteError(f"{where} reads data from {content!r}: say where that is with --data FOLDER")
         return content.replace("${data}", str(data))
     return content
-
-
-_KNOWN_KEYS: dict[str, type[BaseModel]] = {"suite": General, "model": ModelEntry, "dataset": DatasetEntry}
-
-
-def _explain(error: ValidationError, where: str) -> str:
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "suite"
-        text = re.sub(r"^Value error, ", "", problem["msg"])
-        if problem["type"] == "extra_forbidden":
-            kind = _KNOWN_KEYS.get(str(problem["loc"][0]), Suite) if len(problem["loc"]) > 1 else Suite
-            text = f"unknown key; allowed: {', '.join(kind.model_fields)}"
-        elif "input" in problem and problem["type"] != "missing":
-            text += f" (got {problem['input']!r})" if not isinstance(problem["input"], dict) else ""
-        lines.append(f"{where}: key '{key}': {text}")
-    return "\n".join(lines)

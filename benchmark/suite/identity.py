@@ -7,7 +7,10 @@ its metric's key. None of them contains a label, which is a user's own name.
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from camfaith import methods
 from camfaith.benchmark.datasets import Sample
@@ -86,17 +89,17 @@ def content_hash(sample: Sample) -> str:
 
 
 def weights_hash(network: nn.Module) -> str:
-    """A hash of every parameter and buffer, by name, those too that no checkpoint keeps."""
+    """A hash of every parameter and buffer, by name, those too that no checkpoint keeps, and of extra state."""
     found = hashlib.sha256()
     for name, value in sorted({**network.state_dict(), **dict(network.named_buffers())}.items()):
         found.update(name.encode())
-        if not isinstance(value, torch.Tensor):  # a quantised layer's packed weights, or its kind of number
-            found.update(repr(value).encode())
+        if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
+            found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
             continue
-        if value.is_quantized:
-            found.update(repr(value.qscheme()).encode())
-            value = value.dequantize()
-        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        with suppress(Exception):  # extra state that cannot be pickled has no bytes; packed and quantised weights have
+            content = io.BytesIO()
+            torch.save(value, content)
+            found.update(content.getvalue())
     return found.hexdigest()
 
 
@@ -117,6 +120,13 @@ def model_key(classifier: Classifier, entry: ModelEntry | None = None) -> str:
             entry and _source_of(entry),
         ]
     )
+
+
+def model_facts(classifier: Classifier) -> dict[str, Any]:
+    """What a run says of a model, and what tells it from another one, as JSON knows it."""
+    mean, std = (None if colour is None else list(colour) for colour in (classifier.mean, classifier.std))
+    said = {"head": classifier.head.name, "mean": mean, "std": std, **asdict(classifier.geometry)}
+    return {"weights_sha256": weights_hash(classifier.network), **json.loads(json.dumps(said))}
 
 
 def declared_model(entry: ModelEntry) -> str:

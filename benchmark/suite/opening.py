@@ -27,13 +27,14 @@ from camfaith.benchmark.suite.declaration import (
     labels,
 )
 from camfaith.benchmark.suite.identity import method_key, metric_key
-from camfaith.benchmark.suite.settings import make, parameters_of
+from camfaith.benchmark.suite.settings import make, one_line, parameters_of
 from camfaith.benchmark.suite.tuning_cache import setup_of
 from camfaith.methods.contract import bind
 from camfaith.metrics.base import Metric
 from camfaith.metrics.fitting import Unfit, unfit
 from camfaith.models import Classifier, LayerError, UnknownName, load, survey
 from camfaith.models.contract import Bound
+from camfaith.models.errors import told
 from camfaith.models.heads import Head
 from camfaith.models.layers import Layer
 from camfaith.models.speed.setup import Setup
@@ -111,14 +112,26 @@ def open_model(entry: ModelEntry, device: str) -> Classifier:
     """The model of an entry, on that device; "auto" is a GPU if there is one."""
     settings = entry.model_dump(exclude={"name", "label", "classes"})
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    return load(entry.name, class_names=entry.class_names, **settings).to(chosen)
+    names = entry.class_names
+    with one_line(f"model {entry.name!r}"):
+        return load(entry.name, class_names=names, **settings).to(_device(chosen))
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise SuiteError(f"device {name!r} is not there: {told(error)}") from None
 
 
 def open_dataset(entry: DatasetEntry, general: General) -> Dataset:
-    found = make(f"data set {entry.name!r}", datasets.find(entry.name), entry.settings)
-    if len(found) == 0:
+    what = f"data set {entry.name!r}"
+    found = make(what, datasets.find(entry.name), entry.settings)
+    with one_line(what):
+        size, ids, _ = len(found), Counter(found.ids), found.class_names
+    if size == 0:
         raise SuiteError(f"data set {entry.name!r} is empty; give one with at least one sample")
-    twice = [name for name, count in Counter(found.ids).items() if count > 1]
+    twice = [name for name, count in ids.items() if count > 1]
     if twice:
         raise SuiteError(f"data set {entry.name!r}: the id {twice[0]!r} stands for several samples; make ids unique")
     # Sequential tests need images in random order, so classes must not take turns.
@@ -132,8 +145,6 @@ def open_judges(entries: Sequence[Entry]) -> list[Judge]:
     for label, entry in zip(labels(entries), entries, strict=True):
         kind = metrics.find(entry.name)
         metric = make(f"metric {entry.name!r}", kind, entry.settings)
-        if not callable(getattr(metric, "judge", None)) or not callable(getattr(metric, "probes", None)):
-            raise SuiteError(f"metric {entry.name!r} has no probes(layer, pixels) and judge(case, maps, answers)")
         parameters = parameters_of(kind, entry.settings)
         key = metric_key(entry.name, kind, metric, parameters)
         judges.append(Judge(label, entry.name, key, parameters, metric))
@@ -148,6 +159,7 @@ def open_bench(
     with asking(model, image):
         layers = survey(classifier, image)
         classes = classifier.scores(image).shape[1]
+        label_classes = _label_classes(suite.suite.target, classifier, dataset, classes)
         arms = [open_arm(label, e, classifier, layers) for label, e in _labelled(suite.suite.methods)]
         asked = suite.suite.target
         several = asked if isinstance(asked, tuple) else ()
@@ -164,7 +176,7 @@ def open_bench(
             survey=layers,
             image=image,
             classes=classes,
-            label_classes=_label_classes(asked, classifier, dataset),
+            label_classes=label_classes,
             setup=_setup(suite.suite, classifier, image),
         )
         classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
@@ -194,8 +206,12 @@ def asking(model: str, image: Tensor) -> Iterator[None]:
             ) from error
         size = "×".join(map(str, image.shape[-2:]))
         raise SuiteError(
-            f"model {model!r} fails on an image of {size} px: {error}; give the size it takes as resize and crop"
+            f"model {model!r} fails on an image of {size} px: {told(error)}; give the size it takes as resize and crop"
         ) from error
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        raise SuiteError(f"model {model!r} fails on an image: {told(error)}") from error
 
 
 def _setup(general: General, classifier: Classifier, image: Tensor) -> Setup:
@@ -258,16 +274,29 @@ def _class(target: str | int, classifier: Classifier, dataset: Dataset, policies
     return list(names).index(target)
 
 
-def _label_classes(target: object, classifier: Classifier, dataset: Dataset) -> list[int] | None:
-    """The model's classes for the data set's labels, matched by name if both have names."""
-    ours, theirs = classifier.class_names, dataset.class_names
-    if ours is None or theirs is None or tuple(ours) == tuple(theirs):
+def _label_classes(target: object, classifier: Classifier, dataset: Dataset, outputs: int) -> list[int] | None:
+    """The model's classes for the data set's labels, matched by name if both have names. Where they do not fit, an
+    error if labels or the data set's names say what is explained, else a warning."""
+    if not classifier.head.classes:
         return None
-    missing = [name for name in theirs if name not in ours]
-    if not missing:
-        return [list(ours).index(name) for name in theirs]
-    text = f"the data set's class {missing[0]!r} is none of the model's ({', '.join(ours[:5])}, ...)"
-    if target == "label":
-        raise SuiteError(f"{text}: rename it, give classes in the model's order, or explain another target")
+    ours, theirs = classifier.class_names, dataset.class_names
+    known = (each if isinstance(each, tuple) else (each,) for each in getattr(dataset, "labels", None) or ())
+    greatest = max((label for labels in known for label in labels if label is not None), default=-1)
+    if ours is not None and theirs is not None and tuple(ours) != tuple(theirs):
+        missing = [name for name in theirs if name not in ours]
+        if not missing:
+            return [list(ours).index(name) for name in theirs]
+        text = f"the data set's class {missing[0]!r} is none of the model's ({', '.join(ours[:5])}, ...)"
+    elif theirs is not None and len(theirs) != outputs:
+        text = f"the data set has {len(theirs)} classes, the model {outputs} outputs"
+    elif greatest >= outputs:  # the rows of such samples say so
+        text = f"the data set has label {greatest}, the model outputs 0 to {outputs - 1}; are labels counted from 0?"
+        warnings.warn(text, stacklevel=2)
+        return None
+    else:
+        return None
+    asked = target if isinstance(target, tuple) else (target,)
+    if target == "label" or (ours is None and any(one in (theirs or ()) for one in asked)):
+        raise SuiteError(f"{text}: give classes in the model's order, or explain another target")
     warnings.warn(f"{text}: labels are shown as numbers of the data set's own", stacklevel=2)
     return None

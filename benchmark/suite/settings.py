@@ -4,32 +4,46 @@ from __future__ import annotations
 
 import inspect
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from camfaith.benchmark.suite.declaration import SuiteError
-from camfaith.models import LayerError, UnknownName
+from camfaith.models.errors import LayerError, told
+from camfaith.models.lookup import UnknownName
+from camfaith.models.settings import SettingError, settings_of, settled
 
 
 def make(what: str, build: Callable[..., Any], settings: Mapping[str, Any], kind: Any = None) -> Any:
-    """Calls `build(**settings)`; an error names the settings that exist."""
-    require_known(what, kind or build, settings)
+    """Calls `build` with the settings, as the annotations of `kind` (None: its own) want them; whatever goes wrong is a
+    `SuiteError` in one line, but for names and layers that are not there."""
+    right = fitting(what, kind or build, settings)
     try:
-        return build(**settings)
-    except (TypeError, ValueError, ImportError) as error:
-        if isinstance(error, UnknownName | LayerError):
-            raise
-        raise SuiteError(f"{what}: {error}") from error
+        inspect.signature(build).bind(**right)
+    except TypeError as error:  # one that must be given is not
+        raise SuiteError(f"{what}: {error}") from None
+    with one_line(what, known=(UnknownName, LayerError)):
+        return build(**right)
 
 
-def require_known(what: str, kind: Any, settings: Iterable[str]) -> None:
-    """Raises `SuiteError`, with the settings that `kind` takes, for one that it does not."""
-    allowed = _settings_of(kind)
-    unknown = set(settings) - set(allowed) if allowed is not None else set()
-    if unknown:
-        raise SuiteError(
-            f"{what}: unknown setting {sorted(unknown)[0]!r}; allowed: {', '.join(allowed or ()) or 'none'}"
-        )
+@contextmanager
+def one_line(what: str, known: tuple[type[Exception], ...] = (ValueError, OSError)) -> Iterator[None]:
+    """Whatever somebody's own code raises inside becomes a `SuiteError`, but for what is `known` to be one line."""
+    try:
+        yield
+    except known:
+        raise
+    except Exception as error:
+        raise SuiteError(f"{what}: {told(error)}") from error
+
+
+def fitting(what: str, kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as the annotations of `kind` want them; `SuiteError` for one that it does not take, or a value that
+    cannot be."""
+    try:
+        return settled(kind, settings, beside=())
+    except (UnknownName, SettingError) as error:
+        raise SuiteError(f"{what}: {error}") from None
 
 
 def read_settings(pairs: Iterable[str]) -> dict[str, Any]:
@@ -46,21 +60,6 @@ def read_settings(pairs: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-_BOUND = ("self", "model", "classifier", "target_layer", "layer")
-
-
-def _settings_of(kind: Any) -> dict[str, Any] | None:
-    """The settings that `kind` takes and their defaults; None if it takes any."""
-    found = inspect.signature(kind).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values()):
-        return None
-    return {
-        name: None if p.default is inspect.Parameter.empty else p.default
-        for name, p in found.items()
-        if name not in _BOUND
-    }
-
-
 def parameters_of(kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """All settings, given or default."""
-    return {**(_settings_of(kind) or {}), **settings}
+    return {**(settings_of(kind) or {}), **settings}

@@ -22,8 +22,8 @@ from typing import Any
 _ELSEWHERE = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platlib", "purelib"))
 _REGISTRIES = ("camfaith.methods", "camfaith.metrics")
 """Rooms that list every method or metric: code that looks a name up there depends on that one alone."""
-_DRAWING = ("camfaith.models.display",)
-"""Modules that only draw maps, and so change no number."""
+_NUMBERLESS = ("camfaith.models.display", "camfaith.models.settings", "camfaith.models.errors")
+"""Modules that draw, check or tell, and so change no number."""
 
 
 @lru_cache(maxsize=1024)
@@ -144,7 +144,7 @@ def _definition(module: str, name: str) -> tuple[str, list[tuple[str, str]]] | N
 
 @lru_cache(maxsize=8192)
 def _looked_up(module_name: str, name: str) -> tuple[str, list[tuple[str, str]]] | None:
-    module = None if module_name in _DRAWING else _module(module_name)
+    module = None if module_name in _NUMBERLESS else _module(module_name)
     if module is None:
         return None
     stars = [source for source, what in module.imports.values() if what == "*"]
@@ -171,7 +171,7 @@ def _looked_up(module_name: str, name: str) -> tuple[str, list[tuple[str, str]]]
 def _places(source: str, name: str, attribute: str) -> list[tuple[str, str]]:
     """Where an imported name is defined; for a module without a name, all that it defines."""
     inner = f"{source}.{name}" if name else source
-    module = None if inner in _DRAWING else _module(inner)
+    module = None if inner in _NUMBERLESS else _module(inner)
     owner = _module(source) if name else None
     if owner is not None and (name in owner.definitions or module is None):
         return [(source, name)]
@@ -222,7 +222,6 @@ def _text_of(thing: Any) -> str:
     try:
         return ast.dump(_bare(ast.parse(inspect.cleandoc(inspect.getsource(thing))).body[0]))
     except (TypeError, OSError, SyntaxError, IndexError):
-        code = (
-            [getattr(member, "__code__", None) for member in vars(thing).values()] if hasattr(thing, "__dict__") else []
-        )
+        members = map(inspect.unwrap, filter(callable, vars(thing).values())) if hasattr(thing, "__dict__") else ()
+        code = [getattr(member, "__code__", None) for member in members]
         return repr([(c.co_code, c.co_consts, c.co_names) for c in code if c is not None])

@@ -17,6 +17,7 @@ from camfaith.models.arrays import tensor_of
 from camfaith.models.lookup import UnknownName
 from camfaith.models.maps import image_of
 from camfaith.models.pictures import load_picture
+from camfaith.models.settings import Count, Positive, Seed, settle_fields, settled
 
 
 class Baseline(Protocol):
@@ -53,12 +54,13 @@ class Blur:
     """
 
     name: ClassVar[str] = "blur"
-    kernel: int = 11
-    sigma: float = 5.0
+    kernel: Count = 11
+    sigma: Positive = 5.0
 
     def __post_init__(self) -> None:
-        if self.kernel < 1 or self.kernel % 2 == 0 or self.sigma <= 0:
-            raise ValueError(f"blur needs an odd kernel and σ > 0, got kernel={self.kernel}, sigma={self.sigma}")
+        settle_fields(self)
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, so that a pixel is in its middle; got {self.kernel}")
 
     def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
         reach = self.kernel // 2
@@ -77,7 +79,10 @@ class Noise:
     """Uniform noise in [0, 1], drawn from the image's seed and from `seed`."""
 
     name: ClassVar[str] = "noise"
-    seed: int = 0
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        settle_fields(self)
 
     def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
         drawn = []
@@ -138,16 +143,16 @@ def baseline(wanted: Any) -> Baseline:
     if not isinstance(wanted, Mapping):
         if callable(wanted):
             return wanted  # type: ignore[no-any-return]
-        raise TypeError(f"expected a baseline's name, a table, an image or a Baseline, got {wanted!r}")
+        raise ValueError(f"expected a baseline's name, a table, an image or a Baseline, got {wanted!r}")
     settings = dict(wanted)
     if "image" in settings:
         if len(settings) > 1:
             raise ValueError(f"a baseline image takes no other settings, got {sorted(settings.keys() - {'image'})}")
         return Given.of(image_of(load_picture(settings["image"])))
     name = settings.pop("name", "")
-    if name not in _SHIPPED:
+    if not isinstance(name, str) or name not in _SHIPPED:
         raise UnknownName("baseline", str(name), _SHIPPED, "or {image = 'file.png'}")
     try:
-        return _SHIPPED[name](**settings)  # type: ignore[no-any-return]
-    except TypeError as error:
+        return _SHIPPED[name](**settled(_SHIPPED[name], settings))  # type: ignore[no-any-return]
+    except ValueError as error:
         raise ValueError(f"baseline {name!r}: {error}") from None

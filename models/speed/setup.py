@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,10 @@ from torch import Tensor, nn
 from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
 from camfaith.models.speed.folding import folded, with_relus_folded
+from camfaith.models.speed.shortcuts import SHORTCUTS as SHORTCUTS
+from camfaith.models.speed.shortcuts import Shortcut as Shortcut
 from camfaith.models.walk import every_module
 
-Shortcut = Literal["fold", "tf32", "bf16", "compile"]
-"""A shortcut may change numbers: `fold` puts batch norms and ReLUs into the convolutions before them, `tf32` and `bf16`
-compute less precisely, `compile` runs code that torch's compiler fused."""
-SHORTCUTS: tuple[Shortcut, ...] = get_args(Shortcut)
 _SPREAD = 80  # weights a pixel: ResNets gain 4 % at 110 (2 images of 224 px), 15 at 56, and lose 20 at 85 (32 of 64 px)
 
 

@@ -1,6 +1,5 @@
 """What all methods that score altered images or activations have in common: seeds, traces, batches, cost."""
 
-import math
 from typing import Any
 
 import pytest
@@ -132,15 +131,13 @@ def test_a_layer_is_needed(tiny, images, method):
         (ScoreCAM, {"score": "p"}, r"score must be one of probability, logit; got 'p'"),
         (RISE, {"score": "p"}, r"score must be one of probability, logit; got 'p'"),
         (SSCAM, {"noise": "both"}, r"noise must be one of mask, input; got 'both'"),
-        (RISE, {"p": 0.0}, r"p must be in \(0, 1\].*got 0.0"),
+        (RISE, {"p": 0.0}, "p must be a number above 0 and up to 1; got 0.0"),
         (RISE, {"n_masks": 0}, "n_masks must be a whole number, 1 or more; got 0"),
         (RISE, {"n_masks": 10.5}, "n_masks must be a whole number, 1 or more; got 10.5"),
-        (RISE, {"grid": 0}, "grid must be a whole number, 1 or more; got 0"),
+        (RISE, {"grid": 0}, "grid must be a whole number, 1 or more and up to 10000; got 0"),
         (SSCAM, {"n_samples": 0}, "n_samples must be a whole number, 1 or more; got 0"),
         (SSCAM, {"n_samples": -3}, "n_samples must be a whole number, 1 or more; got -3"),
-        (SSCAM, {"sigma": -1.0}, "sigma must be 0 or more, the deviation of the noise; got -1.0"),
-        (SSCAM, {"sigma": math.nan}, "sigma must be 0 or more.* got nan"),
-        (SSCAM, {"sigma": math.inf}, "sigma must be 0 or more.* got inf"),
+        (SSCAM, {"sigma": -1.0}, "sigma must be a number, 0 or more; got -1.0"),
         (ISCAM, {"n_steps": 0}, "n_steps must be a whole number, 1 or more; got 0"),
     ],
     ids=str,

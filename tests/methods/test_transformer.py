@@ -383,9 +383,3 @@ def test_a_head_that_reads_the_class_token_and_the_patches_gives_the_mean_of_all
         observe(Classifier(network), images, lambda attention: shown.append((attention, attention.reshape(1, 2, 7, 7))))
     expected = slow_rollout([(torch.zeros(1, 7, 8), [a[:, 0], a[:, 1]]) for _, a in shown], 0, list(range(7)))
     assert AttentionRollout(network).raw(images).flatten().tolist() == pytest.approx(expected[1:])
-
-
-@pytest.mark.parametrize("layers", [0, -2])
-def test_layers_are_counted_from_one(transformer, layers):
-    with pytest.raises(ValueError, match=rf"layers must be 1 or more.*got {layers}"):
-        LeGrad(transformer("timm"), layers=layers)

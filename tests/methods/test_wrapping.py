@@ -137,7 +137,7 @@ def test_finercam_of_pgc_agrees_with_pytorch_grad_cam(reference, images, name, l
         ({"method": "gradcm"}, "did you mean 'gradcam'"),
         ({"similar": 0}, "similar must be a whole number, 1 or more; got 0"),
         ({"similar": 1.5}, "similar must be a whole number, 1 or more; got 1.5"),
-        ({"alpha": -0.1}, "alpha must be 0, which compares nothing, or more; got -0.1"),
+        ({"alpha": -0.1}, "alpha must be a number, 0 or more; got -0.1"),
         ({"alpha": math.nan}, "alpha must be .* got nan"),
         ({"alpha": math.inf}, "alpha must be .* got inf"),
         ({"method": {"name": "gradcam++", "variant": "mine"}}, "variant must be .* got 'mine'"),
@@ -196,7 +196,7 @@ def test_layers_to_fuse_are_names_or_modules(tiny, images):
     assert torch.equal(given.raw(images(1, 9), 1), named.raw(images(1, 9), 1))
     with pytest.raises(ValueError, match="got ReLU, which is none of its modules"):
         Fused(tiny, layers=[torch.nn.ReLU()])
-    with pytest.raises(ValueError, match="layers must be a list of names or modules; got a str"):
+    with pytest.raises(ValueError, match="layers must be a list, each entry a text or a Module"):
         Fused(tiny, layers="relu1")
 
 
@@ -329,8 +329,8 @@ def test_methods_with_calls_of_their_own_can_be_fused(tiny, images):
         ({"method": "sobel"}, ValueError, "method must be one that explains a layer.*got 'sobel'"),
         ({"layers": ["relu9"]}, UnknownName, "unknown layer 'relu9'"),
         ({"how": "sum"}, ValueError, "how must be one of max, mean; got 'sum'"),
-        ({"gamma": 0}, ValueError, "gamma must be above 0, got 0"),
-        ({"gamma": math.nan}, ValueError, "gamma must be above 0, got nan"),
+        ({"gamma": 0}, ValueError, "gamma must be a number above 0; got 0"),
+        ({"gamma": math.nan}, ValueError, "gamma must be a number above 0; got nan"),
         ({"variant": "mine"}, ValueError, "variant must be one of paper, pgc, torchcam; got 'mine'"),
         ({"variant": "pgc", "how": "mean"}, ValueError, "'pgc' joins .* leave out how and gamma, got 'mean' and None"),
         ({"variant": "torchcam", "gamma": 2.0}, ValueError, "leave out how and gamma, got None and 2.0"),

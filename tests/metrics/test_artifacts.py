@@ -185,11 +185,6 @@ def test_a_model_that_answers_nan_supports_nothing_that_could_be_known(images):
     assert found["share"].tolist() == pytest.approx([16 / 144] * 2)
 
 
-def test_cells_so_large_that_corners_are_all_there_is_are_refused():
-    with pytest.raises(ValueError, match="cells must be at least 3"):
-        CornerArtifact(cells=2)
-
-
 def test_what_is_felt_no_more_than_rounding_supports_nothing():
     class Noisy(torch.nn.Module):
         """Logits that a removal changes by little more than rounding."""

@@ -184,13 +184,3 @@ def test_a_batch_is_as_good_as_its_images_one_by_one(classifier, images, noise_m
         alone = metric(classifier, pictures[i : i + 1], 1, maps[i : i + 1])
         for column, value in alone.items():
             torch.testing.assert_close(together[column][i : i + 1], value, atol=1e-11, rtol=0)
-
-
-def test_settings_that_mean_nothing_are_refused():
-    with pytest.raises(ValueError, match="at least 2 samples to fit, got 1"):
-        Infidelity(samples=1)
-    for sigma in (0, -0.1, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="sigma must be positive"):
-            Infidelity(sigma=sigma)
-    with pytest.raises(ValueError, match="'probability' or 'logit', got 'accuracy'"):
-        Infidelity(score="accuracy")

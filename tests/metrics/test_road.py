@@ -237,14 +237,6 @@ def test_percentiles_are_put_in_order_and_none_is_asked_twice():
     assert ROAD(percentiles=(50, 10)).probes(None, 100)[0] == Imputed("rest", (10, 50), GaussianNoise(0.01))
 
 
-def test_settings_that_mean_nothing_are_refused():
-    for percentiles in ((), (0, 10), (10, 100), (-5,), (float("nan"),)):
-        with pytest.raises(ValueError, match="percentiles must lie between 0 and 100, both excluded"):
-            ROAD(percentiles=percentiles)
-    for noise in (-0.1, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="noise is a standard deviation"):
-            ROAD(noise=noise)
-    with pytest.raises(ValueError, match="'probability' or 'logit', got 'accuracy'"):
-        ROAD(score="accuracy")
+def test_an_image_too_small_for_a_percentile_is_refused():
     with pytest.raises(ValueError, match="percentile 90 leaves none of 4 pixels"):
         ROAD().probes(None, 4)

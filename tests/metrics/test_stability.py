@@ -145,15 +145,6 @@ def test_without_a_method_it_says_what_is_missing(tiny, images):
         MaxSensitivity()(tiny, images(1, 9), 0, torch.rand(1, 9, 9))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"samples": 0}, "samples must be at least 1, got 0"), ({"radius": 0.0}, "radius must be positive, got 0.0")],
-)
-def test_settings_that_make_no_sense_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        MaxSensitivity(**settings)
-
-
 def test_neighbours_that_are_equal_are_one_probe():
     assert Neighbours(3, 0.1) == MaxSensitivity(samples=3, radius=0.1).probes("any", 5)[0]
     assert Neighbours(3, 0.1) != Neighbours(3, 0.1, seed=1)

@@ -41,7 +41,7 @@ def test_weights_are_read_from_a_local_file(tmp_path, state, suffix):
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
 def test_a_checkpoint_holds_its_state_dict_under_a_usual_name(tmp_path, state, key, prefix):
     torch.save({"epoch": 3, key: {prefix + name: value for name, value in state.items()}}, tmp_path / "a.pth")
     assert same(load(NETWORK, weights=tmp_path / "a.pth", **PLAIN).network, state)

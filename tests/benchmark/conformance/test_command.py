@@ -119,7 +119,7 @@ def test_the_command_takes_settings_of_a_method_and_of_the_one_it_must_equal(mon
 def test_the_command_names_the_settings_that_there_are():
     found = ask("gradcam++", "--set", "varinat=pgc")
     assert found.exit_code == 2
-    assert "method 'gradcam++': unknown setting 'varinat'; allowed: variant" in found.output
+    assert "method 'gradcam++': unknown setting 'varinat': did you mean 'variant'" in found.output
     assert "as name=value, got 'variant'" in ask("gradcam++", "--set", "variant").output
     assert "--like-set needs --like" in ask("gradcam++", "--like-set", "variant=pgc").output
 

@@ -157,9 +157,12 @@ def test_a_selection_reads_only_the_parts_that_can_hold_it(again, suite, tmp_pat
         found.select(metrics="coarse")
 
 
-def test_an_earlier_versions_folder_is_refused_with_the_reason(tmp_path):
-    (tmp_path / "run.json").write_text('{"run": "abc", "status": "complete", "suite": {"name": "old"}}')
-    with pytest.raises(RunFolderError, match="made by an earlier version of camfaith"):
+@pytest.mark.parametrize("change", [str.lower, lambda t: t[:-9], lambda t: "", lambda t: "[3]", lambda t: "[" * 10**5])
+def test_a_run_json_that_is_not_as_it_was_written_is_refused(tmp_path, change):
+    RunFolder(tmp_path).write_info({"run": "A", "suite": {"name": "old"}})
+    assert load(tmp_path).info == {"run": "A", "suite": {"name": "old"}}
+    (tmp_path / "run.json").write_text(change((tmp_path / "run.json").read_text()))
+    with pytest.raises(RunFolderError, match="edited, damaged, or made by an earlier version of camfaith"):
         load(tmp_path)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from camfaith import methods
 from camfaith.benchmark import add, load, run
@@ -238,6 +239,21 @@ def test_adding_asks_for_the_runs_own_suite_and_more(suite, grown, model, tmp_pa
     assert result.pictures["sample"].nunique() == 12
     assert "aopc" in set(result.scores["metric"])
     assert_same(result, run(result.info["resolved"], models=[model], out=tmp_path / "fresh"))
+
+
+def test_another_spelling_of_a_path_is_the_same_data(grown, suite, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in range(2):
+        (tmp_path / "data" / "a").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (90 * place, 50, 0)).save(tmp_path / "data" / "a" / f"{place}.png")
+
+    def at(root):
+        entries = [{"name": "deletion", "steps": 3, "baseline": {"image": f"{root}/a/0.png"}}]
+        return {**with_(suite, metrics=entries), "dataset": [{"name": "folder", "root": root}]}
+
+    run(at("data"), models=[model], out=tmp_path / "run", overwrite=True)
+    for root in ("data/", "./data", str(tmp_path / "data")):
+        assert grown(at(root))[1:] == ({"forwards": 0, "backwards": 0, "tails": 0}, (0, 0))
 
 
 def test_a_run_without_pictures_grows_too(suite, model, tmp_path, monkeypatch):

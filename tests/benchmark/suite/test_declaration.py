@@ -12,7 +12,6 @@ from camfaith.benchmark.running.block import open_blocks
 from camfaith.benchmark.suite.declaration import Suite, SuiteError, labels, shipped_suites
 from camfaith.benchmark.suite.identity import declared_model, model_key
 from camfaith.benchmark.suite.opening import open_model
-from camfaith.models import LayerError, UnknownName
 from camfaith.models.reference import build
 
 
@@ -34,54 +33,19 @@ def test_every_shipped_suite_is_valid():
         Suite.of(path)
 
 
-def test_an_unknown_key_is_named_with_the_allowed_ones():
-    with pytest.raises(SuiteError, match=r"key 'suite\.methds': unknown key; allowed: name, seed, target, methods"):
-        Suite.of(suite(methds=["gradcam"]))
-
-
-def test_a_wrong_value_is_named_with_its_key_and_what_was_got():
-    content = suite()
-    content["dataset"][0]["limit"] = 0
-    with pytest.raises(SuiteError, match=r"key 'dataset\.0\.limit': .*greater than or equal to 1 \(got 0\)"):
+@pytest.mark.parametrize("content", [3, None, ["quick"], {1: 2}, suite(methods=[{"name": "gradcam", 3: 4}])])
+def test_what_is_no_suite_is_refused(content):
+    with pytest.raises(SuiteError, match=r"expected a suite's name|keys are texts, got [13]"):
         Suite.of(content)
 
 
-def test_a_missing_part_is_named():
-    content = suite()
-    del content["model"]
-    with pytest.raises(SuiteError, match=r"key 'model': Field required"):
-        Suite.of(content)
-
-
-def test_broken_toml_names_the_file_and_the_place(tmp_path):
-    path = tmp_path / "broken.toml"
-    path.write_text("[suite\nname = 1")
-    with pytest.raises(SuiteError, match=r"broken\.toml is not valid TOML: .*line 1"):
-        Suite.of(path)
-
-
-def test_an_unknown_suite_gives_the_nearest_name():
-    with pytest.raises(UnknownName, match="did you mean 'quick'"):
-        Suite.of("quikc")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"methods": ["gradcm"]}, r"unknown method 'gradcm': did you mean 'gradcam'"),
-        ({"metrics": ["deletoin"]}, r"unknown metric 'deletoin': did you mean 'deletion'"),
-        ({"metrics": [{"name": "deletion", "baseline": "blakc"}]}, r"unknown baseline 'blakc': did you mean 'black'"),
-        ({"metrics": [{"name": "deletion", "step": 4}]}, r"unknown setting 'step'; allowed: steps, tolerance"),
-        ({"metrics": [{"name": "deletion", "steps": 0}]}, r"metric 'deletion': steps must be at least 1, got 0"),
-        ({"methods": [{"name": "xgradcam", "epsilon": 1}]}, r"unknown setting 'epsilon'; allowed: eps"),
-        ({"methods": [{"name": "gradcam", "layer": "layer9"}]}, r"unknown layer 'layer9': did you mean 'layer"),
-        ({"methods": ["package.that.is.not:There"]}, r"cannot import 'package\.that\.is\.not:There'"),
-        ({"target": "drusen"}, r"unknown target 'drusen'.*moderate"),
-    ],
-)
-def test_names_that_nothing_answers_to_are_refused_before_the_run(change, message):
-    with pytest.raises(ValueError, match=message):
-        open_benches(Suite.of(suite(**change)))
+def test_a_suite_says_all_its_mistakes_and_each_once():
+    with pytest.raises(SuiteError) as error:
+        Suite.of({"suit": {}, "model": [{"name": "a", "weight": 3}], "dataset": {"name": "fundus"}})
+    assert [line.partition(":")[2][:19] for line in str(error.value).splitlines()] == [
+        " unknown key in [mo",
+        " unknown key in the",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -109,29 +73,6 @@ def test_the_geometry_of_a_suite_is_its_models_and_another_geometry_another_mode
         assert asdict(model.geometry).items() >= more.items()
         keys |= {model_key(model, entry), declared_model(entry)}
     assert len(keys) == 10
-
-
-def test_unknown_models_and_data_sets_give_the_nearest_names():
-    content = suite()
-    content["model"][0]["name"] = "resnet5O"
-    with pytest.raises(UnknownName, match="did you mean 'resnet50'"):
-        open_benches(Suite.of(content))
-    content = suite()
-    content["dataset"][0]["name"] = "fundos"
-    with pytest.raises(UnknownName, match="did you mean 'fundus'"):
-        open_benches(Suite.of(content))
-
-
-def test_a_layer_without_spatial_output_is_refused_by_name():
-    with pytest.raises(LayerError, match=r"model 'fundus-resnet': layer 'head' has no spatial output"):
-        open_benches(Suite.of(suite(methods=[{"name": "gradcam", "layer": "head"}])))
-
-
-def test_an_empty_data_set_is_refused(tmp_path):
-    content = suite()
-    content["dataset"] = [{"name": "folder", "root": str(tmp_path)}]
-    with pytest.raises(SuiteError, match="no images in"):
-        open_benches(Suite.of(content))
 
 
 def test_the_same_name_twice_gets_labels_that_say_how_they_differ():

@@ -202,12 +202,6 @@ def test_an_image_of_few_pixels_is_asked_at_all_steps_there_are(metric, size, st
     assert found["points"].tolist() == [steps + 1] * 4
 
 
-@pytest.mark.parametrize("tolerance", [0, 1, -0.1, 2, float("nan")])
-def test_a_tolerance_that_means_nothing_is_refused(tolerance):
-    with pytest.raises(ValueError, match="tolerance must lie between 0 and 1"):
-        Deletion(tolerance=tolerance)
-
-
 def test_the_drawn_curve_runs_from_end_to_end_through_what_was_asked(staircase):
     model, image, maps = staircase({100: 1.0})
     metric, classifier = Deletion(tolerance=0.005, score="logit"), Classifier(model)

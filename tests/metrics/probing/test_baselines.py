@@ -157,7 +157,7 @@ def test_settings_that_mean_nothing_are_refused(settings):
 
 @pytest.mark.parametrize("wanted", [3, None, [0, 0, 0]])
 def test_what_is_no_baseline_is_refused(wanted):
-    with pytest.raises(TypeError, match="expected a baseline's name, a table, an image or a Baseline"):
+    with pytest.raises(ValueError, match="expected a baseline's name, a table, an image or a Baseline"):
         baseline(wanted)
 
 

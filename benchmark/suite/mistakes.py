@@ -1,0 +1,88 @@
+"""What is wrong with a suite, each mistake in one line."""
+
+from __future__ import annotations
+
+import reprlib
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from camfaith.models.lookup import UnknownName
+from camfaith.models.settings import described
+
+
+class SuiteError(ValueError):
+    """A suite that cannot be run; the message names the key and what may stand there."""
+
+
+def explained(error: ValidationError, where: str, kind: type[BaseModel]) -> str:
+    """One line for each key that is wrong: what may stand there, and what was got."""
+    lines: dict[str, str] = {}
+    for problem in sorted(error.errors(), key=lambda problem: (-len(problem["loc"]), problem["type"] == "missing")):
+        key, owner = _place(problem["loc"], kind)
+        name = key.rpartition(".")[2]
+        if any(known.startswith(f"{key}.") for known in lines):
+            continue  # a list is too short because its entries are wrong
+        if problem["type"] == "extra_forbidden":
+            line = str(UnknownName(f"key in {_table(key)}", name, owner.model_fields))
+        elif problem["type"] == "missing":
+            if any(_table(known) == _table(key) and f"did you mean {name!r}" in line for known, line in lines.items()):
+                continue  # it stands there, misspelt
+            line = f"key {key!r} is missing"
+        elif "error" in problem.get("ctx", {}):
+            line = f"key {key!r}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
+        else:
+            line = f"key {key!r} must be {_may_be(owner, name)}; got {reprlib.repr(problem['input'])}"
+        lines.setdefault(key, f"{where}: {line}")
+    return "\n".join(lines.values())
+
+
+def read_text(path: Path, what: str) -> str:
+    """A text file, with or without a byte-order mark; `SuiteError` where it is missing, or not in UTF-8."""
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise SuiteError(f"{what} in {path} are not in UTF-8: save the file in that encoding") from None
+    except OSError as error:
+        raise SuiteError(f"{what} in {path} cannot be read: {error.strerror or error}") from None
+
+
+def _place(loc: tuple[int | str, ...], kind: type[BaseModel]) -> tuple[str, type[BaseModel]]:
+    """The key that a problem is about, as far as models tell keys, and the model that has it."""
+    path: list[str] = []
+    owner = kind
+    for part in loc:
+        path.append(str(part))
+        if isinstance(part, str):
+            inner = _model_in(kind.model_fields[part].annotation) if part in kind.model_fields else None
+            if inner is None:
+                break
+            owner, kind = kind, inner
+        if len(path) == len(loc):
+            return ".".join(path), owner
+    return ".".join(path), kind
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation is, or lists."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := _model_in(each))), None)
+
+
+def _table(key: str) -> str:
+    above = key.rpartition(".")[0]
+    return f"[{above}]" if above else "the suite"
+
+
+def _may_be(owner: type[BaseModel], name: str) -> str:
+    field = owner.model_fields.get(name)
+    if field is None:
+        return "a table"
+    if field.examples:
+        return f"a text such as {', '.join(field.examples)}"
+    told: Any = field.annotation
+    for limit in field.metadata:
+        told = Annotated[told, limit]
+    return described(told)
