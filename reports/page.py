@@ -13,6 +13,7 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
+from camfaith.benchmark.results.files import write_whole
 from camfaith.reports.figures import Drawing
 from camfaith.reports.gallery import Wall
 from camfaith.reports.markup import Table
@@ -66,7 +67,7 @@ def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Dr
         complaints=complaints(view.scores),
         most=_MOST_COMPLAINTS,
     )
-    path.write_text(page, "utf-8")
+    write_whole(path, page)
     return path
 
 

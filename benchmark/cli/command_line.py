@@ -138,6 +138,12 @@ def _show(result: Any, report: bool) -> None:
     typer.echo(f"results: {result.path}")
     if report:
         _report(result)
+    for who, why in result.failing.items():
+        typer.echo(f"error: {who} failed on every sample: {why}", err=True)
+    if not result.has_values:
+        typer.echo("error: the run yields no value at all", err=True)
+    if result.failing or not result.has_values:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from camfaith.benchmark.running.reading import Complaint, Ready, read, same_size
 from camfaith.benchmark.running.records import Place, Records
 from camfaith.benchmark.suite.identity import NUMERICAL, libraries
 from camfaith.metrics import Engine
+from camfaith.models.errors import told
 from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally
 
@@ -33,6 +34,8 @@ class Made:
 
     note: Note
     tables: Mapping[str, pa.Table]
+    traces: Mapping[str, str]
+    """The first error of each method and metric that failed, with the way that led there."""
 
 
 def make_parts(
@@ -89,7 +92,8 @@ def _make(
     tally.seconds = round(time.perf_counter() - began, 3)
     usable = {sample.id: sample.digest for sample in group if sample.id not in unusable}
     pixels = group[0].image[0].numel() if group else 0
-    return Made(_note(block, work, usable, unusable, pixels, records, planned, tally, engine), records.tables())
+    note = _note(block, work, usable, unusable, pixels, records, planned, tally, engine)
+    return Made(note, records.tables(), records.traces)
 
 
 def _judge_group(
@@ -111,7 +115,7 @@ def _judge_group(
 
     def complain(sample: Ready, error: Exception) -> None:
         unusable[sample.id] = sample.digest
-        complaint = Complaint(sample.id, f"{type(error).__name__}: {error}", digest=sample.digest)
+        complaint = Complaint(sample.id, told(error), digest=sample.digest)
         records.complaint(_place(block, sample.id), complaint)
 
     each_alone(group, judge_some, complain)

@@ -82,6 +82,7 @@ def run(
         until=until,
     )
     folder = RunFolder(out if out is not None else new_folder(chosen.suite.name))
+    folder.require_no_links()
     if overwrite:
         folder.clear()
     _require_runs(folder)
@@ -103,7 +104,10 @@ def run(
     except _Stopped as stopped:
         raise stopped.error from None
     _finish(folder, [held.block for held in blocks], info, time.perf_counter() - began)
-    return Result(folder.path)
+    result = Result(folder.path)
+    for text in result.told():
+        warnings.warn(text, stacklevel=2)
+    return result
 
 
 def new_folder(name: str) -> Path:

@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -30,9 +30,12 @@ from camfaith.benchmark.suite.settings import make, parameters_of
 from camfaith.benchmark.suite.tuning_cache import setup_of
 from camfaith.methods.contract import bind
 from camfaith.metrics.base import Metric
+from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models import Classifier, LayerError, UnknownName, load, survey
-from camfaith.models.contract import Bound
+from camfaith.models.contract import Bound, Calls
+from camfaith.models.errors import text_of, told
 from camfaith.models.layers import Layer
+from camfaith.models.leaks import Guard, Watch
 from camfaith.models.speed.setup import Setup
 
 
@@ -44,6 +47,21 @@ class Arm(Bound):
     name: str
     key: str
     parameters: Mapping[str, Any]
+    leaks: tuple[str, ...] = ()
+    """What its constructor changed in the network or the process, which was undone."""
+
+    def cost(self, image: Tensor) -> Calls:
+        """As the method says; none where that is no `Calls`, or fails: it is a plan's matter alone."""
+        before = Watch(self.classifier.network)
+        try:
+            found: Any = super().cost(image)
+        except Exception as error:
+            found = told(error)
+        before.undone()
+        if isinstance(found, Calls):
+            return found
+        warnings.warn(f"{self.label}: cost(image) gives no Calls ({text_of(found)}); none are planned", stacklevel=1)
+        return Calls()
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,29 @@ class Judge:
     key: str
     parameters: Mapping[str, Any]
     metric: Metric
+    _asked: dict[tuple[str | None, int], list[Probe]] = field(default_factory=dict, repr=False, compare=False)
+
+    def probes(self, layer: str | None, pixels: int) -> list[Probe]:
+        """What its metric asks (`Metric.probes`). Raises what that raises, and `TypeError` where it asks for what is no
+        probe."""
+        if (layer, pixels) not in self._asked:
+            found = list(self.metric.probes(layer, pixels))
+            for probe in found:
+                if not isinstance(probe, Channels) and not callable(getattr(probe, "rounds", None)):
+                    raise TypeError(f"probes gives {type(probe).__name__}, which is no probe (ImageProbe, Channels)")
+                count = 0 if isinstance(probe, Channels) else probe.count(pixels)
+                if not isinstance(count, int):
+                    raise TypeError(f"{type(probe).__name__}.count gives {type(count).__name__}, expected int")
+                hash(probe), repr(probe)  # which answers and keys are found by
+            self._asked[layer, pixels] = found
+        return self._asked[layer, pixels]
+
+    def planned(self, layer: str | None, pixels: int) -> list[Probe]:
+        """The same; nothing of a metric that cannot say it, whose rows tell why."""
+        try:
+            return self.probes(layer, pixels)
+        except Exception:
+            return []
 
 
 @dataclass(frozen=True)
@@ -125,6 +166,8 @@ def open_judges(entries: Sequence[Entry]) -> list[Judge]:
         metric = make(f"metric {entry.name!r}", kind, entry.settings)
         if not callable(getattr(metric, "judge", None)) or not callable(getattr(metric, "probes", None)):
             raise SuiteError(f"metric {entry.name!r} has no probes(layer, pixels) and judge(case, maps, answers)")
+        if not isinstance(getattr(metric, "main", None), str) or not isinstance(getattr(metric, "better", 0), Mapping):
+            raise SuiteError(f"metric {entry.name!r} has no main, a column's name, or no better, a table of directions")
         parameters = parameters_of(kind, entry.settings)
         key = metric_key(entry.name, kind, metric, parameters)
         judges.append(Judge(label, entry.name, key, parameters, metric))
@@ -138,8 +181,10 @@ def open_bench(
     image = classifier.place(_first_image(classifier, dataset, data))
     with asking(model, image):
         layers = survey(classifier, image)
-        classes = classifier.scores(image).shape[1]
-        arms = [open_arm(label, e, classifier, layers) for label, e in _labelled(suite.suite.methods)]
+        guard = Guard(classifier.network)
+        with guard.learning():
+            classes = classifier.scores(image).shape[1]
+        arms = [open_arm(label, e, classifier, layers, guard) for label, e in _labelled(suite.suite.methods)]
         bench = Bench(
             model=model,
             data=data,
@@ -201,15 +246,19 @@ def _first_image(classifier: Classifier, dataset: Dataset, label: str) -> Tensor
     raise SuiteError(f"data set {label!r}: not one of its {len(dataset)} samples can be read; the first: {first}")
 
 
-def open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Sequence[Layer]) -> Arm:
+def open_arm(
+    label: str, entry: MethodEntry, classifier: Classifier, layers: Sequence[Layer], guard: Guard | None = None
+) -> Arm:
     """The method of an entry, bound to the model. `layers` is the model's survey, for a method that must find its
-    layer."""
+    layer; `guard` watches the model."""
     kind = methods.find(entry.name)
-    bound = make(
-        f"method {entry.name!r}", lambda **k: bind(kind, classifier, entry.layer, k, layers), entry.settings, kind
-    )
+    with (guard or Guard(classifier.network)).call() as leaks:
+        bound = make(
+            f"method {entry.name!r}", lambda **k: bind(kind, classifier, entry.layer, k, layers), entry.settings, kind
+        )
     parameters = parameters_of(kind, entry.settings) | ({"layer": bound.explainer.layer} if bound.needs_layer else {})
-    return Arm(label=label, name=entry.name, key=method_key(entry, kind), parameters=parameters, **vars(bound))
+    key, left = method_key(entry, kind), tuple(f"its constructor left: {text}" for text in leaks)
+    return Arm(label=label, name=entry.name, key=key, parameters=parameters, leaks=left, **vars(bound))
 
 
 def _target(target: str | int, classifier: Classifier, dataset: Dataset) -> str | int:
