@@ -49,15 +49,16 @@ class Watch:
         self, network: nn.Module, copies: Mapping[str, Tensor] | None = None, *, thorough: bool = True
     ) -> None:
         self._copies, self._thorough = copies or {}, thorough
-        self._modules = [(name, *_seen(module)) for name, module in network.named_modules()]
+        modules = ((name or "the network", module) for name, module in network.named_modules())
+        self._modules = [(name, module, _settings(module), _held(module)) for name, module in modules]
         self._tensors = [(name, _Written(tensor)) for name, tensor in _tensors(network)]
         self._process = {name: read() for name, (_, read, _) in _PROCESS.items()}
 
     def leaks(self) -> Iterator[Leak]:
         """What is not as it was."""
-        for name, attributes, settings, entries in self._modules:
-            yield from _changed_settings(name or "the network", attributes, settings)
-            yield from _changed_entries(name or "the network", attributes, entries)
+        for name, module, settings, entries in self._modules:
+            yield from _changed_settings(name, module, settings)
+            yield from _changed_entries(name, vars(module), entries)
         for name, written in self._tensors:
             yield from written.leaks(name, self._copies.get(name), self._thorough)
         for name, before in self._process.items():
@@ -80,17 +81,18 @@ class Guard:
     """Watches the calls of methods and metrics on a network, each of which is to leave it as it was. What the network
     changes of itself is nobody's leak."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, own: Collection[str] = ()) -> None:
         self._network, self._copies = network, copies_of(network)
-        self._own: set[str] = set()
+        self.own = set(own)
+        """What the network changes of itself, as far as that is known."""
 
     @contextmanager
     def learning(self) -> Iterator[None]:
         """In the block the network is called, and nobody else's code."""
         before = Watch(self._network, self._copies)
         yield
-        self._own |= {_place(leak) for leak in before.leaks()}
-        self._copies = copies_of(self._network) if self._own else self._copies
+        self.own |= {_place(leak) for leak in before.leaks()}
+        self._copies = copies_of(self._network) if self.own else self._copies
 
     def watch(self) -> Watch:
         """For a short call of code that has hardly to do with the network: the versions of weights alone are looked
@@ -106,7 +108,7 @@ class Guard:
         try:
             yield said
         finally:
-            said += before.undone(self._own)
+            said += before.undone(self.own)
 
 
 def _place(leak: Leak) -> str:
@@ -114,23 +116,27 @@ def _place(leak: Leak) -> str:
     return leak.text.partition(" was ")[0]
 
 
-def _seen(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[Any, Any]]]:
-    """A module's attributes, which of them are settings, and the entries that it holds by name."""
-    attributes = vars(module)
-    settings = {name: value for name, value in attributes.items() if _is_setting(name, value)}
+def _held(module: nn.Module) -> dict[str, dict[Any, Any]]:
+    """The entries of a module by the name of what holds them."""
     if isinstance(module, torch.jit.ScriptModule):
-        return attributes, settings, {}
-    held = {name: dict(attributes[name]) for name in (*_PARTS, *_HOOKS) if name in attributes}
-    return attributes, settings, held
+        return {}
+    attributes = vars(module)
+    return {name: dict(attributes[name]) for name in (*_PARTS, *_HOOKS) if name in attributes}
 
 
-def _is_setting(name: str, value: Any) -> bool:
-    """What a constructor, or anybody else, set: `training`, `inplace`, `p`, a `forward` of its own."""
-    return name == "forward" or (type(value) in _PLAIN and not name.startswith("_"))
+def _settings(module: nn.Module) -> dict[str, Any]:
+    """What a constructor, or anybody else, set: `training`, `inplace`, `p`, a `forward` of its own. A module that is
+    not torch's may count or remember by itself, so of its own attributes nothing is told."""
+    own = type(module).__module__.startswith("torch.")
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if name in ("training", "forward") or (own and type(value) in _PLAIN and not name.startswith("_"))
+    }
 
 
-def _changed_settings(where: str, attributes: dict[str, Any], before: Mapping[str, Any]) -> Iterator[Leak]:
-    now = {name: value for name, value in attributes.items() if name in before or _is_setting(name, value)}
+def _changed_settings(where: str, module: nn.Module, before: Mapping[str, Any]) -> Iterator[Leak]:
+    now, attributes = _settings(module), vars(module)
     if now.keys() == before.keys() and all(now[name] is value for name, value in before.items()):
         return
     for name in dict.fromkeys([*before, *now]):

@@ -36,7 +36,7 @@ def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, kn
 
     A method is judged only by the metrics that are missing for it, and explains only where its maps are not stored.
     """
-    bench, tally, guard = block.bench, Tally(), Guard(block.bench.classifier.network)
+    bench, tally, guard = block.bench, Tally(), Guard(block.bench.classifier.network, block.bench.own_changes)
     said: Counter[str] = Counter()
     arms = [arm for arm in bench.arms if arm.label in work.cells]
     fresh = [arm for arm in arms if arm.label in work.fresh]

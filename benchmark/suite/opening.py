@@ -118,6 +118,8 @@ class Bench:
     """The model's class for each of the data set's labels; None if they are the same numbers."""
     setup: Setup
     """How images go through the model."""
+    own_changes: frozenset[str]
+    """What the network changes of itself when it is called (`Guard`)."""
 
     def class_of(self, label: int | None) -> int | None:
         """The model's class for a label of the data set."""
@@ -199,9 +201,11 @@ def open_bench(
             classes=classes,
             label_classes=_label_classes(suite.suite.target, classifier, dataset),
             setup=_setup(suite.suite, classifier, image),
+            own_changes=frozenset(),
         )
-        classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
-    return bench
+        with guard.learning():
+            classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
+    return replace(bench, own_changes=frozenset(guard.own))
 
 
 @contextmanager
