@@ -86,6 +86,13 @@ class Result:
         found = self.read("warnings").groupby(who, sort=False, dropna=False)
         return found.agg(count=("count", "sum"), sample=("sample", "first")).reset_index()
 
+    @cached_property
+    def accuracy(self) -> pd.DataFrame:
+        """Accuracy, balanced accuracy and mean confidence of each model on each data set with labels."""
+        from camfaith.benchmark.results.accuracy import accuracies
+
+        return accuracies(self._table("pictures", {}, ("model", "dataset", "sample", "label", "logits")), self.info)
+
     def told(self) -> list[str]:
         """The warnings as text, one line each."""
         found = []
@@ -162,9 +169,12 @@ class Result:
         more = f" ({count} parts in all)" if count > 1 else ""
         return RunFolderError(f"{first}{more}; run the same command once more, which makes it again")
 
-    def _table(self, name: str, wanted: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-        """One of `SCHEMAS` over all parts, with those rows alone that the suite asks for, in its order."""
-        schema = SCHEMAS[name]
+    def _table(
+        self, name: str, wanted: Mapping[str, Sequence[str]], columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """One of `SCHEMAS`, or some of its columns, over all parts, with those rows alone that the suite asks for, in
+        its order."""
+        schema = SCHEMAS[name] if columns is None else pa.schema([SCHEMAS[name].field(column) for column in columns])
         keys = {
             kind: {m["key"]: m["label"] for m in self.info[f"{kind}s"]}
             for kind in ("method", "metric")

@@ -89,7 +89,8 @@ def _model(block: Block) -> dict[str, Any]:
 
 
 def _setup(block: Block) -> dict[str, Any]:
-    return {"setup": asdict(block.bench.setup), "device": block.bench.classifier.device.type}
+    bench = block.bench
+    return {"setup": asdict(bench.setup), "device": bench.classifier.device.type, "labels_fit": bench.labels_fit}
 
 
 def _drawing(arm: Arm) -> dict[str, Any]:

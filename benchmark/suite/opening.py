@@ -128,6 +128,12 @@ class Bench:
         return self.label_classes[label] if 0 <= label < len(self.label_classes) else label
 
     @property
+    def labels_fit(self) -> bool:
+        """Whether the data set's labels mean the model's classes; not where a class is none of the model's."""
+        ours, theirs = self.classifier.class_names, self.dataset.class_names
+        return ours is None or theirs is None or set(theirs) <= set(ours)
+
+    @property
     def layers(self) -> list[str]:
         """The layers that the methods need, each once."""
         return list(dict.fromkeys(layer for arm in self.arms for layer in arm.needed_layers))
