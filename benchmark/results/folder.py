@@ -1,6 +1,7 @@
 """A run's folder: what was asked for, and results in parts that are written whole or not at all.
 
 run.json                      the suite as last asked for, versions, machine, seeds
+unfinished/<block>--<span>    what a run that was stopped had of a span
 errors/<who>.txt              how a method or metric came to fail, the last time
 parts/<block>/<span>/<n>/     what the n-th write added for a span of samples of one model × data set
     part.json                 its cells by key, its answers by probe, and the checksum of every file
@@ -107,7 +108,7 @@ class RunFolder:
 
     def require_no_links(self) -> None:
         """`LinkedFolder` where anything that runs write, or remove, is a link."""
-        for name in ("parts", "claims", "errors"):
+        for name in ("parts", "claims", "errors", "unfinished"):
             require_no_links(self.path / name)
         for name in ("run.lock", "report"):
             require_no_link(self.path / name)
@@ -212,6 +213,10 @@ class RunFolder:
         own_folder(path.parent)
         write_whole(path, trace)
 
+    def unfinished_path(self, block: str, span: int) -> Path:
+        """Where a stopped run keeps what it had of a span."""
+        return self.path / "unfinished" / f"{block}--{span:07d}"
+
     def trace_path(self, who: str) -> Path:
         return self.path / "errors" / f"{_readable(who)}.txt"
 
@@ -234,7 +239,7 @@ class RunFolder:
                 if not held.enter_context(self.claim(lock.stem, wait=False)):
                     raise RunFolderError(f"another run is writing to {self.path}; wait for it, or give another folder")
             self.info_path.unlink(missing_ok=True)  # first: without it, what is left is nobody's
-            for folder in ("parts", "report", "errors"):
+            for folder in ("parts", "report", "errors", "unfinished"):
                 shutil.rmtree(self.path / folder, ignore_errors=True)
 
 

@@ -20,6 +20,7 @@ from camfaith.benchmark.running.planning import again_cost, forwards_of
 from camfaith.benchmark.running.reading import Ready, planes
 from camfaith.benchmark.running.records import Place, Records
 from camfaith.benchmark.running.scoring import record
+from camfaith.benchmark.running.unfinished import Unfinished
 from camfaith.benchmark.suite.identity import probe_key
 from camfaith.benchmark.suite.opening import Arm, Bench
 from camfaith.metrics import Case, Engine, Maps
@@ -31,11 +32,22 @@ from camfaith.models.speed.counting import Tally, counting
 from camfaith.models.speed.setup import going_by
 
 
-def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, known: Known, records: Records) -> Tally:
+def judge(
+    block: Block,
+    engine: Engine,
+    samples: Sequence[Ready],
+    work: Work,
+    known: Known,
+    records: Records,
+    unfinished: Unfinished | None = None,
+) -> Tally:
     """Judge samples of one size with the network; rows, curves, maps, answers and pictures go into `records`.
 
     A method is judged only by the metrics that are missing for it, and explains only where its maps are not stored.
+    `unfinished` has what a stopped run knew of these samples, and is told what becomes known.
     """
+    done = {} if unfinished is None else unfinished.explained
+    engine.journal = None if unfinished is None else unfinished.journal
     bench, tally, guard = block.bench, Tally(), Guard(block.bench.classifier.network, block.bench.own_changes)
     said: Counter[str] = Counter()
     arms = [arm for arm in bench.arms if arm.label in work.cells]
@@ -58,8 +70,12 @@ def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, kn
     explained = {}
     for arm in arms:
         if arm in fresh and evidence is not None:
-            with going_by(bench.setup):
-                explained[arm.label] = explain(arm, evidence, tally, guard)
+            if arm.label not in done:
+                own = Tally()
+                with going_by(bench.setup):
+                    done[arm.label] = explain(arm, evidence, own, guard), own
+            explained[arm.label], own = done[arm.label]
+            tally.add(own)
         else:
             explained[arm.label] = known.explanations(arm.key, samples, case.images.device)
     maps = {arm.label: maps_of(case, arm, explained[arm.label], guard) for arm in arms if explained[arm.label].rows}
@@ -75,8 +91,8 @@ def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, kn
     tally.failed += _not_made(bench, arms, explained, asked, case, told)
     _keep_answers(maps, answers, {probe: key for probe, key in keys.items() if key}, told, places, records)
     for arm in arms:
-        own = answers.get(arm.label, {})
-        record(block, work, arm, explained[arm.label], maps.get(arm.label), own, places, records, broken, guard)
+        told_to = answers.get(arm.label, {})
+        record(block, work, arm, explained[arm.label], maps.get(arm.label), told_to, places, records, broken, guard)
     return tally
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.planning import BlockPlan, plan_block
 from camfaith.benchmark.running.reading import Complaint, Ready, read, same_size
 from camfaith.benchmark.running.records import Place, Records
+from camfaith.benchmark.running.unfinished import Unfinished
 from camfaith.benchmark.suite.identity import NUMERICAL, libraries
 from camfaith.metrics import Engine
 from camfaith.models.errors import told
@@ -39,10 +41,16 @@ class Made:
 
 
 def make_parts(
-    block: Block, work: Work, known: Known, run: str, engine: Engine | None, reading: Read | None = None
-) -> list[Made]:
+    block: Block,
+    work: Work,
+    known: Known,
+    run: str,
+    engine: Engine | None,
+    kept_at: Path,
+    reading: Read | None = None,
+) -> Iterator[Made]:
     """What is missing of a span's samples, a part for each size of image. Without an `engine` no network is asked: all
-    is there to be judged again."""
+    is there to be judged again. What a stopped run had of it lies at `kept_at`."""
     complaints: list[Complaint] = []
     if engine is None:
         ids = [block.dataset.ids[index] for index in work.samples]
@@ -53,14 +61,12 @@ def make_parts(
     if work.kept and lost:
         text = f"sample {lost[0].sample!r} ({len(lost)} in all) could be used before and cannot now: {lost[0].error}"
         warnings.warn(f"{block.title}: {text}; what is missing of it stays so", stacklevel=2)
-    found: list[Made] = []
-    for group in same_size(ready) or [[]]:
+    for place, group in enumerate(same_size(ready) or [[]]):
         about = {sample.id for sample in group}
-        own = [c for c in complaints if c.sample in about or (not c.used and not found)]
+        own = [c for c in complaints if c.sample in about or (not c.used and not place)]
         about |= {complaint.sample for complaint in own}
         part = replace(work, samples=tuple(i for i in work.samples if block.dataset.ids[i] in about))
-        found.append(_make(block, part, known, Records(run, str(block.suite.suite.target)), engine, group, own))
-    return found
+        yield _make(block, part, known, Records(run, str(block.suite.suite.target)), engine, kept_at, group, own)
 
 
 def read_samples(block: Block, work: Work) -> tuple[list[Ready], list[Complaint]]:
@@ -74,6 +80,7 @@ def _make(
     known: Known,
     records: Records,
     engine: Engine | None,
+    kept_at: Path,
     group: Sequence[Ready],
     complaints: Sequence[Complaint],
 ) -> Made:
@@ -88,7 +95,7 @@ def _make(
         planned = plan_block(block, [work])
         tally.failed += planned.forwards // len(work.samples) * len(unusable)
         if group:
-            tally.add(_judge_group(block, engine, group, work, known, records, unusable))
+            tally.add(_judge_group(block, engine, kept_at, group, work, known, records, unusable))
     tally.seconds = round(time.perf_counter() - began, 3)
     usable = {sample.id: sample.digest for sample in group if sample.id not in unusable}
     pixels = group[0].image[0].numel() if group else 0
@@ -99,6 +106,7 @@ def _make(
 def _judge_group(
     block: Block,
     engine: Engine,
+    kept_at: Path,
     group: Sequence[Ready],
     work: Work,
     known: Known,
@@ -109,8 +117,9 @@ def _judge_group(
     tally = Tally()
 
     def judge_some(samples: Sequence[Ready]) -> None:
-        found = Records(records.run, records.policy)
-        tally.add(judge(block, engine, samples, work, known, found))
+        found, unfinished = Records(records.run, records.policy), Unfinished(kept_at, block, work, samples)
+        with unfinished.kept():
+            tally.add(judge(block, engine, samples, work, known, found, unfinished))
         records.add(found)
 
     def complain(sample: Ready, error: Exception) -> None:

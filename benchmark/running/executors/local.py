@@ -78,7 +78,8 @@ class _Worker:
                 self._write(span, work, known, self._network.engine, self._network.ahead.take(work, following))
 
     def _write(self, span: range, work: Work, known: Known, engine: Engine | None, read: Read | None = None) -> None:
-        for made in make_parts(self._block, work, known, self._run, engine, read):
+        kept_at = self._folder.unfinished_path(self._block.name, span.start)
+        for made in make_parts(self._block, work, known, self._run, engine, kept_at, read):
             self._folder.write_part(self._block.name, span.start, made.note, made.tables)
             for who, trace in made.traces.items():
                 self._folder.write_trace(who, trace)
