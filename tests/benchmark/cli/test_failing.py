@@ -38,6 +38,7 @@ def test_a_method_that_fails_on_every_sample_is_told_with_file_and_line_and_ends
     (tmp_path / "suite.toml").write_text(SUITE if others else SUITE.replace(', "random"', ""))
     found = CliRunner().invoke(app, ["run", "suite.toml", "--out", "run", "--no-report"])
     assert found.exit_code == 1
+    assert "fundus-vgg on fundus: 0 of " in found.stderr, "the output is no terminal"
     told = "error: method mine.py:Mine failed on every sample: RuntimeError: cannot ("
     assert told in found.stderr
     assert "mine.py, line 7); see run/errors/method_mine.py_Mine.txt" in found.stderr
