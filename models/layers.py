@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from camfaith.models.capture import Recorder, evaluating, hooked, inferring
 from camfaith.models.classifier import Classifier
-from camfaith.models.naming import LayerError
+from camfaith.models.errors import LayerError
 from camfaith.models.places import in_place
 from camfaith.models.tokens import Grid, watched
 from camfaith.models.walk import is_scripted, without_wrappers

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from camfaith.models.errors import told
+from camfaith.models.errors import in_one_line
 
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib"))
 
@@ -89,7 +89,7 @@ def failed(what: str, error: Exception) -> ValueError:
     frames = traceback.extract_tb(error.__traceback__)[1:]
     own = [f for f in frames if not f.filename.startswith((*_LIBRARIES, "<frozen"))]
     line = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return ValueError(f"{what}: {told(error)}{line}")
+    return ValueError(f"{what}: {in_one_line(error)}{line}")
 
 
 def resolve(what: str, name: str, shipped: Mapping[str, str], owes: Sequence[str] = ()) -> Any:

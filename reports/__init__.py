@@ -22,6 +22,7 @@ def report(run: str | Path | Result, *, out: str | Path | None = None) -> Path:
     `RunFolderError` where there is no run.
     """
     # Pandas and matplotlib take a second to import; `camfaith --help` must not wait for them.
+    from camfaith.benchmark.results.files import own_folder
     from camfaith.benchmark.results.store import load
     from camfaith.reports import page, tables
     from camfaith.reports.figures import draw
@@ -30,7 +31,7 @@ def report(run: str | Path | Result, *, out: str | Path | None = None) -> Path:
 
     view = View(load(run) if isinstance(run, str | Path) else run)
     folder = Path(out) if out is not None else view.result.path / "report"
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder)
     written = tables.write(view, folder / "tables")
     drawings = draw(view, folder / "figures")
     walls = hang(view, folder / "gallery")

@@ -15,6 +15,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from camfaith.benchmark.results.files import own_folder
 from camfaith.benchmark.results.statistics import Floats
 from camfaith.reports.curves import curves
 from camfaith.reports.style import WIDTH, Look, figure, label, looks, save, settings
@@ -33,7 +34,7 @@ class Drawing:
 
 def draw(view: View, folder: Path) -> list[Drawing]:
     """Draw and save every figure that the run has results for."""
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder)
     drawings = []
     with settings():
         for kind, title, block, drawn in _figures(view, looks(view.methods, view.controls)):

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
+from camfaith.benchmark.results.files import own_folder, whole
 from camfaith.benchmark.results.pictures import opened
 from camfaith.benchmark.results.store import map_of
 from camfaith.models.display import heatmap, is_of_pixels, overlay
@@ -58,9 +59,9 @@ def hang(view: View, folder: Path) -> list[Wall]:
         shown = [exhibit for exhibit in exhibits if exhibit.sample in set(own["sample"])]
         if not shown or not len(over):
             continue
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{file_stem(*block)}.png"
-        _wall(view, block, column, shown, own, over).save(path, compress_level=4)
+        path = own_folder(folder) / f"{file_stem(*block)}.png"
+        with whole(path) as draft:
+            _wall(view, block, column, shown, own, over).save(draft, "PNG", compress_level=4)
         walls.append(Wall(block, path, column, shown))
     return walls
 

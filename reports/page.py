@@ -13,6 +13,8 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
+from camfaith.benchmark.results.accuracy import doubts
+from camfaith.benchmark.results.files import write_whole
 from camfaith.reports.figures import Drawing
 from camfaith.reports.gallery import Wall
 from camfaith.reports.markup import Table
@@ -63,10 +65,12 @@ def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Dr
         corners=_per_metric(view, "corner-artifact", every_column),
         diagnostics=[t for t in (every_column(view, block, "diagnostics") for block in view.blocks) if t],
         walls=[(wall, _picture(wall.path)) for wall in walls],
+        accuracy=view.result.accuracy.to_dict("records"),
+        said=view.result.warnings.to_dict("records"),
         complaints=complaints(view.scores),
         most=_MOST_COMPLAINTS,
     )
-    path.write_text(page, "utf-8")
+    write_whole(path, page)
     return path
 
 
@@ -80,6 +84,9 @@ def warnings(view: View) -> list[str]:
         found.append("This run holds no results.")
     elif not view.summary["n"].sum():
         found.append("This run holds no value at all: everything in it failed or was undefined; see “Not ok”.")
+    found += [f"{doubt}." for doubt in doubts(view.result.accuracy, view.info)]
+    if (said := view.result.warnings["count"].sum()) > 0:
+        found.append(f"Methods, metrics, models or readers warned {said} time{'' if said == 1 else 's'}; see “Not ok”.")
     if view.suite.get("until") == "separated":
         ahead, level = view.result.separations()["ahead"], view.suite["level"]
         found.append(

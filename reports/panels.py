@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import ImageFont
 
 from camfaith.benchmark.results.explanation import ClassScore, Explanation, Panel
+from camfaith.benchmark.results.files import whole
 from camfaith.reports.style import FORMATS, STAMPS, WIDTH, figure, settings
 from camfaith.reports.view import shortened
 
@@ -180,11 +181,6 @@ def write(drawn: Figure, path: str | Path) -> Path:
     """Write the figure in the format that its file name ends in (.pdf, .svg, .png): whole, or not at all."""
     path = destination(path)
     kind = path.suffix.lower().lstrip(".")
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with settings():
-            drawn.savefig(draft, format=kind, metadata=STAMPS[kind])
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with settings(), whole(path) as draft:
+        drawn.savefig(draft, format=kind, metadata=STAMPS[kind])
     return path

@@ -12,6 +12,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from camfaith.benchmark.results.files import whole
 from camfaith.reports.view import shortened
 
 WIDTH = 7.2
@@ -102,5 +103,6 @@ def save(drawn: Figure, stem: Path) -> None:
     """Write PDF, SVG and PNG. The layout is worked out once, and nothing in the files depends on the time."""
     ConstrainedLayoutEngine().execute(drawn)
     for kind in FORMATS:
-        drawn.savefig(f"{stem}.{kind}", format=kind, dpi=_DPI, metadata=STAMPS[kind])
+        with whole(f"{stem}.{kind}") as draft:
+            drawn.savefig(draft, format=kind, dpi=_DPI, metadata=STAMPS[kind])
     drawn.clear()

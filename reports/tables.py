@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from camfaith.benchmark.results.files import own_folder, whole, write_whole
 from camfaith.reports.markup import DOUBT, Row, Table, Value, latex, markdown
 from camfaith.reports.view import Block, Judged, View, file_stem, number, numbers
 
@@ -25,18 +26,19 @@ DOUBTFUL = f"{DOUBT}: the 95 % interval of the paired difference does not show i
 
 def write(view: View, folder: Path) -> list[Table]:
     """Write all tables; returns one per block, and last the one over all blocks."""
-    folder.mkdir(parents=True, exist_ok=True)
-    view.summary.to_csv(folder / "summary.csv", index=False)
-    view.ranks.to_csv(folder / "ranks.csv", index=False)
-    view.scale.to_csv(folder / "conservation_scale.csv", index=False)
+    own_folder(folder)
+    frames = {"summary": view.summary, "ranks": view.ranks, "conservation_scale": view.scale}
     if view.suite.get("until") == "separated":
-        view.result.separations().to_csv(folder / "separations.csv", index=False)
+        frames["separations"] = view.result.separations()
+    for name, frame in frames.items():
+        with whole(folder / f"{name}.csv") as draft:
+            frame.to_csv(draft, index=False)
     tables = [block_table(view, block) for block in view.blocks]
     if view.blocks:
         tables.append(overall_table(view))
     for table in tables:
-        (folder / f"{table.stem}.md").write_text(markdown(table), "utf-8")
-        (folder / f"{table.stem}.tex").write_text(latex(table), "utf-8")
+        write_whole(folder / f"{table.stem}.md", markdown(table))
+        write_whole(folder / f"{table.stem}.tex", latex(table))
     return tables
 
 

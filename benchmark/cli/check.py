@@ -35,6 +35,7 @@ def check(
     console = Console(emoji=False)
     with errors_in_one_line():
         from camfaith.benchmark.conformance import report as conformance
+        from camfaith.benchmark.results.files import write_whole
         from camfaith.benchmark.suite.settings import read_settings
 
         asked = [*(names or []), *(conformance.everything() if every else [])]
@@ -48,6 +49,6 @@ def check(
             reports.append(conformance.check_method(name, like=equal, **read_settings(given or ())))
             conformance.show(reports[-1], console, briefly=len(asked) > 1)
         if out is not None:
-            out.write_text(conformance.page(reports), "utf-8")
+            write_whole(out, conformance.page(reports))
     if not all(report.passed for report in reports):
         raise typer.Exit(1)

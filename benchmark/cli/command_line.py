@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import gc
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -141,12 +143,16 @@ def add(
 
 @contextmanager
 def _progress(advice: str) -> Iterator[Any]:
-    """Shows a run's `progress` as a bar on the terminal, and on Ctrl-C the advice."""
+    """Shows a run's `progress` as a bar on the terminal, as a line now and then elsewhere; on Ctrl-C the advice."""
     from rich.console import Console
     from rich.progress import Progress
 
+    console = Console(stderr=True)
     try:
-        with Progress(console=Console(stderr=True)) as bar:
+        if not console.is_terminal:
+            yield _lines()
+            return
+        with Progress(console=console) as bar:
             task = bar.add_task("loading", total=None)
             try:
                 yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
@@ -160,6 +166,19 @@ def _progress(advice: str) -> Iterator[Any]:
         raise typer.Exit(130) from None
 
 
+def _lines(seconds: float = 20.0) -> Callable[[int, int, str], None]:
+    """Says how far a run is, at its beginning and whenever so many seconds have passed."""
+    told = -math.inf
+
+    def tell(done: int, total: int, what: str) -> None:
+        nonlocal told
+        if (now := time.monotonic()) - told >= seconds:
+            told = now
+            typer.echo(f"{what}: {done:,} of {total:,} forwards ({done / total:.0%})", err=True)
+
+    return tell
+
+
 def _show(result: Any, report: bool) -> None:
     from camfaith.benchmark.cli.terminal import show_result
 
@@ -167,6 +186,12 @@ def _show(result: Any, report: bool) -> None:
     typer.echo(f"results: {result.path}")
     if report:
         _report(result)
+    for who, why in result.failing.items():
+        typer.echo(f"error: {who} failed on every sample: {why}", err=True)
+    if not result.has_values:
+        typer.echo("error: the run yields no value at all", err=True)
+    if result.failing or not result.has_values:
+        raise typer.Exit(1)
 
 
 @app.command()

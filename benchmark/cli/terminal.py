@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from camfaith.benchmark.results.accuracy import doubts, told
 from camfaith.benchmark.results.store import Result
 from camfaith.benchmark.running.planning import Plan
 
@@ -57,6 +58,10 @@ def show_result(result: Result) -> None:
         for method, row in wide.iterrows():
             table.add_row(str(method), *(f"{value:.3f}" if value == value else "–" for value in row))
         console.print(table)
+    for each in result.accuracy.to_dict("records"):
+        console.print(told(each), markup=False)
+    for doubt in doubts(result.accuracy, result.info):
+        console.print(f"warning: {doubt}", markup=False)
     bad = result.scores[result.scores["status"] == "error"]
     if len(bad):
         console.print(f"{len(bad)} rows are errors, the first: {bad['error'].iloc[0]}", markup=False)

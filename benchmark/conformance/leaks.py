@@ -4,11 +4,9 @@ method does not."""
 from __future__ import annotations
 
 import gc
-import random
 import sys
 from collections import OrderedDict, deque
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from camfaith.benchmark.conformance.candidate import Broken, Candidate, Trial, must_agree, set_generators
 from camfaith.benchmark.conformance.contract import EQUAL
 from camfaith.models import Evidence
+from camfaith.models.leaks import Kind, Watch, copies_of
 from camfaith.models.speed.counting import counting
 
 
@@ -38,30 +37,12 @@ def network_untouched(candidate: Candidate, trial: Trial) -> None:
     """Parameters, buffers, requires_grad flags, .grad, submodules and attributes of the network are as they were."""
     bound = candidate.on_ground(trial)
     network = bound.classifier.network
-    parameters = dict(network.named_parameters())
-    next(iter(parameters.values())).requires_grad_(False)
+    next(network.parameters()).requires_grad_(False)
     bias = network.get_parameter("head.bias")
     bias.grad = torch.ones_like(bias)
-    state = {name: value.clone() for name, value in network.state_dict().items()}
-    flags = {name: parameter.requires_grad for name, parameter in parameters.items()}
-    grads = {name: _copy(parameter.grad) for name, parameter in parameters.items()}
-    modules, settings = list(network.modules()), _settings(network)
+    before = Watch(network, copies_of(network))
     bound.maps(trial.images(), trial.targets)
-    if [id(module) for module in network.modules()] != [id(module) for module in modules]:
-        raise Broken("a submodule was exchanged")
-    found = _settings(network)
-    for place in (*settings, *found):
-        was, now = settings.get(place, "not there"), found.get(place, "not there")
-        if was is not now and was != now:
-            raise Broken(f"{place[1]} of {place[0] or 'the network'} was {was} and is {now}")
-    for name, value in network.state_dict().items():
-        if not torch.equal(value, state[name]):
-            raise Broken(f"{name} was changed")
-    for name, parameter in parameters.items():
-        if parameter.requires_grad != flags[name]:
-            raise Broken(f"requires_grad of {name} was {flags[name]} and is {parameter.requires_grad}")
-        if not _same(parameter.grad, grads[name]):
-            raise Broken(f".grad of {name} was changed")
+    _require_none(before, "network", "gradients")
 
 
 def training_mode(candidate: Candidate, trial: Trial) -> None:
@@ -71,15 +52,9 @@ def training_mode(candidate: Candidate, trial: Trial) -> None:
     expected = bound.maps(images, trial.targets)
     network.train()
     network.get_submodule("conv1").eval()
-    modes = {name: module.training for name, module in network.named_modules()}
-    buffers = {name: value.clone() for name, value in network.named_buffers()}
+    before = Watch(network, copies_of(network))
     found = bound.maps(images, trial.targets)
-    for name, module in network.named_modules():
-        if module.training != modes[name]:
-            raise Broken(f"{name or 'the network'} was in {_mode(modes[name])} mode and is in {_mode(module.training)}")
-    for name, value in network.named_buffers():
-        if not torch.equal(value, buffers[name]):
-            raise Broken(f"{name} was updated")
+    _require_none(before, "mode", "network")
     must_agree(found, expected, EQUAL, "in training and in evaluation mode")
 
 
@@ -88,11 +63,9 @@ def hooks(candidate: Candidate, trial: Trial) -> None:
     bound = candidate.on_ground(trial)
     network = bound.classifier.network
     network.get_submodule("conv1").register_forward_hook(lambda *_: None)
-    before = _hooks_of(network)
+    before = Watch(network)
     bound.maps(trial.images(), trial.targets)
-    if changed := sorted(set(before.items()) ^ set(_hooks_of(network).items())):
-        (name, kind), _ = changed[0]
-        raise Broken(f"{kind[1:]} of {name or 'the network'} are others than before")
+    _require_none(before, "hooks")
 
 
 def random_state(candidate: Candidate, trial: Trial) -> None:
@@ -101,22 +74,25 @@ def random_state(candidate: Candidate, trial: Trial) -> None:
     evidence = bound.evidence(trial.images(), trial.targets)
     bound.explain(evidence)
     set_generators(7)
-    before = _generators()
+    before = Watch(bound.classifier.network)
     bound.explainer.explain(evidence, bound.classifier)
-    for name, state in _generators().items():
-        if state != before[name]:
-            raise Broken(f"{name}'s global generator was used or set")
+    _require_none(before, "generators")
 
 
 def process_untouched(candidate: Candidate, trial: Trial) -> None:
-    """PyTorch's grad mode, defaults, deterministic algorithms, and switches of cuDNN and TF32 are left alone."""
+    """PyTorch's grad mode, autocast, defaults, deterministic algorithms, and switches of cuDNN and TF32 are left
+    alone."""
     bound = candidate.on_ground(trial)
     evidence = bound.evidence(trial.images(), trial.targets)
-    before = _process()
+    before = Watch(bound.classifier.network)
     bound.explain(evidence)
-    for name, value in _process().items():
-        if value != before[name]:
-            raise Broken(f"{name} was {before[name]} and is {value}")
+    _require_none(before, "process")
+
+
+def _require_none(before: Watch, *kinds: Kind) -> None:
+    for leak in before.leaks():
+        if leak.kind in kinds:
+            raise Broken(leak.text)
 
 
 def memory(candidate: Candidate, trial: Trial) -> None:
@@ -163,67 +139,9 @@ def _held() -> tuple[int, int]:
     return count, sum(sizes.values()) + sum(tensors.values())
 
 
-def _mode(training: bool) -> str:
-    return "training" if training else "evaluation"
-
-
 def _tensors(evidence: Evidence) -> dict[str, Tensor]:
     found = {"masks": evidence.masks} if evidence.masks is not None else {}
     found |= {name: getattr(evidence, name) for name in ("images", "targets", "logits", "seeds")}
     for kind in ("activations", "gradients"):
         found |= {f"{kind} of {layer}": value for layer, value in getattr(evidence, kind).items()}
     return found
-
-
-def _copy(value: Tensor | None) -> Tensor | None:
-    return None if value is None else value.clone()
-
-
-def _same(one: Tensor | None, other: Tensor | None) -> bool:
-    return one is other if one is None or other is None else torch.equal(one, other)
-
-
-def _settings(network: nn.Module) -> dict[tuple[str, str], Any]:
-    """What a module's constructor, or anybody else, set on it: `inplace`, `p`, a `forward` of its own."""
-    return {
-        (name, attribute): value
-        for name, module in network.named_modules()
-        for attribute, value in vars(module).items()
-        if not attribute.startswith("_") and attribute != "training" and not isinstance(value, Tensor)
-    }
-
-
-_KINDS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-def _hooks_of(network: nn.Module) -> dict[tuple[str, str], tuple[int, ...]]:
-    found = {(name, kind): tuple(getattr(m, kind)) for name, m in network.named_modules() for kind in _KINDS}
-    return found | {
-        (name, kind): tuple(getattr(parameter, kind) or ())
-        for name, parameter in network.named_parameters()
-        for kind in ("_backward_hooks", "_post_accumulate_grad_hooks")
-    }
-
-
-def _generators() -> dict[str, Any]:
-    numpys = np.random.get_state()  # noqa: NPY002
-    return {
-        "torch": torch.random.get_rng_state().tolist(),
-        "numpy": [part.tolist() if isinstance(part, np.ndarray) else part for part in numpys],
-        "Python": random.getstate(),
-    }
-
-
-def _process() -> dict[str, Any]:
-    kernels = torch.backends.cudnn
-    return {
-        "torch.is_grad_enabled()": torch.is_grad_enabled(),
-        "torch.get_default_dtype()": torch.get_default_dtype(),
-        "torch.get_default_device()": torch.get_default_device(),
-        "torch.are_deterministic_algorithms_enabled()": torch.are_deterministic_algorithms_enabled(),
-        "torch.get_num_threads()": torch.get_num_threads(),
-        "torch.backends.cudnn.deterministic": kernels.deterministic,
-        "torch.backends.cudnn.benchmark": kernels.benchmark,
-        "torch.backends.cudnn.allow_tf32": kernels.allow_tf32,
-        "torch.backends.cuda.matmul.allow_tf32": torch.backends.cuda.matmul.allow_tf32,
-    }

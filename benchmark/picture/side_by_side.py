@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,6 +28,7 @@ from camfaith.models import Classifier, Evidence, LayerError, UnknownName, displ
 from camfaith.models.errors import NotApplicable
 from camfaith.models.heads import Head
 from camfaith.models.layers import Layer
+from camfaith.models.leaks import Guard
 from camfaith.models.loading import checkpoints, most_accurate_on_disk
 from camfaith.models.maps import picture_of
 from camfaith.models.speed.counting import Tally
@@ -258,7 +260,9 @@ def _scores(evidence: Evidence, names: Sequence[str], head: Head) -> list[ClassS
 
 def _panels(arm: Arm, evidence: Evidence, picture: Image.Image, signed: bool) -> dict[tuple[str, int], Panel]:
     targets = evidence.targets.tolist()
-    found = explaining.explain(arm, evidence, Tally())
+    found = explaining.explain(arm, evidence, Tally(), Guard(arm.classifier.network))
+    for text in found.warnings:
+        warnings.warn(f"{arm.label}: {text}", stacklevel=2)
     panels = {(arm.label, targets[row]): Panel(None, None, why) for row, (_, why) in found.failures.items()}
     for row, raw in zip(found.rows, found.raw, strict=True):
         drawn = _drawn(raw, picture, signed, arm.of_pixels)

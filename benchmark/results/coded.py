@@ -24,7 +24,7 @@ def read_coded(paths: Sequence[Path], schema: pa.Schema, wanted: Mapping[str, Se
         found = ds.field(column).isin(pa.array(values, pa.string()))
         rows = found if rows is None else rows & found
     source = ds.dataset([str(path) for path in paths], schema=coded, format=files)
-    table: pd.DataFrame = source.to_table(filter=rows).to_pandas()
+    table: pd.DataFrame = source.to_table(columns=schema.names, filter=rows).to_pandas()
     return table
 
 

@@ -1,6 +1,8 @@
 """A run's folder: what was asked for, and results in parts that are written whole or not at all.
 
 run.json                      the suite as last asked for, versions, machine, seeds, and its own checksum
+unfinished/<block>--<span>    what a run that was stopped had of a span
+errors/<who>.txt              how a method or metric came to fail, the last time
 parts/<block>/<span>/<n>/     what the n-th write added for a span of samples of one model × data set
     part.json                 its cells by key, its answers by probe, and the checksum of every file
     scores.parquet ...        its tables (`tables.SCHEMAS`), those that have rows
@@ -21,6 +23,8 @@ from typing import Any
 import filelock
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from camfaith.benchmark.results.files import own_folder, require_no_link, require_no_links, sync, write_whole
 
 _NOTE = "part.json"
 
@@ -102,6 +106,13 @@ class RunFolder:
     def exists(self) -> bool:
         return self.info_path.is_file()
 
+    def require_no_links(self) -> None:
+        """`LinkedFolder` where anything that runs write, or remove, is a link."""
+        for name in ("parts", "claims", "errors", "unfinished"):
+            require_no_links(self.path / name)
+        for name in ("run.lock", "report"):
+            require_no_link(self.path / name)
+
     @property
     def info(self) -> dict[str, Any]:
         """What `run.json` says; `RunFolderError` where there is none, or one that is not as it was written."""
@@ -121,14 +132,9 @@ class RunFolder:
     def write_info(self, info: Mapping[str, Any]) -> None:
         """Replace `run.json` in one step; for who is `alone`."""
         self.path.mkdir(parents=True, exist_ok=True)
-        draft = self.path / "run.json.part"
         content = json.loads(json.dumps(info, default=str))
-        try:
-            _write(draft, (json.dumps({**content, "checksum": _digest(content)}, indent=2) + "\n").encode())
-            os.replace(draft, self.info_path)
-            _sync(self.path)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_whole(self.info_path, json.dumps({**content, "checksum": _digest(content)}, indent=2) + "\n")
+        sync(self.path)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -190,14 +196,15 @@ class RunFolder:
                 if table.num_rows:
                     path = draft / f"{name}.parquet"
                     pq.write_table(table, path, compression="zstd")
-                    _sync(path)
+                    sync(path)
                     files[path.name] = _checksum(path)
             content = {**asdict(note), "files": files}
-            _write(draft / _NOTE, json.dumps({"checksum": _digest(content), **content}).encode())
-            _sync(draft)
+            (draft / _NOTE).write_text(json.dumps({"checksum": _digest(content), **content}), "utf-8")
+            sync(draft / _NOTE)
+            sync(draft)
             os.replace(draft, final)
             for above in (folder, folder.parent, folder.parent.parent):
-                _sync(above)
+                sync(above)
         except BaseException as error:
             shutil.rmtree(draft, ignore_errors=True)
             if isinstance(error, OSError):
@@ -205,6 +212,19 @@ class RunFolder:
                 raise OSError(error.errno, hint) from error
             raise
         return final
+
+    def write_trace(self, who: str, trace: str) -> None:
+        """Keep how a method or metric came to fail, the last time."""
+        path = self.trace_path(who)
+        own_folder(path.parent)
+        write_whole(path, trace)
+
+    def unfinished_path(self, block: str, span: int) -> Path:
+        """Where a stopped run keeps what it had of a span."""
+        return self.path / "unfinished" / f"{block}--{span:07d}"
+
+    def trace_path(self, who: str) -> Path:
+        return self.path / "errors" / f"{_readable(who)}.txt"
 
     def drop(self, part: Path) -> None:
         """Remove a part if it is damaged; what it held is missing then, and made again. Another process may have done
@@ -225,14 +245,19 @@ class RunFolder:
                 if not held.enter_context(self.claim(lock.stem, wait=False)):
                     raise RunFolderError(f"another run is writing to {self.path}; wait for it, or give another folder")
             self.info_path.unlink(missing_ok=True)  # first: without it, what is left is nobody's
-            for folder in ("parts", "report"):
+            for folder in ("parts", "report", "errors", "unfinished"):
                 shutil.rmtree(self.path / folder, ignore_errors=True)
 
 
 def block_name(model: str, dataset: str) -> str:
     """The name of a block's folder: safe on every file system, and different for different models and data."""
-    readable = "".join(c if c.isalnum() or c in "-." else "_" for c in f"{model}--{dataset}")[:80]
-    return f"{readable}-{hashlib.sha256(chr(0).join((model, dataset)).encode()).hexdigest()[:8]}"
+    return (
+        f"{_readable(f'{model}--{dataset}')}-{hashlib.sha256(chr(0).join((model, dataset)).encode()).hexdigest()[:8]}"
+    )
+
+
+def _readable(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "-." else "_" for c in text)[:80]
 
 
 def _damage(path: Path, tables: Sequence[str] | None = None) -> str:
@@ -262,21 +287,3 @@ def _digest(content: Mapping[str, Any]) -> str:
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    """Have a file's, or a folder's, content on the disk before anything is renamed to it."""
-    if os.name == "nt" and path.is_dir():  # Windows opens no folders
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -74,6 +74,50 @@ class Result:
         """The images as the model saw them: PNG or WebP bytes without loss, with the mask as PNG bytes or None."""
         return self.read("pictures")
 
+    @cached_property
+    def warnings(self) -> pd.DataFrame:
+        """What methods, metrics, models and readers warned of, or left behind, each once, with how often."""
+        who = ["model", "dataset", "method", "metric", "text"]
+        found = self.read("warnings").groupby(who, sort=False, dropna=False)
+        return found.agg(count=("count", "sum"), sample=("sample", "first")).reset_index()
+
+    @cached_property
+    def accuracy(self) -> pd.DataFrame:
+        """Accuracy, balanced accuracy and mean confidence of each model on each data set with labels."""
+        from camfaith.benchmark.results.accuracy import accuracies
+
+        return accuracies(self._table("pictures", {}, ("model", "dataset", "sample", "label", "logits")), self.info)
+
+    def told(self) -> list[str]:
+        """The warnings as text, one line each."""
+        found = []
+        for row in self.warnings.to_dict("records"):
+            who = " under ".join(row[kind] for kind in ("method", "metric") if row[kind])
+            times = f" ({row['count']} times)" if row["count"] > 1 else ""
+            found.append(f"{who or row['model']} on {row['dataset']}: {row['text']}{times}")
+        return found
+
+    @cached_property
+    def failing(self) -> dict[str, str]:
+        """The methods and metrics of which every row is an error, by "method LABEL" or "metric LABEL", each with its
+        first error and where that was raised."""
+        judged = self.scores[(self.scores["method"] != "") & (self.scores["metric"] != "diagnostics")]
+        found = {}
+        for kind in ("method", "metric"):
+            whole: Any = judged.groupby(kind, sort=False)["status"].agg(lambda status: (status == "error").all())
+            for label in whole.index[whole]:
+                path = self.folder.trace_path(f"{kind} {label}")
+                first = judged.loc[judged[kind] == label, "error"].iloc[0]
+                told = path.read_text("utf-8").splitlines()[0] + f"; see {path}" if path.is_file() else first
+                found[f"{kind} {label}"] = told
+        return found
+
+    @property
+    def has_values(self) -> bool:
+        """Whether anything was judged at all."""
+        judged = self.scores["method"] != ""
+        return bool((judged & self.scores["status"].isin(["ok", "constant"])).any())
+
     def summary(self) -> pd.DataFrame:
         """Mean, confidence interval, n, rank, and the difference from the random control, per cell."""
         from camfaith.benchmark.results.statistics import summarise
@@ -120,9 +164,12 @@ class Result:
         more = f" ({count} parts in all)" if count > 1 else ""
         return RunFolderError(f"{first}{more}; run the same command once more, which makes it again")
 
-    def _table(self, name: str, wanted: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-        """One of `SCHEMAS` over all parts, with those rows alone that the suite asks for, in its order."""
-        schema = SCHEMAS[name]
+    def _table(
+        self, name: str, wanted: Mapping[str, Sequence[str]], columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """One of `SCHEMAS`, or some of its columns, over all parts, with those rows alone that the suite asks for, in
+        its order."""
+        schema = SCHEMAS[name] if columns is None else pa.schema([SCHEMAS[name].field(column) for column in columns])
         keys = {
             kind: {m["key"]: m["label"] for m in self.info[f"{kind}s"]}
             for kind in ("method", "metric")

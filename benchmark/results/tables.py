@@ -51,6 +51,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         error=_TEXT,
         seconds=_REAL,
     ),
+    "warnings": _schema(**_PLACE, **_METHOD, **_METRIC, text=_TEXT, count=_WHOLE),
     "answers": _schema(**_PLACE, probe=_TEXT, logit=_REALS, log_probability=_REALS),
     "pictures": _schema(
         **_PLACE,
@@ -69,8 +70,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ),
 }
 """scores: long form, one row per sample × method × metric × column; lines: the curves behind the numbers; maps: raw
-maps on their native grid; answers: what image probes were told; pictures: the images as the model saw them, with
-their `exact` values (float32) where 8 bits are too few."""
+maps on their native grid; warnings: what methods, metrics, models and readers warned of, where first, and how often;
+answers: what image probes were told; pictures: the images as the model saw them, with their `exact` values (float32)
+where 8 bits are too few."""
 
 
 def map_of(row: Any) -> NDArray[np.floating]:

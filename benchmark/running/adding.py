@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from camfaith.benchmark.results.store import Result
-from camfaith.benchmark.running.runner import Progress, run
+from camfaith.benchmark.running.runner import Progress, run, several
 from camfaith.benchmark.suite.declaration import Entry, Suite
 from camfaith.models import Classifier
 
@@ -17,9 +17,9 @@ from camfaith.models import Classifier
 def add(
     folder: str | Path | Result,
     *,
-    methods: Sequence[Any] = (),
-    metrics: Sequence[Any] = (),
-    models: Sequence[Any] = (),
+    methods: Any = (),
+    metrics: Any = (),
+    models: Any = (),
     limit: int | None = None,
     workers: int = 1,
     progress: Progress | None = None,
@@ -30,6 +30,7 @@ def add(
     limit of every data set; a larger one keeps the samples of a smaller. A run on networks in memory needs them again
     as `models`: one that the run knows by its name stands for itself. Raises what `run` raises.
     """
+    methods, metrics, models = (several(given) or [] for given in (methods, metrics, models))
     before = folder if isinstance(folder, Result) else Result(folder)
     suite = Suite.of(before.info["resolved"])
     given = [Classifier.of(model) if isinstance(model, nn.Module) else model for model in models]

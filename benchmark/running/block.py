@@ -62,7 +62,7 @@ class Block:
     data: str
     dataset: Dataset
     methods: Sequence[Named]
-    judges: Sequence[Judge]
+    asked: Sequence[Judge]
     begun: Mapping[str, Any] | None = None
     """How its images were sent through the network when its first results were made, and on which `device`."""
 
@@ -91,11 +91,16 @@ class Block:
     @cached_property
     def bench(self) -> Bench:
         """Its things, tried on one image: from here on the network is there."""
-        found = open_bench(self.suite, self.model.entry, self.model.classifier, self.data, self.dataset, self.judges)
+        found = open_bench(self.suite, self.model.entry, self.model.classifier, self.data, self.dataset, self.asked)
         if self.begun is None or self.begun["device"] != found.classifier.device.type:
             return found
         setup = from_json(self.begun["setup"])
         return replace(found, setup=setup) if self.suite.suite.batch_size in (None, setup.batch_size) else found
+
+    @property
+    def judges(self) -> Sequence[Judge]:
+        """The metrics that are asked for; where the network is there, those without meaning for it are unfit."""
+        return self.bench.judges if self.is_open else self.asked
 
     @property
     def is_open(self) -> bool:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from camfaith.benchmark.running.hearing import heard
 from camfaith.benchmark.suite.opening import Arm
 from camfaith.metrics import Case, Maps
 from camfaith.models import Evidence
-from camfaith.models.errors import NotApplicable
+from camfaith.models.errors import NotApplicable, text_of, told, traced
+from camfaith.models.leaks import Guard
 from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally, counting
 
@@ -27,19 +31,34 @@ class Explanations:
     failures: dict[int, tuple[str, str]] = field(default_factory=dict)
     contributions: Tensor | None = None
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
+    warnings: Counter[str] = field(default_factory=Counter)
+    """What it warned of, and what it left behind."""
+    trace: str = ""
+    """The first error, with the way that led there."""
 
 
-def explain(arm: Arm, evidence: Evidence, cost: Tally) -> Explanations:
-    """The method's maps; where it fails on the batch, it is asked image by image, so that the others keep theirs."""
-    found = Explanations()
+def explain(arm: Arm, evidence: Evidence, cost: Tally, guard: Guard) -> Explanations:
+    """The method's maps; where it fails on the batch, it is asked image by image, so that the others keep theirs. What
+    it leaves behind is undone, and told."""
+    found = Explanations(warnings=Counter(arm.leaks))
+    with guard.call() as leaks, heard() as warned:
+        _explain(arm, evidence, cost, found)
+    found.warnings += warned + Counter(f"left, and was undone: {leak}" for leak in leaks)
+    return found
+
+
+def _explain(arm: Arm, evidence: Evidence, cost: Tally, found: Explanations) -> None:
 
     def accept(rows: Sequence[int]) -> None:
         for row, raw in zip(rows, arm.explain(evidence.select(list(rows))), strict=True):
             _accept(found, row, raw)
 
     def fail(row: int, error: Exception) -> None:
-        undefined = isinstance(error, NotApplicable)
-        found.failures[row] = ("undefined", str(error)) if undefined else ("error", f"{type(error).__name__}: {error}")
+        if isinstance(error, NotApplicable):
+            found.failures[row] = ("undefined", text_of(error))
+        else:
+            found.failures[row] = ("error", told(error))
+            found.trace = found.trace or traced(error)
 
     began = time.perf_counter()
     with counting(arm.classifier.network) as tally:
@@ -53,11 +72,13 @@ def explain(arm: Arm, evidence: Evidence, cost: Tally) -> Explanations:
         cost.model_seconds += time.perf_counter() - began
     if found.rows:
         _add_notes(arm, evidence, found)
-    return found
 
 
 def _accept(found: Explanations, row: int, raw: Tensor) -> None:
-    if torch.isfinite(raw).all():
+    if found.raw and raw.shape != found.raw[0].shape:
+        shapes = ("×".join(map(str, shape)) for shape in (raw.shape, found.raw[0].shape))
+        found.failures[row] = ("error", "the map has {} cells, others of equal images {}".format(*shapes))
+    elif torch.isfinite(raw).all():
         found.rows.append(row)
         found.raw.append(raw)
     else:
@@ -68,16 +89,54 @@ def _accept(found: Explanations, row: int, raw: Tensor) -> None:
 
 def _add_notes(arm: Arm, evidence: Evidence, found: Explanations) -> None:
     """What the method has to say beside its maps; where it fails at that, its maps are not judged."""
+    count = len(found.rows)
     try:
-        found.contributions = arm.contributions(evidence.select(found.rows))
-        found.diagnostics = arm.diagnostics(evidence.select(found.rows))
+        added = arm.contributions(evidence.select(found.rows))
+        if added is not None and (not isinstance(added, Tensor) or added.ndim != 2 or len(added) != count):
+            raise ValueError(f"contributions must give {count}×K numbers, one row per image; got {_shape_of(added)}")
+        found.contributions = None if added is None else added.detach()
+        found.diagnostics = columns_of(arm.diagnostics(evidence.select(found.rows)), count, "diagnostics")
     except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        found.failures.update(dict.fromkeys(found.rows, ("error", text)))
-        found.rows, found.raw, found.diagnostics = [], [], {}
+        found.failures.update(dict.fromkeys(found.rows, ("error", told(error))))
+        found.trace = found.trace or traced(error)
+        found.rows, found.raw, found.diagnostics, found.contributions = [], [], {}, None
 
 
-def maps_of(case: Case, arm: Arm, found: Explanations) -> Maps:
+def columns_of(given: Any, count: int, who: str) -> dict[str, Tensor]:
+    """What a method or metric gave by name, each a real number for each image; `ValueError` where it is not."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{who} must give values by column; got {type(given).__name__}")
+    for column, values in given.items():
+        if not isinstance(column, str):
+            raise ValueError(f"{who} must name columns by text; got {column!r}")
+        if not isinstance(values, Tensor) or values.shape != (count,) or values.is_complex():
+            raise ValueError(f"{who} must give {count} values, one per image, for {column!r}; got {_shape_of(values)}")
+    return {text_of(column): values.detach().cpu().double() for column, values in given.items()}
+
+
+def _shape_of(given: Any) -> str:
+    if not isinstance(given, Tensor):
+        return type(given).__name__
+    return f"{'complex ' if given.is_complex() else ''}{tuple(given.shape)}"
+
+
+class _Watched:
+    """A method whose calls from within a metric's questions are watched too."""
+
+    def __init__(self, explainer: Any, guard: Guard, found: Explanations) -> None:
+        self._explainer, self._guard, self._found = explainer, guard, found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._explainer, name)
+
+    def explain(self, *given: Any) -> Any:
+        with self._guard.call(altered=True) as leaks, heard() as warned:
+            found = self._explainer.explain(*given)
+        self._found.warnings += warned + Counter(f"left, and was undone: {leak}" for leak in leaks)
+        return found
+
+
+def maps_of(case: Case, arm: Arm, found: Explanations, guard: Guard) -> Maps:
     every = len(found.rows) == len(case)
     return Maps(
         torch.stack(found.raw),
@@ -86,5 +145,5 @@ def maps_of(case: Case, arm: Arm, found: Explanations) -> Maps:
         layer=arm.layer,
         contributions=found.contributions,
         rows=None if every else found.rows,
-        explainer=arm,
+        explainer=replace(arm, explainer=_Watched(arm.explainer, guard, found)),
     )

@@ -3,43 +3,58 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from camfaith.benchmark.running.asking import answers_to
 from camfaith.benchmark.running.block import Block
 from camfaith.benchmark.running.explaining import Explanations, explain, maps_of
+from camfaith.benchmark.running.hearing import heard
 from camfaith.benchmark.running.known import Known
 from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.planning import again_cost, forwards_of
 from camfaith.benchmark.running.reading import Ready, planes
 from camfaith.benchmark.running.records import Place, Records
+from camfaith.benchmark.running.scoring import record
+from camfaith.benchmark.running.unfinished import Unfinished
 from camfaith.benchmark.suite.identity import probe_key
-from camfaith.benchmark.suite.opening import Arm, Bench, Judge
+from camfaith.benchmark.suite.opening import Arm, Bench
 from camfaith.metrics import Case, Engine, Maps
-from camfaith.metrics.probing.answers import Answer, Answers
+from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models import Evidence
-from camfaith.models.maps import is_constant
+from camfaith.models.leaks import Guard
 from camfaith.models.speed.counting import Tally, counting
 from camfaith.models.speed.setup import going_by
 
 
-def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, known: Known, records: Records) -> Tally:
+def judge(
+    block: Block,
+    engine: Engine,
+    samples: Sequence[Ready],
+    work: Work,
+    known: Known,
+    records: Records,
+    unfinished: Unfinished | None = None,
+) -> Tally:
     """Judge samples of one size with the network; rows, curves, maps, answers and pictures go into `records`.
 
     A method is judged only by the metrics that are missing for it, and explains only where its maps are not stored.
+    `unfinished` has what a stopped run knew of these samples, and is told what becomes known.
     """
-    bench, tally = block.bench, Tally()
+    done = {} if unfinished is None else unfinished.explained
+    engine.journal = None if unfinished is None else unfinished.journal
+    bench, tally, guard = block.bench, Tally(), Guard(block.bench.classifier.network, block.bench.own_changes)
+    said: Counter[str] = Counter()
     arms = [arm for arm in bench.arms if arm.label in work.cells]
     fresh = [arm for arm in arms if arm.label in work.fresh]
     if fresh or not work.kept:
         began = time.perf_counter()
-        with counting(bench.classifier.network) as made:
+        with counting(bench.classifier.network) as made, guard.learning(), heard() as said:
             evidence = _capture(bench, samples, fresh)
         tally.model_seconds += time.perf_counter() - began
         tally.add(made)
@@ -51,57 +66,36 @@ def judge(block: Block, engine: Engine, samples: Sequence[Ready], work: Work, kn
     else:
         evidence, case = None, known.case(samples, bench.classifier.device)
     places = _places(block, samples, case)
+    records.warn(places[0], said)
     if not work.kept:
         records.pictures(places, samples, case, images=block.suite.suite.pictures == "all")
     explained = {}
     for arm in arms:
         if arm in fresh and evidence is not None:
-            with going_by(bench.setup):
-                explained[arm.label] = explain(arm, evidence, tally)
+            if arm.label not in done:
+                own = Tally()
+                with going_by(bench.setup):
+                    done[arm.label] = explain(arm, evidence, own, guard), own
+            explained[arm.label], own = done[arm.label]
+            tally.add(own)
         else:
             explained[arm.label] = known.explanations(arm.key, samples, case.images.device)
-    maps = {arm.label: maps_of(case, arm, explained[arm.label]) for arm in arms if explained[arm.label].rows}
-    asked = {arm.label: work.probes(bench, arm.label, arm.layer, case.pixels) for arm in arms}
+    maps = {arm.label: maps_of(case, arm, explained[arm.label], guard) for arm in arms if explained[arm.label].rows}
+    asked = {arm.label: work.probes(block, arm.label, arm.layer, case.pixels) for arm in arms}
     wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {label: (maps[label], asked[label]) for label in maps}
     keys = {probe: probe_key(probe) for probes in asked.values() for probe in probes}
     told = known.scores(keys, samples)
     before = replace(engine.meter)
-    answers, broken = _answers(engine, bench.judges, work, case, wanted, told)
+    with heard() as said:
+        answers, broken = answers_to(engine, block, work, case, wanted, told, guard)
+    records.warn(places[0], said)
     tally.add(engine.meter.since(before))
     tally.failed += _not_made(bench, arms, explained, asked, case, told)
     _keep_answers(maps, answers, {probe: key for probe, key in keys.items() if key}, told, places, records)
     for arm in arms:
-        own = answers.get(arm.label, {})
-        _record(bench.judges, work, arm, explained[arm.label], maps.get(arm.label), own, places, records, broken)
+        told_to = answers.get(arm.label, {})
+        record(block, work, arm, explained[arm.label], maps.get(arm.label), told_to, places, records, broken, guard)
     return tally
-
-
-def _answers(
-    engine: Engine,
-    judges: Sequence[Judge],
-    work: Work,
-    case: Case,
-    wanted: Mapping[Hashable, tuple[Maps, Sequence[Probe]]],
-    told: Mapping[tuple[Probe, int], Tensor],
-) -> tuple[dict[Hashable, dict[Probe, Answer]], dict[str, str]]:
-    """The answers to all probes, and why a metric has none. Where all probes of a single sample fail together, each
-    metric asks alone, so that a broken one costs its own rows."""
-    try:
-        return engine.answer(case, wanted, told), {}
-    except Exception:
-        if len(case) > 1:
-            raise  # each sample is tried alone
-    found: dict[Hashable, dict[Probe, Answer]] = {method: {} for method in wanted}
-    broken: dict[str, str] = {}
-    for judge_ in judges:
-        methods = [method for method in wanted if judge_.label in work.cells[str(method)]]
-        own = {m: (wanted[m][0], judge_.metric.probes(wanted[m][0].layer, case.pixels)) for m in methods}
-        try:
-            for method, answers in engine.answer(case, own, told).items():
-                found[method] |= answers
-        except Exception as error:
-            broken[judge_.label] = f"{type(error).__name__}: {error}"
-    return found, broken
 
 
 def judge_again(block: Block, samples: Sequence[Ready], work: Work, known: Known, records: Records) -> None:
@@ -126,7 +120,7 @@ def judge_again(block: Block, samples: Sequence[Ready], work: Work, known: Known
                     rows=None if every else rows,
                 )
                 answers = known.answers(work.probes(block, method.label, layer, case.pixels), rows, samples)
-            _record(block.judges, work, arm, found, maps, answers, places, records)
+            record(block, work, arm, found, maps, answers, places, records)
 
 
 class _Kept:
@@ -214,81 +208,3 @@ def _keep_answers(
                 if (probe, row) not in done:
                     records.answer(places[row], keys[probe], scores[at])
                     done.add((probe, row))
-
-
-def _record(
-    judges: Sequence[Judge],
-    work: Work,
-    arm: Any,
-    found: Explanations,
-    maps: Maps | None,
-    answers: Answers,
-    places: Sequence[Place],
-    records: Records,
-    broken: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    """The rows of one method: its maps and diagnostics where they are new, and its scores in all missing metrics."""
-    judges = [judge_ for judge_ in judges if judge_.label in work.cells[arm.label]]
-    if arm.label in work.fresh:
-        records.maps(places, arm, found)
-    for row, (status, error) in found.failures.items():
-        for judge_ in judges:
-            main = judge_.metric.main
-            records.score(places[row], arm, judge_, main, float("nan"), status, error, found.seconds)
-    if maps is None:
-        return
-    kept = [places[row] for row in found.rows]
-    for column, values in found.diagnostics.items():
-        for place, value in zip(kept, values.tolist(), strict=True):
-            records.score(place, arm, None, column, value, seconds=found.seconds)
-    flat = is_constant(maps.saliency).tolist()
-    for judge_ in judges:
-        asked = judge_.metric.probes(maps.layer, maps.case.pixels)
-        forwards = sum(0 if isinstance(p, Channels) else p.count(maps.case.pixels) for p in asked)
-        error, columns, line = broken.get(judge_.label, ""), {}, None
-        if not error:
-            try:
-                columns = _checked_columns(judge_, judge_.metric.judge(maps.case, maps, answers), len(kept))
-                line = judge_.metric.line_of(maps.case, maps, answers) if hasattr(judge_.metric, "line_of") else None
-            except Exception as raised:
-                error = f"{type(raised).__name__}: {raised}"
-        if error:
-            main = judge_.metric.main
-            for place in kept:
-                records.score(place, arm, judge_, main, float("nan"), "error", error, found.seconds, forwards)
-            continue
-        failed = _failures(answers, asked, len(kept))
-        for column, values in columns.items():
-            for at, (place, value) in enumerate(zip(kept, values.tolist(), strict=True)):
-                status, text = _status(judge_, value, flat[at], failed[at])
-                value = float("nan") if failed[at] else value
-                records.score(place, arm, judge_, column, value, status, text, found.seconds, forwards)
-        if line is not None:
-            records.line(kept, arm, judge_, line)
-
-
-def _checked_columns(judge_: Judge, columns: dict[str, Tensor], count: int) -> dict[str, Tensor]:
-    for column, values in columns.items():
-        if not isinstance(values, Tensor) or values.shape != (count,):
-            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise ValueError(f"{judge_.label} must give {count} values, one per image, for {column!r}; got {got}")
-    return columns
-
-
-def _failures(answers: Answers, asked: Sequence[Probe], count: int) -> list[str]:
-    """What went wrong on each image's altered images; nothing: ""."""
-    found = [""] * count
-    for probe in asked:
-        for place in (~torch.isfinite(answers[probe].logit).all(1)).nonzero().flatten().tolist():
-            found[place] = "the model gave NaN or infinite logits on an altered image"
-        for place, why in answers[probe].failures.items():
-            found[place] = why
-    return found
-
-
-def _status(judge_: Judge, value: float, flat: bool, broken: str) -> tuple[str, str]:
-    if broken:
-        return "error", broken
-    if value != value:
-        return "undefined", judge_.metric.undefined
-    return ("constant", "the map is constant: ties were drawn by lot") if flat else ("ok", "")

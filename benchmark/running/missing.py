@@ -44,7 +44,7 @@ class Work:
     def probes(self, block: Any, method: str, layer: str | None, pixels: int = 0) -> list[Probe]:
         """What the missing metrics ask about a method's maps, none of it twice."""
         judges = [judge for judge in block.judges if judge.label in self.cells[method]]
-        return list(dict.fromkeys(p for j in judges for p in j.metric.probes(layer, pixels or self.pixels)))
+        return list(dict.fromkeys(p for j in judges for p in j.planned(layer, pixels or self.pixels)))
 
 
 @dataclass

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,8 +19,10 @@ from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.planning import BlockPlan, plan_block
 from camfaith.benchmark.running.reading import Complaint, Ready, read, same_size
 from camfaith.benchmark.running.records import Place, Records
+from camfaith.benchmark.running.unfinished import Unfinished
 from camfaith.benchmark.suite.identity import NUMERICAL, libraries
 from camfaith.metrics import Engine
+from camfaith.models.errors import told
 from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally
 from camfaith.models.speed.setup import thread_count, threads_of
@@ -33,13 +36,21 @@ class Made:
 
     note: Note
     tables: Mapping[str, pa.Table]
+    traces: Mapping[str, str]
+    """The first error of each method and metric that failed, with the way that led there."""
 
 
 def make_parts(
-    block: Block, work: Work, known: Known, run: str, engine: Engine | None, reading: Read | None = None
-) -> list[Made]:
+    block: Block,
+    work: Work,
+    known: Known,
+    run: str,
+    engine: Engine | None,
+    kept_at: Path,
+    reading: Read | None = None,
+) -> Iterator[Made]:
     """What is missing of a span's samples, a part for each size of image. Without an `engine` no network is asked: all
-    is there to be judged again."""
+    is there to be judged again. What a stopped run had of it lies at `kept_at`."""
     complaints: list[Complaint] = []
     if engine is None:
         ids = [block.dataset.ids[index] for index in work.samples]
@@ -50,14 +61,12 @@ def make_parts(
     if work.kept and lost:
         text = f"sample {lost[0].sample!r} ({len(lost)} in all) could be used before and cannot now: {lost[0].error}"
         warnings.warn(f"{block.title}: {text}; what is missing of it stays so", stacklevel=2)
-    found: list[Made] = []
-    for group in same_size(ready) or [[]]:
+    for place, group in enumerate(same_size(ready) or [[]]):
         about = {sample.id for sample in group}
-        own = [c for c in complaints if c.sample in about or (not c.used and not found)]
+        own = [c for c in complaints if c.sample in about or (not c.used and not place)]
         about |= {complaint.sample for complaint in own}
         part = replace(work, samples=tuple(i for i in work.samples if block.dataset.ids[i] in about))
-        found.append(_make(block, part, known, Records(run, str(block.suite.suite.policy)), engine, group, own))
-    return found
+        yield _make(block, part, known, Records(run, str(block.suite.suite.policy)), engine, kept_at, group, own)
 
 
 def read_samples(block: Block, work: Work) -> tuple[list[Ready], list[Complaint]]:
@@ -71,6 +80,7 @@ def _make(
     known: Known,
     records: Records,
     engine: Engine | None,
+    kept_at: Path,
     group: Sequence[Ready],
     complaints: Sequence[Complaint],
 ) -> Made:
@@ -85,16 +95,18 @@ def _make(
         planned = plan_block(block, [work])
         tally.failed += planned.forwards // len(work.samples) * len(unusable)
         if group:
-            tally.add(_judge_group(block, engine, group, work, known, records, unusable))
+            tally.add(_judge_group(block, engine, kept_at, group, work, known, records, unusable))
     tally.seconds = round(time.perf_counter() - began, 3)
     usable = {sample.id: sample.digest for sample in group if sample.id not in unusable}
     pixels = group[0].image[0].numel() if group else 0
-    return Made(_note(block, work, usable, unusable, pixels, records, planned, tally, engine), records.tables())
+    note = _note(block, work, usable, unusable, pixels, records, planned, tally, engine)
+    return Made(note, records.tables(), records.traces)
 
 
 def _judge_group(
     block: Block,
     engine: Engine,
+    kept_at: Path,
     group: Sequence[Ready],
     work: Work,
     known: Known,
@@ -105,14 +117,14 @@ def _judge_group(
     tally = Tally()
 
     def judge_some(samples: Sequence[Ready]) -> None:
-        found = Records(records.run, records.policy)
-        with threads_of(block.bench.setup):
-            tally.add(judge(block, engine, samples, work, known, found))
+        found, unfinished = Records(records.run, records.policy), Unfinished(kept_at, block, work, samples)
+        with unfinished.kept(), threads_of(block.bench.setup):
+            tally.add(judge(block, engine, samples, work, known, found, unfinished))
         records.add(found)
 
     def complain(sample: Ready, error: Exception) -> None:
         unusable[sample.id] = sample.digest
-        complaint = Complaint(sample.id, f"{type(error).__name__}: {error}", digest=sample.digest)
+        complaint = Complaint(sample.id, told(error), digest=sample.digest)
         records.complaint(_place(block, sample.id), complaint)
 
     each_alone(group, judge_some, complain)

@@ -200,7 +200,7 @@ def _each(bench: Bench, work: Work, chunk: int) -> BlockPlan:
 def _alone(bench: Bench, work: Work, arm: Arm, pixels: int) -> Calls:
     """What one image of a method takes that shares nothing, nor do its metrics."""
     judges = [judge for judge in bench.judges if judge.label in work.cells[arm.label]]
-    wanted = [judge.metric.probes(arm.layer, pixels) for judge in judges]
+    wanted = [judge.planned(arm.layer, pixels) for judge in judges]
     every = [probe for probes in wanted for probe in probes]
     own = arm.cost(bench.image) + again_cost(arm, every, bench.image)
     explained = 1 + redrawn(every, pixels)
@@ -259,7 +259,7 @@ def _timed(block: Block, planned: BlockPlan) -> BlockPlan:
 def _tail_seconds(bench: Bench) -> float:
     """One pass through the network behind a layer, the mean over the layers that are asked."""
     pixels = bench.image[0, 0].numel()
-    every = {p for arm in bench.arms for judge in bench.judges for p in judge.metric.probes(arm.layer, pixels)}
+    every = {p for arm in bench.arms for judge in bench.judges for p in judge.planned(arm.layer, pixels)}
     times = [_seconds_of_tail(bench, p.layer) for p in every if isinstance(p, Channels) and _tails(bench, p)]
     return sum(times) / len(times) if times else 0.0
 

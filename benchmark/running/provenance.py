@@ -65,7 +65,7 @@ def describe(
         ],
         "datasets": list(data.values()),
         "methods": [_method(method, methods.get(method.key, {})) for method in blocks[0].methods],
-        "metrics": [_metric(judge) for judge in blocks[0].judges],
+        "metrics": [_metric(judge) for judge in blocks[0].asked],
         "engine": [{"model": b.model.label, "dataset": b.data, **setups[b.name]} for b in blocks if b.name in setups],
     }
 
@@ -85,7 +85,8 @@ def _model(block: Block) -> dict[str, Any]:
 
 
 def _setup(block: Block) -> dict[str, Any]:
-    return {"setup": asdict(block.bench.setup), "device": block.bench.classifier.device.type}
+    bench = block.bench
+    return {"setup": asdict(bench.setup), "device": bench.classifier.device.type, "labels_fit": bench.labels_fit}
 
 
 def _drawing(arm: Arm) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from camfaith.benchmark.datasets import Sample, SampleError
 from camfaith.benchmark.suite.identity import content_hash
 from camfaith.benchmark.suite.opening import Bench
+from camfaith.models.errors import told
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def read(bench: Bench, indices: Iterable[int], seed: int, classes: int) -> tuple
         except SampleError as error:
             complaints.append(Complaint(name, str(error)))
         except Exception as error:  # a data set of somebody else's: whatever it raises costs this sample alone
-            complaints.append(Complaint(name, f"{type(error).__name__}: {error}"))
+            complaints.append(Complaint(name, told(error)))
     return ready, complaints
 
 

@@ -46,11 +46,14 @@ class Records:
     run: str
     policy: str
     rows: Mapping[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in SCHEMAS})
+    traces: dict[str, str] = field(default_factory=dict)
+    """The first error of each method and metric that failed, with the way that led there."""
 
     def add(self, other: Records) -> None:
         """Take over all rows of another."""
         for name, rows in other.rows.items():
             self.rows[name].extend(rows)
+        self.traces = other.traces | self.traces
 
     def score(
         self,
@@ -78,6 +81,12 @@ class Records:
         status = "warning" if complaint.used else "error"
         self.score(place, None, None, "", float("nan"), status, complaint.error)
 
+    def warn(self, place: Place, said: Mapping[str, int], arm: Any = None, judge: Judge | None = None) -> None:
+        """What a method or metric, else the model or a reader, warned of, and how often; `place` is where first."""
+        of = {**_method(arm), **_metric(*((judge.label, judge.key) if judge else ("", "")))}
+        for text, count in said.items():
+            self.rows["warnings"].append({**place.columns, **of, "text": text, "count": count})
+
     def line(self, places: Sequence[Place], arm: Any, judge: Judge, line: Line) -> None:
         x, names = line.x.tolist(), {"x_label": line.x_label, "y_label": line.y_label}
         for place, y in zip(places, line.y.tolist(), strict=True):
@@ -86,7 +95,7 @@ class Records:
 
     def maps(self, places: Sequence[Place], arm: Any, found: Explanations) -> None:
         """A method's maps as it gave them, single precision or double, and why there is none where there is none."""
-        of = {**_method(arm), "rectified": arm.rectified, "seconds": found.seconds}
+        of = {**_method(arm), "rectified": bool(arm.rectified), "seconds": found.seconds}
         added = [None] * len(found.rows) if found.contributions is None else list(found.contributions)
         for row, raw, each in zip(found.rows, found.raw, added, strict=True):
             values = _array(raw)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from torch import nn
 
 from camfaith.benchmark.results.folder import RunFolder, RunFolderError
@@ -38,10 +39,10 @@ def run(
     suite: Suite | Mapping[str, Any] | str | Path,
     *,
     out: str | Path | None = None,
-    methods: Sequence[Any] | None = None,
-    metrics: Sequence[Any] | None = None,
-    models: Sequence[Any] | None = None,
-    datasets: Sequence[Any] | None = None,
+    methods: Any = None,
+    metrics: Any = None,
+    models: Any = None,
+    datasets: Any = None,
     limit: int | None = None,
     seed: int | None = None,
     target: str | int | None = None,
@@ -56,7 +57,8 @@ def run(
     """Run a suite and store everything in the folder `out` (a new one below `runs/` where None).
 
     `suite` is a shipped name, a TOML file, a mapping like one, or a `Suite`; the keywords replace parts of it. Methods,
-    metrics and data sets are names or tables, models are names, tables, or networks (a `Classifier` or `nn.Module`).
+    metrics and data sets are names or tables, models are names, tables, or networks (a `Classifier` or `nn.Module`);
+    one of them may stand alone for a list of one.
     What the folder holds already is not computed again: a stopped run goes on, and a suite with more in it costs what
     is missing. `overwrite` starts anew, whatever the folder holds. `workers` processes share the work; others, started
     on the same folder, share it too. A GPU computes in full single precision, and the same numbers each time. `allow`
@@ -67,6 +69,7 @@ def run(
     another model or other data under the same name). What fails later costs its own rows. `OSError` where results
     cannot be written.
     """
+    methods, metrics, models, datasets = map(several, (methods, metrics, models, datasets))
     chosen_models = None if models is None else [Classifier.of(m) if isinstance(m, nn.Module) else m for m in models]
     given = {m.name: m for m in chosen_models or () if isinstance(m, Classifier)}
     names = chosen_models and [{"name": m.name} if isinstance(m, Classifier) else m for m in chosen_models]
@@ -83,6 +86,7 @@ def run(
         until=until,
     )
     folder = RunFolder(out if out is not None else new_folder(chosen.suite.name))
+    folder.require_no_links()
     if overwrite:
         folder.clear()
     _require_runs(folder)
@@ -106,7 +110,16 @@ def run(
     except _Stopped as stopped:
         raise stopped.error from None
     _finish(folder, [held.block for held in blocks], info, time.perf_counter() - began)
-    return Result(folder.path)
+    result = Result(folder.path)
+    for text in result.told():
+        warnings.warn(text, stacklevel=2)
+    return result
+
+
+def several(given: Any) -> list[Any] | None:
+    """What is given, as a list: a name, a table or a network is one thing, though some of these can be iterated."""
+    alone = isinstance(given, str | Mapping | nn.Module | BaseModel)
+    return given if given is None else [given] if alone else list(given)
 
 
 def new_folder(name: str) -> Path:

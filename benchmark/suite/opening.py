@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from camfaith import methods, metrics
 from camfaith.benchmark import datasets
 from camfaith.benchmark.datasets import Dataset
+from camfaith.benchmark.datasets.each_class import EachClass
 from camfaith.benchmark.suite.declaration import (
     DatasetEntry,
     Entry,
@@ -32,11 +33,13 @@ from camfaith.benchmark.suite.tuning_cache import setup_of
 from camfaith.methods.contract import bind
 from camfaith.metrics.base import Metric
 from camfaith.metrics.fitting import Unfit, unfit
+from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models import Classifier, LayerError, UnknownName, load, survey
-from camfaith.models.contract import Bound
-from camfaith.models.errors import told
+from camfaith.models.contract import Bound, Calls
+from camfaith.models.errors import in_one_line, text_of, told
 from camfaith.models.heads import Head
 from camfaith.models.layers import Layer
+from camfaith.models.leaks import Guard, Watch
 from camfaith.models.speed.setup import Setup
 
 
@@ -48,6 +51,21 @@ class Arm(Bound):
     name: str
     key: str
     parameters: Mapping[str, Any]
+    leaks: tuple[str, ...] = ()
+    """What its constructor changed in the network or the process, which was undone."""
+
+    def cost(self, image: Tensor) -> Calls:
+        """As the method says; none where that is no `Calls`, or fails: it is a plan's matter alone."""
+        before = Watch(self.classifier.network)
+        try:
+            found: Any = super().cost(image)
+        except Exception as error:
+            found = told(error)
+        before.undone()
+        if isinstance(found, Calls):
+            return found
+        warnings.warn(f"{self.label}: cost(image) gives no Calls ({text_of(found)}); none are planned", stacklevel=1)
+        return Calls()
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,31 @@ class Judge:
     key: str
     parameters: Mapping[str, Any]
     metric: Metric | Unfit
+    _asked: dict[tuple[str | None, int], list[Probe]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def probes(self, layer: str | None, pixels: int) -> list[Probe]:
+        """What its metric asks (`Metric.probes`). Raises what that raises, and `TypeError` where it asks for what is no
+        probe."""
+        if (layer, pixels) not in self._asked:
+            found = list(self.metric.probes(layer, pixels))
+            for probe in found:
+                if not isinstance(probe, Channels) and not callable(getattr(probe, "rounds", None)):
+                    raise TypeError(f"probes gives {type(probe).__name__}, which is no probe (ImageProbe, Channels)")
+                count = 0 if isinstance(probe, Channels) else probe.count(pixels)
+                if not isinstance(count, int):
+                    raise TypeError(f"{type(probe).__name__}.count gives {type(count).__name__}, expected int")
+                hash(probe), repr(probe)  # which answers and keys are found by
+            self._asked[layer, pixels] = found
+        return self._asked[layer, pixels]
+
+    def planned(self, layer: str | None, pixels: int) -> list[Probe]:
+        """The same; nothing of a metric that cannot say it, whose rows tell why."""
+        try:
+            return self.probes(layer, pixels)
+        except Exception:
+            return []
 
 
 @dataclass(frozen=True)
@@ -84,12 +127,23 @@ class Bench:
     """The model's class for each of the data set's labels; None if they are the same numbers."""
     setup: Setup
     """How images go through the model."""
+    own_changes: frozenset[str]
+    """What the network changes of itself when it is called (`Guard`)."""
 
     def class_of(self, label: int | None) -> int | None:
         """The model's class for a label of the data set."""
         if label is None or self.label_classes is None:
             return label
         return self.label_classes[label] if 0 <= label < len(self.label_classes) else label
+
+    @property
+    def labels_fit(self) -> bool:
+        """Whether a sample's label is the class that the model should predict: not where a class is none of the model's,
+        its outputs are no classes, or a sample has several labels."""
+        if not self.classifier.head.classes or isinstance(self.dataset, EachClass):
+            return False
+        ours, theirs = self.classifier.class_names, self.dataset.class_names
+        return ours is None or theirs is None or set(theirs) <= set(ours)
 
     @property
     def layers(self) -> list[str]:
@@ -121,7 +175,7 @@ def _device(name: str) -> torch.device:
     try:
         return torch.zeros(0, device=name).device
     except (RuntimeError, AssertionError, ImportError) as error:
-        raise SuiteError(f"device {name!r} is not there: {told(error)}") from None
+        raise SuiteError(f"device {name!r} is not there: {in_one_line(error)}") from None
 
 
 def open_dataset(entry: DatasetEntry, general: General) -> Dataset:
@@ -145,6 +199,10 @@ def open_judges(entries: Sequence[Entry]) -> list[Judge]:
     for label, entry in zip(labels(entries), entries, strict=True):
         kind = metrics.find(entry.name)
         metric = make(f"metric {entry.name!r}", kind, entry.settings)
+        if not callable(getattr(metric, "judge", None)) or not callable(getattr(metric, "probes", None)):
+            raise SuiteError(f"metric {entry.name!r} has no probes(layer, pixels) and judge(case, maps, answers)")
+        if not isinstance(getattr(metric, "main", None), str) or not isinstance(getattr(metric, "better", 0), Mapping):
+            raise SuiteError(f"metric {entry.name!r} has no main, a column's name, or no better, a table of directions")
         parameters = parameters_of(kind, entry.settings)
         key = metric_key(entry.name, kind, metric, parameters)
         judges.append(Judge(label, entry.name, key, parameters, metric))
@@ -158,9 +216,11 @@ def open_bench(
     image = classifier.place(_first_image(classifier, dataset, data))
     with asking(model, image):
         layers = survey(classifier, image)
-        classes = classifier.scores(image).shape[1]
+        guard = Guard(classifier.network)
+        with guard.learning():
+            classes = classifier.scores(image).shape[1]
         label_classes = _label_classes(suite.suite.target, classifier, dataset, classes)
-        arms = [open_arm(label, e, classifier, layers) for label, e in _labelled(suite.suite.methods)]
+        arms = [open_arm(label, e, classifier, layers, guard) for label, e in _labelled(suite.suite.methods)]
         asked = suite.suite.target
         several = asked if isinstance(asked, tuple) else ()
         bench = Bench(
@@ -178,9 +238,11 @@ def open_bench(
             classes=classes,
             label_classes=label_classes,
             setup=_setup(suite.suite, classifier, image),
+            own_changes=frozenset(),
         )
-        classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
-    return bench
+        with guard.learning():
+            classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
+    return replace(bench, own_changes=frozenset(guard.own))
 
 
 def _fitting(judge: Judge, head: Head) -> Judge:
@@ -206,12 +268,13 @@ def asking(model: str, image: Tensor) -> Iterator[None]:
             ) from error
         size = "×".join(map(str, image.shape[-2:]))
         raise SuiteError(
-            f"model {model!r} fails on an image of {size} px: {told(error)}; give the size it takes as resize and crop"
+            f"model {model!r} fails on an image of {size} px: {in_one_line(error)}; give the size it takes as resize "
+            "and crop"
         ) from error
     except (ValueError, OSError):
         raise
     except Exception as error:
-        raise SuiteError(f"model {model!r} fails on an image: {told(error)}") from error
+        raise SuiteError(f"model {model!r} fails on an image: {in_one_line(error)}") from error
 
 
 def _setup(general: General, classifier: Classifier, image: Tensor) -> Setup:
@@ -240,15 +303,19 @@ def _first_image(classifier: Classifier, dataset: Dataset, label: str) -> Tensor
     raise SuiteError(f"data set {label!r}: not one of its {len(dataset)} samples can be read; the first: {first}")
 
 
-def open_arm(label: str, entry: MethodEntry, classifier: Classifier, layers: Sequence[Layer]) -> Arm:
+def open_arm(
+    label: str, entry: MethodEntry, classifier: Classifier, layers: Sequence[Layer], guard: Guard | None = None
+) -> Arm:
     """The method of an entry, bound to the model. `layers` is the model's survey, for a method that must find its
-    layer."""
+    layer; `guard` watches the model."""
     kind = methods.find(entry.name)
-    bound = make(
-        f"method {entry.name!r}", lambda **k: bind(kind, classifier, entry.layer, k, layers), entry.settings, kind
-    )
+    with (guard or Guard(classifier.network)).call() as leaks:
+        bound = make(
+            f"method {entry.name!r}", lambda **k: bind(kind, classifier, entry.layer, k, layers), entry.settings, kind
+        )
     parameters = parameters_of(kind, entry.settings) | ({"layer": bound.explainer.layer} if bound.needs_layer else {})
-    return Arm(label=label, name=entry.name, key=method_key(entry, kind), parameters=parameters, **vars(bound))
+    key, left = method_key(entry, kind), tuple(f"its constructor left: {text}" for text in leaks)
+    return Arm(label=label, name=entry.name, key=key, parameters=parameters, leaks=left, **vars(bound))
 
 
 def _target(target: str | int, classifier: Classifier, dataset: Dataset, classes: int) -> str | int:

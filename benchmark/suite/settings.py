@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from camfaith.benchmark.suite.declaration import SuiteError
-from camfaith.models.errors import LayerError, told
+from camfaith.models.errors import LayerError, in_one_line
 from camfaith.models.lookup import UnknownName
 from camfaith.models.settings import SettingError, settings_of, settled
 
@@ -34,7 +34,7 @@ def one_line(what: str, known: tuple[type[Exception], ...] = (ValueError, OSErro
     except known:
         raise
     except Exception as error:
-        raise SuiteError(f"{what}: {told(error)}") from error
+        raise SuiteError(f"{what}: {in_one_line(error)}") from error
 
 
 def fitting(what: str, kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,21 @@ from camfaith.models.heads import SOFTMAX
 
 Aspect = Literal["raw", "signed", "saliency", "ranks", "displayed"]
 """What may be read of `Maps`."""
+Found = TypeVar("Found")
+
+
+def _once(work: Callable[[Any], Found]) -> cached_property[Found]:
+    """A tensor, or several, worked out once for an original and all its copies, each of which holds its own."""
+
+    def found(self: Any) -> Any:
+        return work(self) if self.original is None else _copied(getattr(self.original, work.__name__))
+
+    found.__doc__ = work.__doc__
+    return cached_property(found)
+
+
+def _copied(value: Any) -> Any:
+    return tuple(map(_copied, value)) if isinstance(value, tuple) else None if value is None else value.clone()
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,7 @@ class Case:
     masks: Tensor | None = None
     contents: Tensor | None = None
     told: Tensor | None = None
+    original: Case | None = field(default=None, repr=False, compare=False)
     _replaced: dict[Baseline, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -92,6 +108,11 @@ class Case:
             None if self.told is None else self.told[at],
         )
 
+    def copy(self) -> Case:
+        """A copy in memory of its own, for code that may write into it."""
+        names = ("images", "targets", "logits", "seeds", "masks", "contents", "told")
+        return replace(self, **{name: _copied(getattr(self, name)) for name in names}, original=self)
+
     @property
     def size(self) -> tuple[int, int]:
         return self.images.shape[-2], self.images.shape[-1]
@@ -100,7 +121,7 @@ class Case:
     def pixels(self) -> int:
         return self.size[0] * self.size[1]
 
-    @cached_property
+    @_once
     def lottery(self) -> Tensor:
         """The order in which pixels of equal value leave (B×N), the same for all maps."""
         return lottery(self.seeds, self.pixels).to(self.images.device)
@@ -108,7 +129,9 @@ class Case:
     def replaced(self, baseline: Baseline) -> Tensor:
         """The images' baselines (B×3×H×W), made once."""
         if baseline not in self._replaced:
-            self._replaced[baseline] = baseline(self.images, self.seeds)
+            of = self.original
+            made = baseline(self.images, self.seeds) if of is None else of.replaced(baseline).clone()
+            self._replaced[baseline] = made
         return self._replaced[baseline]
 
     @cached_property
@@ -140,6 +163,7 @@ class Maps:
     rows: Sequence[int] | None = None
     explainer: Bound | None = None
     lines: dict[Any, Any] = field(default_factory=dict, repr=False)
+    original: Maps | None = field(default=None, repr=False, compare=False)
     _prints: dict[Aspect, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -149,12 +173,17 @@ class Maps:
         if not finite.all():
             raise ValueError(f"the maps of images {(~finite).nonzero().flatten().tolist()} hold NaN or infinite values")
 
-    @cached_property
+    def copy(self, case: Case) -> Maps:
+        """A copy in memory of its own, for code that may write into it, with the copy of its case."""
+        own = {name: _copied(getattr(self, name)) for name in ("raw", "contributions")}
+        return replace(self, **own, case=case, lines={}, original=self)
+
+    @_once
     def signed(self) -> Tensor:
         """The raw maps at the images' size (B×H×W)."""
         return steps.upsample(self.raw, self.case.size)
 
-    @cached_property
+    @_once
     def saliency(self) -> Tensor:
         """The maps as the method means them, after its ReLU where it has one, at the images' size (B×H×W)."""
         return steps.upsample(steps.rectify(self.raw), self.case.size) if self.rectified else self.signed
@@ -169,11 +198,11 @@ class Maps:
         """The share of pixels whose value another pixel of the same map has too (B, in [0, 1])."""
         return self._ranked[1]
 
-    @cached_property
+    @_once
     def _ranked(self) -> tuple[Tensor, Tensor]:
         return ranked(self.saliency, self.case.lottery)
 
-    @cached_property
+    @_once
     def displayed(self) -> Tensor:
         """The maps as they are shown: rectified, upsampled to the images' size and stretched to [0, 1] (B×H×W)."""
         return steps.normalise(steps.upsample(steps.rectify(self.raw), self.case.size))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from camfaith.metrics.probing.answers import Answer, stacked
 from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.journal import Journal
 from camfaith.metrics.probing.probes import Blank, Channels, ImageProbe, Probe, Subject
 from camfaith.metrics.probing.redrawn import Explained, Redrawn
 from camfaith.models.capture import inferring
@@ -66,6 +67,8 @@ class Engine:
     meter: Tally = field(default_factory=Tally)
     tick: Callable[[], None] | None = None
     """Called after every batch."""
+    journal: Journal | None = None
+    """What was told before, where the work is one that was stopped."""
     batch_size: int = field(init=False)
     tail_batch: int = field(default=TAIL_BATCH, init=False)
     _forward: Callable[[Tensor], Tensor] = field(init=False, repr=False)
@@ -147,19 +150,24 @@ class Engine:
         counts = torch.tensor([job.count for job in jobs])
         targets = torch.tensor([job.target for job in jobs]).repeat_interleave(counts).to(device)
         table = torch.empty(total, 2, dtype=torch.float64, device=device)
+        stream = (self.journal or Journal()).begin([job.count for job in jobs], table)
+        self.meter.forwards += stream.done
 
         def score(images: Tensor, start: int, stop: int) -> None:
             self._score(images, targets[start:stop], table[start:stop])
             self.meter.forwards += stop - start
+            stream.done = stop
 
-        self._batch(jobs, case, score)
+        self._batch(jobs, case, score, stream.done)
         began = time.perf_counter()
         scores = table.cpu()
         self.meter.model_seconds += time.perf_counter() - began
         return scores
 
-    def _batch(self, jobs: Sequence[_Job], case: Case, work: Callable[[Tensor, int, int], None]) -> None:
-        """`work(images, start, stop)` on all the images that the jobs ask for now, in full batches."""
+    def _batch(
+        self, jobs: Sequence[_Job], case: Case, work: Callable[[Tensor, int, int], None], start: int = 0
+    ) -> None:
+        """`work(images, start, stop)` on the images that the jobs ask for now, from one on, in full batches."""
         ends = list(accumulate(job.count for job in jobs))
 
         def step(start: int, batch: int) -> int:
@@ -169,7 +177,6 @@ class Engine:
             work(images, start, stop)
             return stop
 
-        start = 0
         while start < ends[-1]:
             start = halving(self.batch_size, partial(step, start), self._halved)
             if self.tick:

@@ -15,6 +15,7 @@ from camfaith.metrics.probing.probes import ImageProbe
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.contract import Bound
+from camfaith.models.errors import told
 from camfaith.models.speed.batches import each_alone
 
 
@@ -104,7 +105,7 @@ class Redrawn:
         return maps
 
     def _fail(self, method: Hashable, row: int, error: Exception) -> None:
-        self._failures.setdefault((method, row), f"on an altered image, {type(error).__name__}: {error}")
+        self._failures.setdefault((method, row), f"on an altered image, {told(error)}")
 
     def answer(self, method: Hashable) -> Answer:
         """The scores and maps of the method's own images."""

@@ -7,13 +7,15 @@ from typing import TypeVar
 
 import torch
 
+from camfaith.models.errors import text_of
+
 Row = TypeVar("Row")
 Found = TypeVar("Found")
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text_of(error)
 
 
 def halving(batch: int, work: Callable[[int], Found], halved: Callable[[int], None] = lambda _: None) -> Found:

@@ -80,6 +80,12 @@ def test_the_page_says_what_was_run_and_what_it_cost(plain_report: Path) -> None
         assert section in text
 
 
+def test_the_page_tells_the_accuracy_and_doubts_a_network_that_guesses(plain_report: Path) -> None:
+    text = words(plain_report / "report.html")
+    assert "Accuracy on the labelled images" in text
+    assert "is chance level among 3 classes; the model has no mean and std" in text
+
+
 def test_the_page_shows_the_summarys_numbers(plain_run: Result, plain_report: Path) -> None:
     summary = plain_run.summary()
     row = summary[(summary["method"] == "xgradcam") & (summary["metric"] == "insertion") & summary["main"]].iloc[0]

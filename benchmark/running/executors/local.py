@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from camfaith.benchmark.results.folder import RunFolder
 from camfaith.benchmark.running.block import Block
+from camfaith.benchmark.running.hearing import hearing
 from camfaith.benchmark.running.known import Known
 from camfaith.benchmark.running.lacking import Holdings
 from camfaith.benchmark.running.missing import Settled, Work
@@ -22,8 +23,9 @@ Tell = Callable[[float, str], None]
 
 def work_through(folder: RunFolder, blocks: Sequence[Holdings], run: str, tell: Tell) -> None:
     """Make what the folder lacks of these blocks, waiting in the end for the spans that other processes have."""
-    for holdings in blocks:
-        _Worker(folder, holdings, run, tell).work()
+    with hearing():
+        for holdings in blocks:
+            _Worker(folder, holdings, run, tell).work()
 
 
 class _Worker:
@@ -76,8 +78,11 @@ class _Worker:
                 self._write(span, work, known, self._network.engine, self._network.ahead.take(work, following))
 
     def _write(self, span: range, work: Work, known: Known, engine: Engine | None, read: Read | None = None) -> None:
-        for made in make_parts(self._block, work, known, self._run, engine, read):
+        kept_at = self._folder.unfinished_path(self._block.name, span.start)
+        for made in make_parts(self._block, work, known, self._run, engine, kept_at, read):
             self._folder.write_part(self._block.name, span.start, made.note, made.tables)
+            for who, trace in made.traces.items():
+                self._folder.write_trace(who, trace)
 
 
 class _Network:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from camfaith.benchmark.suite.declaration import Suite
 from camfaith.models import Classifier
 from camfaith.models.speed.allocator import keep_memory, memory_is_kept
 from camfaith.models.speed.setup import exact_arithmetic
+
+_LAST = 10
+"""Seconds in which a process that is stopped keeps what it has."""
 
 
 def work_through_together(
@@ -46,6 +49,10 @@ def work_through_together(
             work_through(folder, blocks, run, tell)
         for other in others:
             other.join()
+    except KeyboardInterrupt:  # which they got too
+        for other in others:
+            other.join(_LAST)
+        raise
     finally:
         for other in others:
             other.terminate()
@@ -59,7 +66,7 @@ def _work(path: Path, suite: Suite, given: Mapping[str, Classifier], run: str, t
     if keep:
         keep_memory()
     folder = RunFolder(path)
-    with exact_arithmetic():
+    with exact_arithmetic(), suppress(KeyboardInterrupt):
         work_through(folder, holdings_of(suite, folder, given), run, lambda *_: None)
 
 

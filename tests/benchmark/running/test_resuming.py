@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -43,6 +44,48 @@ def test_a_finished_run_is_read_and_not_run_again(suite, model, counting, tmp_pa
     again = run(suite, models=[model], out=tmp_path / "run")
     assert again.info["cost"]["forwards"] == first.info["cost"]["forwards"]
     assert again.info["run"] == first.info["run"]
+
+
+@pytest.mark.parametrize("damage", [False, True], ids=["as it was kept", "damaged"])
+def test_a_run_that_is_stopped_goes_on_with_the_batch_at_which_it_was(small_suite, counting, tmp_path, damage):
+    small_suite["suite"] |= {"chunk": 6, "methods": [f"{__name__}:Slow", "gradcam"]}
+    model = Classifier(counting, name="tiny", layer="inner.body")
+    whole = run(small_suite, models=model, out=tmp_path / "whole")
+    Slow.asked = 0
+
+    def stop(done, total, what):
+        if done > 0.7 * total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(small_suite, models=model, out=tmp_path / "run", progress=stop)
+    (kept,) = (tmp_path / "run" / "unfinished").iterdir()
+    if damage:
+        kept.write_bytes(kept.read_bytes()[:-3])
+    counting.forwards = 0
+    resumed = run(small_suite, models=model, out=tmp_path / "run")
+    spent, planned = counting.forwards, resumed.info["plan"]["forwards"]
+    assert (spent > planned, spent < 0.4 * planned) == (damage, not damage)
+    assert Slow.asked == 1 + damage
+    columns = ["sample", "method", "metric", "column", "value", "status"]
+    pd.testing.assert_frame_equal(resumed.scores[columns], whole.scores[columns], check_exact=True)
+    cost = resumed.info["cost"]
+    assert cost["forwards"] + cost["shared"] + cost["failed"] == planned
+    assert not list((tmp_path / "run" / "unfinished").iterdir())
+
+
+class Slow:
+    """Takes its time: it is not asked twice."""
+
+    needs_gradients = False
+    asked = 0
+
+    def __init__(self, model, target_layer=None):
+        self.layer = target_layer
+
+    def explain(self, evidence, classifier):
+        Slow.asked += 1
+        return evidence.activations[self.layer].amax(1)
 
 
 def test_changed_labels_and_pictures_are_refused_by_name(suite, model, table, tmp_path):
