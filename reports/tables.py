@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from camfaith.benchmark.results.statistics import few_samples
 from camfaith.reports.markup import DOUBT, Row, Table, Value, latex, markdown
 from camfaith.reports.view import Block, Judged, View, file_stem, number, numbers
 
@@ -55,7 +56,8 @@ def block_table(view: View, block: Block) -> Table:
         shown = [_value(row, first[c], sizes[c]) for row, c in zip(found, view.judged, strict=True)]
         rows.append(Row(method, method in view.controls, [Value(count), *shown]))
     doubtful = any(value.doubtful for row in rows for value in row.values)
-    notes = [f"{LEGEND}; {DOUBTFUL}." if doubtful else f"{LEGEND}.", *_counts(view, summary)]
+    few = few_samples(view.of(block, view.summary))
+    notes = [f"{LEGEND}; {DOUBTFUL}." if doubtful else f"{LEGEND}.", *([few] if few else []), *_counts(view, summary)]
     return Table(block.stem, block.title, ["n", *(c.head for c in view.judged)], rows, notes)
 
 
@@ -74,7 +76,8 @@ def _value(row: Mapping[str, Any] | None, first: float | None, size: float) -> V
         return Value("–")
     mean, low, high = numbers(row["mean"], row["low"], row["high"], like=size)
     doubtful = bool(row["difference_low"] <= 0) and not row["control"]
-    return Value(mean, f"[{low}, {high}]", row["rank"] == first, doubtful)
+    interval = f"[{low}, {high}]" if math.isfinite(row["low"]) else ""
+    return Value(mean, interval, row["rank"] == first, doubtful)
 
 
 def _counts(view: View, summary: Mapping[Any, Mapping[str, Any]]) -> list[str]:
@@ -113,6 +116,8 @@ def overall_table(view: View) -> Table:
         "In brackets: in how many blocks the method has a rank, where not in all. Ranks say nothing of how far apart "
         "methods are, nor whether they beat the controls.",
     ]
+    if few := few_samples(view.summary):
+        notes.append(few)
     return Table(file_stem("over-all"), f"Mean ranks over {blocks}", [c.title for c in view.ranked], rows, notes)
 
 

@@ -118,12 +118,13 @@ def add(
 def _progress(advice: str) -> Iterator[Any]:
     """Shows a run's `progress` as a bar on the terminal, and on Ctrl-C the advice."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     try:
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("loading", total=None)
-            yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+            yield lambda done, total, what: bar.update(task, completed=done, total=total, description=escape(what))
             if bar.tasks[0].total is None:
                 bar.update(task, completed=1, total=1, description="nothing is missing")
     except KeyboardInterrupt:

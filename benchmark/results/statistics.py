@@ -14,6 +14,9 @@ Floats = NDArray[np.float64]
 
 CELL = ["model", "dataset", "method", "metric", "column"]
 TIED = 1e-4
+FEWEST = 8
+"""Fewer samples, or clusters where there are clusters, have a mean, but no interval and no rank: they say nothing of
+others like them."""
 USED = ("ok", "constant")
 COUNTED = {"constant": "constant", "undefined": "undefined", "error": "errors"}
 SUMMARY_COLUMNS = (
@@ -34,7 +37,13 @@ class Interval(NamedTuple):
 
 
 def summarise(
-    scores: pd.DataFrame, info: Mapping[str, Any], *, level: float = 0.95, resamples: int = 4999, seed: int = 0
+    scores: pd.DataFrame,
+    info: Mapping[str, Any],
+    *,
+    level: float = 0.95,
+    resamples: int = 4999,
+    seed: int = 0,
+    fewest: int = FEWEST,
 ) -> pd.DataFrame:
     """One row per model × data set × method × metric × column; `SUMMARY_COLUMNS` are its columns.
 
@@ -42,16 +51,32 @@ def summarise(
     `n`: the number of finite values in it. `constant`, `undefined`, `errors`: samples counted apart (a constant map
     that has a value is in the mean too). `rank`: 1 = best mean among the methods, without controls; means that differ
     by less than `TIED` of their size share the mean rank. `difference`: the paired difference from the random control
-    on common samples, positive if the method is better.
+    on common samples, positive if the method is better. From less than `fewest` samples, or clusters, there is no
+    interval and no rank (NaN); `few_samples` says so in a line.
     """
+    options = {"level": level, "resamples": resamples, "seed": seed, "fewest": fewest}
     cells = _cells(scores, info)
     parts = []
     for (model, dataset), block in cells.groupby(["model", "dataset"], sort=False):
         found = scores[(scores["model"] == model) & (scores["dataset"] == dataset)]
-        parts.append(_block(block, found, _random_control(info), level, resamples, seed))
+        parts.append(_block(block, found, _random_control(info), options))
     if not parts:
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
     return _count(pd.concat(parts, ignore_index=True), scores)[list(SUMMARY_COLUMNS)]
+
+
+def few_samples(summary: pd.DataFrame) -> str:
+    """A line that says that there are too few samples for intervals and ranks, where that is so in some cell that
+    judges; else \"\"."""
+    judges = summary["main"].astype(bool)
+    without = judges & (summary["n"] > 0) & summary["low"].isna()
+    if not without.any():
+        return ""
+    where = "" if without[judges & (summary["n"] > 0)].all() else "where an interval is missing, "
+    return (
+        f"Fewer than {FEWEST} samples (or clusters): {where}there is no interval, no rank and no best method, since so "
+        "few say nothing of others like them."
+    )
 
 
 def mean_ranks(summary: pd.DataFrame) -> pd.DataFrame:
@@ -88,14 +113,20 @@ def conservation_scale(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.Data
 
 
 def mean_interval(
-    values: Floats, units: Sequence[Any] | None = None, *, level: float = 0.95, resamples: int = 4999, seed: int = 0
+    values: Floats,
+    units: Sequence[Any] | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = 4999,
+    seed: int = 0,
+    fewest: int = FEWEST,
 ) -> Interval:
     """Means over the finite values of each row (rows × samples) with BCa bootstrap limits (Efron 1987).
 
     `units` names what is resampled whole, one entry per sample (default: each sample for itself); the mean of a
     resample is over its samples. Rows with the same number of units share their resamples, which depend only on `seed`
-    and that number. For one value, or equal values, the limits are the mean; for several values of a single unit they
-    are NaN.
+    and that number. For equal values the limits are the mean. For values of less than `fewest` units, or several values
+    of a single one, they are NaN.
 
     `scipy.stats.bootstrap` knows neither units nor missing values, and takes four times as long for 20,000 rows of 32
     values; its limits differ from these by chance alone, like those of another seed.
@@ -110,8 +141,9 @@ def mean_interval(
     spread = np.abs(deviations).max(1, initial=0)
     varies = spread > 1e-12 * np.abs(mean)
     held = (counts > 0).sum(1)
-    low, high = np.where(varies, np.nan, mean), np.where(varies, np.nan, mean)
-    for size in np.unique(held[varies & (held > 1)]):
+    enough = held >= fewest
+    low, high = (np.where(enough & ~varies, mean, np.nan) for _ in range(2))
+    for size in np.unique(held[enough & varies & (held > 1)]):
         rows = np.flatnonzero(varies & (held == size))
         order = np.argsort(counts[rows] == 0, axis=1, kind="stable")[:, :size]
         limits = _bca(
@@ -167,9 +199,7 @@ def _by_unit(values: Floats, finite: NDArray[np.bool_], units: Sequence[Any] | N
     return values @ member, finite @ member
 
 
-def _block(
-    cells: pd.DataFrame, scores: pd.DataFrame, random: str | None, level: float, resamples: int, seed: int
-) -> pd.DataFrame:
+def _block(cells: pd.DataFrame, scores: pd.DataFrame, random: str | None, options: Mapping[str, Any]) -> pd.DataFrame:
     """The cells of one model and data set with means, ranks and differences."""
     cells = cells.reset_index(drop=True)
     used = scores[scores["status"].isin(USED)].drop_duplicates(["sample", "method", "metric", "column"], keep="last")
@@ -180,7 +210,6 @@ def _block(
     values = np.full((len(cells), len(samples)), np.nan)
     values[row, samples.get_indexer(pd.Index(used["sample"]))] = used["value"].to_numpy(float)
     sign: Floats = np.asarray(cells["better"].map({"higher": 1.0, "lower": -1.0}), dtype=np.float64)
-    options: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
     whole = mean_interval(values, units, **options)
     cells["mean"], cells["low"], cells["high"], cells["n"] = whole
     cells["rank"] = _ranks(cells, sign)
@@ -202,7 +231,8 @@ def _units(scores: pd.DataFrame) -> tuple[pd.Index, list[Any] | None]:
 
 
 def _ranks(cells: pd.DataFrame, sign: Floats) -> pd.Series:
-    entrants = pd.Series(np.where(cells["control"], np.nan, -sign * cells["mean"]), index=cells.index)
+    without = cells["control"] | cells["low"].isna()
+    entrants = pd.Series(np.where(without, np.nan, -sign * cells["mean"]), index=cells.index)
     levels = entrants.groupby([cells["metric"], cells["column"]], sort=False).transform(_levels)
     return levels.groupby([cells["metric"], cells["column"]]).rank(method="average")
 

@@ -62,6 +62,16 @@ def test_a_method_no_better_than_the_random_control_is_marked(fabricate: Fabrica
     assert "does not show it better than the random control" in made.notes[0]
 
 
+def test_few_images_have_no_interval_no_best_and_no_mark_and_every_table_says_so(fabricate: Fabricate) -> None:
+    result = fabricate(models=["net"], methods=list(VALUES), metrics=["deletion"], samples=7)
+    view = View(result)
+    made = tables.block_table(view, view.blocks[0])
+    values = [row.values[1] for row in made.rows]
+    assert all((value.interval, value.best, value.doubtful) == ("", False, False) for value in values)
+    for written in (markdown(made), latex(made), markdown(tables.overall_table(view))):
+        assert "Fewer than 8 samples" in written
+
+
 def test_markdown_has_the_numbers_and_the_best_in_bold(table: Table) -> None:
     lines = markdown(table).splitlines()
     assert lines[2] == "| method | n | deletion auc ↓ |"
