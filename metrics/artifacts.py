@@ -22,8 +22,8 @@ Zone = Literal["corners", "border", "outside"]
 class Partition(Planes):
     """A partition of the image: the `parts` of the zone, and the rest cut into 3×3 tiles.
 
-    `corners`: the four corner cells of a `cells`×`cells` grid, each a part of its own. `border`: a band 1/(2·`cells`) of each side wide, at
-    least one pixel. `outside`: everything outside the content mask.
+    `corners`: the four corner cells of a `cells`×`cells` grid, each a part of its own. `border`: a band 1/(2·`cells`)
+    of each side wide, at least one pixel. `outside`: everything outside the content mask.
     """
 
     zone: Zone

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from camfaith.benchmark.results.statistics import Floats, Interval, mean_interval
+from camfaith.benchmark.results.bootstrap import Floats, Interval, mean_interval
 from camfaith.reports.style import WIDTH, Look, figure, label
 from camfaith.reports.view import View
 

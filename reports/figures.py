@@ -15,7 +15,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from camfaith.benchmark.results.statistics import Floats
+from camfaith.benchmark.results.bootstrap import Floats
 from camfaith.reports.curves import curves
 from camfaith.reports.style import WIDTH, Look, figure, label, looks, save, settings
 from camfaith.reports.view import Block, Judged, View, file_stem

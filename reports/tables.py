@@ -8,6 +8,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
 from camfaith.benchmark.results.statistics import few_samples
 from camfaith.reports.markup import DOUBT, Row, Table, Value, latex, markdown
 from camfaith.reports.view import Block, Judged, View, file_stem, number, numbers
@@ -27,11 +30,11 @@ DOUBTFUL = f"{DOUBT}: the 95 % interval of the paired difference does not show i
 def write(view: View, folder: Path) -> list[Table]:
     """Write all tables; returns one per block, and last the one over all blocks."""
     folder.mkdir(parents=True, exist_ok=True)
-    view.summary.to_csv(folder / "summary.csv", index=False)
-    view.ranks.to_csv(folder / "ranks.csv", index=False)
-    view.scale.to_csv(folder / "conservation_scale.csv", index=False)
+    frames = {"summary": view.summary, "ranks": view.ranks, "conservation_scale": view.scale}
     if view.suite.get("until") == "separated":
-        view.result.separations().to_csv(folder / "separations.csv", index=False)
+        frames["separations"] = view.result.separations()
+    for name, frame in frames.items():
+        without_formulas(frame).to_csv(folder / f"{name}.csv", index=False)
     tables = [block_table(view, block) for block in view.blocks]
     if view.blocks:
         tables.append(overall_table(view))
@@ -39,6 +42,16 @@ def write(view: View, folder: Path) -> list[Table]:
         (folder / f"{table.stem}.md").write_text(markdown(table), "utf-8")
         (folder / f"{table.stem}.tex").write_text(latex(table), "utf-8")
     return tables
+
+
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same, but a text that a spreadsheet would take for a formula begins with an apostrophe; numbers stay."""
+
+    def safe(cell: Any) -> Any:
+        return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+    texts = [name for name in frame if not is_numeric_dtype(frame[name])]
+    return frame.assign(**{name: frame[name].map(safe) for name in texts})
 
 
 def block_table(view: View, block: Block) -> Table:

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from camfaith.benchmark.results.statistics import mean_interval
+from camfaith.benchmark.results.bootstrap import mean_interval
 from camfaith.benchmark.results.store import Result
 from camfaith.reports.curves import curves
 from camfaith.reports.figures import corner_mass, distributions, draw, rank_map

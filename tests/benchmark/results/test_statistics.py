@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from scipy.stats import bootstrap
 
+from camfaith.benchmark.results.bootstrap import mean_interval
 from camfaith.benchmark.results.statistics import (
     SUMMARY_COLUMNS,
     conservation_scale,
     few_samples,
-    mean_interval,
     mean_ranks,
     summarise,
 )
