@@ -17,7 +17,7 @@ from camfaith.benchmark.results.bootstrap import mean_interval
 from camfaith.benchmark.results.store import Result
 from camfaith.reports.curves import curves
 from camfaith.reports.figures import corner_mass, distributions, draw, rank_map
-from camfaith.reports.style import looks
+from camfaith.reports.style import labels, looks
 from camfaith.reports.view import View
 
 Fabricate = Callable[..., Result]
@@ -132,6 +132,24 @@ def test_corner_bars_are_the_means_of_share_and_unsupported(plain_run: Result) -
         summary = view.summary_of(block)
         wanted = [summary[m, "corner-artifact", c]["mean"] for m in view.methods for c in ("share", "unsupported")]
         np.testing.assert_allclose([bar.get_width() for bar in axis.patches], wanted)
+
+
+@pytest.mark.parametrize("middle", ["{}", "features.{}", "features.{} and so on to the very end of the name"])
+def test_no_two_labels_are_alike_and_none_is_too_long(middle: str) -> None:
+    names = ["plain", *(f"gradcam(eps=0.001, layer={middle.format(i)}, variant=guarded)" for i in range(60))]
+    found = labels(names, 26)
+    assert list(found) == names
+    assert len({*found.values()}) == len(names)
+    assert max(map(len, found.values())) <= 26
+    assert found["plain"] == "plain"
+
+
+def test_titles_are_folded_and_whole(fabricate: Fabricate) -> None:
+    long = "a-model-with-a-name-that-is-longer-than-its-panel-is-wide"
+    view = View(fabricate(models=["net", long]))
+    figure = rank_map(view)
+    assert figure is not None
+    assert "".join(figure.axes[1].get_title(loc="left").split()) == f"{long}onfundus"
 
 
 def test_the_rank_map_shows_the_summarys_ranks_and_their_mean(plain_run: Result) -> None:
