@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method, TargetLayer
+from camfaith.methods.condition import CHANGE, counted
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
@@ -24,8 +25,9 @@ class AblationCAM(Method):
     2020).
 
     The paper divides by y and assumes y > 0. A negative y would turn every sign, hence |y|; if y = 0, nothing is
-    divided. If the network behind the layer can run alone, only that part runs for every channel
-    (`camfaith.models.inside.ablation`).
+    divided. It divides all weights alike, so a y that is mostly rounding spoils the scale of the raw map, not what it
+    shows; `diagnostics` counts such images. If the network behind the layer can run alone, only that part runs for
+    every channel (`camfaith.models.inside.ablation`).
 
     `variant="pgc"` divides by y. If the image's smallest activation m is not 0, as after a SiLU, it sets channel k to m
     − 1e7·(k mod 32 + 1), not to zero: pytorch-grad-cam 1.5 takes m anew from each batch of 32 that it writes into.
@@ -52,6 +54,15 @@ class AblationCAM(Method):
         ablated = torch.stack([self._logits(classifier, image, a)[:-1, target] for image, a, target in rows])
         size = y if self.variant == "pgc" else torch.where(y == 0, 1, y.abs())
         return torch.einsum("bk,bkhw->bhw", (y - ablated) / size, activations)
+
+    def diagnostics(self, evidence: Evidence) -> dict[str, Tensor]:
+        """Per image: how far y, and so every weight, moves if the logits change by 1e-4 of the greatest of them
+        (`weights_move`: 1e-4·max_c |S_c| / |y|, 0 where y = 0 divides nothing), and whether that is more than 1 %
+        (`unstable`)."""
+        y = evidence.logits.gather(1, evidence.targets[:, None])[:, 0].abs()
+        move = CHANGE * torch.where(y == 0, 0, evidence.logits.abs().amax(1) / torch.where(y == 0, 1, y))
+        spoilt = "the scale and the sign of some maps are" if self.variant == "pgc" else "the scale of some raw maps is"
+        return counted(move, f"{self.name} at {self.layer}", f"{spoilt} rounding")
 
     def _logits(self, classifier: Classifier, image: Tensor, activations: Tensor) -> Tensor:
         found = tail(classifier, self.named_layer, image)

@@ -86,7 +86,10 @@ class Method(Contract):
         """`explain` of evidence gathered for this call; a method that asks the network itself may skip gathering."""
         gradients = self.needs_gradients and bool(self.layers)
         evidence = self.classifier.evidence(images, class_idx, self.layers, gradients=gradients)
-        return self.explain(evidence, self.classifier)
+        explained = self.explain(evidence, self.classifier)
+        if callable(tell := getattr(self, "diagnostics", None)):
+            tell(evidence)  # which warns of weights that are mostly rounding
+        return explained
 
     def __call__(self, image: Array | Image.Image, class_idx: Targets = None) -> Tensor:
         """B×H×W in [0, 1]: rectified, upsampled to the image and stretched per map.
@@ -156,7 +159,7 @@ class Method(Contract):
     @property
     def _as_elsewhere(self) -> bool:
         """Whether the method copies a library, and then needs activations that equal the library's to the last bit."""
-        return getattr(self, "variant", "paper") != "paper"
+        return getattr(self, "variant", "paper") not in ("paper", "guarded")
 
 
 def name_and_settings(method: str | Mapping[str, Any], of: str) -> tuple[str, dict[str, Any]]:

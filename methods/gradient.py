@@ -5,19 +5,22 @@ A^k are the target layer's activations (K channels, h×w), g = ∂S_c/∂A. Ever
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Method, TargetLayer
+from camfaith.methods.condition import counted, weights_move
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.settings import Deviation
 
-Variant = Literal["paper", "pgc", "torchcam"]
-"""Whose formula: the paper's, or what pytorch-grad-cam 1.5 or torchcam 0.5 computes, to attribute numbers published
-with them."""
+Variant = Literal["paper", "guarded", "pgc", "torchcam"]
+"""Whose formula: the paper's; the same with nothing in its denominator that can cancel out; or what pytorch-grad-cam
+1.5 or torchcam 0.5 computes, to attribute numbers published with them."""
+GUARD = "variant='guarded' divides by nothing that can cancel out"
 
 
 class GradientCAM(Method):
@@ -45,6 +48,29 @@ class GradientCAM(Method):
         return self._weighted(evidence).sum((2, 3))
 
 
+class _Dividing(GradientCAM):
+    """A CAM whose weights divide by sums of signed activations, which may cancel out."""
+
+    cancels: ClassVar[tuple[str, ...]] = ("paper",)
+    """The variants that follow their source in that."""
+
+    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, variant: Variant = "paper") -> None:
+        super().__init__(model, target_layer)
+        self.variant = variant
+
+    @property
+    def exempt(self) -> Mapping[str, str]:  # type: ignore[override]
+        why = f"its source divides by a sum that may cancel out; {GUARD}"
+        return {"cancelling-channel": why} if self.variant in self.cancels else {}
+
+    def diagnostics(self, evidence: Evidence) -> dict[str, Tensor]:
+        """Per image: how far the weights move for a change of the activations by 1e-4 (`weights_move`), and whether
+        that is more than 1 % of them (`unstable`)."""
+        activations, gradients = evidence.activations[self.named_layer], evidence.gradients[self.named_layer]
+        move = weights_move(self.weights, activations, gradients)
+        return counted(move, f"{self.name} at {self.layer}", f"some maps are rounding more than image; {GUARD}")
+
+
 class GradCAM(GradientCAM):
     """w_k = mean_ij g^k (Selvaraju et al. 2017)."""
 
@@ -54,24 +80,27 @@ class GradCAM(GradientCAM):
         return gradients.mean((2, 3), keepdim=True)
 
 
-class GradCAMPlusPlus(GradientCAM):
+class GradCAMPlusPlus(_Dividing):
     """w_k = Σ_ij α_ij ReLU(g_ij) with α = g²/(2g² + ΣA^k·g³), 0 where g = 0 (Chattopadhay et al. 2018).
 
     g² and g³ stand for the second and third derivatives because the paper explains Y = exp(S_c). The quotient is
     computed as α = 1/(2 + ΣA^k·g): the same number, without an absolute ε that would dominate if g is small. Where 2 +
-    ΣA^k·g = 0 (possible only for signed activations), α is 0, as where g = 0.
+    ΣA^k·g = 0 (possible only for signed activations), α is 0, as where g = 0. Where it is nearly 0, α has no bound, and
+    the map is that of one channel and of its rounding: `diagnostics` counts such images.
+
+    `variant="guarded"`: α = 1/(2 + ΣReLU(A^k)·g) where g > 0. That is the paper's α where A ≥ 0, at most 1/2, and moves
+    no more than the activations do.
 
     `variant="pgc"`: α = g²/(2g² + ΣA^k·g³ + 1e-6), which depends on the logits' scale. `variant="torchcam"`: α = g²,
     so w_k = Σ_ij ReLU(g)³, since its division changes a copy.
     """
 
     name = "gradcam++"
-
-    def __init__(self, model: nn.Module, target_layer: TargetLayer = None, *, variant: Variant = "paper") -> None:
-        super().__init__(model, target_layer)
-        self.variant = variant
+    cancels: ClassVar[tuple[str, ...]] = ("paper", "pgc")
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        if self.variant == "guarded":
+            activations, gradients = activations.clamp(min=0), gradients.clamp(min=0)
         alpha = self._alpha(activations.sum((2, 3), keepdim=True), gradients)
         return (alpha * gradients.clamp(min=0)).sum((2, 3), keepdim=True)
 
@@ -85,11 +114,16 @@ class GradCAMPlusPlus(GradientCAM):
         return torch.where(defined, 1 / torch.where(defined, below, torch.ones_like(below)), torch.zeros_like(below))
 
 
-class XGradCAM(GradientCAM):
+class XGradCAM(_Dividing):
     """w_k = Σ_ij g·A / Σ_ij A (Fu et al. 2020).
 
     If activations are signed, ΣA can come near 0, and the weight would grow without bound or change its sign. So |ΣA|
-    is at least `eps`·Σ|A|, and keeps its sign. `diagnostics` counts the channels that this changes.
+    is at least `eps`·Σ|A|, and keeps its sign. `diagnostics` counts the channels that this changes, and the images
+    whose weights are mostly rounding nevertheless.
+
+    `variant="guarded"`: w_k = Σ_ij g·|A| / Σ_ij |A|, the mean of the gradients, weighed by how active a cell is. That
+    is the paper's w where a channel has one sign, and lies between the least and the greatest g; `eps` has no say in
+    it, and where a channel has both signs the map no longer sums to ΣgA.
 
     `variant="pgc"` and `"torchcam"` add an absolute 1e-7 and 1e-8 to ΣA instead, whatever its sign and size; `eps` then
     only decides which channels are counted.
@@ -101,13 +135,15 @@ class XGradCAM(GradientCAM):
     def __init__(
         self, model: nn.Module, target_layer: TargetLayer = None, *, eps: Deviation = 1e-3, variant: Variant = "paper"
     ) -> None:
-        super().__init__(model, target_layer)
-        self.eps, self.variant = eps, variant
+        super().__init__(model, target_layer, variant=variant)
+        self.eps = eps
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        if self.variant == "guarded":
+            activations = activations.abs()
         total = activations.sum((2, 3), keepdim=True)
         top = (gradients * activations).sum((2, 3), keepdim=True)
-        if self.variant != "paper":
+        if self.variant in ("pgc", "torchcam"):
             return top / (total + {"pgc": 1e-7, "torchcam": 1e-8}[self.variant])
         floor = self.eps * activations.abs().sum((2, 3), keepdim=True)
         held = torch.where(total < 0, -1.0, 1.0).to(total) * total.abs().maximum(floor)
@@ -115,11 +151,12 @@ class XGradCAM(GradientCAM):
         return torch.where(silent, torch.zeros_like(top), top / torch.where(silent, torch.ones_like(held), held))
 
     def diagnostics(self, evidence: Evidence) -> dict[str, Tensor]:
-        """Per image: the share of channels whose |ΣA| < eps·Σ|A| (`near_zero_channels`) and whose ΣA < 0."""
+        """Also the share of channels whose |ΣA| < eps·Σ|A| (`near_zero_channels`) and whose ΣA < 0."""
         activations = evidence.activations[str(self.layer)]
         total, size = activations.sum((2, 3)), activations.abs().sum((2, 3))
         near = (total.abs() < self.eps * size).to(total.dtype).mean(1)
-        return {"near_zero_channels": near, "negative_channels": (total < 0).to(total.dtype).mean(1)}
+        shares = {"near_zero_channels": near, "negative_channels": (total < 0).to(total.dtype).mean(1)}
+        return shares | super().diagnostics(evidence)
 
 
 class HiResCAM(GradientCAM):

@@ -170,7 +170,7 @@ class KernelShap(SuperpixelAttribution):
 
 class Lime(SuperpixelAttribution):
     """β of the linear model β_0 + Σ_i z_i β_i that fits v(z) over `samples` fair draws of z ∈ {0, 1}^M, each weighted
-    by exp(−d²/2·`width`²) with d the cosine distance from z to all ones (Ribeiro et al. 2016): by Lasso with its
+    by exp(−d²/(2·`width`²)) with d the cosine distance from z to all ones (Ribeiro et al. 2016): by Lasso with its
     penalty `alpha`·Σ|β_i|, in units of the logit, or by least squares where `alpha` is 0."""
 
     name = "lime"

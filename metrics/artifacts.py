@@ -11,7 +11,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from camfaith.metrics.base import Direction, Metric
-from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.answers import Answer, Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Planes, Probe, Regions
 from camfaith.models.classifier import ScoreKind
@@ -21,15 +21,22 @@ Zone = Literal["corners", "border", "outside"]
 
 @dataclass(frozen=True)
 class Partition(Planes):
-    """A partition of the image: the zone itself, and the rest cut into 3×3 tiles.
+    """A partition of the image: the `parts` of the zone, and the rest cut into 3×3 tiles.
 
-    `corners`: the four corner cells of a `cells`×`cells` grid. `border`: a band 1/(2·`cells`) of each side wide, at
-    least one pixel. `outside`: everything outside the content mask.
+    `corners`: the four corner cells of a `cells`×`cells` grid, each a part of its own. `border`: a band 1/(2·`cells`)
+    of each side wide, at least one pixel. `outside`: everything outside the content mask.
     """
 
     zone: Zone
     cells: int
-    count: ClassVar[int] = 10
+
+    @property
+    def parts(self) -> int:
+        return 4 if self.zone == "corners" else 1
+
+    @property
+    def count(self) -> int:  # type: ignore[override]
+        return self.parts + 9
 
     def __call__(self, case: Case, index: int) -> Tensor:
         height, width = case.size
@@ -37,7 +44,11 @@ class Partition(Planes):
         rows, columns = (torch.arange(n) * 3 // n for n in (height, width))
         tile = rows[:, None] * 3 + columns[None, :]
         rest = [(tile == t) & ~zone for t in range(9)]
-        return torch.stack([zone, *rest]).to(case.images.device)
+        own = [zone]
+        if self.zone == "corners":
+            upper, left = torch.arange(height)[:, None] < height / 2, torch.arange(width) < width / 2
+            own = [zone & vertical & sideways for vertical in (upper, ~upper) for sideways in (left, ~left)]
+        return torch.stack([*own, *rest]).to(case.images.device)
 
     def region(self, case: Case, index: int) -> Tensor:
         """The zone, H×W, bool."""
@@ -67,9 +78,13 @@ class CornerArtifact(Metric):
 
     - `share`: Σ_R|M| / Σ|M|, in [0, 1]; `excess`: share − r
     - `peak`: 1 where the largest value lies in R, else 0; of several equal largest values, the share in R
-    - `support`: s = |f(x) − f(x with R := b)| over the sum of the same for R and the rest cut into 3×3 tiles; 0 where
-      no change exceeds rounding
-    - `unsupported`: max(0, share − s), in [0, 1], lower is better
+    - `support`: s = |f(x) − f(x with R := b)| over the sum of the same for R and the rest cut into 3×3 tiles. Corners
+      are taken out one by one, and s is the sum of theirs
+    - `unsupported`: max(0, share − s), in [0, 1], lower is better; summed over the corners, so that a corner which the
+      model uses excuses no other. A model that wants all four at once, and minds the loss of none, is not understood
+
+    A change below rounding is none: below 16 ε·z of a logit, and 16 ε·z·p(1 − p) of a probability p, with ε the
+    network's precision and z the greatest size of its logits. So probabilities near 0 and 1 keep their support.
 
     Names without a prefix are for the corners, `border_…` and `outside_…` for the other two. Undefined for a zero map;
     `outside_…` also without a content mask.
@@ -80,6 +95,7 @@ class CornerArtifact(Metric):
     baseline: Any = "black"
     score: ScoreKind = "probability"
     name: ClassVar[str] = "corner-artifact"
+    version: ClassVar[int] = 2
     main: ClassVar[str] = "unsupported"
     better: ClassVar[Mapping[str, Direction]] = {
         "unsupported": "lower",
@@ -89,40 +105,47 @@ class CornerArtifact(Metric):
     undefined: ClassVar[str] = "the map is zero, or the zone is empty (no content mask)"
 
     @property
-    def _probes(self) -> dict[str, Regions]:
+    def _partitions(self) -> dict[str, Partition]:
         zones: dict[str, Zone] = {"": "corners", "border_": "border", "outside_": "outside"}
-        return {key: Regions(Partition(zone, self.cells), self.baseline) for key, zone in zones.items()}
+        return {key: Partition(zone, self.cells) for key, zone in zones.items()}
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
-        return tuple(self._probes.values())
+        return tuple(Regions(partition, self.baseline) for partition in self._partitions.values())
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        whole = case.whole(self.score).cpu()[:, None]
-        # A difference below this is the network's rounding, and a quotient of two of those means nothing.
-        rounding = 16 * torch.finfo(case.images.dtype).eps * whole.abs().clamp(min=1)
         columns: dict[str, Tensor] = {}
-        for key, probe in self._probes.items():
-            zone = torch.stack([probe.planes(case, i)[0] for i in range(len(case))]).cpu()
-            effect = (whole - answers[probe].of(self.score)).abs()
-            effect = torch.where(effect <= rounding, 0.0, effect)
+        for key, partition in self._partitions.items():
+            zone = torch.stack([partition(case, i)[: partition.parts] for i in range(len(case))]).cpu()
+            effect = self._effect(case, answers[Regions(partition, self.baseline)])
             columns |= {key + name: value for name, value in _measure(maps.saliency.cpu(), zone, effect).items()}
         return columns
 
+    def _effect(self, case: Case, answer: Answer) -> Tensor:
+        """|f(x) − f(x with a part removed)| for each part (B×n), 0 where that is no more than rounding."""
+        before, after = case.whole(self.score).cpu()[:, None], answer.of(self.score)
+        rounding = answer.logit.abs().maximum(case.logits.abs().amax(1, keepdim=True).cpu().to(torch.float64))
+        rounding = 16 * torch.finfo(case.images.dtype).eps * rounding
+        if self.score == "probability":
+            rounding = rounding * (before * (1 - before)).maximum(after * (1 - after))
+        effect = (before - after).abs()
+        return torch.where(effect <= rounding, 0.0, effect)
+
 
 def _measure(saliency: Tensor, zone: Tensor, effect: Tensor) -> dict[str, Tensor]:
-    mass = saliency.to(torch.float64).abs()
-    total, within = mass.sum((1, 2)), (mass * zone).sum((1, 2))
-    area = zone.to(torch.float64).mean((1, 2))
+    """The columns of one zone, given its parts (B×P×H×W) and what the model feels of each part and tile (B×n)."""
+    mass, whole = saliency.to(torch.float64).abs(), zone.any(1)
+    total, within = mass.sum((1, 2)), (mass[:, None] * zone).sum((2, 3))
+    area = whole.to(torch.float64).mean((1, 2))
     undefined = (total == 0) | (area == 0)
     top = saliency == saliency.amax((1, 2), keepdim=True)
-    felt = effect.sum(1)
-    support = torch.where(felt == 0, 0.0, effect[:, 0] / felt)
-    share = within / total
+    felt = effect.sum(1, keepdim=True)
+    support = torch.where(felt == 0, 0.0, effect[:, : zone.shape[1]] / felt)
+    share = within / total[:, None]
     columns = {
-        "share": share,
-        "excess": share - area,
-        "peak": (top & zone).sum((1, 2)) / top.sum((1, 2)).to(torch.float64),
-        "support": support,
-        "unsupported": (share - support).clamp(min=0),
+        "share": share.sum(1),
+        "excess": share.sum(1) - area,
+        "peak": (top & whole).sum((1, 2)) / top.sum((1, 2)).to(torch.float64),
+        "support": support.sum(1),
+        "unsupported": (share - support).clamp(min=0).sum(1),
     }
     return {name: torch.where(undefined, torch.nan, value) for name, value in columns.items()}

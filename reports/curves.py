@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from camfaith.benchmark.results.statistics import Floats, Interval, mean_interval
-from camfaith.reports.style import WIDTH, Look, figure, label
+from camfaith.benchmark.results.bootstrap import Floats, Interval, mean_interval
+from camfaith.reports.style import WIDTH, Look, figure, label, labels
 from camfaith.reports.view import View
 
 _BAND_RESAMPLES = 999
@@ -26,7 +26,9 @@ def curves(view: View, lines: pd.DataFrame, look: dict[str, Look]) -> Figure | N
     others = [m for m in known if m not in view.controls]
     count = max(1, math.ceil(len(others) / _TOGETHER))
     groups = [[*map(str, part)] for part in np.array_split(np.array(others, object), count)]
-    columns = count if count <= 4 else 3 if count <= 6 else 4
+    wide = max(len(label(method, 30)) for method in known)
+    columns = count if count <= 3 or (count == 4 and wide <= 20) else 3 if count <= 6 or wide > 20 else 4
+    named = labels(list(known), 30 if columns < 3 else 26)  # a longer legend would leave no room for the curves
     rows = math.ceil(count / columns)
     result = figure(WIDTH if columns > 1 else WIDTH / 2, 2.45 * rows + 0.12 * len(controls) / 4)
     axes = result.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
@@ -40,9 +42,9 @@ def curves(view: View, lines: pd.DataFrame, look: dict[str, Look]) -> Figure | N
             )
             if method in group:
                 axis.fill_between(x, interval.low, interval.high, color=style.colour, alpha=0.15, lw=0)
-                line[0].set_label(label(method, 30))
+                line[0].set_label(named[method])
             elif axis is axes[0]:
-                legend.append((line[0], label(method, 30)))
+                legend.append((line[0], named[method]))
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1, handlelength=2.2, labelspacing=0.2)
         axis.grid(axis="y")
     for axis in axes[count:]:
@@ -56,8 +58,8 @@ def curves(view: View, lines: pd.DataFrame, look: dict[str, Look]) -> Figure | N
     if all(np.nanmin(band.mean) >= 0 for band in known.values()):
         axes[0].set_ylim(bottom=0)
     if legend:
-        handles, labels = zip(*legend, strict=True)
-        result.legend(handles, labels, loc="outside lower center", ncols=min(5, len(legend)), handlelength=3)
+        handles, told = zip(*legend, strict=True)
+        result.legend(handles, told, loc="outside lower center", ncols=min(5, len(legend)), handlelength=3)
     return result
 
 

@@ -15,10 +15,10 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from camfaith.benchmark.results.bootstrap import Floats
 from camfaith.benchmark.results.files import own_folder
-from camfaith.benchmark.results.statistics import Floats
 from camfaith.reports.curves import curves
-from camfaith.reports.style import WIDTH, Look, figure, label, looks, save, settings
+from camfaith.reports.style import WIDTH, Look, figure, folded, label, labels, looks, save, settings
 from camfaith.reports.view import Block, Judged, View, file_stem
 
 
@@ -79,11 +79,11 @@ def distributions(view: View, block: Block, look: dict[str, Look]) -> Figure | N
     for axis, (column, found) in zip(axes, panels, strict=False):
         _scale(axis, view, column)
         _boxes(axis, found, methods, look)
-        axis.set_title(label(column.head, 40), loc="left")
+        axis.set_title(folded(column.head, 28 if columns == 3 else 40), loc="left")
         axis.grid(axis="x")
         axis.set_axisbelow(True)
         axis.tick_params(axis="y", length=0)
-    axes[0].set_yticks(range(len(methods)), [label(m, 26) for m in methods])
+    axes[0].set_yticks(range(len(methods)), [*labels(methods, 26).values()])
     axes[0].set_ylim(len(methods) - 0.4, -0.6)
     _slant([*axes[: len(panels) : columns]], view, methods)
     for axis in axes[len(panels) :]:
@@ -155,7 +155,8 @@ def rank_map(view: View) -> Figure | None:
     most = max(1, int(22 / len(view.ranked)))
     deep = math.ceil(len(panels) / most)
     columns = math.ceil(len(panels) / deep)
-    titles = ["\n".join(label(part, 24) for part in (c.metric, c.column)) for c in view.ranked]
+    named, metrics = labels(methods, 26), labels([c.metric for c in view.ranked], 24)
+    titles = [f"{metrics[c.metric]}\n{label(c.column, 24)}" for c in view.ranked]
     longest = max(len(line) for title in titles for line in title.split("\n"))
     width = min(WIDTH, 1.7 + columns * len(titles) * 0.36)
     result = figure(width, deep * (0.3 + 0.16 * len(methods)) + 0.06 * longest + 0.1)
@@ -164,11 +165,11 @@ def rank_map(view: View) -> Figure | None:
         text = np.vectorize(lambda r: "" if np.isnan(r) else f"{r:.1f}".removesuffix(".0"))(ranks)
         sns.heatmap(
             ranks, annot=text, fmt="", cmap="viridis_r", vmin=1, vmax=max(2, len(methods)), cbar=False,
-            linewidths=0.6, annot_kws={"size": 6}, xticklabels=titles, yticklabels=[label(m, 26) for m in methods],
+            linewidths=0.6, annot_kws={"size": 6}, xticklabels=titles, yticklabels=[*named.values()],
             ax=axis,
         )  # fmt: skip
         axis.set_facecolor("0.93")
-        axis.set_title(label(title, 42 if columns < 3 else 26), loc="left")
+        axis.set_title(folded(title, max(16, round(6 * len(titles)))), loc="left")
         axis.tick_params(length=0)
         axis.tick_params(axis="x", rotation=90)
     for axis in axes[len(panels) :]:
@@ -206,13 +207,13 @@ def corner_mass(view: View, metric: str, look: dict[str, Look]) -> Figure | None
         if areas:
             area = float(np.median(areas))
             axis.axvline(area, color="0.2", lw=0.8, ls=(0, (4, 2)), zorder=0.5)
-        axis.set_title(label(block.title, 34), loc="left")
+        axis.set_title(folded(block.title, 26 if columns > 1 else 34), loc="left")
         axis.grid(axis="x")
         axis.set_axisbelow(True)
         axis.tick_params(axis="y", length=0)
         axis.set_xlim(left=0)
         axis.xaxis.set_major_locator(MaxNLocator(4))
-    axes[0].set_yticks(range(len(methods)), [label(m, 26) for m in methods])
+    axes[0].set_yticks(range(len(methods)), [*labels(methods, 26).values()])
     axes[0].set_ylim(len(methods) - 0.4, -0.6)
     _slant([*axes[: len(panels) : columns]], view, methods)
     for axis in axes[len(panels) :]:

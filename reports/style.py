@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from matplotlib import rc_context
@@ -85,6 +88,32 @@ def label(name: str, width: int) -> str:
     """A name as it is drawn; a leading underscore would hide it from legends."""
     text = shortened(" ".join(name.split()), width)
     return f" {text}" if text.startswith("_") else text
+
+
+def labels(names: Sequence[str], width: int) -> dict[str, str]:
+    """A label of at most `width` characters for each name, no two alike: those that shortening would make alike keep
+    what tells them apart, and get numbers where that is too long as well."""
+    found = {name: label(name, width) for name in names}
+    for text in [text for text, count in Counter(found.values()).items() if count > 1]:
+        alike = [name for name in names if found[name] == text]
+        start = next(place for place, signs in enumerate(zip_longest(*alike)) if len({*signs}) > 1)
+        found |= {name: _told_apart(name, start, width) for name in alike}
+    for text in [text for text, count in Counter(found.values()).items() if count > 1]:
+        alike = [name for name in names if found[name] == text]
+        found |= {name: f"{label(name, width - 4)} #{place}" for place, name in enumerate(alike, 1)}
+    return found
+
+
+def _told_apart(name: str, start: int, width: int) -> str:
+    """The name's beginning, and its part from `start` on."""
+    head = width // 3
+    tail = name[max(head, start - 4) :][: width - head - 2]
+    return label(f"{name[:head]}…{tail}" + ("…" if not name.endswith(tail) else ""), width)
+
+
+def folded(text: str, width: int) -> str:
+    """A title in lines of at most `width` characters."""
+    return "\n".join(wrap(text, width)) or " "
 
 
 def settings() -> Any:

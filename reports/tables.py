@@ -8,7 +8,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
 from camfaith.benchmark.results.files import own_folder, whole, write_whole
+from camfaith.benchmark.results.statistics import few_samples
 from camfaith.reports.markup import DOUBT, Row, Table, Value, latex, markdown
 from camfaith.reports.view import Block, Judged, View, file_stem, number, numbers
 
@@ -32,7 +36,7 @@ def write(view: View, folder: Path) -> list[Table]:
         frames["separations"] = view.result.separations()
     for name, frame in frames.items():
         with whole(folder / f"{name}.csv") as draft:
-            frame.to_csv(draft, index=False)
+            without_formulas(frame).to_csv(draft, index=False)
     tables = [block_table(view, block) for block in view.blocks]
     if view.blocks:
         tables.append(overall_table(view))
@@ -40,6 +44,16 @@ def write(view: View, folder: Path) -> list[Table]:
         write_whole(folder / f"{table.stem}.md", markdown(table))
         write_whole(folder / f"{table.stem}.tex", latex(table))
     return tables
+
+
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same, but a text that a spreadsheet would take for a formula begins with an apostrophe; numbers stay."""
+
+    def safe(cell: Any) -> Any:
+        return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+    texts = [name for name in frame if not is_numeric_dtype(frame[name])]
+    return frame.assign(**{name: frame[name].map(safe) for name in texts})
 
 
 def block_table(view: View, block: Block) -> Table:
@@ -57,7 +71,8 @@ def block_table(view: View, block: Block) -> Table:
         shown = [_value(row, first[c], sizes[c]) for row, c in zip(found, view.judged, strict=True)]
         rows.append(Row(method, method in view.controls, [Value(count), *shown]))
     doubtful = any(value.doubtful for row in rows for value in row.values)
-    notes = [f"{LEGEND}; {DOUBTFUL}." if doubtful else f"{LEGEND}.", *_counts(view, summary)]
+    few = few_samples(view.of(block, view.summary))
+    notes = [f"{LEGEND}; {DOUBTFUL}." if doubtful else f"{LEGEND}.", *([few] if few else []), *_counts(view, summary)]
     return Table(block.stem, block.title, ["n", *(c.head for c in view.judged)], rows, notes)
 
 
@@ -76,7 +91,8 @@ def _value(row: Mapping[str, Any] | None, first: float | None, size: float) -> V
         return Value("–")
     mean, low, high = numbers(row["mean"], row["low"], row["high"], like=size)
     doubtful = bool(row["difference_low"] <= 0) and not row["control"]
-    return Value(mean, f"[{low}, {high}]", row["rank"] == first, doubtful)
+    interval = f"[{low}, {high}]" if math.isfinite(row["low"]) else ""
+    return Value(mean, interval, row["rank"] == first, doubtful)
 
 
 def _counts(view: View, summary: Mapping[Any, Mapping[str, Any]]) -> list[str]:
@@ -115,6 +131,8 @@ def overall_table(view: View) -> Table:
         "In brackets: in how many blocks the method has a rank, where not in all. Ranks say nothing of how far apart "
         "methods are, nor whether they beat the controls.",
     ]
+    if few := few_samples(view.summary):
+        notes.append(few)
     return Table(file_stem("over-all"), f"Mean ranks over {blocks}", [c.title for c in view.ranked], rows, notes)
 
 

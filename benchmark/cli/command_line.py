@@ -145,6 +145,7 @@ def add(
 def _progress(advice: str) -> Iterator[Any]:
     """Shows a run's `progress` as a bar on the terminal, as a line now and then elsewhere; on Ctrl-C the advice."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     console = Console(stderr=True)
@@ -155,7 +156,7 @@ def _progress(advice: str) -> Iterator[Any]:
         with Progress(console=console) as bar:
             task = bar.add_task("loading", total=None)
             try:
-                yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+                yield lambda done, total, what: bar.update(task, completed=done, total=total, description=escape(what))
             except Exception:
                 bar.remove_task(task)  # the error alone is shown
                 raise

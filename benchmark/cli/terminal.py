@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from camfaith.benchmark.results.accuracy import doubts, told
 from camfaith.benchmark.results.store import Result
 from camfaith.benchmark.running.planning import Plan
+from camfaith.reports import markup as reports
+from camfaith.reports.tables import block_table
+from camfaith.reports.view import View
 
 
 def show_plan(suite: str, planned: Plan) -> None:
     """Show calls, seconds and memory of every model on every data set, with shared calls and with each metric alone."""
-    table = Table(title=f"{suite}: images through the networks")
+    table = Table(title=f"{escape(suite)}: images through the networks")
     table.add_column("")
     for name in ("forwards", "backwards", "tails", "seconds", "MiB"):
         table.add_column(name, justify="right", no_wrap=True)
     for block in planned.blocks:
-        table.add_row(f"{block.model} on {block.dataset}, {block.samples:,} samples")
+        table.add_row(escape(f"{block.model} on {block.dataset}, {block.samples:,} samples"))
         for kind, calls, seconds, memory in (
             ("shared", block.shared, block.seconds, block.memory_mib),
             ("each alone", block.unshared, block.unshared_seconds, block.unshared_memory_mib),
@@ -39,25 +47,22 @@ def show_plan(suite: str, planned: Plan) -> None:
     console.print(f"on the disk: about {planned.size_mib:,.1f} MiB")
 
 
-def show_result(result: Result) -> None:
-    """Show the mean of every main column over the images, in a table for every model on every data set."""
-    console = Console()
-    summary = result.summary()
-    if summary.empty:
+def show_result(result: Result, console: Console | None = None) -> None:
+    """Show every main column, in a table for every model on every data set: the page's numbers, marks and notes."""
+    console = console or Console()
+    view = View(result)
+    if not view.blocks:
         console.print("no scores: every sample failed; see the errors in scores.parquet or the report")
         return
     layers = {model["name"]: model["layer"] for model in result.info["models"]}
-    for (model, dataset), block in summary[summary["main"]].groupby(["model", "dataset"], sort=False):
-        layer = f", target layer {layers[model]}" if layers.get(model) else ""
-        table = Table(title=f"{model} on {dataset}{layer}: mean over images")
-        table.add_column("method")
-        wide = block.pivot_table(index="method", columns="metric", values="mean", sort=False, aggfunc="first")
-        arrows = block.drop_duplicates("metric").set_index("metric")["better"].map({"higher": "↑", "lower": "↓"})
-        for metric in wide.columns:
-            table.add_column(f"{metric} {arrows.get(metric, '')}", justify="right")
-        for method, row in wide.iterrows():
-            table.add_row(str(method), *(f"{value:.3f}" if value == value else "–" for value in row))
-        console.print(table)
+    for block in view.blocks:
+        table = block_table(view, block)
+        layer = f", target layer {layers[block.model]}" if layers.get(block.model) else ""
+        console.print(f"\n{table.title}{layer}", style="bold", markup=False, highlight=False)
+        for part in folded(table, console.width) if table.rows else ():
+            console.print(part)
+        for note in table.notes:
+            console.print(note, style="dim", markup=False, highlight=False)
     for each in result.accuracy.to_dict("records"):
         console.print(told(each), markup=False)
     for doubt in doubts(result.accuracy, result.info):
@@ -65,3 +70,31 @@ def show_result(result: Result) -> None:
     bad = result.scores[result.scores["status"] == "error"]
     if len(bad):
         console.print(f"{len(bad)} rows are errors, the first: {bad['error'].iloc[0]}", markup=False)
+
+
+def folded(table: reports.Table, width: int) -> list[Table]:
+    """The table in parts that fit a terminal of that width, each with the methods' names, folded but whole."""
+    names = min(max(len(row.method) for row in table.rows), width // 3)
+    room = width - names - 4  # the frame's own signs
+    groups: list[list[int]] = [[]]
+    left = room
+    for place, head in enumerate(table.heads):
+        words = max(len(word) for word in head.split())
+        needed = 2 + max(words, *(len(row.values[place].text) for row in table.rows))
+        if needed > left and groups[-1]:
+            groups.append([])
+            left = room
+        groups[-1].append(place)
+        left -= needed
+    return [_part(table, places, names) for places in groups]
+
+
+def _part(table: reports.Table, places: Sequence[int], names: int) -> Table:
+    part = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+    part.add_column("method", min_width=names, max_width=names, overflow="fold")
+    for place in places:
+        part.add_column(Text(table.heads[place]), justify="right", overflow="fold")
+    for row in table.rows:
+        texts = [Text(row.values[place].text, "bold" if row.values[place].best else "") for place in places]
+        part.add_row(Text(row.method, "italic" if row.control else ""), *texts)
+    return part

@@ -43,6 +43,9 @@ KNOWN_DEFECTS = (
         "cancelling-channel",
         ("pgc:XGradCAM", "torchcam:XGradCAM"),
     ),
+    Defect(
+        "2 + ΣA·g, by which α divides, may come near 0, as in the paper", "cancelling-channel", ("pgc:GradCAMPlusPlus",)
+    ),
     Defect("activations are centred, and the sign is left to chance", "planted-patch", ("pgc:EigenCAM",)),
     Defect("activations are centred, which the paper does not", "like", ("pgc:EigenCAM",)),
     Defect("division by a negative logit turns every weight's sign", "negative-logit", ("pgc:AblationCAM",)),

@@ -136,14 +136,17 @@ def flip(candidate: Candidate, trial: Trial) -> None:
 
 
 def cancelling_channel(candidate: Candidate, trial: Trial) -> None:
-    """A channel whose activations cancel out, and that hardly speaks for the class, does not dominate the map."""
+    """A channel whose activations cancel out, or that cancel another term of a denominator, and that hardly speaks for
+    the class, does not dominate the map."""
     _of_a_class(candidate)
     _reads_a_layer(candidate)
     pixel = _pixels(trial)[-1]
     images = _planted(trial, pixel)
-    images[:, 1] = 0.75 - 0.5 * checkers(trial.height, trial.width)
-    found = candidate.on(cancelling(trial.height, trial.width), "conv").maps(images, [0])
-    _must_point(found, trial, pixel, ahead=2)
+    signed = 0.25 - 0.5 * checkers(trial.height, trial.width)
+    for total in (1e-6, -0.2001):  # ΣA = 0 but for rounding, and 2 + ΣA·g = 0 for g = 10, as nearly
+        images[:, 1] = 0.5 + signed - signed.mean() + total / signed.numel()
+        found = candidate.on(cancelling(trial.height, trial.width), "conv").maps(images, [0])
+        _must_point(found, trial, pixel, ahead=2)
 
 
 def silent_cells(candidate: Candidate, trial: Trial) -> None:

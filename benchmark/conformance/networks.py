@@ -186,12 +186,12 @@ def colour_reader(*, threshold: float = 0.1, weight: float = 100.0, bias: float 
 
 
 def cancelling(height: int, width: int) -> nn.Module:
-    """Channel 0 of `conv` is red and speaks for class 0. Channel 1 is green − 1/2, and its cells matter 0.001 as much,
-    0.0015 on the fields of `checkers`."""
+    """Channel 0 of `conv` is red and speaks for class 0, each cell with 100. Channel 1 is green − 1/2, and its cells
+    speak with 10, on the fields of `checkers` with 15."""
     network = nn.Sequential(
         OrderedDict(conv=nn.Conv2d(3, 2, 1), flat=nn.Flatten(), head=nn.Linear(2 * height * width, 2))
     )
-    worth = torch.stack([torch.ones(height, width), 0.001 * (1 + 0.5 * checkers(height, width))]).flatten()
+    worth = torch.stack([torch.full((height, width), 100.0), 10 + 5 * checkers(height, width)]).flatten()
     weights = {
         "conv.weight": torch.tensor([[1.0, 0, 0], [0, 1, 0]]).view(2, 3, 1, 1),
         "conv.bias": torch.tensor([0.0, -0.5]),

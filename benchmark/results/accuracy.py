@@ -41,8 +41,8 @@ def accuracies(pictures: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def predicted(logits: NDArray[np.floating], head: str) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
-    """The class that a network takes each image (B×C) for, and the probability that its head gives it; NaN for a head of
-    somebody's own."""
+    """The class that a network takes each image (B×C) for, and the probability that its head gives it; NaN for a head
+    of somebody's own."""
     chosen: NDArray[np.int64] = logits.argmax(1)
     if head == "softmax":
         return chosen, softmax(logits, 1).max(1)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
-Floats = NDArray[np.float64]
+from camfaith.benchmark.results.bootstrap import FEWEST, Floats, mean_interval
 
 CELL = ["model", "dataset", "method", "metric", "column"]
 TIED = 1e-4
@@ -24,17 +22,14 @@ SUMMARY_COLUMNS = (
 SCALE_COLUMNS = ("model", "dataset", "method", "control", "metric", "beta", "residual", "n")
 
 
-class Interval(NamedTuple):
-    """For each row: the mean of the finite values, its confidence limits, and their number."""
-
-    mean: Floats
-    low: Floats
-    high: Floats
-    n: NDArray[np.int64]
-
-
 def summarise(
-    scores: pd.DataFrame, info: Mapping[str, Any], *, level: float = 0.95, resamples: int = 4999, seed: int = 0
+    scores: pd.DataFrame,
+    info: Mapping[str, Any],
+    *,
+    level: float = 0.95,
+    resamples: int = 4999,
+    seed: int = 0,
+    fewest: int = FEWEST,
 ) -> pd.DataFrame:
     """One row per model × data set × method × metric × column; `SUMMARY_COLUMNS` are its columns.
 
@@ -42,16 +37,32 @@ def summarise(
     `n`: the number of finite values in it. `constant`, `undefined`, `errors`: samples counted apart (a constant map
     that has a value is in the mean too). `rank`: 1 = best mean among the methods, without controls; means that differ
     by less than `TIED` of their size share the mean rank. `difference`: the paired difference from the random control
-    on common samples, positive if the method is better.
+    on common samples, positive if the method is better. From less than `fewest` samples, or clusters, there is no
+    interval and no rank (NaN); `few_samples` says so in a line.
     """
+    options = {"level": level, "resamples": resamples, "seed": seed, "fewest": fewest}
     cells = _cells(scores, info)
     parts = []
     for (model, dataset), block in cells.groupby(["model", "dataset"], sort=False):
         found = scores[(scores["model"] == model) & (scores["dataset"] == dataset)]
-        parts.append(_block(block, found, _random_control(info), level, resamples, seed))
+        parts.append(_block(block, found, _random_control(info), options))
     if not parts:
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
     return _count(pd.concat(parts, ignore_index=True), scores)[list(SUMMARY_COLUMNS)]
+
+
+def few_samples(summary: pd.DataFrame) -> str:
+    """A line that says that there are too few samples for intervals and ranks, where that is so in some cell that
+    judges; else \"\"."""
+    judges = summary["main"].astype(bool)
+    without = judges & (summary["n"] > 0) & summary["low"].isna()
+    if not without.any():
+        return ""
+    where = "" if without[judges & (summary["n"] > 0)].all() else "where an interval is missing, "
+    return (
+        f"Fewer than {FEWEST} samples (or clusters): {where}there is no interval, no rank and no best method, since so "
+        "few say nothing of others like them."
+    )
 
 
 def mean_ranks(summary: pd.DataFrame) -> pd.DataFrame:
@@ -87,89 +98,7 @@ def conservation_scale(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.Data
     return pd.DataFrame(rows, columns=list(SCALE_COLUMNS))
 
 
-def mean_interval(
-    values: Floats, units: Sequence[Any] | None = None, *, level: float = 0.95, resamples: int = 4999, seed: int = 0
-) -> Interval:
-    """Means over the finite values of each row (rows × samples) with BCa bootstrap limits (Efron 1987).
-
-    `units` names what is resampled whole, one entry per sample (default: each sample for itself); the mean of a
-    resample is over its samples. Rows with the same number of units share their resamples, which depend only on `seed`
-    and that number. For one value, or equal values, the limits are the mean; for several values of a single unit they
-    are NaN.
-
-    `scipy.stats.bootstrap` knows neither units nor missing values, and takes four times as long for 20,000 rows of 32
-    values; its limits differ from these by chance alone, like those of another seed.
-    """
-    values = np.atleast_2d(np.asarray(values, float))
-    finite = np.isfinite(values)
-    n = finite.sum(1)
-    with np.errstate(invalid="ignore"):
-        mean = np.where(finite, values, 0).sum(1) / np.where(n > 0, n, np.nan)
-    deviations = np.where(finite, values - mean[:, None], 0)
-    sums, counts = _by_unit(deviations, finite, units)
-    spread = np.abs(deviations).max(1, initial=0)
-    varies = spread > 1e-12 * np.abs(mean)
-    held = (counts > 0).sum(1)
-    low, high = np.where(varies, np.nan, mean), np.where(varies, np.nan, mean)
-    for size in np.unique(held[varies & (held > 1)]):
-        rows = np.flatnonzero(varies & (held == size))
-        order = np.argsort(counts[rows] == 0, axis=1, kind="stable")[:, :size]
-        limits = _bca(
-            np.take_along_axis(sums[rows], order, 1),
-            np.take_along_axis(counts[rows], order, 1),
-            _resamples(int(size), resamples, seed),
-            level,
-        )
-        low[rows], high[rows] = mean[rows] + limits[0], mean[rows] + limits[1]
-    return Interval(mean, low, high, n.astype(np.int64))
-
-
-def _bca(sums: Floats, counts: Floats, resamples: Floats, level: float) -> Floats:
-    """Limits of Σ/n for rows of units with `counts` samples each and these `sums` of deviations from the mean."""
-    drawn = sums @ resamples
-    drawn /= counts @ resamples if (counts != 1).any() else sums.shape[1]
-    drawn.sort(axis=1)
-    total = drawn.shape[1]
-    # Rounding must not decide on which side of the mean a resample with the same mean falls.
-    close = 1e-12 * np.abs(sums).max(1, keepdims=True)
-    below, not_above = (drawn < -close).sum(1), (drawn <= close).sum(1)
-    bias = ndtri(np.clip((below + not_above) / (2 * total), 0.5 / total, 1 - 0.5 / total))
-    without = -sums / (counts.sum(1, keepdims=True) - counts)
-    without = without.mean(1, keepdims=True) - without
-    cubes, squares = (without**3).sum(1), (without**2).sum(1)
-    skew = np.divide(cubes, 6 * squares**1.5, out=np.zeros_like(cubes), where=squares > 0)
-    limits = []
-    for z in (ndtri((1 - level) / 2), ndtri((1 + level) / 2)):
-        share = ndtr(bias + (bias + z) / (1 - skew * (bias + z)))
-        place = np.clip(share, 0, 1) * (total - 1)
-        left = np.floor(place).astype(int)
-        ends = np.take_along_axis(drawn, np.stack([left, np.minimum(left + 1, total - 1)], 1), 1)
-        limits.append(ends[:, 0] + (place - left) * (ends[:, 1] - ends[:, 0]))
-    return np.stack(limits)
-
-
-def _resamples(units: int, count: int, seed: int) -> Floats:
-    """How often each unit is drawn in each resample: units × count."""
-    drawn = np.random.default_rng([seed, units]).integers(units, size=(count, units))
-    drawn += np.arange(count)[:, None] * units
-    return np.bincount(drawn.ravel(), minlength=count * units).reshape(count, units).T.astype(float)
-
-
-def _by_unit(values: Floats, finite: NDArray[np.bool_], units: Sequence[Any] | None) -> tuple[Floats, Floats]:
-    if units is None:
-        return values, finite.astype(float)
-    names: dict[Any, int] = {}
-    codes = [names.setdefault(unit, len(names)) for unit in units]
-    if len(names) == len(codes):
-        return values, finite.astype(float)
-    member = np.zeros((len(codes), len(names)))
-    member[np.arange(len(codes)), codes] = 1
-    return values @ member, finite @ member
-
-
-def _block(
-    cells: pd.DataFrame, scores: pd.DataFrame, random: str | None, level: float, resamples: int, seed: int
-) -> pd.DataFrame:
+def _block(cells: pd.DataFrame, scores: pd.DataFrame, random: str | None, options: Mapping[str, Any]) -> pd.DataFrame:
     """The cells of one model and data set with means, ranks and differences."""
     cells = cells.reset_index(drop=True)
     used = scores[scores["status"].isin(USED)].drop_duplicates(["sample", "method", "metric", "column"], keep="last")
@@ -180,7 +109,6 @@ def _block(
     values = np.full((len(cells), len(samples)), np.nan)
     values[row, samples.get_indexer(pd.Index(used["sample"]))] = used["value"].to_numpy(float)
     sign: Floats = np.asarray(cells["better"].map({"higher": 1.0, "lower": -1.0}), dtype=np.float64)
-    options: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
     whole = mean_interval(values, units, **options)
     cells["mean"], cells["low"], cells["high"], cells["n"] = whole
     cells["rank"] = _ranks(cells, sign)
@@ -202,7 +130,8 @@ def _units(scores: pd.DataFrame) -> tuple[pd.Index, list[Any] | None]:
 
 
 def _ranks(cells: pd.DataFrame, sign: Floats) -> pd.Series:
-    entrants = pd.Series(np.where(cells["control"], np.nan, -sign * cells["mean"]), index=cells.index)
+    without = cells["control"] | cells["low"].isna()
+    entrants = pd.Series(np.where(without, np.nan, -sign * cells["mean"]), index=cells.index)
     levels = entrants.groupby([cells["metric"], cells["column"]], sort=False).transform(_levels)
     return levels.groupby([cells["metric"], cells["column"]]).rank(method="average")
 

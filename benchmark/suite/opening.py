@@ -138,8 +138,8 @@ class Bench:
 
     @property
     def labels_fit(self) -> bool:
-        """Whether a sample's label is the class that the model should predict: not where a class is none of the model's,
-        its outputs are no classes, or a sample has several labels."""
+        """Whether a sample's label is the class that the model should predict: not where a class is none of the
+        model's, its outputs are no classes, or a sample has several labels."""
         if not self.classifier.head.classes or isinstance(self.dataset, EachClass):
             return False
         ours, theirs = self.classifier.class_names, self.dataset.class_names

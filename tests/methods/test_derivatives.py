@@ -119,7 +119,7 @@ def gradient_at(network: nn.Module, cut: int, picture: Tensor, target: int) -> t
     return a.detach()[0], a.grad[0]
 
 
-@pytest.mark.parametrize("variant", ["paper", "torchcam"])
+@pytest.mark.parametrize("variant", ["paper", "guarded", "torchcam"])
 @pytest.mark.parametrize("samples", [1, 3])
 def test_smoothgradcam_plus_plus_is_summed_by_hand(tiny, images, variant, samples):
     pictures, seeds, targets, sigma = images(2, 9), [7, 8], [0, 2], 0.4
@@ -134,17 +134,27 @@ def test_smoothgradcam_plus_plus_is_summed_by_hand(tiny, images, variant, sample
             weight = 0.0
             for i in range(a.shape[0]):
                 for j in range(a.shape[1]):
-                    if variant == "paper":
+                    if variant == "guarded":
+                        below = 2 * d2[i, j] + a.clamp(min=0).sum() * d3[i, j].clamp(min=0)
+                        weight += float(d2[i, j] / below * max(d1[i, j], 0)) if below else 0
+                    elif variant == "paper":
                         below = 2 * d2[i, j] + a.sum() * d3[i, j]
                         alpha = d2[i, j] / below if below != 0 else 0
                         weight += float(alpha * max(d1[i, j], 0))
                     else:
                         below = 2 * d2[i, j] + (a * d3).sum() + 1e-8
                         weight += float(d2[i, j] / below * max(noisy[-1][1][k, i, j], 0))
-            drawn += weight * (a if variant == "paper" else noisy[-1][0][k])
+            drawn += weight * (noisy[-1][0][k] if variant == "torchcam" else a)
         expected.append(drawn)
     cam = SmoothGradCAMPlusPlus(tiny, "conv2", samples=samples, sigma=sigma, variant=variant)
     close(cam.explain(evidence, Classifier(tiny)), torch.stack(expected))
+
+
+def test_smoothgradcam_plus_plus_without_noise_tells_what_gradcam_plus_plus_tells(tiny, images):
+    evidence = Classifier(tiny).evidence(images(2, 9), [0, 2], ["conv2"])
+    smooth, plain = SmoothGradCAMPlusPlus(tiny, "conv2", samples=2, sigma=0), GradCAMPlusPlus(tiny, "conv2")
+    smooth.explain(evidence, Classifier(tiny))
+    close(*(cam.diagnostics(evidence)["weights_move"].double() for cam in (smooth, plain)), 1e-4)
 
 
 def test_the_noise_is_the_images_own(tiny, images):

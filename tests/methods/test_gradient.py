@@ -223,6 +223,36 @@ def test_elementwise_keeps_a_negative_gradient_on_a_negative_activation(tiny):
     close(found, torch.tensor([[[0.5, 0.0], [0.0, 0.0]]], dtype=torch.float64))
 
 
+CANCELLING = [  # A and g of a channel in which 2 + ΣA·g, and one in which ΣA, is 1e-4
+    (GradCAMPlusPlus, [[-3.0, 1.0], [-1.0, 1.0001]], [[1.0, 0.5], [-0.25, 0.0]]),
+    (XGradCAM, [[-3.0, 1.0], [1.0, 1.0001]], [[1.0, 0.5], [-0.25, 0.5]]),
+]
+
+
+@pytest.mark.parametrize(("method", "a", "g"), CANCELLING, ids=lambda value: getattr(value, "name", ""))
+def test_weights_that_are_rounding_are_measured_counted_and_warned_of(tiny, method, a, g):
+    evidence, (a, g) = by_hand(a, g), (torch.tensor(v, dtype=torch.float64)[None, None] for v in (a, g))
+    cam = method(tiny, "conv1", eps=0) if method is XGradCAM else method(tiny, "conv1")
+    with pytest.warns(UserWarning, match="at conv1: .* more than 1%.*variant='guarded'"):
+        told = cam.diagnostics(evidence)
+    slow = 0.0  # by differences, a cell at a time
+    for cell in range(4):
+        step = 1e-6 * a * torch.nn.functional.one_hot(torch.tensor(cell), 4).view(1, 1, 2, 2)
+        slow += 1e2 * float((cam.weights(a + step, g) - cam.weights(a - step, g)).abs() / 2 / cam.weights(a, g).abs())
+    assert told["weights_move"].tolist() == pytest.approx([slow], rel=1e-3)
+    assert (slow > 0.5, told["unstable"].tolist()) == (True, [1.0])
+    guarded = method(tiny, "conv1", variant="guarded")
+    assert float(guarded.diagnostics(evidence)["weights_move"]) < 3e-4
+    assert guarded.weights(a, g).abs().max() <= g.clamp(min=0).sum()
+
+
+@pytest.mark.parametrize("method", [GradCAMPlusPlus, XGradCAM])
+def test_the_guarded_formula_is_the_papers_where_activations_have_one_sign(tiny, images, method):
+    evidence = Classifier(tiny).evidence(images(2, 16).double(), None, ["relu2"])
+    cams = [method(tiny, "relu2", variant=variant) for variant in ("paper", "guarded")]
+    close(*(cam.explain(evidence, Classifier(tiny)) for cam in cams))
+
+
 def test_evidence_without_gradients_is_refused(tiny, images):
     evidence = Classifier(tiny).evidence(images(1, 16), None, ["conv1"], gradients=False)
     with pytest.raises(ValueError, match="needs evidence with gradients at 'conv1'"):

@@ -25,10 +25,11 @@ def judge(model, maps, pictures, contents=None, **settings):
 
 
 def slow_planes(place, height, width, cells, content):
-    """The place and the nine tiles of the rest, pixel by pixel."""
-    planes = [[[False] * width for _ in range(height)] for _ in range(10)]
-    part = cells if place == "corners" else 2 * cells
-    deep, wide = (max(1, round(side / part)) for side in (height, width))
+    """The place (the corners one by one) and the nine tiles of the rest, pixel by pixel."""
+    parts = 4 if place == "corners" else 1
+    planes = [[[False] * width for _ in range(height)] for _ in range(parts + 9)]
+    fraction = cells if place == "corners" else 2 * cells
+    deep, wide = (max(1, round(side / fraction)) for side in (height, width))
     for r in range(height):
         for c in range(width):
             at_row, at_column = r < deep or r >= height - deep, c < wide or c >= width - wide
@@ -37,7 +38,8 @@ def slow_planes(place, height, width, cells, content):
                 "border": at_row or at_column,
                 "outside": content is not None and not bool(content[r, c]),
             }[place]
-            planes[0 if inside else 1 + 3 * (3 * r // height) + 3 * c // width][r][c] = True
+            part = 2 * (r >= height / 2) + (c >= width / 2) if place == "corners" else 0
+            planes[part if inside else parts + 3 * (3 * r // height) + 3 * c // width][r][c] = True
     return torch.tensor(planes)
 
 
@@ -54,14 +56,15 @@ def test_every_column_is_what_its_definition_says(score, classifier, images, noi
             for plane in planes:
                 altered = torch.where(plane, pictures[i].mean((1, 2), keepdim=True), pictures[i])
                 effects.append(abs(whole - slow_score(classifier, altered, targets[i], score)))
-            mass = maps[i].abs()
-            share, area = float(mass[planes[0]].sum() / mass.sum()), float(planes[0].double().mean())
+            mass, parts = maps[i].abs(), planes[:-9]
+            shares = [float(mass[part].sum() / mass.sum()) for part in parts]
+            supports = [effect / sum(effects) for effect in effects[: len(parts)]]
             expected = {
-                "share": share,
-                "excess": share - area,
-                "peak": float(planes[0].flatten()[maps[i].argmax()]),
-                "support": effects[0] / sum(effects),
-                "unsupported": max(0.0, share - effects[0] / sum(effects)),
+                "share": sum(shares),
+                "excess": sum(shares) - float(parts.any(0).double().mean()),
+                "peak": float(parts.any(0).flatten()[maps[i].argmax()]),
+                "support": sum(supports),
+                "unsupported": sum(max(0.0, m - s) for m, s in zip(shares, supports, strict=True)),
             }
             assert 0.001 < expected["support"] < 0.9
             for name, value in expected.items():
@@ -85,8 +88,29 @@ def test_corners_that_the_model_does_not_see_are_unsupported(pixel_sum, images):
 
 
 def test_corners_that_are_all_the_model_sees_are_supported(pixel_sum, images):
-    found = judge(pixel_sum(corners().double()), corners()[None].double(), images(1, 12))
-    assert [float(found[name]) for name in ("share", "support", "unsupported")] == [1, 1, 0]
+    pictures = torch.ones_like(images(1, 12))
+    found = judge(pixel_sum(corners().double()), corners()[None].double(), pictures)
+    assert [float(found[name]) for name in ("share", "support", "unsupported")] == pytest.approx([1, 1, 0])
+
+
+def test_a_corner_that_the_model_uses_excuses_no_mass_in_the_others(pixel_sum):
+    """The model reads the top left corner alone; the map has a quarter of its mass in each."""
+    used = corners() & (torch.arange(12)[:, None] < 6) & (torch.arange(12) < 6)
+    found = judge(pixel_sum(used.double()), corners()[None].double(), torch.ones(1, 3, 12, 12))
+    assert [float(found[name]) for name in ("share", "support", "unsupported")] == pytest.approx([1, 1, 0.75])
+
+
+@pytest.mark.parametrize("logit", [-14.17, 16.1])  # p = 7e-7 and 1 − 1e-7
+def test_support_counts_however_near_to_0_or_1_the_probability_is(logit):
+    class Sure(nn.Module):
+        """The corner at the top left makes the odds a third smaller; no other pixel counts."""
+
+        def forward(self, x):
+            seen = logit - 0.4 * x[:, 0, 0, 0]
+            return torch.stack([torch.zeros_like(seen), seen], 1)
+
+    found = CornerArtifact()(Sure(), torch.ones(1, 3, 12, 12), 1, corners()[None].double())
+    assert [float(found[name]) for name in ("support", "unsupported")] == pytest.approx([1, 0.75])
 
 
 def test_support_is_the_share_of_what_the_model_feels(pixel_sum):
@@ -160,7 +184,7 @@ def test_the_parts_cover_every_pixel_exactly_once(place, size, cells, noise_maps
         assert planes.shape == (partition.count, *size)
         assert (planes.sum(0) == 1).all()
     expected = {"outside": ~contents[0]}.get(place, partition.region(unknown, 0))
-    assert torch.equal(partition(known, 0)[0], expected)
+    assert torch.equal(partition(known, 0)[: partition.parts].any(0), expected)
     if size != (224, 224):
         assert torch.equal(partition(known, 0), slow_planes(place, *size, cells, contents[0]))
 

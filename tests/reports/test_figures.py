@@ -13,11 +13,11 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from camfaith.benchmark.results.statistics import mean_interval
+from camfaith.benchmark.results.bootstrap import mean_interval
 from camfaith.benchmark.results.store import Result
 from camfaith.reports.curves import curves
 from camfaith.reports.figures import corner_mass, distributions, draw, rank_map
-from camfaith.reports.style import looks
+from camfaith.reports.style import labels, looks
 from camfaith.reports.view import View
 
 Fabricate = Callable[..., Result]
@@ -134,6 +134,24 @@ def test_corner_bars_are_the_means_of_share_and_unsupported(plain_run: Result) -
         np.testing.assert_allclose([bar.get_width() for bar in axis.patches], wanted)
 
 
+@pytest.mark.parametrize("middle", ["{}", "features.{}", "features.{} and so on to the very end of the name"])
+def test_no_two_labels_are_alike_and_none_is_too_long(middle: str) -> None:
+    names = ["plain", *(f"gradcam(eps=0.001, layer={middle.format(i)}, variant=guarded)" for i in range(60))]
+    found = labels(names, 26)
+    assert list(found) == names
+    assert len({*found.values()}) == len(names)
+    assert max(map(len, found.values())) <= 26
+    assert found["plain"] == "plain"
+
+
+def test_titles_are_folded_and_whole(fabricate: Fabricate) -> None:
+    long = "a-model-with-a-name-that-is-longer-than-its-panel-is-wide"
+    view = View(fabricate(models=["net", long]))
+    figure = rank_map(view)
+    assert figure is not None
+    assert "".join(figure.axes[1].get_title(loc="left").split()) == f"{long}onfundus"
+
+
 def test_the_rank_map_shows_the_summarys_ranks_and_their_mean(plain_run: Result) -> None:
     view = View(plain_run)
     figure = rank_map(view)
@@ -143,7 +161,7 @@ def test_the_rank_map_shows_the_summarys_ranks_and_their_mean(plain_run: Result)
     summary = view.summary_of(view.blocks[0])
     methods = [m for m in view.methods if m not in view.controls]
     wanted = [summary[m, c.metric, c.column]["rank"] for m in methods for c in view.ranked]
-    assert [float(text) for text in panels[0]] == wanted
+    assert [float(text) for text in panels[0]] == [rank for rank in wanted if rank == rank]
     mean = (np.array(panels[0], float) + np.array(panels[1], float)) / 2
     np.testing.assert_allclose(np.array(panels[2], float), mean, atol=0.051)
 

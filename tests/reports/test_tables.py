@@ -62,6 +62,24 @@ def test_a_method_no_better_than_the_random_control_is_marked(fabricate: Fabrica
     assert "does not show it better than the random control" in made.notes[0]
 
 
+def test_few_images_have_no_interval_no_best_and_no_mark_and_every_table_says_so(fabricate: Fabricate) -> None:
+    result = fabricate(models=["net"], methods=list(VALUES), metrics=["deletion"], samples=7)
+    view = View(result)
+    made = tables.block_table(view, view.blocks[0])
+    values = [row.values[1] for row in made.rows]
+    assert all((value.interval, value.best, value.doubtful) == ("", False, False) for value in values)
+    for written in (markdown(made), latex(made), markdown(tables.overall_table(view))):
+        assert "Fewer than 8 samples" in written
+
+
+def test_a_label_is_no_formula_in_a_csv_file_and_numbers_stay_numbers(fabricate: Fabricate, tmp_path: Path) -> None:
+    names = ["=1+1", "@x", "-y", "\tz", "a=b"]
+    tables.write(View(fabricate(models=["net"], methods=names, metrics=["deletion"])), tmp_path)
+    found = pd.read_csv(tmp_path / "summary.csv")
+    assert list(found["method"].unique()) == ["'=1+1", "'@x", "'-y", "'\tz", "a=b"]
+    assert found["mean"].dtype == float
+
+
 def test_markdown_has_the_numbers_and_the_best_in_bold(table: Table) -> None:
     lines = markdown(table).splitlines()
     assert lines[2] == "| method | n | deletion auc ↓ |"
@@ -89,7 +107,12 @@ def hostile_table() -> Table:
 
 def test_latex_escapes_names_and_balances_its_environments_and_braces() -> None:
     text = latex(hostile_table())
-    assert text.count(r"a\_b\%c\textbackslash{}d\&e\#f\$g\{h\}i\textasciitilde{}j\textasciicircum{}k|l*m<n>") == 4
+    assert (
+        text.count(
+            r"a\_b\%c\textbackslash{}d\&e\#f\$g\{h\}i\textasciitilde{}j\textasciicircum{}k\textbar{}l*m\textless{}n\textgreater{}"
+        )
+        == 4
+    )
     opened = re.findall(r"\\begin\{(\w+)\}", text)
     assert opened == ["table", "tabular", "minipage"]
     assert sorted(opened) == sorted(re.findall(r"\\end\{(\w+)\}", text))

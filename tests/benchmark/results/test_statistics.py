@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from scipy.stats import bootstrap
 
+from camfaith.benchmark.results.bootstrap import mean_interval
 from camfaith.benchmark.results.statistics import (
     SUMMARY_COLUMNS,
     conservation_scale,
-    mean_interval,
+    few_samples,
     mean_ranks,
     summarise,
 )
@@ -98,7 +99,7 @@ def test_missing_values_leave_the_interval_of_what_is_there() -> None:
 
 
 def test_degenerate_cells_have_limits_at_the_mean_or_none() -> None:
-    found = mean_interval(np.array([[np.nan, np.nan], [2, np.nan], [0.3, 0.3]]))
+    found = mean_interval(np.array([[np.nan, np.nan], [2, np.nan], [0.3, 0.3]]), fewest=1)
     assert found.n.tolist() == [0, 1, 2]
     np.testing.assert_array_equal(found.mean, [np.nan, 2, 0.3])
     np.testing.assert_array_equal(found.low, [np.nan, 2, 0.3])
@@ -106,7 +107,7 @@ def test_degenerate_cells_have_limits_at_the_mean_or_none() -> None:
 
 
 def test_several_values_of_one_cluster_have_no_interval() -> None:
-    found = mean_interval(np.array([1.0, 2.0, 3.0]), ["a", "a", "a"])
+    found = mean_interval(np.array([1.0, 2.0, 3.0]), ["a", "a", "a"], fewest=1)
     assert found.mean[0] == 2
     assert np.isnan(found.low[0])
 
@@ -148,7 +149,7 @@ def test_ranks_follow_the_direction_and_leave_controls_out() -> None:
     values = {"good": [3, 3], "bad": [1, 1], "fair": [2, 2], "random": [9, 9]}
     scores = pd.concat([rows(m, v, metric=metric) for m, v in values.items() for metric in ("gain", "loss")])
     info = described({"good": False, "bad": False, "fair": False, "random": True}, gain="higher", loss="lower")
-    found = summarise(scores, info)
+    found = summarise(scores, info, fewest=1)
     assert [only(found, m)["rank"] for m in ("good", "fair", "bad")] == [1, 2, 3]
     assert [only(found, m, "loss")["rank"] for m in ("good", "fair", "bad")] == [3, 2, 1]
     assert np.isnan(only(found, "random")["rank"])
@@ -157,16 +158,32 @@ def test_ranks_follow_the_direction_and_leave_controls_out() -> None:
 def test_equal_means_share_the_mean_rank_though_rounding_tells_them_apart() -> None:
     values = {"a": [0.5, 0.7], "b": [0.5 + 3e-7, 0.7], "c": [0.9, 0.9], "d": [0.1, 0.1]}
     scores = pd.concat([rows(m, v) for m, v in values.items()])
-    found = summarise(scores, described(dict.fromkeys(values, False), gain="higher"))
+    found = summarise(scores, described(dict.fromkeys(values, False), gain="higher"), fewest=1)
     assert [only(found, m)["rank"] for m in "abcd"] == [2.5, 2.5, 1, 4]
 
 
 def test_a_method_without_values_has_no_rank_and_takes_none() -> None:
     scores = pd.concat([rows("a", [1, 2]), rows("b", [np.nan] * 2, status="error", error="no"), rows("c", [0, 1])])
-    found = summarise(scores, described(dict.fromkeys("abc", False), gain="higher"))
+    found = summarise(scores, described(dict.fromkeys("abc", False), gain="higher"), fewest=1)
     assert np.isnan(only(found, "b")["rank"])
     assert only(found, "b")["errors"] == 2
     assert [only(found, m)["rank"] for m in "ac"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("samples", "clusters", "enough"), [(1, 1, False), (7, 7, False), (8, 8, True), (24, 7, False)]
+)
+def test_below_eight_samples_or_clusters_there_is_a_mean_and_nothing_more(
+    samples: int, clusters: int, enough: bool
+) -> None:
+    names = [f"p{i % clusters}" for i in range(samples)] if clusters < samples else None
+    values = np.random.default_rng(0).normal(size=samples)
+    scores = pd.concat([rows(m, values + shift, cluster=names) for m, shift in (("a", 1), ("b", 2), ("random", 0))])
+    found = summarise(scores, described({"a": False, "b": False, "random": True}, gain="higher"))
+    assert found["mean"].notna().all()
+    said = found.loc[~found["control"], ["low", "high", "rank", "difference_low", "difference_high"]].notna()
+    assert (said.to_numpy() == enough).all()
+    assert ("no interval, no rank" in few_samples(found)) is not enough
 
 
 def test_constant_maps_are_in_the_mean_and_counted_apart() -> None:
@@ -239,7 +256,7 @@ def test_mean_ranks_are_over_the_blocks_that_have_one() -> None:
     here = pd.concat([rows("a", [2, 2]), rows("b", [1, 1])])
     there = pd.concat([rows("a", [1, 1]), rows("b", [2, 2]), rows("c", [3, 3])]).assign(dataset="other")
     info = described({"a": False, "b": False, "c": False}, gain="higher")
-    found = mean_ranks(summarise(pd.concat([here, there]), info)).set_index("method")
+    found = mean_ranks(summarise(pd.concat([here, there]), info, fewest=1)).set_index("method")
     assert found["rank"].to_dict() == {"a": 2, "b": 2, "c": 1}
     assert found["blocks"].to_dict() == {"a": 2, "b": 2, "c": 1}
 
