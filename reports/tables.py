@@ -53,7 +53,7 @@ def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
         return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
     texts = [name for name in frame if not is_numeric_dtype(frame[name])]
-    return frame.assign(**{name: frame[name].map(safe) for name in texts})
+    return frame.assign(**{str(name): frame[name].map(safe) for name in texts})
 
 
 def block_table(view: View, block: Block) -> Table:
