@@ -65,8 +65,8 @@ def settings_of(kind: Any) -> Mapping[str, Any] | None:
 def settled(kind: Any, given: Mapping[str, Any], beside: Collection[str] = _BOUND) -> dict[str, Any]:
     """The settings that are given, as the annotations of `kind` want them: a list for a tuple, a text for a path.
 
-    Raises `UnknownName` for one that `kind` does not take, nor `beside` names, `SettingError` for a value that its annotation does not
-    allow: a float is no int, True is no number, and numbers are finite.
+    Raises `UnknownName` for one that `kind` does not take, nor `beside` names, `SettingError` for a value that its
+    annotation does not allow: a float is no int, True is no number, and numbers are finite.
     """
     allowed, hints = settings_of(kind), _hints(kind)
     for name in given:
