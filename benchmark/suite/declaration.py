@@ -21,7 +21,7 @@ from camfaith.models.lookup import UnknownName
 from camfaith.models.settings import Count, Positive, Seed, Text
 from camfaith.models.speed.shortcuts import Shortcut
 
-_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Entry(BaseModel):
