@@ -22,7 +22,7 @@ from camfaith.models.lookup import UnknownName
 from camfaith.models.settings import Count, Positive, Seed, Text
 from camfaith.models.speed.shortcuts import Shortcut
 
-_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Entry(BaseModel):
@@ -30,7 +30,9 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
     name: Text
+    """A name that `camfaith list` shows, or one's own as `file.py:Name` or `package.module:Name`."""
     label: Text | None = None
+    """What stands in tables instead of the name."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -40,25 +42,35 @@ class Entry(BaseModel):
 
 class MethodEntry(Entry):
     layer: Text | None = None
+    """The target layer; None takes the model's."""
 
 
 class ModelEntry(BaseModel):
     model_config = _STRICT
     name: Text
+    """A name that `camfaith list` shows, `timm:NAME`, or one's own as `file.py:function`."""
     label: Text | None = None
+    """What stands in tables instead of the name."""
     weights: Text | None = None
+    """A file (.safetensors, .pth, .pt), a name of the library's weights (DEFAULT), or none."""
     layer: Text | None = None
+    """The target layer; None finds the last with a spatial output."""
     mean: Annotated[tuple[float, ...], Field(strict=False)] | None = None
+    """Subtracted from each colour in [0, 1]; None takes what the weights come with."""
     std: Annotated[tuple[Positive, ...], Field(strict=False)] | None = None
+    """What each colour is divided by then."""
     resize: int | tuple[int, int] | None = None
-    """The length of the short side, or [height, width], which squeezes."""
+    """The pixels of the short side, or [height, width], which squeezes."""
     crop: int | tuple[int, int] | None = None
+    """The pixels of both sides, or [height, width], cut from the middle."""
     interpolation: Text | None = None
+    """What lies between two pixels when resizing: bilinear, bicubic, nearest, lanczos, box, hamming."""
     pad: bool | None = None
     """Whether a picture is put into the middle of a black square before it is resized."""
     output: str | int | None = None
+    """Where the logits are in what the network returns, if that is no tensor."""
     head: Text | None = None
-    """What the outputs mean: `softmax` (the default), `sigmoid`, `binary`, `regression`, or `module:function`."""
+    """What the outputs mean: softmax (the default), sigmoid, binary, regression, or `module:function`."""
     classes: Annotated[tuple[str, ...], Field(strict=False)] | Text | None = None
     """Class names, or a text file with one per line."""
 
@@ -90,12 +102,16 @@ class General(BaseModel):
 
     model_config = _STRICT
     name: str = Field(pattern=r"^[\w.+-]+$", examples=["retina", "run-2.1"])
+    """Names new run folders."""
     seed: Seed = 0
+    """Draws the order of samples, noise and ties."""
     target: Text | int | Annotated[tuple[Text | int, ...], Field(strict=False, min_length=1)] = "predicted"
-    """The class to explain: `predicted`, `label`, `second`, a name or an index; or a list of these last, each
+    """The class that is explained: predicted, second, label, an index or a name; or a list of indices and names, each
     explained on its own (of samples with several known labels, those that they have)."""
     methods: tuple[MethodEntry, ...] = Field(min_length=1, strict=False)
+    """Names, or tables of a name and its settings."""
     metrics: tuple[Entry, ...] = Field(min_length=1, strict=False)
+    """Names, or tables of a name and its settings."""
     batch_size: Count | None = None
     """Images in a batch; None measures which number is fastest."""
     allow: tuple[Shortcut, ...] = Field((), strict=False)
@@ -109,6 +125,7 @@ class General(BaseModel):
     margin: float = Field(0.0, ge=0, lt=1)
     """Methods are equal if one leads on at most this share of the images; 0: never."""
     device: str = Field("auto", pattern=r"^[a-z]+(:\d+)?$", examples=["auto", "cpu", "cuda", "cuda:1", "mps"])
+    """Where the networks run; auto is a GPU if there is one."""
     pictures: Literal["all", "none"] = "all"
     """`none` keeps no images: the folder is smaller, but a metric that is added later reads the data again."""
 
