@@ -90,6 +90,7 @@ def judge(
     tally.add(engine.meter.since(before))
     tally.failed += _not_made(bench, arms, explained, asked, case, told)
     _keep_answers(maps, answers, {probe: key for probe, key in keys.items() if key}, told, places, records)
+    guard.look()
     for arm in arms:
         told_to = answers.get(arm.label, {})
         record(block, work, arm, explained[arm.label], maps.get(arm.label), told_to, places, records, broken, guard)
