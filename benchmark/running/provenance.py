@@ -13,8 +13,8 @@ import torch
 
 from camfaith.benchmark.results.folder import Part
 from camfaith.benchmark.running.block import Block, Named
+from camfaith.benchmark.suite.arms import Arm, Judge
 from camfaith.benchmark.suite.identity import NUMERICAL, libraries, weights_hash
-from camfaith.benchmark.suite.opening import Arm, Judge
 from camfaith.benchmark.suite.settings import parameters_of
 
 

@@ -17,7 +17,7 @@ from camfaith.benchmark.running.explaining import Explanations, columns_of
 from camfaith.benchmark.running.hearing import heard
 from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.records import Place, Records
-from camfaith.benchmark.suite.opening import Judge
+from camfaith.benchmark.suite.arms import Judge
 from camfaith.metrics import Line, Maps
 from camfaith.metrics.probing.answers import Answer, Answers
 from camfaith.metrics.probing.probes import Channels, Probe
