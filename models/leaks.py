@@ -85,6 +85,7 @@ class Guard:
         self._network, self._copies = network, copies_of(network)
         self.own = set(own)
         """What the network changes of itself, as far as that is known."""
+        self._seen: Watch | None = None
 
     @contextmanager
     def learning(self) -> Iterator[None]:
@@ -94,10 +95,18 @@ class Guard:
         self.own |= {_place(leak) for leak in before.leaks()}
         self._copies = copies_of(self._network) if self.own else self._copies
 
-    def watch(self) -> Watch:
-        """For a short call of code that has hardly to do with the network: the versions of weights alone are looked
-        at."""
-        return Watch(self._network, self._copies, thorough=False)
+    def look(self) -> None:
+        """Before many short calls of code that has hardly to do with the network: of weights, the count of versions
+        alone is looked at."""
+        self._seen = Watch(self._network, self._copies, thorough=False)
+
+    def left(self) -> list[str]:
+        """What is not as it was at the last look, undone."""
+        if self._seen is None:
+            return []
+        if said := self._seen.undone(self.own):
+            self.look()
+        return said
 
     @contextmanager
     def call(self, *, altered: bool = False) -> Iterator[list[str]]:

@@ -245,6 +245,8 @@ class RunFolder:
                 if not held.enter_context(self.claim(lock.stem, wait=False)):
                     raise RunFolderError(f"another run is writing to {self.path}; wait for it, or give another folder")
             self.info_path.unlink(missing_ok=True)  # first: without it, what is left is nobody's
+            if self.path.is_dir():
+                sync(self.path)
             for folder in ("parts", "report", "errors", "unfinished"):
                 shutil.rmtree(self.path / folder, ignore_errors=True)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from camfaith.benchmark.running.hearing import heard
-from camfaith.benchmark.suite.opening import Arm
+from camfaith.benchmark.suite.arms import Arm
 from camfaith.metrics import Case, Maps
 from camfaith.models import Evidence
 from camfaith.models.errors import NotApplicable, text_of, told, traced

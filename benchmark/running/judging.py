@@ -21,8 +21,9 @@ from camfaith.benchmark.running.reading import Ready, planes
 from camfaith.benchmark.running.records import Place, Records
 from camfaith.benchmark.running.scoring import record
 from camfaith.benchmark.running.unfinished import Unfinished
+from camfaith.benchmark.suite.arms import Arm
 from camfaith.benchmark.suite.identity import probe_key
-from camfaith.benchmark.suite.opening import Arm, Bench
+from camfaith.benchmark.suite.opening import Bench
 from camfaith.metrics import Case, Engine, Maps
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.probes import Channels, Probe
@@ -92,6 +93,7 @@ def judge(
     tally.add(engine.meter.since(before))
     tally.failed += _not_made(bench, arms, explained, asked, case, told)
     _keep_answers(maps, answers, {probe: key for probe, key in keys.items() if key}, told, places, records)
+    guard.look()
     for arm in arms:
         told_to = answers.get(arm.label, {})
         record(block, work, arm, explained[arm.label], maps.get(arm.label), told_to, places, records, broken, guard)

@@ -16,9 +16,10 @@ from camfaith.benchmark.running.lacking import holdings_of
 from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.records import kept_of
 from camfaith.benchmark.running.settling import works_of
+from camfaith.benchmark.suite.arms import Arm
 from camfaith.benchmark.suite.declaration import Suite
 from camfaith.benchmark.suite.identity import probe_key
-from camfaith.benchmark.suite.opening import Arm, Bench
+from camfaith.benchmark.suite.opening import Bench
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models.inside.ablation import TAIL_BATCH, ablate_channels, tail

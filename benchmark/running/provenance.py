@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -13,8 +14,8 @@ import torch
 
 from camfaith.benchmark.results.folder import Part
 from camfaith.benchmark.running.block import Block, Named
+from camfaith.benchmark.suite.arms import Arm, Judge
 from camfaith.benchmark.suite.identity import NUMERICAL, libraries, model_facts
-from camfaith.benchmark.suite.opening import Arm, Judge
 from camfaith.benchmark.suite.settings import parameters_of
 
 
@@ -24,17 +25,30 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """The commit of the folder that the run was started in, and whether it had changes; None outside git."""
+    """The commit of the folder that the run was started in, and whether it had changes; None outside git. A folder's
+    own settings may name programs to run (a file monitor, filters of content, those of submodules): none is."""
+    settings = {"core.fsmonitor": "false"}
 
     def ask(*words: str) -> str:
-        # A folder's own settings may name a program to run: not that one.
-        command = ["git", "-c", "core.fsmonitor=false", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
-        return done.stdout.strip()
+        given = {"GIT_CONFIG_COUNT": str(len(settings))}
+        for place, (name, value) in enumerate(settings.items()):
+            given |= {f"GIT_CONFIG_KEY_{place}": name, f"GIT_CONFIG_VALUE_{place}": value}
+        done = subprocess.run(  # noqa: S603
+            ["git", *words],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+            env={**os.environ, **given},
+        )
+        return done.stdout
 
     try:
-        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
+        commit = ask("rev-parse", "HEAD").strip()
+        named = ask("config", "--list", "--name-only", "-z").split("\0")
+        settings |= dict.fromkeys((name for name in named if name.startswith("filter.")), "")
+        return {"commit": commit, "changed": bool(ask("status", "--porcelain", "--ignore-submodules=all"))}
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
 
 

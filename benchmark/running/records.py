@@ -16,7 +16,7 @@ from camfaith.benchmark.results.pictures import lossless, png
 from camfaith.benchmark.results.tables import SCHEMAS
 from camfaith.benchmark.running.explaining import Explanations
 from camfaith.benchmark.running.reading import Complaint, Ready
-from camfaith.benchmark.suite.opening import Judge
+from camfaith.benchmark.suite.arms import Judge
 from camfaith.metrics import Case, Line
 from camfaith.models.maps import image_of, picture_of
 

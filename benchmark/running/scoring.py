@@ -17,7 +17,7 @@ from camfaith.benchmark.running.explaining import Explanations, columns_of
 from camfaith.benchmark.running.hearing import heard
 from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.records import Place, Records
-from camfaith.benchmark.suite.opening import Judge
+from camfaith.benchmark.suite.arms import Judge
 from camfaith.metrics import Line, Maps
 from camfaith.metrics.probing.answers import Answer, Answers
 from camfaith.metrics.probing.probes import Channels, Probe
@@ -85,7 +85,6 @@ def _judged(
     if broken:
         return broken
     given, metric = maps.copy(maps.case.copy()), judge.metric
-    before = guard and guard.watch()
     try:
         asked = judge.probes(maps.layer, maps.case.pixels)
         own = {probe: _copied(answers[probe]) for probe in asked}
@@ -95,8 +94,8 @@ def _judged(
     except Exception as error:
         return Failure(told(error), traced(error))
     finally:
-        if before:
-            said.update(f"left, and was undone: {leak}" for leak in before.undone())
+        if guard:
+            said.update(f"left, and was undone: {leak}" for leak in guard.left())
 
 
 def _copied(answer: Answer) -> Answer:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +15,8 @@ from camfaith import methods, metrics
 from camfaith.benchmark import datasets
 from camfaith.benchmark.datasets import Dataset
 from camfaith.benchmark.datasets.each_class import EachClass
+from camfaith.benchmark.suite.arms import Arm, Judge
+from camfaith.benchmark.suite.classes import class_index, label_classes_of, target_of
 from camfaith.benchmark.suite.declaration import (
     DatasetEntry,
     Entry,
@@ -31,77 +31,13 @@ from camfaith.benchmark.suite.identity import method_key, metric_key
 from camfaith.benchmark.suite.settings import make, one_line, parameters_of
 from camfaith.benchmark.suite.tuning_cache import setup_of
 from camfaith.methods.contract import bind
-from camfaith.metrics.base import Metric
 from camfaith.metrics.fitting import Unfit, unfit
-from camfaith.metrics.probing.probes import Channels, Probe
-from camfaith.models import Classifier, LayerError, UnknownName, load, survey
-from camfaith.models.contract import Bound, Calls
-from camfaith.models.errors import in_one_line, text_of, told
+from camfaith.models import Classifier, LayerError, load, survey
+from camfaith.models.errors import in_one_line
 from camfaith.models.heads import Head
 from camfaith.models.layers import Layer
-from camfaith.models.leaks import Guard, Watch
+from camfaith.models.leaks import Guard
 from camfaith.models.speed.setup import Setup
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm(Bound):
-    """A method bound to a model, under the label that stands in the tables."""
-
-    label: str
-    name: str
-    key: str
-    parameters: Mapping[str, Any]
-    leaks: tuple[str, ...] = ()
-    """What its constructor changed in the network or the process, which was undone."""
-
-    def cost(self, image: Tensor) -> Calls:
-        """As the method says; none where that is no `Calls`, or fails: it is a plan's matter alone."""
-        before = Watch(self.classifier.network)
-        try:
-            found: Any = super().cost(image)
-        except Exception as error:
-            found = told(error)
-        before.undone()
-        if isinstance(found, Calls):
-            return found
-        warnings.warn(f"{self.label}: cost(image) gives no Calls ({text_of(found)}); none are planned", stacklevel=1)
-        return Calls()
-
-
-@dataclass(frozen=True)
-class Judge:
-    """A metric under the label that stands in the tables."""
-
-    label: str
-    name: str
-    key: str
-    parameters: Mapping[str, Any]
-    metric: Metric | Unfit
-    _asked: dict[tuple[str | None, int], list[Probe]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-
-    def probes(self, layer: str | None, pixels: int) -> list[Probe]:
-        """What its metric asks (`Metric.probes`). Raises what that raises, and `TypeError` where it asks for what is no
-        probe."""
-        if (layer, pixels) not in self._asked:
-            found = list(self.metric.probes(layer, pixels))
-            for probe in found:
-                if not isinstance(probe, Channels) and not callable(getattr(probe, "rounds", None)):
-                    raise TypeError(f"probes gives {type(probe).__name__}, which is no probe (ImageProbe, Channels)")
-                count = 0 if isinstance(probe, Channels) else probe.count(pixels)
-                if not isinstance(count, int):
-                    raise TypeError(f"{type(probe).__name__}.count gives {type(count).__name__}, expected int")
-                hash(probe), repr(probe)  # which answers and keys are found by
-            self._asked[layer, pixels] = found
-        return self._asked[layer, pixels]
-
-    def planned(self, layer: str | None, pixels: int) -> list[Probe]:
-        """The same; nothing of a metric that cannot say it, whose rows tell why."""
-        try:
-            return self.probes(layer, pixels)
-        except Exception:
-            return []
 
 
 @dataclass(frozen=True)
@@ -219,7 +155,7 @@ def open_bench(
         guard = Guard(classifier.network)
         with guard.learning():
             classes = classifier.scores(image).shape[1]
-        label_classes = _label_classes(suite.suite.target, classifier, dataset, classes)
+        label_classes = label_classes_of(suite.suite.target, classifier, dataset, classes)
         arms = [open_arm(label, e, classifier, layers, guard) for label, e in _labelled(suite.suite.methods)]
         asked = suite.suite.target
         several = asked if isinstance(asked, tuple) else ()
@@ -230,8 +166,8 @@ def open_bench(
             dataset=dataset,
             arms=arms,
             judges=[_fitting(judge, classifier.head) for judge in judges],
-            target="each" if isinstance(asked, tuple) else _target(asked, classifier, dataset, classes),
-            targets={one: _class(one, classifier, dataset, ()) for one in several},
+            target="each" if isinstance(asked, tuple) else target_of(asked, classifier, dataset, classes),
+            targets={one: class_index(one, classifier, dataset, ()) for one in several},
             layer=_common_layer(arms),
             survey=layers,
             image=image,
@@ -316,54 +252,3 @@ def open_arm(
     parameters = parameters_of(kind, entry.settings) | ({"layer": bound.explainer.layer} if bound.needs_layer else {})
     key, left = method_key(entry, kind), tuple(f"its constructor left: {text}" for text in leaks)
     return Arm(label=label, name=entry.name, key=key, parameters=parameters, leaks=left, **vars(bound))
-
-
-def _target(target: str | int, classifier: Classifier, dataset: Dataset, classes: int) -> str | int:
-    head = classifier.head
-    if target == "second" and classes < 2:
-        raise SuiteError(f"target = 'second': model {classifier.name!r} has one score alone; take 'predicted'")
-    if not head.classes and (target in ("label", "second") or (target == "predicted" and classes > 1)):
-        raise SuiteError(
-            f"target = {target!r}: the {classes} outputs of model {classifier.name!r} are numbers, not classes (head "
-            f"{head.name!r}); name the one to explain, as an index from 0 or by its name in `classes`"
-        )
-    policies = ("predicted", "label", "second")
-    return target if target in policies else _class(target, classifier, dataset, policies)
-
-
-def _class(target: str | int, classifier: Classifier, dataset: Dataset, policies: Sequence[str]) -> int:
-    """The model's class of that name or index."""
-    if isinstance(target, int):
-        return target
-    names = classifier.class_names or dataset.class_names or classifier.head.class_names or ()
-    if target not in names:
-        raise UnknownName("target", target, [*policies, *names], "or a class index")
-    return list(names).index(target)
-
-
-def _label_classes(target: object, classifier: Classifier, dataset: Dataset, outputs: int) -> list[int] | None:
-    """The model's classes for the data set's labels, matched by name if both have names. Where they do not fit, an
-    error if labels or the data set's names say what is explained, else a warning."""
-    if not classifier.head.classes:
-        return None
-    ours, theirs = classifier.class_names, dataset.class_names
-    known = (each if isinstance(each, tuple) else (each,) for each in getattr(dataset, "labels", None) or ())
-    greatest = max((label for labels in known for label in labels if label is not None), default=-1)
-    if ours is not None and theirs is not None and tuple(ours) != tuple(theirs):
-        missing = [name for name in theirs if name not in ours]
-        if not missing:
-            return [list(ours).index(name) for name in theirs]
-        text = f"the data set's class {missing[0]!r} is none of the model's ({', '.join(ours[:5])}, ...)"
-    elif theirs is not None and len(theirs) != outputs:
-        text = f"the data set has {len(theirs)} classes, the model {outputs} outputs"
-    elif greatest >= outputs:  # the rows of such samples say so
-        text = f"the data set has label {greatest}, the model outputs 0 to {outputs - 1}; are labels counted from 0?"
-        warnings.warn(text, stacklevel=2)
-        return None
-    else:
-        return None
-    asked = target if isinstance(target, tuple) else (target,)
-    if target == "label" or (ours is None and any(one in (theirs or ()) for one in asked)):
-        raise SuiteError(f"{text}: give classes in the model's order, or explain another target")
-    warnings.warn(f"{text}: labels are shown as numbers of the data set's own", stacklevel=2)
-    return None

@@ -1,0 +1,62 @@
+"""Which class of a model is explained, and what a data set's labels are among its classes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+from camfaith.benchmark.datasets import Dataset
+from camfaith.benchmark.suite.declaration import SuiteError
+from camfaith.models import Classifier, UnknownName
+
+
+def target_of(target: str | int, classifier: Classifier, dataset: Dataset, classes: int) -> str | int:
+    """A suite's `target`, a class by its index; `SuiteError` where the model's outputs have none such."""
+    head = classifier.head
+    if target == "second" and classes < 2:
+        raise SuiteError(f"target = 'second': model {classifier.name!r} has one score alone; take 'predicted'")
+    if not head.classes and (target in ("label", "second") or (target == "predicted" and classes > 1)):
+        raise SuiteError(
+            f"target = {target!r}: the {classes} outputs of model {classifier.name!r} are numbers, not classes (head "
+            f"{head.name!r}); name the one to explain, as an index from 0 or by its name in `classes`"
+        )
+    policies = ("predicted", "label", "second")
+    return target if target in policies else class_index(target, classifier, dataset, policies)
+
+
+def class_index(target: str | int, classifier: Classifier, dataset: Dataset, policies: Sequence[str]) -> int:
+    """The model's class of that name or index."""
+    if isinstance(target, int):
+        return target
+    names = classifier.class_names or dataset.class_names or classifier.head.class_names or ()
+    if target not in names:
+        raise UnknownName("target", target, [*policies, *names], "or a class index")
+    return list(names).index(target)
+
+
+def label_classes_of(target: object, classifier: Classifier, dataset: Dataset, outputs: int) -> list[int] | None:
+    """The model's classes for the data set's labels, matched by name if both have names. Where they do not fit, an
+    error if labels or the data set's names say what is explained, else a warning."""
+    if not classifier.head.classes:
+        return None
+    ours, theirs = classifier.class_names, dataset.class_names
+    known = (each if isinstance(each, tuple) else (each,) for each in getattr(dataset, "labels", None) or ())
+    greatest = max((label for labels in known for label in labels if label is not None), default=-1)
+    if ours is not None and theirs is not None and tuple(ours) != tuple(theirs):
+        missing = [name for name in theirs if name not in ours]
+        if not missing:
+            return [list(ours).index(name) for name in theirs]
+        text = f"the data set's class {missing[0]!r} is none of the model's ({', '.join(ours[:5])}, ...)"
+    elif theirs is not None and len(theirs) != outputs:
+        text = f"the data set has {len(theirs)} classes, the model {outputs} outputs"
+    elif greatest >= outputs:  # the rows of such samples say so
+        text = f"the data set has label {greatest}, the model outputs 0 to {outputs - 1}; are labels counted from 0?"
+        warnings.warn(text, stacklevel=2)
+        return None
+    else:
+        return None
+    asked = target if isinstance(target, tuple) else (target,)
+    if target == "label" or (ours is None and any(one in (theirs or ()) for one in asked)):
+        raise SuiteError(f"{text}: give classes in the model's order, or explain another target")
+    warnings.warn(f"{text}: labels are shown as numbers of the data set's own", stacklevel=2)
+    return None
