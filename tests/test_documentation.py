@@ -20,6 +20,7 @@ from PIL import Image
 from camfaith import metrics
 from camfaith.benchmark import check_method, run
 from camfaith.benchmark import load as load_run
+from camfaith.benchmark.cli import metrics_page, suite_page
 from camfaith.benchmark.cli.pages import PEERS, page
 from camfaith.benchmark.suite.declaration import Suite
 from camfaith.benchmark.suite.opening import open_judges
@@ -166,6 +167,13 @@ def test_the_page_of_methods_is_what_the_methods_say_of_themselves(methods_page)
     assert methods_page == page(), "write it anew: python -m camfaith.benchmark.cli.pages > docs/methods.md"
 
 
+@pytest.mark.parametrize(("name", "written"), [("metrics", metrics_page.page), ("suite", suite_page.page)])
+def test_the_pages_of_metrics_and_of_a_suites_keys_are_what_the_classes_say(name, written):
+    kept = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+    assert kept == written(), f"write it anew: python -m camfaith.benchmark.cli.pages {name} > docs/{name}.md"
+    assert "|  |" not in kept
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_method_and_every_variant_that_it_takes_is_on_the_page(methods_page, name):
     (section,) = re.findall(rf"^### `{re.escape(name)}`\n(.*?)(?=^##|\Z)", methods_page, re.DOTALL | re.MULTILINE)
@@ -204,7 +212,9 @@ def test_variants_are_tried_against_the_versions_that_the_page_names(variant, pa
     assert installed.startswith(PEERS[variant].rpartition(" ")[2])
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/methods.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/methods.md", "docs/metrics.md", "docs/suite.md"]
+)
 def test_what_is_linked_is_there(document):
     text = (ROOT / document).read_text("utf-8")
     sections = re.findall(r"^### `(.*)`$", text, re.MULTILINE)
