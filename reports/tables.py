@@ -52,8 +52,8 @@ def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
     def safe(cell: Any) -> Any:
         return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
-    texts = [name for name in frame if not is_numeric_dtype(frame[name])]
-    return frame.assign(**{str(name): frame[name].map(safe) for name in texts})
+    texts = [str(name) for name in frame if not is_numeric_dtype(frame[name])]
+    return frame.assign(**{name: frame[name].map(safe) for name in texts})
 
 
 def block_table(view: View, block: Block) -> Table:

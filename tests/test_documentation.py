@@ -20,6 +20,7 @@ from PIL import Image
 from camfaith import metrics
 from camfaith.benchmark import check_method, run
 from camfaith.benchmark import load as load_run
+from camfaith.benchmark.cli import metrics_page, suite_page
 from camfaith.benchmark.cli.pages import PEERS, page
 from camfaith.benchmark.suite.declaration import Suite
 from camfaith.benchmark.suite.opening import open_judges
@@ -91,16 +92,17 @@ def test_the_python_of_the_readme_runs(monkeypatch, tmp_path, counting):
         "picture": torch.rand(2, 3, 64, 64),
         "network": counting.inner,
     }
-    first, second = blocks("README.md", "python")
+    first, reading, second = blocks("README.md", "python")
     # the shipped suite in small, and nothing downloaded
     first = first.replace(
         'run("quick",', 'run("quick", limit=2, models=["fundus-vgg"], metrics=[{"name": "deletion", "steps": 4}],'
     ).replace("limit=48", "limit=3")
     second = second.replace('weights="IMAGENET1K_V2"', 'weights="none"')
-    exec(compile(first + second, "README.md", "exec"), names)
+    exec(compile(first + reading + second, "README.md", "exec"), names)
     assert names["heatmap"].shape == (2, 64, 64)
     assert float(names["heatmap"].max()) == 1
     assert names["raw"].shape == (2, 2, 2)
+    assert (tmp_path / "paper" / "report.html").is_file()
     scores = load_run("runs/mine").scores
     assert set(scores["method"]) == {"gradcam", "mypackage.cams:MyCAM", "random"}
     assert set(scores["metric"]) == {"deletion", "pixel-flipping"}
@@ -113,7 +115,7 @@ def test_the_suites_of_the_readme_are_valid():
     assert [entry.name for entry in suite.suite.methods[:2]] == ["gradcam", "gradcam++"]
     faster = Suite.of(content | {"suite": content["suite"] | more["suite"]}, data="pictures")
     assert (faster.suite.until, faster.suite.allow) == ("separated", ("bf16",))
-    assert open_judges(faster.suite.metrics)[0].metric.tolerance == 0.005
+    assert open_judges(faster.suite.metrics)[0].metric.steps == 12
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.stem)
@@ -166,6 +168,13 @@ def test_the_page_of_methods_is_what_the_methods_say_of_themselves(methods_page)
     assert methods_page == page(), "write it anew: python -m camfaith.benchmark.cli.pages > docs/methods.md"
 
 
+@pytest.mark.parametrize(("name", "written"), [("metrics", metrics_page.page), ("suite", suite_page.page)])
+def test_the_pages_of_metrics_and_of_a_suites_keys_are_what_the_classes_say(name, written):
+    kept = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+    assert kept == written(), f"write it anew: python -m camfaith.benchmark.cli.pages {name} > docs/{name}.md"
+    assert "|  |" not in kept
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_method_and_every_variant_that_it_takes_is_on_the_page(methods_page, name):
     (section,) = re.findall(rf"^### `{re.escape(name)}`\n(.*?)(?=^##|\Z)", methods_page, re.DOTALL | re.MULTILINE)
@@ -204,7 +213,9 @@ def test_variants_are_tried_against_the_versions_that_the_page_names(variant, pa
     assert installed.startswith(PEERS[variant].rpartition(" ")[2])
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/methods.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/methods.md", "docs/metrics.md", "docs/suite.md"]
+)
 def test_what_is_linked_is_there(document):
     text = (ROOT / document).read_text("utf-8")
     sections = re.findall(r"^### `(.*)`$", text, re.MULTILINE)

@@ -1,4 +1,5 @@
-"""Writes the page of all shipped methods from their docstrings: `python -m camfaith.benchmark.cli.pages > PAGE`."""
+"""Writes a page of reference, of methods (from their docstrings), metrics or a suite's keys:
+`python -m camfaith.benchmark.cli.pages [methods|metrics|suite] > PAGE`."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ import torch
 from torchvision.models import VisionTransformer
 
 from camfaith import methods
+from camfaith.benchmark.cli import metrics_page, suite_page
+from camfaith.benchmark.cli.markdown import paragraphs
 from camfaith.methods import Calls, Method
 from camfaith.methods.superpixels import SuperpixelAttribution
 from camfaith.models import Classifier, load
@@ -54,12 +57,12 @@ def page() -> str:
     rows = [_row(explainer, link) for explainer, link in zip(_bound(kinds), _links(kinds), strict=True)]
     parts = [_HEAD, "\n".join([_COLUMNS, *rows])]
     for module, family in families.items():
-        title, *text = _paragraphs(sys.modules[module])
+        title, *text = paragraphs(sys.modules[module])
         shared = dict.fromkeys(base for kind in family for base in kind.__mro__ if base.__module__ == module)
         parts += [f"## {title.removesuffix('.')}", *text]
-        parts += [part for base in shared if base not in kinds for part in _paragraphs(base)]
+        parts += [part for base in shared if base not in kinds for part in paragraphs(base)]
         for kind in family:
-            parts += [f"### `{kind.name}`", _signature(kind), *_paragraphs(kind), *_agreement(kind)]
+            parts += [f"### `{kind.name}`", _signature(kind), *paragraphs(kind), *_agreement(kind)]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
@@ -92,12 +95,6 @@ def _agreement(kind: type[Method]) -> list[str]:
     variants = choices(kind, "variant") if "variant" in settings(kind) else ()
     found = [f'`variant="{variant}"` with {PEERS[variant]}' for variant in variants if variant in PEERS]
     return [f"Agreement: {'; '.join(found)}."] if found else []
-
-
-def _paragraphs(documented: Any) -> list[str]:
-    """The paragraphs of a docstring, one line each, so that no line begins like a list or a heading."""
-    text = inspect.cleandoc(documented.__doc__ or "")
-    return [" ".join(part.split()) for part in text.split("\n\n") if part]
 
 
 def _bound(kinds: Sequence[type[Method]]) -> Iterator[Method]:
@@ -135,4 +132,5 @@ def _sum(shared: int, own: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    write = {"methods": page, "metrics": metrics_page.page, "suite": suite_page.page}
+    sys.stdout.write(write[sys.argv[1] if len(sys.argv) > 1 else "methods"]())

@@ -31,7 +31,8 @@ class Result:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """One row per sample × method × metric × column, with its status and error."""
+        """One row per sample × method × metric × column, with its status and error; `main` marks the rows of the column
+        that stands for the metric."""
         return self.read("scores")
 
     def select(self, **wanted: str | Sequence[str]) -> pd.DataFrame:
@@ -57,7 +58,12 @@ class Result:
             found = self._without_old_complaints(found)
         elif table == "maps":
             found = found[found["status"] == "ok"].reset_index(drop=True)
-        return plain(found)
+        found = plain(found)
+        if table == "scores":
+            found["main"] = found["column"] == found["metric"].map(
+                {m["label"]: m["main"] for m in self.info["metrics"]}
+            )
+        return found
 
     @cached_property
     def lines(self) -> pd.DataFrame:
@@ -124,6 +130,19 @@ class Result:
 
         return summarise(self.scores, self.info)
 
+    def table(self, metric: str, column: str | None = None) -> pd.DataFrame:
+        """One metric's main column, or another `column`: a row for each model, data set and sample, a column for each
+        method, NaN where there is no value. `ValueError` for a metric or column that the run has not."""
+        rows = self.select(metric=metric)
+        known = list(rows["column"].unique())
+        if column is not None and column not in known:
+            raise ValueError(f"metric {metric!r} has no column {column!r}; it has {', '.join(known)}")
+        rows = rows[rows["main"] if column is None else rows["column"] == column]
+        by = ["model", "dataset", "sample", "method"]
+        rows = rows[rows["method"] != ""].drop_duplicates(by, keep="last").set_index(by)
+        wide = rows["value"].unstack("method", sort=False)  # noqa: PD010 - a pivot table has rows of no sample
+        return wide[[m["label"] for m in self.info["methods"] if m["label"] in wide]].rename_axis(columns=None)
+
     def separations(self) -> pd.DataFrame:
         """Which method is ahead of which, and after how many images: `sequential.separations` per model × data set.
 
@@ -142,6 +161,11 @@ class Result:
             tables.append(table.assign(model=model, dataset=dataset)[tables[0].columns])
         kept = [table for table in tables if len(table)]
         return pd.concat(kept, ignore_index=True) if kept else tables[0]
+
+    def _repr_html_(self) -> str:
+        from camfaith.benchmark.results.showing import html_of
+
+        return html_of(self.summary(), repr(self))
 
     def __repr__(self) -> str:
         return f"Result({str(self.path)!r}, {self.info.get('status', 'unknown')})"

@@ -19,6 +19,7 @@ from camfaith.benchmark.running.block import Block
 from camfaith.benchmark.running.executors.local import Tell, work_through
 from camfaith.benchmark.running.executors.processes import work_through_together
 from camfaith.benchmark.running.lacking import Holdings, holdings_of
+from camfaith.benchmark.running.notebook import bar
 from camfaith.benchmark.running.part import conditions
 from camfaith.benchmark.running.planning import Plan, plan_block, whole
 from camfaith.benchmark.running.settling import works_of
@@ -100,7 +101,7 @@ def run(
     blocks = holdings_of(chosen, folder, given)
     plan = _planned(blocks)
     info = _start(folder, chosen, blocks)
-    began, tell = time.perf_counter(), _telling(plan, progress)
+    began, tell = time.perf_counter(), _telling(plan, progress or bar())
     try:
         if workers > 1:
             work_through_together(folder, blocks, info["run"], tell, workers=workers, suite=chosen, given=given)

@@ -80,6 +80,31 @@ def test_a_label_is_no_formula_in_a_csv_file_and_numbers_stay_numbers(fabricate:
     assert found["mean"].dtype == float
 
 
+def test_a_result_gives_one_metric_as_a_table_of_samples_by_methods_that_mixes_no_columns(fabricate: Fabricate) -> None:
+    result = fabricate(models=["net", "other"], methods=list(VALUES), metrics=["deletion", "insertion"])
+    found, rows = result.table("deletion"), result.scores
+    assert list(found.columns) == list(VALUES)
+    assert found.index.names == ["model", "dataset", "sample"]
+    assert (
+        found["gradcam"].tolist()
+        == rows.query("method == 'gradcam' and metric == 'deletion' and main")["value"].tolist()
+    )
+    assert set(rows.loc[rows["main"], "column"]) == {"auc"}
+    ties = rows.query("method == 'random' and metric == 'deletion' and column == 'ties'")["value"]
+    assert result.table("deletion", "ties")["random"].tolist() == ties.tolist()
+    with pytest.raises(ValueError, match="no column 'tie'; it has auc"):
+        result.table("deletion", "tie")
+
+
+def test_a_result_in_a_notebook_is_its_summary(fabricate: Fabricate) -> None:
+    shown = fabricate(models=["<b>"], methods=list(VALUES), samples=7, metrics=["deletion"], change=deletion_of(VALUES))
+    text = shown._repr_html_()
+    assert re.search(r"<th>xgradcam</th>\s*<td>0\.1\d\d</td>", text)
+    assert "deletion auc ↓" in text
+    assert "&lt;b&gt; on fundus" in text
+    assert "Fewer than 8 samples" in text
+
+
 def test_markdown_has_the_numbers_and_the_best_in_bold(table: Table) -> None:
     lines = markdown(table).splitlines()
     assert lines[2] == "| method | n | deletion auc ↓ |"

@@ -369,15 +369,6 @@ def test_a_check_catches_the_method_that_is_broken_in_its_way_alone(name):
     assert [check.name for check in others if check.of(candidate).outcome == "failed"] == []
 
 
-@pytest.mark.parametrize("name", ["gradcam++", "xgradcam", "smoothgradcam++"])
-def test_division_by_what_may_cancel_out_is_found_in_the_papers_formula_and_not_in_the_guarded_one(name):
-    paper, guarded = Candidate(name), Candidate(name, variant="guarded")
-    check = BY_NAME["cancelling-channel"]
-    assert "variant='guarded'" in check.of(paper).seen
-    paper.exempt = {}
-    assert [check.of(each).outcome for each in (paper, guarded)] == ["failed", "passed"]
-
-
 class RefusingTraining(GradCAM):
     def explain(self, evidence, classifier):
         if classifier.network.training:

@@ -124,3 +124,12 @@ def test_a_check_that_does_not_apply_skips_its_test():
     (check,) = (check for check in method_checks(Refusing) if check.check.name == "shape")
     with pytest.raises(unittest.SkipTest, match="it wants a mask"):
         check()
+
+
+@pytest.mark.parametrize("name", ["gradcam++", "xgradcam", "smoothgradcam++"])
+def test_division_by_what_may_cancel_out_is_found_in_the_papers_formula_and_not_in_the_guarded_one(name):
+    paper, guarded = Candidate(name), Candidate(name, variant="guarded")
+    (check,) = (check for check in CHECKS if check.name == "cancelling-channel")
+    assert "variant='guarded'" in check.of(paper).seen
+    paper.exempt = {}
+    assert [check.of(each).outcome for each in (paper, guarded)] == ["failed", "passed"]

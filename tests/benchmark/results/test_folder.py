@@ -132,6 +132,7 @@ def test_scores_are_the_rows_of_all_parts_in_the_suites_order_and_a_selection_is
     of = {"sample": ids, "method": ["", "xgradcam", "ours"], "metric": ["diagnostics", "deletion", "conservation"]}
     rows.sort(key=lambda row: [names.index(row[column]) if row[column] else 0 for column, names in of.items()])
     whole = pa.Table.from_pylist(rows, SCHEMAS["scores"]).to_pandas().astype({"label": "Int64", "target": "Int64"})
+    whole["main"] = whole["column"] == whole["metric"].map({"deletion": "auc", "conservation": "residual"})
     pd.testing.assert_frame_equal(result.scores, whole)
     for chosen in ({"method": ["", "ours"]}, {"metric": ["diagnostics"], "status": ["ok"]}, {"sample": ids[2:4]}):
         some = whole[pd.DataFrame({name: whole[name].isin(values) for name, values in chosen.items()}).all(axis=1)]

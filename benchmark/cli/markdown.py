@@ -1,0 +1,15 @@
+"""How the pages of reference are written."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+
+def paragraphs(documented: Any) -> list[str]:
+    """The paragraphs of a docstring, one line each, so that no line begins like a list or a heading; a list keeps its
+    items."""
+    text = inspect.cleandoc(documented.__doc__ or "")
+    parts = [re.split(r"\n(?=- )", part) for part in text.split("\n\n") if part]
+    return ["\n".join(" ".join(item.split()) for item in part) for part in parts]

@@ -1,0 +1,76 @@
+"""The page of all shipped metrics, from the classes themselves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+
+from camfaith import metrics
+from camfaith.benchmark.cli.markdown import paragraphs
+from camfaith.metrics import Channels, Explained, Metric
+
+_PIXELS = 96 * 96
+_HEAD = """\
+# Metrics
+
+Every metric that ships, from the classes themselves:
+`python -m camfaith.benchmark.cli.pages metrics > docs/metrics.md`.
+
+- **main**: the column that tables show, and that ranks go by; **better**: which way it, and the other columns that
+  judge, are better. The columns that are not named there describe.
+- **an image**, **a map**: altered images that are sent forward once an image for all methods, and once for each map,
+  with the settings as they are, for 96×96 pixels; an order of pixels that several maps share is asked once. The image
+  as it is costs no metric anything. `camfaith plan` tells it for a suite.
+
+A setting stands beside the name: `{ name = "deletion", steps = 64, baseline = "blur" }`. A `score` is the target's
+`"probability"` or its `"logit"`; a `baseline` stands where pixels are taken away. An undefined value is NaN, a row with
+the status `undefined`, and counted under every table.
+"""
+_COLUMNS = "| metric | main | better | an image | a map |\n| :-- | :-- | :-- | --: | --: |"
+
+
+def page() -> str:
+    """Markdown: a table of all metrics, and a section with each one's formula, range, source, settings and columns."""
+    families: dict[str, list[type[Metric]]] = {}
+    for name in metrics.SHIPPED:
+        kind: type[Metric] = metrics.find(name)
+        families.setdefault(kind.__module__, []).append(kind)
+    parts = [_HEAD, "\n".join([_COLUMNS, *(_row(kind()) for family in families.values() for kind in family)])]
+    for module, family in families.items():
+        title, *text = paragraphs(sys.modules[module])
+        parts += [f"## {title.removesuffix('.')}", *text]
+        shared = dict.fromkeys(base for kind in family for base in kind.__mro__ if base.__module__ == module)
+        parts += [
+            part for base in shared if base not in family and issubclass(base, Metric) for part in paragraphs(base)
+        ]
+        for kind in family:
+            parts += [f"### `{kind.name}`", _signature(kind()), *paragraphs(kind), f"Undefined: {kind.undefined}."]
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _row(metric: Metric) -> str:
+    ways = {"higher": "↑", "lower": "↓"}
+    better = ", ".join(f"`{column}` {ways[way]}" for column, way in metric.better.items())
+    an_image, a_map = (" + ".join(_asked(metric, of_image=of_image)) or "0" for of_image in (True, False))
+    return f"| [`{metric.name}`](#{metric.name}) | `{metric.main}` | {better} | {an_image} | {a_map} |"
+
+
+def _asked(metric: Metric, *, of_image: bool) -> Iterator[str]:
+    """What it asks of the network, a kind of probe each."""
+    probes = [p for p in dict.fromkeys(metric.probes("features", _PIXELS)) if (p.reads == "image") == of_image]
+    if plain := sum(p.count(_PIXELS) for p in probes if not isinstance(p, Channels | Explained)):
+        yield str(plain)
+    if again := sum(p.count(_PIXELS) for p in probes if isinstance(p, Explained)):
+        yield f"{again}, and back, for new maps"
+    if any(isinstance(p, Channels) for p in probes):
+        yield "the network behind the layer, once a channel"
+
+
+def _signature(metric: Metric) -> str:
+    told = []
+    for field in fields(metric):
+        value = getattr(metric, field.name)
+        shown = f'"{field.default}"' if isinstance(field.default, str) else repr(value)
+        told.append(f"`{field.name}={shown}`")
+    return f"`camfaith.metrics.{type(metric).__name__}`" + (f"; settings: {', '.join(told)}" if told else "")
