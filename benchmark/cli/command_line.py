@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import atexit
 import gc
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -151,7 +150,10 @@ def _progress(advice: str) -> Iterator[Any]:
     console = Console(stderr=True)
     try:
         if not console.is_terminal:
-            yield _lines()
+            lines = _Lines()
+            yield lines.tell
+            if lines.told is None:
+                typer.echo("nothing is missing", err=True)
             return
         with Progress(console=console) as bar:
             task = bar.add_task("loading", total=None)
@@ -167,17 +169,15 @@ def _progress(advice: str) -> Iterator[Any]:
         raise typer.Exit(130) from None
 
 
-def _lines(seconds: float = 20.0) -> Callable[[int, int, str], None]:
-    """Says how far a run is, at its beginning and whenever so many seconds have passed."""
-    told = -math.inf
+class _Lines:
+    """Says how far a run is, at its beginning and whenever 20 seconds have passed."""
 
-    def tell(done: int, total: int, what: str) -> None:
-        nonlocal told
-        if (now := time.monotonic()) - told >= seconds:
-            told = now
+    told: float | None = None
+
+    def tell(self, done: int, total: int, what: str) -> None:
+        if self.told is None or time.monotonic() - self.told >= 20:
+            self.told = time.monotonic()
             typer.echo(f"{what}: {done:,} of {total:,} forwards ({done / total:.0%})", err=True)
-
-    return tell
 
 
 def _show(result: Any, report: bool) -> None:

@@ -65,7 +65,7 @@ def test_the_change_that_is_told_is_the_largest_there_is(suite, forced, model, t
 def test_a_run_without_shortcuts_has_no_change_to_tell(suite, forced, model, tmp_path):
     forced(Setup(16, refused={"bf16": "not faster here"}))
     (entry,) = run(suite, models=[model], out=tmp_path / "run", allow=["bf16"]).info["engine"]
-    assert entry.keys() == {"model", "dataset", "setup", "device", "made"}
+    assert entry.keys() == {"model", "dataset", "setup", "device", "labels_fit", "made"}
     assert entry["setup"]["refused"] == {"bf16": "not faster here"}
 
 
