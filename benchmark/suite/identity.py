@@ -120,14 +120,18 @@ def declared_model(entry: ModelEntry) -> str:
     files = [_file_hash(path) for path in (entry.weights, entry.classes) if isinstance(path, str)]
     if entry.name in REFERENCES:
         files.append(_file_hash(str(WEIGHTS / f"{entry.name}.safetensors")))
-    return digest([said, entry.class_names, files, _source_of(entry), libraries("torchvision", "timm", "camfaith")])
+    if entry.name.startswith("hf:"):
+        files += map(_file_hash, map(str, sorted(Path(entry.name[3:]).expanduser().glob("*.*"))))
+    made_by = libraries("torchvision", "timm", "transformers", "camfaith")
+    return digest([said, entry.class_names, files, _source_of(entry), made_by])
 
 
 def _source_of(entry: ModelEntry) -> str:
     """The source of a model that ships, or is a user's own; "" for any other."""
     if entry.name in REFERENCES:
         return source_hash(build)
-    return source_hash(load_attribute(entry.name)) if ":" in entry.name and not entry.name.startswith("timm:") else ""
+    own = ":" in entry.name and not entry.name.startswith(("timm:", "hf:"))
+    return source_hash(load_attribute(entry.name)) if own else ""
 
 
 def context_key(general: General, model: str, layer: str | None, classes: Sequence[str] | None) -> str:
