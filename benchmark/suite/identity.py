@@ -136,7 +136,10 @@ def declared_model(entry: ModelEntry) -> str:
     if entry.name in REFERENCES:
         files.append(_file_hash(str(WEIGHTS / f"{entry.name}.safetensors")))
     files.append(_head_key(head_of(entry.head)) if entry.head else None)
-    return digest([said, entry.class_names, files, _source_of(entry), libraries("torchvision", "timm", "camfaith")])
+    if entry.name.startswith("hf:"):
+        files += map(_file_hash, map(str, sorted(Path(entry.name[3:]).expanduser().glob("*.*"))))
+    made_by = libraries("torchvision", "timm", "transformers", "camfaith")
+    return digest([said, entry.class_names, files, _source_of(entry), made_by])
 
 
 def _head_key(head: Head) -> str:
@@ -147,7 +150,8 @@ def _source_of(entry: ModelEntry) -> str:
     """The source of a model that ships, or is a user's own; "" for any other."""
     if entry.name in REFERENCES:
         return source_hash(build)
-    return source_hash(load_attribute(entry.name)) if ":" in entry.name and not entry.name.startswith("timm:") else ""
+    own = ":" in entry.name and not entry.name.startswith(("timm:", "hf:"))
+    return source_hash(load_attribute(entry.name)) if own else ""
 
 
 def context_key(general: General, model: str, layer: str | None, classes: Sequence[str] | None) -> str:
