@@ -79,6 +79,9 @@ class Classifier(nn.Module):
         super().__init__()
         if (mean is None) != (std is None):
             raise ValueError("mean and std go together: give both or neither")
+        if mean is not None and std is not None and len(mean) != len(std):
+            counts = f"mean has {len(mean)} number{'s' * (len(mean) > 1)}, std {len(std)}"
+            raise ValueError(f"{counts}: give one for each colour")
         self.network = network = getattr(network, "_orig_mod", network)
         self.name = name or type(network).__name__
         if is_scripted(network):  # which takes no hooks itself

@@ -192,7 +192,7 @@ class _Written:
         tensor, grad = self._tensor, self._tensor.grad
         changed = _memory(tensor) != self._place
         if not changed and (thorough or _version(tensor) != self._count):
-            changed = _version(tensor) != self._count if copy is None else not torch.equal(tensor, copy)
+            changed = _version(tensor) != self._count if copy is None else not alike(tensor, copy)
         if changed:
             yield Leak("network", f"{name} was changed", partial(self._put_back, copy))
         if tensor.requires_grad != self._wanted:
@@ -209,7 +209,7 @@ class _Written:
         with torch.no_grad():
             if _memory(self._tensor) != self._place:
                 self._tensor.data = self._data
-            if copy is not None and not torch.equal(self._data, copy):
+            if copy is not None and not alike(self._data, copy):
                 self._data.copy_(copy)
 
 
@@ -224,6 +224,14 @@ def _version(tensor: Tensor) -> int:
 
 def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
     return [*network.named_parameters(), *network.named_buffers()]
+
+
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same values, NaN for NaN."""
+    if torch.equal(one, other):
+        return True
+    numbers = one.shape == other.shape and one.is_floating_point() and other.is_floating_point()
+    return numbers and bool(torch.isclose(one, other, rtol=0, atol=0, equal_nan=True).all())
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -36,23 +36,6 @@ _TABLES: Mapping[str, tuple[type[BaseModel], str]] = {
         "the metric ([`metrics.md`](metrics.md)).",
     ),
 }
-_MEANINGS = {
-    "name": "What is run: a name of `camfaith list`, or `file.py:Name`, `package.module:Name`; of `[suite]`, its own.",
-    "label": "How tables and figures call it; left out: its name.",
-    "seed": "All that is drawn by lot is drawn from it.",
-    "target": "The class that is explained: `predicted`, `label`, `second`, or one class by its number or name.",
-    "methods": "What explains, in the order of the tables.",
-    "metrics": "What judges, in the order of the tables.",
-    "device": "`cpu`, `cuda`, …; `auto` takes a GPU where there is one.",
-    "weights": "A file (`.safetensors`, `.pth`), `none`, or a name that torchvision knows, as `DEFAULT`.",
-    "layer": "The target layer's dotted name; left out: the last with a spatial output. A method's own goes first.",
-    "mean": "Each colour's mean, that the network's input is normalised by; left out: 0.",
-    "std": "Each colour's standard deviation, that the network's input is normalised by; left out: 1.",
-    "resize": "The length that a picture's short side gets, in pixels.",
-    "crop": "The side of the square that is cut from the middle, in pixels.",
-    "output": "Which entry of a tuple or dict that the network returns holds the logits.",
-}
-"""What the keys without a docstring mean."""
 _SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
@@ -63,7 +46,7 @@ def page() -> str:
         parts += [f"## {title}", text] if text else [f"## {title}"]
         schema = model.model_json_schema()
         told = docstrings(model)
-        rows = [_row(name, schema, told.get(name) or _MEANINGS[name]) for name in schema["properties"]]
+        rows = [_row(name, schema, told[name]) for name in schema["properties"]]
         parts.append("\n".join(["| key | takes | default | meaning |", "| :-- | :-- | :-- | :-- |", *rows]))
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 

@@ -14,8 +14,7 @@ from camfaith.benchmark.datasets.pictures import (
     read_picture,
 )
 from camfaith.benchmark.datasets.sample import Sample, class_list
-from camfaith.models.pictures import checked_white
-from camfaith.models.settings import Location, Text, checked
+from camfaith.models.settings import Location, Positive, Text, checked
 
 
 class Folder:
@@ -41,9 +40,9 @@ class Folder:
         classes: Sequence[str] | None = None,
         masks: Location | None = None,
         extensions: Sequence[str] = EXTENSIONS,
-        white: float | None = None,
+        white: Positive | None = None,
     ) -> None:
-        self._root, self._white = existing_folder(root), checked_white(white)
+        self._root, self._white = existing_folder(root), white
         self._masks = None if masks is None else existing_folder(masks)
         beside = self._masks is not None and self._masks.samefile(self._root)
         if beside and ".png" in map(str.lower, extensions):

@@ -14,8 +14,7 @@ from PIL import Image
 
 from camfaith.benchmark.datasets.pictures import box_mask, existing_folder, path_below, read_mask, read_picture
 from camfaith.benchmark.datasets.sample import Label, Sample, SampleError, class_list
-from camfaith.models.pictures import checked_white
-from camfaith.models.settings import Location, Text, checked
+from camfaith.models.settings import Location, Positive, Text, checked
 
 _COLUMNS = ("file", "label", "labels", "mask", "content", "boxes", "x0", "y0", "x1", "y1", "cluster", "id")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}(\.0*)?")  # tables with gaps say "3.0"
@@ -57,9 +56,9 @@ class Table:
         root: Location | None = None,
         name: Text | None = None,
         classes: Sequence[str] | None = None,
-        white: float | None = None,
+        white: Positive | None = None,
     ) -> None:
-        path, self._white = Path(path).expanduser(), checked_white(white)
+        path, self._white = Path(path).expanduser(), white
         self._root = existing_folder(path.parent if root is None else root).resolve()
         self.name = name or path.stem
         self.class_names: Sequence[str] | None = class_list(classes)

@@ -6,7 +6,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from camfaith.benchmark.running.block import Block
@@ -15,7 +14,7 @@ from camfaith.metrics import Case, Engine, Maps
 from camfaith.metrics.probing.answers import Answer
 from camfaith.metrics.probing.probes import Probe
 from camfaith.models.errors import told, traced
-from camfaith.models.leaks import Guard
+from camfaith.models.leaks import Guard, alike
 
 Wanted = Mapping[Hashable, tuple[Maps, Sequence[Probe]]]
 Found = dict[Hashable, dict[Probe, Answer]]
@@ -76,7 +75,7 @@ class _Given:
 
     def put_back(self) -> list[str]:
         """Undo what was written, and say where."""
-        changed = [(name, tensor, copy) for name, tensor, copy in self._held if not torch.equal(tensor, copy)]
+        changed = [(name, tensor, copy) for name, tensor, copy in self._held if not alike(tensor, copy)]
         for _, tensor, copy in changed:
             tensor.copy_(copy)
         return [f"{name} was written to" for name, _, _ in changed]

@@ -48,13 +48,13 @@ class MethodEntry(Entry):
 class ModelEntry(BaseModel):
     model_config = _STRICT
     name: Text
-    """A name that `camfaith list` shows, `timm:NAME`, or one's own as `file.py:function`."""
+    """A name that `camfaith list` shows, `timm:NAME`, `hf:NAME`, `hf:FOLDER`, or one's own as `file.py:function`."""
     label: Text | None = None
     """What stands in tables instead of the name."""
     weights: Text | None = None
     """A file (.safetensors, .pth, .pt), a name of the library's weights (DEFAULT), or none."""
     layer: Text | None = None
-    """The target layer; None finds the last with a spatial output."""
+    """The target layer, with `#1` for a module's first call; None finds the last with a spatial output."""
     mean: Annotated[tuple[float, ...], Field(strict=False)] | None = None
     """Subtracted from each colour in [0, 1]; None takes what the weights come with."""
     std: Annotated[tuple[Positive, ...], Field(strict=False)] | None = None

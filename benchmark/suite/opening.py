@@ -176,9 +176,24 @@ def open_bench(
             setup=_setup(suite.suite, classifier, image),
             own_changes=frozenset(),
         )
+        _require_fitting(bench)
         with guard.learning():
             classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
     return replace(bench, own_changes=frozenset(guard.own))
+
+
+def _require_fitting(bench: Bench) -> None:
+    """`SuiteError` where a metric's settings do not fit images of this size; whatever else goes wrong in a metric costs
+    its own rows."""
+    pixels = bench.image.shape[-2] * bench.image.shape[-1]
+    for judge in bench.judges:
+        for layer in dict.fromkeys(arm.layer for arm in bench.arms):
+            try:
+                judge.probes(layer, pixels)
+            except ValueError as error:
+                raise SuiteError(f"metric {judge.label!r}: {error}") from error
+            except Exception:
+                break
 
 
 def _fitting(judge: Judge, head: Head) -> Judge:

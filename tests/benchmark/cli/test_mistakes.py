@@ -98,8 +98,8 @@ MISTAKES = [
     ("suite.name", "../up", "key 'suite.name' must be a text such as"),
     ("suite.allow", ["fp4"], "one of fold, tf32, bf16, compile"),
     ("model.std", [0.2, 0, 0.2], "each entry a number above 0; got 0"),
-    ("model.mean", [0.5], "expected 1 colours as in `mean`, got 3"),
-    ("model.resize", 0, "key 'model.0.resize' must be a whole number"),
+    ("model.mean", [0.5], "mean has 1 number, std 3: give one for each colour"),
+    ("model.resize", 0, "key 'model.0.resize': resize must be whole pixels"),
     # layers, targets, classes
     ("model.layer", "layer9", "unknown layer 'layer9': did you mean 'layer"),
     ("suite.methods", [{"name": "gradcam", "layer": "head"}], "layer 'head' has no spatial output"),

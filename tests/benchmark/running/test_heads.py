@@ -98,7 +98,7 @@ def test_what_needs_a_probability_is_undefined_for_a_regression_and_asks_nothing
     scores = found.scores[found.scores["sample"] == "0.png"].set_index(["method", "metric"])
     for metric in ("deletion", "average-drop"):
         row = scores.loc[("gradcam", metric)]
-        assert row["status"] == "undefined"
+        assert row["status"] == "undefined", row["error"]
         assert "head 'regression' gives none" in row["error"]
     assert "score = 'logit'" in scores.loc[("rise", "of-value")]["error"]
     image = model.prepare(Image.open(tmp_path / "0.png"))[None]
