@@ -29,14 +29,3 @@ def tensor_of(values: Array, what: str) -> Tensor:
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{expected} that makes none: {error}") from None
-
-
-def indices_of(targets: Any) -> Tensor:
-    """Class indices as a tensor; `ValueError` for what is none, as another library's target objects."""
-    try:
-        return torch.as_tensor(targets)
-    except (TypeError, ValueError, RuntimeError):
-        one = targets[0] if isinstance(targets, list | tuple) and targets else targets
-        known = getattr(one, "category", None)
-        advice = f"give the index itself, {known}" if isinstance(known, int) else "give the index itself"
-        raise ValueError(f"expected class indices, got {type(one).__name__}: {advice}") from None

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from camfaith.models.arrays import Array, indices_of, tensor_of
+from camfaith.models.arrays import Array, tensor_of
 from camfaith.models.capture import (
     Evidence,
     NoGradients,
@@ -33,9 +33,10 @@ from camfaith.models.maps import image_of, require_range
 from camfaith.models.outputs import entry, logits_in
 from camfaith.models.pictures import load_picture
 from camfaith.models.places import in_place
+from camfaith.models.targets import Targets as Targets
+from camfaith.models.targets import class_indices
 from camfaith.models.walk import is_scripted, why_no_gradient
 
-Targets = None | int | Sequence[int] | Tensor | Callable[[Tensor], Tensor]
 ScoreKind = Literal["probability", "logit"]
 _LOOKED_AT = 32
 """So many of a network's first outputs are looked at for a softmax or sigmoid inside."""
@@ -258,7 +259,7 @@ class Classifier(nn.Module):
         """One forward, and one backward to the union of `layers` from each image's target logit, or another `score`.
 
         `targets` is None for the predicted class, one class index, one per image, or a function of the logits.
-        Where none can be had, as of a quantised network, whoever reads one is told why (`NotApplicable`).
+        Where gradients cannot be had, as of a quantised network, whoever reads one is told why (`NotApplicable`).
         Works inside `torch.no_grad()` and on a frozen network; modes, flags and `.grad` come back as they were.
         """
         refused = why_no_gradient(self.network) if gradients and layers else ""
@@ -286,21 +287,7 @@ class Classifier(nn.Module):
 
     def targets(self, targets: Targets, logits: Tensor) -> Tensor:
         """One class index per row of `logits`; `ValueError` if there is no such class."""
-        count, classes = logits.shape
-        if targets is None:
-            return self.head.predicted(logits)
-        if isinstance(targets, str):
-            raise ValueError(f"expected a class index, got {targets!r}; class_names.index({targets!r}) may be it")
-        chosen = indices_of(targets(logits) if callable(targets) else targets)
-        if chosen.ndim == 0:
-            chosen = chosen.expand(count)
-        if chosen.shape != (count,) or chosen.is_floating_point() or chosen.dtype == torch.bool:
-            source = f" from {type(targets).__name__}" if callable(targets) else ""
-            got = f"{chosen.dtype} of shape {tuple(chosen.shape)}{source}"
-            raise ValueError(f"expected one class index for each of {count} images, got {got}")
-        if count and (int(chosen.min()) < 0 or int(chosen.max()) >= classes):
-            raise ValueError(f"class index out of range: expected 0 to {classes - 1}, got {chosen.tolist()[:8]}")
-        return chosen.to(logits.device, torch.long)
+        return class_indices(targets, logits, self.head)
 
     def prepare(self, picture: Image.Image) -> Tensor:
         """A picture as it is displayed (`load_picture`), resized and cropped for the network: 3×H×W in [0, 1], or

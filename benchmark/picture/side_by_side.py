@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -248,13 +247,12 @@ def _passes(arms: Sequence[Arm], capture: Capture, refused: dict[str, str]) -> l
 
 def _scores(evidence: Evidence, names: Sequence[str], head: Head) -> list[ClassScore]:
     logits, targets = evidence.logits[:1], evidence.targets
-    one_is_predicted = head.classes or logits.shape[1] == 1
-    predicted = int(head.predicted(logits)) if one_is_predicted else None
+    predicted = int(head.predicted(logits)) if head.classes or logits.shape[1] == 1 else None
     told = head.told(logits.expand(len(targets), -1), targets).tolist()
     found = []
     for index, (score, log_probability) in zip(targets.tolist(), told, strict=True):
         name = names[index] if len(names) == logits.shape[1] else f"{'class' if head.classes else 'output'} {index}"
-        probability = math.exp(log_probability) if head.gives_probabilities else None
+        probability = float(np.exp(log_probability)) if head.gives_probabilities else None
         found.append(ClassScore(index, name, probability, index == predicted, score))
     return found
 
