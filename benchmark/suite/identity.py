@@ -175,7 +175,7 @@ def libraries(*names: str) -> dict[str, str]:
 
 
 def _of_library(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] in ("torch", "torchvision", "timm")
+    return kind.__module__.partition(".")[0] in ("torch", "torchvision", "timm", "transformers")
 
 
 def _file_hash(path: str) -> str | None:
