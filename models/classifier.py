@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal, Self
 
@@ -25,6 +24,7 @@ from camfaith.models.capture import (
     target_logit,
 )
 from camfaith.models.errors import LayerError
+from camfaith.models.first_outputs import FirstOutputs
 from camfaith.models.functorch import is_wrapped
 from camfaith.models.geometry import Geometry
 from camfaith.models.heads import Head, OwnHead, head_of
@@ -38,8 +38,6 @@ from camfaith.models.targets import class_indices
 from camfaith.models.walk import is_scripted, why_no_gradient
 
 ScoreKind = Literal["probability", "logit"]
-_LOOKED_AT = 32
-"""So many of a network's first outputs are looked at for a softmax or sigmoid inside."""
 
 
 class Classifier(nn.Module):
@@ -93,9 +91,7 @@ class Classifier(nn.Module):
         told = Geometry(resize, crop, interpolation, pad)  # type: ignore[arg-type]
         self.resize, self.crop, self.interpolation, self.pad = told.resize, told.crop, told.interpolation, told.pad
         self.layer, self.output, self.head = layer, output, head_of(head)
-        self._first_outputs = 0
-        """How many were looked at, up to `_LOOKED_AT`."""
-        self._squashed = True
+        self._first_outputs = FirstOutputs()
         self._flattens_by_view = False
         self._planes: dict[Hashable, Tensor] = {}
 
@@ -218,27 +214,10 @@ class Classifier(nn.Module):
         if not torch.isfinite(values).all():
             bad = (~torch.isfinite(values)).any(1).nonzero().flatten().tolist()
             raise FloatingPointError(f"model {self.name!r} gives NaN or infinite logits: images {bad[:8]} of a batch")
-        if self._first_outputs < _LOOKED_AT and len(values) and values.is_floating_point():
-            self._look_at(values)
+        self._first_outputs.look_at(
+            values, model=self.name, head=self.head, class_names=self.class_names, precision=self.dtype
+        )
         return logits
-
-    def _look_at(self, values: Tensor) -> None:
-        """`ValueError` where outputs can be seen to be no logits; a warning where the first are all in [0, 1]."""
-        if wrong := self.head.complaint(values, self.dtype):
-            raise ValueError(f"model {self.name!r} {wrong}")
-        if self.class_names is not None and len(self.class_names) != values.shape[1]:
-            raise ValueError(
-                f"model {self.name!r} has {len(self.class_names)} class names, first {self.class_names[:2]}, but "
-                f"{values.shape[1]} outputs; give one name for each output, in their order, and no heading"
-            )
-        self._first_outputs += values.numel()
-        self._squashed = self._squashed and self.head.seem_squashed(values)
-        if self._squashed and self._first_outputs >= _LOOKED_AT:
-            warnings.warn(
-                f"model {self.name!r} seems to end in a sigmoid: its first outputs all lie in [0, 1]; if it does, "
-                "remove it, since probabilities are computed here from logits",
-                stacklevel=4,
-            )
 
     def scores(self, images: Tensor) -> Tensor:
         """Logits (B×C) of RGB images in [0, 1], in evaluation mode and without a graph."""

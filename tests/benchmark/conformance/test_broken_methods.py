@@ -51,8 +51,7 @@ class Jittered(GradCAM):
 
 class OverTheBatch(GradCAM):
     def explain(self, evidence, classifier):
-        raw = super().explain(evidence, classifier)
-        return raw / raw.abs().max().clamp(min=1e-30)
+        return (raw := super().explain(evidence, classifier)) / raw.abs().max().clamp(min=1e-30)
 
 
 class Writing(GradCAM):
@@ -243,8 +242,7 @@ class Leaking(Method):
 
 class Squared(GradCAM):
     def explain(self, evidence, classifier):
-        raw = super().explain(evidence, classifier)
-        return raw * raw.abs()
+        return (raw := super().explain(evidence, classifier)) * raw.abs()
 
 
 class ClaimingToBeComplete(GradCAM):
@@ -253,14 +251,12 @@ class ClaimingToBeComplete(GradCAM):
 
 class Leaning(GradCAM):
     def explain(self, evidence, classifier):
-        raw = super().explain(evidence, classifier)
-        return raw * (1 + 1e-4 * torch.arange(raw.shape[2]).to(raw))
+        return (raw := super().explain(evidence, classifier)) * (1 + 1e-4 * torch.arange(raw.shape[2]).to(raw))
 
 
 class Lifted(GradCAM):
     def explain(self, evidence, classifier):
-        raw = super().explain(evidence, classifier)
-        return raw + 0.02 * raw.clamp(min=0).amax((1, 2), keepdim=True)
+        return (raw := super().explain(evidence, classifier)) + 0.02 * raw.clamp(min=0).amax((1, 2), keepdim=True)
 
 
 class OfTheLastReLU(WithAPassOfItsOwn):
@@ -306,8 +302,8 @@ class PastTheHead(GradCAM):
     """Explains the network's one output for both of its classes."""
 
     def explain(self, evidence, classifier):
-        raw = super().explain(evidence, classifier)
-        return raw * (2 * evidence.targets - 1)[:, None, None] if classifier.head.name == "binary" else raw
+        sign = 2 * evidence.targets - 1 if classifier.head.name == "binary" else torch.ones(len(evidence))
+        return sign[:, None, None] * super().explain(evidence, classifier)
 
 
 BROKEN = {
