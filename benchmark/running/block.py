@@ -136,7 +136,7 @@ def _named(suite: Suite) -> list[Named]:
     kinds = [methods.find(entry.name) for entry in entries]
     for entry, kind in zip(entries, kinds, strict=True):  # before any network is loaded
         fitting(f"method {entry.name!r}", kind, entry.settings)
-    found = zip(labels(entries), entries, kinds, strict=True)
+    found = zip(labels(entries, methods.find), entries, kinds, strict=True)
     return [Named(label, entry, kind, method_key(entry, kind)) for label, entry, kind in found]
 
 

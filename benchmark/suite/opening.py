@@ -132,7 +132,7 @@ def open_dataset(entry: DatasetEntry, general: General) -> Dataset:
 def open_judges(entries: Sequence[Entry]) -> list[Judge]:
     """The metrics of a suite."""
     judges = []
-    for label, entry in zip(labels(entries), entries, strict=True):
+    for label, entry in zip(labels(entries, metrics.find), entries, strict=True):
         kind = metrics.find(entry.name)
         metric = make(f"metric {entry.name!r}", kind, entry.settings)
         if not callable(getattr(metric, "judge", None)) or not callable(getattr(metric, "probes", None)):
@@ -236,7 +236,7 @@ def _setup(general: General, classifier: Classifier, image: Tensor) -> Setup:
 
 
 def _labelled(entries: Sequence[MethodEntry]) -> list[tuple[str, MethodEntry]]:
-    return list(zip(labels(entries), entries, strict=True))
+    return list(zip(labels(entries, methods.find), entries, strict=True))
 
 
 def _common_layer(arms: Sequence[Arm]) -> str | None:

@@ -82,6 +82,22 @@ def test_the_same_name_twice_gets_labels_that_say_how_they_differ():
         labels(Suite.of(suite(methods=["gradcam", "gradcam"])).suite.methods)
 
 
+def test_a_class_of_ones_own_goes_by_its_name_unless_another_does():
+    class Named:
+        name = "mycam"
+
+    class Inheriting(Named):
+        pass
+
+    kinds = {"a.py:Named": Named, "b.py:Named": Named, "a.py:Inheriting": Inheriting}
+    for names, expected in (
+        (["a.py:Named", "gradcam", "a.py:Inheriting"], ["mycam", "gradcam", "a.py:Inheriting"]),
+        (["a.py:Named", "b.py:Named"], ["a.py:Named", "b.py:Named"]),
+        (["a.py:Named", "mycam"], ["a.py:Named", "mycam"]),
+    ):
+        assert labels(Suite.of(suite(methods=names)).suite.methods, kinds.get) == expected
+
+
 def test_the_data_folder_is_filled_in_and_asked_for():
     content = suite()
     content["dataset"] = [{"name": "folder", "root": "${data}/pictures"}]
