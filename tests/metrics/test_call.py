@@ -137,18 +137,19 @@ def conservation(model, image, target, saliency, _mask):
 
 
 def corner_artifact(model, image, target, saliency, _mask):
-    edge = torch.tensor([True] * 2 + [False] * 8 + [True] * 2)
-    place = edge[:, None] & edge[None]
+    ends = [torch.tensor([True] * 2 + [False] * 10), torch.tensor([False] * 10 + [True] * 2)]
+    corners = [vertical[:, None] & sideways for vertical in ends for sideways in ends]
+    place = torch.stack(corners).any(0)
     tiles = [torch.zeros(SIDE, SIDE, dtype=torch.bool) for _ in range(9)]
     for number, tile in enumerate(tiles):
         tile[4 * (number // 3) : 4 * (number // 3) + 4, 4 * (number % 3) : 4 * (number % 3) + 4] = True
     whole = score(model, image, target, "probability")
     effects = [
         abs(whole - score(model, torch.where(part, 0.0, image), target, "probability"))
-        for part in (place, *(tile & ~place for tile in tiles))
+        for part in (*corners, *(tile & ~place for tile in tiles))
     ]
-    share = float(saliency[place].abs().sum() / saliency.abs().sum())
-    return max(0.0, share - effects[0] / sum(effects))
+    shares = [float(saliency[corner].abs().sum() / saliency.abs().sum()) for corner in corners]
+    return sum(max(0.0, share - effect / sum(effects)) for share, effect in zip(shares, effects, strict=False))
 
 
 def energy_pointing_game(_model, _image, _target, saliency, mask):

@@ -39,7 +39,7 @@ def test_batches_are_full_but_for_the_last(batch_size, classifier, case, noise_m
     arms = {label: (noise_maps(4, 9, 9, seed=label), probes) for label in range(2)}
     engine = Engine(classifier, Setup(batch_size))
     ask(engine, case, arms)
-    per_map, per_image = 5 + 4, 2 + 14 + 3 * 10
+    per_map, per_image = 5 + 4, 2 + 14 + 13 + 2 * 10
     total = 4 * (2 * per_map + per_image)
     sizes = [len(batch) for batch in seen]
     assert sizes[:-1] == [batch_size] * (math.ceil(total / batch_size) - 1)
