@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from scipy.stats import binom
 
+from camfaith.benchmark.results.bootstrap import FEWEST
+
 COLUMNS = ("model", "dataset", "n", "classes", "accuracy", "balanced_accuracy", "confidence", "at_chance")
-FEWEST = 8
-"""Below so many labelled samples nobody can tell accuracy from chance."""
 
 
 def accuracies(pictures: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:

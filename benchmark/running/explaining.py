@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camfaith.benchmark.running.hearing import heard
+from camfaith.benchmark.running.hearing import heard, left
 from camfaith.benchmark.suite.arms import Arm
 from camfaith.metrics import Case, Maps
 from camfaith.models import Evidence
@@ -43,7 +43,7 @@ def explain(arm: Arm, evidence: Evidence, cost: Tally, guard: Guard) -> Explanat
     found = Explanations(warnings=Counter(arm.leaks))
     with guard.call() as leaks, heard() as warned:
         _explain(arm, evidence, cost, found)
-    found.warnings += warned + Counter(f"left, and was undone: {leak}" for leak in leaks)
+    found.warnings += warned + left(leaks)
     return found
 
 
@@ -132,7 +132,7 @@ class _Watched:
     def explain(self, *given: Any) -> Any:
         with self._guard.call(altered=True) as leaks, heard() as warned:
             found = self._explainer.explain(*given)
-        self._found.warnings += warned + Counter(f"left, and was undone: {leak}" for leak in leaks)
+        self._found.warnings += warned + left(leaks)
         return found
 
 

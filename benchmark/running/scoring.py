@@ -14,7 +14,7 @@ from torch import Tensor
 from camfaith.benchmark.running.asking import Failure
 from camfaith.benchmark.running.block import Block
 from camfaith.benchmark.running.explaining import Explanations, columns_of
-from camfaith.benchmark.running.hearing import heard
+from camfaith.benchmark.running.hearing import heard, left
 from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.records import Place, Records
 from camfaith.benchmark.suite.arms import Judge
@@ -95,7 +95,7 @@ def _judged(
         return Failure(kind_and_text(error), traced(error))
     finally:
         if guard:
-            said.update(f"left, and was undone: {leak}" for leak in guard.left())
+            said.update(left(guard.left()))
 
 
 def _copied(answer: Answer) -> Answer:

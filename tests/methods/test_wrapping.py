@@ -10,8 +10,8 @@ from torch import Tensor
 
 from camfaith.methods import Calls, EigenCAM, FinerCAM, Fused, GradCAM, HiResCAM, LayerCAM, ShapleyCAM, find
 from camfaith.models import Classifier, UnknownName, maps
-from camfaith.models.capture import find_module
 from camfaith.models.contract import Bound
+from camfaith.models.naming import find_module
 from camfaith.models.speed.counting import counting
 
 LAYERS = [("fundus-resnet", "layer2"), ("fundus-vgg", "features.4"), ("fundus-effnet", "features.2")]
