@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method, TargetLayer
 from camfaith.methods.composites import Composite
-from camfaith.models.capture import Evidence, find_module, grid_of
+from camfaith.models.capture import Evidence, grid_of
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.lookup import UnknownName
+from camfaith.models.naming import find_module
 from camfaith.models.speed.counting import counting
 from camfaith.models.tokens import Grid, GridFinder, watched
 from camfaith.models.walk import in_python

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from camfaith.models import display, maps
 from camfaith.models.arrays import Array, tensor_of
-from camfaith.models.capture import Evidence, layer_name
+from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Calls as Calls
 from camfaith.models.contract import Contract
 from camfaith.models.layers import target_layer as find_target_layer
+from camfaith.models.naming import layer_name
 from camfaith.models.pictures import load_picture
 from camfaith.models.settings import checked
 from camfaith.models.speed.setup import laid_out

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from camfaith.methods.attribution import TOGETHER, Attribution, captum, drawing, noise_baselines
 from camfaith.methods.base import Calls, TargetLayer
-from camfaith.models.capture import Evidence, find_module
+from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.naming import find_module
 from camfaith.models.settings import Count, Few
 
 

@@ -49,7 +49,7 @@ class GradientCAM(Method):
 
 
 class _Dividing(GradientCAM):
-    """A CAM whose weights divide by sums of signed activations, which may cancel out."""
+    """GradCAM++ and XGradCAM divide their weights by sums of activations, which may cancel out if these are signed."""
 
     cancels: ClassVar[tuple[str, ...]] = ("paper",)
     """The variants that follow their source in that."""

@@ -14,10 +14,11 @@ from camfaith.methods.base import Calls, Method, TargetLayer, name_and_settings
 from camfaith.methods.contract import bind
 from camfaith.methods.gradient import LayerCAM
 from camfaith.models import maps
-from camfaith.models.capture import Evidence, layer_name, single, target_logit
+from camfaith.models.capture import Evidence, single, target_logit
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound, said
 from camfaith.models.errors import NotApplicable
+from camfaith.models.naming import layer_name
 from camfaith.models.settings import Count, Deviation, Positive
 
 Inner = str | Mapping[str, Any]

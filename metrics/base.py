@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from camfaith.metrics.fitting import unfit
+from camfaith.metrics.fitting import why_unfit
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
@@ -113,7 +113,7 @@ class Metric:
         probability and the model's head gives none.
         """
         classifier = Classifier.of(model)
-        if why := unfit(self, classifier.head):
+        if why := why_unfit(self, classifier.head):
             raise NotApplicable(f"{self.name} {why}")
         case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)
         # Half precision would tie pixels that the maps tell apart.

@@ -14,7 +14,7 @@ from camfaith.metrics.probing.probes import Probe
 from camfaith.models.heads import Head
 
 
-def unfit(metric: Any, head: Head) -> str:
+def why_unfit(metric: Any, head: Head) -> str:
     """Why a metric has no meaning for networks with this head; "" where it has."""
     if head.gives_probabilities or not getattr(metric, "needs_probability", False):
         return ""

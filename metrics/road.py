@@ -20,7 +20,7 @@ from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subj
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Deviation, Seed
 
-Percentile = Annotated[float, Gt(0), Lt(100)]
+Percentiles = Annotated[tuple[Annotated[float, Gt(0), Lt(100)], ...], MinLen(1)]
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,7 @@ class ROAD(Metric):
     The paper gives the accuracy at each p, over a data set; here f is the target's `score`, one image at a time.
     """
 
-    percentiles: Annotated[tuple[Percentile, ...], MinLen(1)] = (
-        10,
-        20,
-        30,
-        40,
-        50,
-        60,
-        70,
-        80,
-        90,
-    )
+    percentiles: Percentiles = (10, 20, 30, 40, 50, 60, 70, 80, 90)
     noise: Deviation = 0.01
     score: ScoreKind = "probability"
     seed: Seed = 0

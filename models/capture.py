@@ -11,11 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camfaith.models.errors import LayerError as LayerError
-from camfaith.models.errors import NotApplicable
+from camfaith.models.errors import LayerError, NotApplicable
 from camfaith.models.naming import call_of, shown
-from camfaith.models.naming import find_module as find_module
-from camfaith.models.naming import layer_name as layer_name
 from camfaith.models.tokens import Grid, GridFinder, watched
 from camfaith.models.unseen import why_unseen
 from camfaith.models.walk import every_module, in_python

@@ -52,7 +52,7 @@ class Head:
         """The class that the network predicts for each image (B): the one with the greatest score."""
         return scores.argmax(1)
 
-    def told(self, scores: Tensor, targets: Tensor) -> Tensor:
+    def of_target(self, scores: Tensor, targets: Tensor) -> Tensor:
         """What curves are drawn of, B×2 in float64: the score of each image's target, and its log-probability, NaN
         where the head gives none."""
         scores = scores.to(torch.float64)

@@ -11,13 +11,11 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode
 
 from camfaith.models.checkpoint import is_checkpoint, with_weights
 from camfaith.models.classifier import Classifier
 
 PREFIX = "hf:"
-_MODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}  # as PIL numbers them
 _CLOSE = 0.02  # of the range of values: what two implementations of one interpolation differ by
 
 
@@ -108,10 +106,10 @@ def preprocessing(name: str, processor: Any) -> tuple[dict[str, Any], bool]:
     mean = -black.mean(1) * std
     picture = _picture()
     expected = _through(processor, picture)
-    mode = InterpolationMode(_MODES[int(told.get("resample") or 0)])
+    between = Image.Resampling(int(told.get("resample") or 0))
     for resize, crop in _geometries(told):
         for blue_first in (False, True):
-            known: dict[str, Any] = {"resize": resize, "crop": crop, "interpolation": mode}
+            known: dict[str, Any] = {"resize": resize, "crop": crop, "interpolation": between}
             known |= {"mean": _rounded(mean, blue_first), "std": _rounded(std, blue_first)}
             trial = Classifier(nn.Identity(), **known)
             found = trial.normalised(trial.prepare(picture)[None])[0]

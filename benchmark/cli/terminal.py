@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from camfaith.benchmark.results.accuracy import doubts, told
+from camfaith.benchmark.results.accuracy import doubts, in_words
 from camfaith.benchmark.results.store import Result
 from camfaith.benchmark.running.planning import Plan
 from camfaith.reports import markup as reports
@@ -64,7 +64,7 @@ def show_result(result: Result, console: Console | None = None) -> None:
         for note in table.notes:
             console.print(note, style="dim", markup=False, highlight=False)
     for each in result.accuracy.to_dict("records"):
-        console.print(told(each), markup=False)
+        console.print(in_words(each), markup=False)
     for doubt in doubts(result.accuracy, result.info):
         console.print(f"warning: {doubt}", markup=False)
     bad = result.scores[result.scores["status"] == "error"]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from camfaith import methods
 from camfaith.benchmark.conformance.networks import CLASSES, GROUNDS, Ground
 from camfaith.benchmark.suite.declaration import SuiteError
-from camfaith.benchmark.suite.settings import fitting
+from camfaith.benchmark.suite.settings import checked_settings
 from camfaith.methods.adapters import LIBRARIES
 from camfaith.methods.contract import bind
 from camfaith.models import Classifier, Evidence, maps
@@ -102,7 +102,7 @@ class Candidate:
         if not callable(self.kind) or not hasattr(self.kind, "__name__"):
             raise SuiteError(f"expected a method's class, or its name; got {type(named).__name__} {named!r}")
         bare = named if isinstance(named, str) else str(getattr(named, "name", None) or named.__name__)
-        fitting(f"method {bare!r}", self.kind, self.settings)
+        checked_settings(f"method {bare!r}", self.kind, self.settings)
         told = ", ".join(f"{key}={value}" for key, value in self.settings.items())
         self.name = f"{bare}({told})" if told else bare
         like = namesake(bare) if like is None else like

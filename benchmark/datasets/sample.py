@@ -19,8 +19,8 @@ class Sample:
     `image` is a picture as it is displayed, RGB or grey of more than 8 bits, as `camfaith.models.load_picture` has it.
     `mask` (where the evidence is) and `content` (where the picture is not empty) are 8-bit grey pictures of the image's
     size, 255 inside and 0 outside. `label` is a class index, or a tuple of all that it shows. `target` is the class to
-    explain, where the suite names several. `cluster` names what samples share that makes them
-    dependent (a patient, a scene).
+    explain, where the suite names several. `cluster` names what samples share that makes them dependent (a patient, a
+    scene).
     """
 
     id: str

@@ -248,7 +248,7 @@ def _passes(arms: Sequence[Arm], capture: Capture, refused: dict[str, str]) -> l
 def _scores(evidence: Evidence, names: Sequence[str], head: Head) -> list[ClassScore]:
     logits, targets = evidence.logits[:1], evidence.targets
     predicted = int(head.predicted(logits)) if head.classes or logits.shape[1] == 1 else None
-    told = head.told(logits.expand(len(targets), -1), targets).tolist()
+    told = head.of_target(logits.expand(len(targets), -1), targets).tolist()
     found = []
     for index, (score, log_probability) in zip(targets.tolist(), told, strict=True):
         name = names[index] if len(names) == logits.shape[1] else f"{'class' if head.classes else 'output'} {index}"

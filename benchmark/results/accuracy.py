@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from scipy.stats import binom
 
+from camfaith.benchmark.results.bootstrap import FEWEST
+
 COLUMNS = ("model", "dataset", "n", "classes", "accuracy", "balanced_accuracy", "confidence", "at_chance")
-FEWEST = 8
-"""Below so many labelled samples nobody can tell accuracy from chance."""
 
 
 def accuracies(pictures: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def predicted(logits: NDArray[np.floating], head: str) -> tuple[NDArray[np.int64
     return chosen, expit(logits.max(1)) if head in ("sigmoid", "binary") else np.full(len(logits), np.nan)
 
 
-def told(row: Mapping[Any, Any]) -> str:
+def in_words(row: Mapping[Any, Any]) -> str:
     """A row of `accuracies` in one line."""
     shares = f"accuracy {row['accuracy']:.3f} (balanced {row['balanced_accuracy']:.3f})"
     if row["confidence"] == row["confidence"]:

@@ -94,7 +94,7 @@ class Result:
 
         return accuracies(self._table("pictures", {}, ("model", "dataset", "sample", "label", "logits")), self.info)
 
-    def told(self) -> list[str]:
+    def warning_lines(self) -> list[str]:
         """The warnings as text, one line each."""
         found = []
         for row in self.warnings.to_dict("records"):

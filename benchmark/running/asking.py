@@ -13,7 +13,7 @@ from camfaith.benchmark.running.missing import Work
 from camfaith.metrics import Case, Engine, Maps
 from camfaith.metrics.probing.answers import Answer
 from camfaith.metrics.probing.probes import Probe
-from camfaith.models.errors import told, traced
+from camfaith.models.errors import kind_and_text, traced
 from camfaith.models.leaks import Guard, alike
 
 Wanted = Mapping[Hashable, tuple[Maps, Sequence[Probe]]]
@@ -62,7 +62,7 @@ def answers_to(
                 found[method] |= told_to
         except Exception as error:
             given.put_back()
-            broken[judge.label] = Failure(told(error), traced(error))
+            broken[judge.label] = Failure(kind_and_text(error), traced(error))
     return found, broken
 
 

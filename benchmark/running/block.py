@@ -15,7 +15,7 @@ from camfaith.benchmark.suite.arms import Judge
 from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, Suite, SuiteError, labels
 from camfaith.benchmark.suite.identity import context_key, declared_model, method_key, model_key
 from camfaith.benchmark.suite.opening import Bench, open_bench, open_dataset, open_judges, open_model
-from camfaith.benchmark.suite.settings import fitting
+from camfaith.benchmark.suite.settings import checked_settings
 from camfaith.benchmark.suite.tuning_cache import from_json
 from camfaith.models import Classifier
 
@@ -135,7 +135,7 @@ def _named(suite: Suite) -> list[Named]:
     entries = suite.suite.methods
     kinds = [methods.find(entry.name) for entry in entries]
     for entry, kind in zip(entries, kinds, strict=True):  # before any network is loaded
-        fitting(f"method {entry.name!r}", kind, entry.settings)
+        checked_settings(f"method {entry.name!r}", kind, entry.settings)
     found = zip(labels(entries, methods.find), entries, kinds, strict=True)
     return [Named(label, entry, kind, method_key(entry, kind)) for label, entry, kind in found]
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camfaith.benchmark.running.hearing import heard
+from camfaith.benchmark.running.hearing import heard, left
 from camfaith.benchmark.suite.arms import Arm
 from camfaith.metrics import Case, Maps
 from camfaith.models import Evidence
-from camfaith.models.errors import NotApplicable, text_of, told, traced
+from camfaith.models.errors import NotApplicable, kind_and_text, text_of, traced
 from camfaith.models.leaks import Guard
 from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally, counting
@@ -43,7 +43,7 @@ def explain(arm: Arm, evidence: Evidence, cost: Tally, guard: Guard) -> Explanat
     found = Explanations(warnings=Counter(arm.leaks))
     with guard.call() as leaks, heard() as warned:
         _explain(arm, evidence, cost, found)
-    found.warnings += warned + Counter(f"left, and was undone: {leak}" for leak in leaks)
+    found.warnings += warned + left(leaks)
     return found
 
 
@@ -57,7 +57,7 @@ def _explain(arm: Arm, evidence: Evidence, cost: Tally, found: Explanations) -> 
         if isinstance(error, NotApplicable):
             found.failures[row] = ("undefined", text_of(error))
         else:
-            found.failures[row] = ("error", told(error))
+            found.failures[row] = ("error", kind_and_text(error))
             found.trace = found.trace or traced(error)
 
     began = time.perf_counter()
@@ -97,7 +97,7 @@ def _add_notes(arm: Arm, evidence: Evidence, found: Explanations) -> None:
         found.contributions = None if added is None else added.detach()
         found.diagnostics = columns_of(arm.diagnostics(evidence.select(found.rows)), count, "diagnostics")
     except Exception as error:
-        found.failures.update(dict.fromkeys(found.rows, ("error", told(error))))
+        found.failures.update(dict.fromkeys(found.rows, ("error", kind_and_text(error))))
         found.trace = found.trace or traced(error)
         found.rows, found.raw, found.diagnostics, found.contributions = [], [], {}, None
 
@@ -132,7 +132,7 @@ class _Watched:
     def explain(self, *given: Any) -> Any:
         with self._guard.call(altered=True) as leaks, heard() as warned:
             found = self._explainer.explain(*given)
-        self._found.warnings += warned + Counter(f"left, and was undone: {leak}" for leak in leaks)
+        self._found.warnings += warned + left(leaks)
         return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -41,3 +41,8 @@ def heard() -> Iterator[Counter[str]]:
         yield said
     finally:
         _open.reset(token)
+
+
+def left(leaks: Iterable[str]) -> Counter[str]:
+    """What a call left behind (`Guard`), as warnings."""
+    return Counter(f"left, and was undone: {leak}" for leak in leaks)

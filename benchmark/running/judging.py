@@ -61,7 +61,7 @@ def judge(
         tally.add(made)
         size = (evidence.images.shape[-2], evidence.images.shape[-1])
         contents = planes((s.content for s in samples), size)
-        of_target = bench.classifier.head.told(evidence.logits, evidence.targets)
+        of_target = bench.classifier.head.of_target(evidence.logits, evidence.targets)
         about = (evidence.images, evidence.targets, evidence.logits, evidence.seeds, evidence.masks)
         case = Case(*about, contents, of_target)
     else:

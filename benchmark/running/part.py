@@ -22,7 +22,7 @@ from camfaith.benchmark.running.records import Place, Records
 from camfaith.benchmark.running.unfinished import Unfinished
 from camfaith.benchmark.suite.identity import NUMERICAL, libraries
 from camfaith.metrics import Engine
-from camfaith.models.errors import told
+from camfaith.models.errors import kind_and_text
 from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally
 from camfaith.models.speed.setup import thread_count, threads_of
@@ -124,7 +124,7 @@ def _judge_group(
 
     def complain(sample: Ready, error: Exception) -> None:
         unusable[sample.id] = sample.digest
-        complaint = Complaint(sample.id, told(error), digest=sample.digest)
+        complaint = Complaint(sample.id, kind_and_text(error), digest=sample.digest)
         records.complaint(_place(block, sample.id), complaint)
 
     each_alone(group, judge_some, complain)

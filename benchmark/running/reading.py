@@ -12,7 +12,7 @@ from torch import Tensor
 from camfaith.benchmark.datasets import Sample, SampleError
 from camfaith.benchmark.suite.identity import content_hash
 from camfaith.benchmark.suite.opening import Bench
-from camfaith.models.errors import told
+from camfaith.models.errors import kind_and_text
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def read(bench: Bench, indices: Iterable[int], seed: int, classes: int) -> tuple
         except SampleError as error:
             complaints.append(Complaint(name, str(error)))
         except Exception as error:  # a data set of somebody else's: whatever it raises costs this sample alone
-            complaints.append(Complaint(name, told(error)))
+            complaints.append(Complaint(name, kind_and_text(error)))
     return ready, complaints
 
 

@@ -112,7 +112,7 @@ def run(
         raise stopped.error from None
     _finish(folder, [held.block for held in blocks], info, time.perf_counter() - began)
     result = Result(folder.path)
-    for text in result.told():
+    for text in result.warning_lines():
         warnings.warn(text, stacklevel=2)
     return result
 

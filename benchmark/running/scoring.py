@@ -14,14 +14,14 @@ from torch import Tensor
 from camfaith.benchmark.running.asking import Failure
 from camfaith.benchmark.running.block import Block
 from camfaith.benchmark.running.explaining import Explanations, columns_of
-from camfaith.benchmark.running.hearing import heard
+from camfaith.benchmark.running.hearing import heard, left
 from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.records import Place, Records
 from camfaith.benchmark.suite.arms import Judge
 from camfaith.metrics import Line, Maps
 from camfaith.metrics.probing.answers import Answer, Answers
 from camfaith.metrics.probing.probes import Channels, Probe
-from camfaith.models.errors import text_of, told, traced
+from camfaith.models.errors import kind_and_text, text_of, traced
 from camfaith.models.leaks import Guard
 from camfaith.models.maps import is_constant
 
@@ -92,10 +92,10 @@ def _judged(
         line = metric.line_of(given.case, given, own) if hasattr(metric, "line_of") else None
         return columns, None if line is None else _checked(line, len(given.case)), asked
     except Exception as error:
-        return Failure(told(error), traced(error))
+        return Failure(kind_and_text(error), traced(error))
     finally:
         if guard:
-            said.update(f"left, and was undone: {leak}" for leak in guard.left())
+            said.update(left(guard.left()))
 
 
 def _copied(answer: Answer) -> Answer:

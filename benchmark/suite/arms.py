@@ -13,7 +13,7 @@ from camfaith.metrics.base import Metric
 from camfaith.metrics.fitting import Unfit
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models.contract import Bound, Calls
-from camfaith.models.errors import text_of, told
+from camfaith.models.errors import kind_and_text, text_of
 from camfaith.models.leaks import Watch
 
 
@@ -37,7 +37,7 @@ class Arm(Bound):
         try:
             found: Any = super().cost(image)
         except Exception as error:
-            found = told(error)
+            found = kind_and_text(error)
         before.undone()
         if isinstance(found, Calls):
             self._costs[:] = [(image, found)]

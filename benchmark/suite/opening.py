@@ -31,7 +31,7 @@ from camfaith.benchmark.suite.identity import method_key, metric_key
 from camfaith.benchmark.suite.settings import make, one_line, parameters_of
 from camfaith.benchmark.suite.tuning_cache import setup_of
 from camfaith.methods.contract import bind
-from camfaith.metrics.fitting import Unfit, unfit
+from camfaith.metrics.fitting import Unfit, why_unfit
 from camfaith.models import Classifier, LayerError, load, survey
 from camfaith.models.errors import in_one_line
 from camfaith.models.heads import Head
@@ -165,7 +165,7 @@ def open_bench(
             classifier=classifier,
             dataset=dataset,
             arms=arms,
-            judges=[_fitting(judge, classifier.head) for judge in judges],
+            judges=[_for_head(judge, classifier.head) for judge in judges],
             target="each" if isinstance(asked, tuple) else target_of(asked, classifier, dataset, classes),
             targets={one: class_index(one, classifier, dataset, ()) for one in several},
             layer=_common_layer(arms),
@@ -196,8 +196,8 @@ def _require_fitting(bench: Bench) -> None:
                 break
 
 
-def _fitting(judge: Judge, head: Head) -> Judge:
-    why = unfit(judge.metric, head)
+def _for_head(judge: Judge, head: Head) -> Judge:
+    why = why_unfit(judge.metric, head)
     return replace(judge, metric=Unfit(judge.metric, why)) if why else judge
 
 

@@ -17,7 +17,7 @@ from camfaith.models.settings import SettingError, settings_of, settled
 def make(what: str, build: Callable[..., Any], settings: Mapping[str, Any], kind: Any = None) -> Any:
     """Calls `build` with the settings, as the annotations of `kind` (None: its own) want them; whatever goes wrong is a
     `SuiteError` in one line, but for names and layers that are not there."""
-    right = fitting(what, kind or build, settings)
+    right = checked_settings(what, kind or build, settings)
     try:
         inspect.signature(build).bind(**right)
     except TypeError as error:  # one that must be given is not
@@ -37,7 +37,7 @@ def one_line(what: str, known: tuple[type[Exception], ...] = (ValueError, OSErro
         raise SuiteError(f"{what}: {in_one_line(error)}") from error
 
 
-def fitting(what: str, kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+def checked_settings(what: str, kind: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as the annotations of `kind` want them; `SuiteError` for one that it does not take, or a value that
     cannot be."""
     try:

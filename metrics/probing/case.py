@@ -41,8 +41,8 @@ def _copied(value: Any) -> Any:
 class Case:
     """B images, one target class each, the logits they get, and what is known of them.
 
-    `told` (B×2, float64) holds the target's logit and its log-probability, NaN where the network's head gives none;
-    without it, the logits are a softmax's.
+    `target_scores` (B×2, float64) holds the target's logit and its log-probability, NaN where the network's head gives
+    none; without it, the logits are a softmax's.
     `masks` (where the evidence is) and `contents` (where the picture is not empty) are B×H×W, bool; an image without
     one has an all-False plane. `seeds`: one integer per image, from which ties and noise are drawn.
     """
@@ -53,7 +53,7 @@ class Case:
     seeds: Tensor
     masks: Tensor | None = None
     contents: Tensor | None = None
-    told: Tensor | None = None
+    target_scores: Tensor | None = None
     original: Case | None = field(default=None, repr=False, compare=False)
     _replaced: dict[Baseline, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -89,7 +89,7 @@ class Case:
             torch.zeros(len(images), dtype=torch.long) if seeds is None else seeds,
             None if masks is None else masks.to(images.device, torch.bool),
             None if contents is None else contents.to(images.device, torch.bool),
-            classifier.head.told(logits, chosen),
+            classifier.head.of_target(logits, chosen),
         )
 
     def __len__(self) -> int:
@@ -105,12 +105,12 @@ class Case:
             self.seeds[at],
             None if self.masks is None else self.masks[at],
             None if self.contents is None else self.contents[at],
-            None if self.told is None else self.told[at],
+            None if self.target_scores is None else self.target_scores[at],
         )
 
     def copy(self) -> Case:
         """A copy in memory of its own, for code that may write into it."""
-        names = ("images", "targets", "logits", "seeds", "masks", "contents", "told")
+        names = ("images", "targets", "logits", "seeds", "masks", "contents", "target_scores")
         return replace(self, **{name: _copied(getattr(self, name)) for name in names}, original=self)
 
     @property
@@ -136,8 +136,9 @@ class Case:
 
     @cached_property
     def of_target(self) -> Tensor:
-        """`told`, or what a softmax makes of the logits."""
-        return SOFTMAX.told(self.logits, self.targets) if self.told is None else self.told
+        """`target_scores`, or what a softmax makes of the logits."""
+        given = self.target_scores
+        return SOFTMAX.of_target(self.logits, self.targets) if given is None else given
 
     def whole(self, score: str) -> Tensor:
         """The target's score on the images as they are (B, float64)."""

@@ -230,7 +230,7 @@ class Engine:
         began = time.perf_counter()
         logits = self._forward(images)
         self.meter.model_seconds += time.perf_counter() - began
-        out.copy_(self.classifier.head.told(logits, targets))
+        out.copy_(self.classifier.head.of_target(logits, targets))
 
     def _halved(self, batch: int) -> None:
         """Memory ran out: go on with that batch."""
@@ -256,7 +256,7 @@ class Engine:
             logits, forwards, tails = self._ablated(probe.layer, case.images[index : index + 1])
             self.meter.forwards += forwards
             self.meter.tails += tails
-            answers.append(self.classifier.head.told(logits, case.targets[index].expand(len(logits))).cpu())
+            answers.append(self.classifier.head.of_target(logits, case.targets[index].expand(len(logits))).cpu())
             if self.tick:
                 self.tick()
         self.meter.model_seconds += time.perf_counter() - began

@@ -15,7 +15,7 @@ from camfaith.metrics.probing.probes import ImageProbe
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.contract import Bound
-from camfaith.models.errors import told
+from camfaith.models.errors import kind_and_text
 from camfaith.models.speed.batches import each_alone
 
 
@@ -67,8 +67,8 @@ class Redrawn:
     def _explain(self, images: Tensor, rows: Sequence[int]) -> None:
         evidence = self._evidence(images, rows)
         made = {method: self._made(method, evidence, rows) for method in self._explainers}
-        told = self.classifier.head.told(evidence.logits, evidence.targets)
-        for row, scores in zip(rows, told.cpu(), strict=True):
+        both = self.classifier.head.of_target(evidence.logits, evidence.targets)
+        for row, scores in zip(rows, both.cpu(), strict=True):
             self._scores[row].append(scores)
         for method, found in made.items():
             for row, raw in found:
@@ -105,7 +105,7 @@ class Redrawn:
         return maps
 
     def _fail(self, method: Hashable, row: int, error: Exception) -> None:
-        self._failures.setdefault((method, row), f"on an altered image, {told(error)}")
+        self._failures.setdefault((method, row), f"on an altered image, {kind_and_text(error)}")
 
     def answer(self, method: Hashable) -> Answer:
         """The scores and maps of the method's own images."""

@@ -10,7 +10,7 @@ from torch.autograd.functional import hessian, jacobian
 
 from camfaith.methods import Calls, GradCAM, GradCAMPlusPlus, ShapleyCAM, SmoothGradCAMPlusPlus, smooth
 from camfaith.models import Classifier, maps
-from camfaith.models.capture import find_module
+from camfaith.models.naming import find_module
 from camfaith.models.speed.counting import counting
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from camfaith.methods import Calls, EigenCAM, FinerCAM, Fused, GradCAM, HiResCAM, LayerCAM, ShapleyCAM, find
 from camfaith.models import Classifier, UnknownName, maps
-from camfaith.models.capture import find_module
 from camfaith.models.contract import Bound
+from camfaith.models.naming import find_module
 from camfaith.models.speed.counting import counting
 
 LAYERS = [("fundus-resnet", "layer2"), ("fundus-vgg", "features.4"), ("fundus-effnet", "features.2")]
@@ -136,10 +136,6 @@ def test_finercam_of_pgc_agrees_with_pytorch_grad_cam(reference, images, name, l
         ({"method": "eigencam"}, "method must be one that reads gradients.*got 'eigencam'"),
         ({"method": "gradcm"}, "did you mean 'gradcam'"),
         ({"similar": 0}, "similar must be a whole number, 1 or more; got 0"),
-        ({"similar": 1.5}, "similar must be a whole number, 1 or more; got 1.5"),
-        ({"alpha": -0.1}, "alpha must be a number, 0 or more; got -0.1"),
-        ({"alpha": math.nan}, "alpha must be .* got nan"),
-        ({"alpha": math.inf}, "alpha must be .* got inf"),
         ({"method": {"name": "gradcam++", "variant": "mine"}}, "variant must be .* got 'mine'"),
         ({"variant": "torchcam"}, "variant must be one of paper, pgc"),
     ],
@@ -330,7 +326,6 @@ def test_methods_with_calls_of_their_own_can_be_fused(tiny, images):
         ({"layers": ["relu9"]}, UnknownName, "unknown layer 'relu9'"),
         ({"how": "sum"}, ValueError, "how must be one of max, mean; got 'sum'"),
         ({"gamma": 0}, ValueError, "gamma must be a number above 0; got 0"),
-        ({"gamma": math.nan}, ValueError, "gamma must be a number above 0; got nan"),
         ({"variant": "mine"}, ValueError, "variant must be one of paper, pgc, torchcam; got 'mine'"),
         ({"variant": "pgc", "how": "mean"}, ValueError, "'pgc' joins .* leave out how and gamma, got 'mean' and None"),
         ({"variant": "torchcam", "gamma": 2.0}, ValueError, "leave out how and gamma, got None and 2.0"),

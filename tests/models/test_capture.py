@@ -265,10 +265,7 @@ class Pair(nn.Module):
         ("idle", "'idle' does not run in evaluation mode"),
         ("by_hand", r"'by_hand' is run by its `forward`.*call by_hand\(\.\.\.\)"),
         ("parts", r"'parts' does not run itself, its parts do; name one, as 'parts\.1'"),
-        (
-            "attention.out_proj",
-            "out_proj' does not run itself, multi_head_attention_forward reads its weights",
-        ),
+        ("attention.out_proj", "out_proj' does not run itself, multi_head_attention_forward reads its weights"),
         ("conv#2", "'conv#2': 'conv' runs 1 time in a forward; name a call up to 1"),
         ("conv#last", "'conv#last': expected a number from 1 behind '#'"),
         ("mixed", "'mixed' has no spatial output: expected B×K×h×w.*got 2×4×4"),

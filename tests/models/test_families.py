@@ -13,8 +13,8 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerB
 
 from camfaith.methods import CAM, SHIPPED, GradCAM, HiResCAM, find
 from camfaith.models import Classifier, LayerError
-from camfaith.models.capture import find_module
 from camfaith.models.errors import NotApplicable
+from camfaith.models.naming import find_module
 from camfaith.models.speed.setup import Setup
 from camfaith.models.speed.tuning import rate
 

@@ -62,7 +62,7 @@ def test_a_head_gives_scores_probabilities_and_the_predicted_class(head, answer,
     classifier = Classifier(Answer(answer), head=head)
     torch.testing.assert_close(classifier.scores(IMAGES), scores)
     assert classifier.targets(None, scores).tolist() == predicted
-    told = classifier.head.told(scores, torch.tensor(predicted))
+    told = classifier.head.of_target(scores, torch.tensor(predicted))
     expected = torch.full((2,), math.nan)
     if probabilities is not None:
         expected = probabilities[torch.arange(2), predicted]

@@ -149,19 +149,15 @@ def test_a_local_folder_gives_what_transformers_gives(folder):
     expected = network("vit")(**processor(picture(), return_tensors="pt")).logits
     torch.testing.assert_close(model.scores(model.prepare(picture())), expected, atol=0.02, rtol=0.02)
     assert model.class_names == ("none", "mild", "severe", "worst")
-    assert (model.resize, model.crop, model.mean, model.interpolation.value) == (
-        [32, 32],
-        None,
-        (0.4, 0.5, 0.6),
-        "bicubic",
-    )
+    known = (model.resize, model.crop, model.mean, model.interpolation)
+    assert known == ((32, 32), None, (0.4, 0.5, 0.6), "bicubic")
     assert load(f"hf:{folder}", weights="none").scores(torch.rand(1, 3, 32, 32)).shape == (1, 4)
 
 
 PROCESSORS = {
     "short side, then a crop": ("CLIP", {}, (224, 224)),
     "a share of the crop": ("ConvNext", {"size": {"shortest_edge": 224}}, (256, 224)),
-    "squeezed": ("ConvNext", {"size": {"shortest_edge": 384}}, ([384, 384], None)),
+    "squeezed": ("ConvNext", {"size": {"shortest_edge": 384}}, ((384, 384), None)),
     "not at all": ("ViT", {"do_resize": False}, (None, None)),
     "blue first": ("MobileViT", {"size": {"shortest_edge": 72}, "crop_size": {"height": 64, "width": 64}}, (72, 64)),
 }

@@ -42,7 +42,7 @@ FILES = {
 MISTAKES = [
     # names
     ("suite.methods", ["gradcm"], "unknown method 'gradcm': did you mean 'gradcam'"),
-    ("suite.methods", ["GradCAM"], "did you mean 'gradcam'"),
+    ("suite.methods", ["GradCAM"], "did you mean 'gradcam' or"),
     ("suite.metrics", ["deletoin"], "unknown metric 'deletoin': did you mean 'deletion'"),
     ("model.name", "resnet5O", "unknown model 'resnet5O': did you mean 'resnet50'"),
     ("dataset.name", "fundos", "unknown dataset 'fundos': did you mean 'fundus'"),
@@ -51,11 +51,7 @@ MISTAKES = [
     ("suite.methods", ["package.not.there:Own"], "cannot import 'package.not.there:Own'"),
     ("suite.methods", ["{}syntax.py:Own"], "cannot import .*: SyntaxError: .*line 1"),
     ("model.name", "{}raises.py:net", "cannot import .*nothing.*raises.py, line 2"),
-    (
-        "suite.metrics",
-        [{"name": "os:system", "command": "exit"}],
-        "'os:system' is no metric: expected a class",
-    ),
+    ("suite.metrics", [{"name": "os:system", "command": "exit"}], "'os:system' is no metric: expected a class"),
     ("suite.methods", ["os:system"], "'os:system' is no method"),
     ("suite.methods", [{"name": "fused", "method": "os:system"}], "'os:system' is no method"),
     ("dataset.name", "os:listdir", "'os:listdir' is no dataset"),
@@ -66,27 +62,15 @@ MISTAKES = [
     ("suite.metric", ["deletion"], r"unknown key in \[suite\] 'metric': did you mean 'metrics'"),
     ("model.weight", "none", r"unknown key in \[model.0\] 'weight': did you mean 'weights'"),
     ("dataset.lmit", 3, "data set 'fundus': unknown setting 'lmit'"),
-    (
-        "suite.metrics",
-        [{"name": "deletion", "step": 3}],
-        "unknown setting 'step': did you mean 'steps'",
-    ),
+    ("suite.metrics", [{"name": "deletion", "step": 3}], "unknown setting 'step': did you mean 'steps'"),
     ("suite.methods", [{"name": "xgradcam", "epsilon": 3}], "unknown setting 'epsilon': did you mean 'eps'"),
     ("suite.methods", [{"name": "gradcam", "target_layer": "layer2"}], "unknown setting 'target_layer'"),
     ("suite.methods", [{"nam": "xgradcam"}], "key 'suite.methods.0.name' is missing"),
     # types and ranges
     ("suite.metrics", [{"name": "deletion", "steps": 4.5}], "steps must be a whole number, 1 or more; got 4.5"),
     ("suite.metrics", [{"name": "deletion", "baseline": "blakc"}], "unknown baseline 'blakc': did you mean 'black'"),
-    (
-        "suite.metrics",
-        [{"name": "deletion", "steps": 10**6}],
-        "steps must lie between 1 and .*pixels, 9216",
-    ),
-    (
-        "suite.methods",
-        [{"name": "fused", "method": {"name": "gradcam++", "variant": "pg"}}],
-        "variant must be one of",
-    ),
+    ("suite.metrics", [{"name": "deletion", "steps": 10**6}], "steps must lie between 1 and .*pixels, 9216"),
+    ("suite.methods", [{"name": "fused", "method": {"name": "gradcam++", "variant": "pg"}}], "variant must be one of"),
     ("suite.methods", [{"name": "{}own.py:Own", "width": "3"}], "width must be a whole number; got '3'"),
     ("dataset.split", "", "split must be one of train, val, test; got ''"),
     ("dataset.limit", 0, "key 'dataset.0.limit' must be a whole number, 1 or more; got 0"),
@@ -100,6 +84,11 @@ MISTAKES = [
     ("model.std", [0.2, 0, 0.2], "each entry a number above 0; got 0"),
     ("model.mean", [0.5], "mean has 1 number, std 3: give one for each colour"),
     ("model.resize", 0, "key 'model.0.resize': resize must be whole pixels"),
+    (
+        "model.interpolation",
+        "cubic",
+        "key 'model.0.interpolation': unknown interpolation 'cubic': did you mean 'bicubic'",
+    ),
     # layers, targets, classes
     ("model.layer", "layer9", "unknown layer 'layer9': did you mean 'layer"),
     ("suite.methods", [{"name": "gradcam", "layer": "head"}], "layer 'head' has no spatial output"),

@@ -103,10 +103,7 @@ def test_changed_labels_and_pictures_are_refused_by_name(suite, model, table, tm
 def test_changed_preprocessing_is_refused(suite, counting, tmp_path):
     run(suite, models=[Classifier(counting.inner, name="tiny")], out=tmp_path / "run")
     other = Classifier(counting.inner, name="tiny", mean=(0.5,) * 3, std=(0.2,) * 3)
-    with pytest.raises(
-        RunFolderError,
-        match=r"made with \(another mean, std\); give it another label",
-    ):
+    with pytest.raises(RunFolderError, match=r"made with \(another mean, std\); give it another label"):
         run(suite, models=[other], out=tmp_path / "run")
 
 

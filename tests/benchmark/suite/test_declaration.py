@@ -48,21 +48,6 @@ def test_a_suite_says_all_its_mistakes_and_each_once():
     ]
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("resize", [224], "resize must be whole pixels, a side or .height, width.; got .224."),
-        ("crop", 0, "crop must be whole pixels"),
-        ("interpolation", "cubic", "unknown interpolation 'cubic': did you mean 'bicubic'"),
-    ],
-)
-def test_a_geometry_that_means_nothing_is_refused_by_its_key(key, value, message):
-    content = suite()
-    content["model"][0][key] = value
-    with pytest.raises(SuiteError, match=rf"model\.0\.{key}': {message}"):
-        Suite.of(content)
-
-
 def test_the_geometry_of_a_suite_is_its_models_and_another_geometry_another_model():
     keys = set()
     for more in ({}, {"resize": (96, 90)}, {"pad": True}, {"interpolation": "nearest"}, {"crop": (90, 96)}):
