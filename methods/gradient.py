@@ -15,7 +15,7 @@ from camfaith.methods.base import Method, TargetLayer
 from camfaith.methods.condition import counted, weights_move
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
-from camfaith.models.settings import Deviation
+from camfaith.models.settings import NotNegative
 
 Variant = Literal["paper", "guarded", "pgc", "torchcam"]
 """Whose formula: the paper's; the same with nothing in its denominator that can cancel out; or what pytorch-grad-cam
@@ -133,7 +133,7 @@ class XGradCAM(_Dividing):
     complete: ClassVar[bool] = True
 
     def __init__(
-        self, model: nn.Module, target_layer: TargetLayer = None, *, eps: Deviation = 1e-3, variant: Variant = "paper"
+        self, model: nn.Module, target_layer: TargetLayer = None, *, eps: NotNegative = 1e-3, variant: Variant = "paper"
     ) -> None:
         super().__init__(model, target_layer, variant=variant)
         self.eps = eps

@@ -13,7 +13,7 @@ from camfaith.methods.condition import counted, weights_move
 from camfaith.methods.gradient import GUARD
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
-from camfaith.models.settings import Count, Deviation
+from camfaith.models.settings import Count, NotNegative
 from camfaith.models.speed.setup import batch_size
 
 Variant = Literal["paper", "guarded", "torchcam"]
@@ -48,7 +48,7 @@ class SmoothGradCAMPlusPlus(Method):
         target_layer: TargetLayer = None,
         *,
         samples: Count = 16,
-        sigma: Deviation = 0.15,
+        sigma: NotNegative = 0.15,
         variant: Variant = "paper",
     ) -> None:
         super().__init__(model, target_layer)
