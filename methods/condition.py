@@ -12,6 +12,9 @@ CHANGE = 1e-4
 """The relative change of the activations that is asked about."""
 MOST = 0.01
 """Weights that move by more than this share of their size are counted as unstable."""
+_GUARDED = "variant='guarded' divides by nothing that can cancel out"
+CANCELS = {"cancelling-channel": f"its source divides by a sum that may cancel out; {_GUARDED}"}
+"""The check that a formula breaks whose denominator may cancel out."""
 
 
 def weights_move(weights: Callable[..., Tensor], activations: Tensor, *constants: Tensor) -> Tensor:
@@ -27,7 +30,9 @@ def weights_move(weights: Callable[..., Tensor], activations: Tensor, *constants
     return torch.where(size > 0, moved.norm(dim=1) / size, torch.zeros_like(size))
 
 
-def counted(move: Tensor, where: str, so: str) -> dict[str, Tensor]:
+def counted(
+    move: Tensor, where: str, so: str = f"some maps are rounding more than image; {_GUARDED}"
+) -> dict[str, Tensor]:
     """The columns `weights_move` and `unstable`, which is 1 where that exceeds `MOST`, else 0; warns where any does."""
     unstable = move > MOST
     if bool(unstable.any()):

@@ -12,15 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Method, TargetLayer
-from camfaith.methods.condition import counted, weights_move
+from camfaith.methods.condition import CANCELS, counted, weights_move
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
-from camfaith.models.settings import Deviation
+from camfaith.models.settings import NotNegative
 
 Variant = Literal["paper", "guarded", "pgc", "torchcam"]
 """Whose formula: the paper's; the same with nothing in its denominator that can cancel out; or what pytorch-grad-cam
 1.5 or torchcam 0.5 computes, to attribute numbers published with them."""
-GUARD = "variant='guarded' divides by nothing that can cancel out"
 
 
 class GradientCAM(Method):
@@ -60,15 +59,13 @@ class _Dividing(GradientCAM):
 
     @property
     def exempt(self) -> Mapping[str, str]:  # type: ignore[override]
-        why = f"its source divides by a sum that may cancel out; {GUARD}"
-        return {"cancelling-channel": why} if self.variant in self.cancels else {}
+        return CANCELS if self.variant in self.cancels else {}
 
     def diagnostics(self, evidence: Evidence) -> dict[str, Tensor]:
         """Per image: how far the weights move for a change of the activations by 1e-4 (`weights_move`), and whether
         that is more than 1 % of them (`unstable`)."""
         activations, gradients = evidence.activations[self.named_layer], evidence.gradients[self.named_layer]
-        move = weights_move(self.weights, activations, gradients)
-        return counted(move, f"{self.name} at {self.layer}", f"some maps are rounding more than image; {GUARD}")
+        return counted(weights_move(self.weights, activations, gradients), f"{self.name} at {self.layer}")
 
 
 class GradCAM(GradientCAM):
@@ -133,7 +130,7 @@ class XGradCAM(_Dividing):
     complete: ClassVar[bool] = True
 
     def __init__(
-        self, model: nn.Module, target_layer: TargetLayer = None, *, eps: Deviation = 1e-3, variant: Variant = "paper"
+        self, model: nn.Module, target_layer: TargetLayer = None, *, eps: NotNegative = 1e-3, variant: Variant = "paper"
     ) -> None:
         super().__init__(model, target_layer, variant=variant)
         self.eps = eps

@@ -20,7 +20,7 @@ from camfaith.models import maps
 from camfaith.models.capture import Evidence, inferring, single
 from camfaith.models.classifier import Classifier, ScoreKind
 from camfaith.models.inside.ablation import tail
-from camfaith.models.settings import Count, Deviation, Few
+from camfaith.models.settings import Count, Few, NotNegative
 from camfaith.models.speed.batches import halving
 from camfaith.models.speed.setup import laid_out, scoring_batch
 
@@ -125,7 +125,7 @@ class SSCAM(ScoreCAM):
         target_layer: TargetLayer = None,
         *,
         n_samples: Count = 35,
-        sigma: Deviation = 2.0,
+        sigma: NotNegative = 2.0,
         noise: Literal["mask", "input"] = "mask",
         score: ScoreKind | None = None,
         variant: Literal["paper", "torchcam"] = "paper",

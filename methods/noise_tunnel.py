@@ -13,7 +13,7 @@ from camfaith.methods.attribution import Attribution
 from camfaith.methods.base import Calls, TargetLayer, name_and_settings
 from camfaith.models.capture import Evidence, single
 from camfaith.models.classifier import Classifier
-from camfaith.models.settings import Count, Deviation
+from camfaith.models.settings import Count, NotNegative
 
 Kind = Literal["smoothgrad", "smoothgrad-squared", "vargrad"]
 _KINDS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -45,7 +45,7 @@ class NoiseTunnel(Attribution):
         method: str | Mapping[str, Any] = "saliency",
         kind: Kind = "smoothgrad",
         samples: Count = 16,
-        sigma: Deviation = 0.1,
+        sigma: NotNegative = 0.1,
     ) -> None:
         super().__init__(model, target_layer)
         self.kind, self.samples, self.sigma = kind, samples, sigma

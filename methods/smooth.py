@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.methods.base import Calls, Method, TargetLayer
-from camfaith.methods.condition import counted, weights_move
-from camfaith.methods.gradient import GUARD
+from camfaith.methods.condition import CANCELS, counted, weights_move
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
-from camfaith.models.settings import Count, Deviation
+from camfaith.models.settings import Count, NotNegative
 from camfaith.models.speed.setup import batch_size
 
 Variant = Literal["paper", "guarded", "torchcam"]
@@ -48,7 +47,7 @@ class SmoothGradCAMPlusPlus(Method):
         target_layer: TargetLayer = None,
         *,
         samples: Count = 16,
-        sigma: Deviation = 0.15,
+        sigma: NotNegative = 0.15,
         variant: Variant = "paper",
     ) -> None:
         super().__init__(model, target_layer)
@@ -57,8 +56,7 @@ class SmoothGradCAMPlusPlus(Method):
 
     @property
     def exempt(self) -> Mapping[str, str]:  # type: ignore[override]
-        why = f"its source divides by a sum that may cancel out; {GUARD}"
-        return {} if self.variant == "guarded" else {"cancelling-channel": why}
+        return {} if self.variant == "guarded" else CANCELS
 
     def cost(self, image: Tensor) -> Calls:
         return Calls(forwards=self.samples, backwards=self.samples)
@@ -103,7 +101,7 @@ class SmoothGradCAMPlusPlus(Method):
         """Per image, as GradCAM++'s, from the derivatives that its map was made of: `weights_move` and `unstable`; NaN
         and 0 for an image that was not explained of late."""
         move = torch.tensor([self._moves.get(key, torch.nan) for key in _keys(evidence)], dtype=torch.float64)
-        return counted(move, f"{self.name} at {self.layer}", f"some maps are rounding more than image; {GUARD}")
+        return counted(move, f"{self.name} at {self.layer}")
 
     def _keep(self, some: Evidence, moves: Tensor) -> None:
         known = self._moves | dict(zip(_keys(some), moves.tolist(), strict=True))

@@ -15,7 +15,7 @@ from camfaith.methods.base import Calls, TargetLayer
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
-from camfaith.models.settings import Count, Deviation, Few, Positive
+from camfaith.models.settings import Count, Few, NotNegative, Positive
 from camfaith.models.speed.setup import scoring_batch
 
 Game = Callable[[Tensor], Tensor]
@@ -185,7 +185,7 @@ class Lime(SuperpixelAttribution):
         target_layer: TargetLayer = None,
         *,
         samples: Count = 512,
-        alpha: Deviation = 0.01,
+        alpha: NotNegative = 0.01,
         width: Positive = 0.25,
         segments: Few = 50,
         compactness: Positive = 10.0,

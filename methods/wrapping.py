@@ -19,7 +19,7 @@ from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound, said
 from camfaith.models.errors import NotApplicable
 from camfaith.models.naming import layer_name
-from camfaith.models.settings import Count, Deviation, Positive
+from camfaith.models.settings import Count, NotNegative, Positive
 
 Inner = str | Mapping[str, Any]
 """A method's name, or a mapping of its `name` and settings."""
@@ -69,7 +69,7 @@ class FinerCAM(_Wrapping):
         target_layer: TargetLayer = None,
         *,
         method: Inner = "gradcam",
-        alpha: Deviation = 0.6,
+        alpha: NotNegative = 0.6,
         similar: Count = 3,
         variant: Variant = "paper",
     ) -> None:

@@ -18,7 +18,7 @@ from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.imputation import impute
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
 from camfaith.models.classifier import ScoreKind
-from camfaith.models.settings import Deviation, Seed
+from camfaith.models.settings import NotNegative, Seed
 
 Percentiles = Annotated[tuple[Annotated[float, Gt(0), Lt(100)], ...], MinLen(1)]
 
@@ -97,7 +97,7 @@ class ROAD(Metric):
     """
 
     percentiles: Percentiles = (10, 20, 30, 40, 50, 60, 70, 80, 90)
-    noise: Deviation = 0.01
+    noise: NotNegative = 0.01
     score: ScoreKind = "probability"
     seed: Seed = 0
     name: ClassVar[str] = "road"

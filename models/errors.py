@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
+from collections.abc import Sequence
+
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib"))
 
 
 class NotApplicable(ValueError):
@@ -37,8 +41,14 @@ def text_of(said: object) -> str:
 def traced(error: BaseException) -> str:
     """`kind_and_text` with the file and the line in which it was raised, and below it how the call came there."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename] or list(frames)
-    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    last = own_frame(frames) or next(reversed(frames), None)
+    where = f" ({last.filename}, line {last.lineno})" if last else ""
     first, *_ = kind_and_text(error).splitlines() or [""]
     whole = "".join(traceback.format_exception(error)).encode("utf-8", "replace").decode()
     return f"{first}{where}\n\n{whole}"
+
+
+def own_frame(frames: Sequence[traceback.FrameSummary]) -> traceback.FrameSummary | None:
+    """The last frame that lies in no library; None where all do."""
+    own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<frozen"))]
+    return own[-1] if own else None

@@ -8,7 +8,6 @@ import importlib.util
 import inspect
 import re
 import sys
-import sysconfig
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -16,9 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from camfaith.models.errors import in_one_line
-
-_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib"))
+from camfaith.models.errors import in_one_line, own_frame
 
 
 class UnknownName(ValueError):
@@ -86,9 +83,8 @@ def _load_file(file: Path, path: str) -> Any:
 
 def failed(what: str, error: Exception) -> ValueError:
     """The error for somebody's own code: what it raised, and in which line of it."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]
-    own = [f for f in frames if not f.filename.startswith((*_LIBRARIES, "<frozen"))]
-    line = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    last = own_frame(traceback.extract_tb(error.__traceback__)[1:])
+    line = f" ({Path(last.filename).name}, line {last.lineno})" if last else ""
     return ValueError(f"{what}: {in_one_line(error)}{line}")
 
 

@@ -25,7 +25,7 @@ Few = Annotated[int, Ge(1), Le(10_000)]
 """As many as are held in memory together."""
 Seed = Annotated[int, Ge(0), Lt(2**63)]
 Positive = Annotated[float, Gt(0)]
-Deviation = Annotated[float, Ge(0)]
+NotNegative = Annotated[float, Ge(0)]
 Text = Annotated[str, MinLen(1)]
 
 

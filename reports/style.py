@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -94,14 +93,20 @@ def labels(names: Sequence[str], width: int) -> dict[str, str]:
     """A label of at most `width` characters for each name, no two alike: those that shortening would make alike keep
     what tells them apart, and get numbers where that is too long as well."""
     found = {name: label(name, width) for name in names}
-    for text in [text for text, count in Counter(found.values()).items() if count > 1]:
-        alike = [name for name in names if found[name] == text]
+    for alike in _alike(found):
         start = next(place for place, signs in enumerate(zip_longest(*alike)) if len({*signs}) > 1)
         found |= {name: _told_apart(name, start, width) for name in alike}
-    for text in [text for text, count in Counter(found.values()).items() if count > 1]:
-        alike = [name for name in names if found[name] == text]
+    for alike in _alike(found):
         found |= {name: f"{label(name, width - 4)} #{place}" for place, name in enumerate(alike, 1)}
     return found
+
+
+def _alike(found: Mapping[str, str]) -> list[list[str]]:
+    """The names that share a label."""
+    sharing: dict[str, list[str]] = {}
+    for name, text in found.items():
+        sharing.setdefault(text, []).append(name)
+    return [names for names in sharing.values() if len(names) > 1]
 
 
 def _told_apart(name: str, start: int, width: int) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from camfaith.benchmark.results.showing import ARROWS
 from camfaith.benchmark.results.statistics import conservation_scale, mean_ranks, summarise
 from camfaith.benchmark.results.store import Result
 
@@ -44,7 +45,7 @@ class Judged(NamedTuple):
 
     @property
     def arrow(self) -> str:
-        return {"higher": "↑", "lower": "↓"}.get(self.better or "", "")
+        return ARROWS.get(self.better or "", "")
 
     @property
     def head(self) -> str:

@@ -20,8 +20,8 @@ from PIL import Image
 from camfaith import metrics
 from camfaith.benchmark import check_method, run
 from camfaith.benchmark import load as load_run
-from camfaith.benchmark.cli import metrics_page, suite_page
-from camfaith.benchmark.cli.pages import PEERS, page
+from camfaith.benchmark.cli.methods_page import PEERS
+from camfaith.benchmark.cli.pages import PAGES
 from camfaith.benchmark.suite.declaration import Suite
 from camfaith.benchmark.suite.opening import open_judges
 from camfaith.methods import SHIPPED, find
@@ -164,14 +164,10 @@ def methods_page():
     return (ROOT / "docs" / "methods.md").read_text("utf-8")
 
 
-def test_the_page_of_methods_is_what_the_methods_say_of_themselves(methods_page):
-    assert methods_page == page(), "write it anew: python -m camfaith.benchmark.cli.pages > docs/methods.md"
-
-
-@pytest.mark.parametrize(("name", "written"), [("metrics", metrics_page.page), ("suite", suite_page.page)])
-def test_the_pages_of_metrics_and_of_a_suites_keys_are_what_the_classes_say(name, written):
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_reference_is_what_the_classes_say_of_themselves(name):
     kept = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
-    assert kept == written(), f"write it anew: python -m camfaith.benchmark.cli.pages {name} > docs/{name}.md"
+    assert kept == PAGES[name](), f"write it anew: python -m camfaith.benchmark.cli.pages {name} > docs/{name}.md"
     assert "|  |" not in kept
 
 

@@ -8,6 +8,7 @@ from dataclasses import fields
 
 from camfaith import metrics
 from camfaith.benchmark.cli.markdown import paragraphs
+from camfaith.benchmark.results.showing import ARROWS
 from camfaith.metrics import Channels, Explained, Metric
 
 _PIXELS = 96 * 96
@@ -50,8 +51,7 @@ def page() -> str:
 
 
 def _row(metric: Metric) -> str:
-    ways = {"higher": "↑", "lower": "↓"}
-    better = ", ".join(f"`{column}` {ways[way]}" for column, way in metric.better.items())
+    better = ", ".join(f"`{column}` {ARROWS[way]}" for column, way in metric.better.items())
     an_image, a_map = (" + ".join(_asked(metric, of_image=of_image)) or "0" for of_image in (True, False))
     return f"| [`{metric.name}`](#{metric.name}) | `{metric.main}` | {better} | {an_image} | {a_map} |"
 

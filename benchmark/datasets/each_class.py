@@ -12,9 +12,8 @@ from camfaith.benchmark.datasets.subset import known_labels
 class EachClass:
     """Each sample of `dataset` once for every class that it is to be explained for.
 
-    With `asked`, class names or indices, these are all of them, or, for a sample whose several labels are known, those
-    that it has. Without, they are the sample's labels. The ids are "id#class", and what is of one sample is one
-    cluster.
+    `asked` are names or indices: all of them, or, for a sample whose several labels are known, those that it has.
+    Without `asked` they are the sample's labels. The ids are "id#class", and what is of one sample is one cluster.
     """
 
     def __init__(self, dataset: Dataset, asked: Sequence[str | int] | None = None) -> None:

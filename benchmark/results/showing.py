@@ -10,7 +10,8 @@ import pandas as pd
 
 from camfaith.benchmark.results.statistics import few_samples
 
-_ARROWS = {"higher": "↑", "lower": "↓"}
+ARROWS = {"higher": "↑", "lower": "↓"}
+"""Which way a column is better."""
 
 
 def html_of(summary: pd.DataFrame, title: str) -> str:
@@ -19,7 +20,7 @@ def html_of(summary: pd.DataFrame, title: str) -> str:
     for (model, dataset), block in summary[summary["main"].astype(bool)].groupby(["model", "dataset"], sort=False):
         cells = block.assign(
             shown=[_cell(row) for row in block.to_dict("records")],
-            head=[f"{m} {c} {_ARROWS.get(b, '')}" for m, c, b in block[["metric", "column", "better"]].to_numpy()],
+            head=[f"{m} {c} {ARROWS.get(b, '')}" for m, c, b in block[["metric", "column", "better"]].to_numpy()],
         )
         wide = cells.pivot_table(index="method", columns="head", values="shown", aggfunc="first", sort=False)
         wide = wide.rename_axis(index=None, columns=None).fillna("–")

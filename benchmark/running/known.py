@@ -62,17 +62,8 @@ class Known:
         if row.get("exact") is not None:
             image = torch.from_numpy(np.frombuffer(row["exact"], "<f4").copy()).view_as(image)
         mask, content = (None if row[k] is None else _plane(row[k]) for k in ("mask", "content"))
-        return Ready(
-            sample,
-            image,
-            row["label"],
-            row["target"],
-            row["cluster"],
-            mask,
-            content,
-            sample_seed(seed, sample),
-            row["digest"],
-        )
+        about = (row["label"], row["target"], row["cluster"], mask, content)
+        return Ready(sample, image, *about, sample_seed(seed, sample), row["digest"])
 
     def case(self, samples: Sequence[Ready], device: torch.device | str = "cpu") -> Case:
         """The samples' images with the targets and logits that they got."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -89,10 +89,6 @@ class Plan:
     @property
     def size_mib(self) -> float:
         return sum(block.size_mib for block in self.blocks)
-
-    def as_dict(self) -> dict[str, Any]:
-        totals = {"forwards": self.forwards, "backwards": self.backwards, "tails": self.tails}
-        return {**totals, "unshared": self.unshared, "blocks": [asdict(block) for block in self.blocks]}
 
 
 def plan(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +18,7 @@ from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.records import Place, Records
 from camfaith.benchmark.suite.arms import Judge
 from camfaith.metrics import Line, Maps
-from camfaith.metrics.probing.answers import Answer, Answers
+from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models.errors import kind_and_text, text_of, traced
 from camfaith.models.leaks import Guard
@@ -87,7 +86,7 @@ def _judged(
     given, metric = maps.copy(maps.case.copy()), judge.metric
     try:
         asked = judge.probes(maps.layer, maps.case.pixels)
-        own = {probe: _copied(answers[probe]) for probe in asked}
+        own = {probe: answers[probe].copy() for probe in asked}
         columns = columns_of(metric.judge(given.case, given, own), len(given.case), judge.label)
         line = metric.line_of(given.case, given, own) if hasattr(metric, "line_of") else None
         return columns, None if line is None else _checked(line, len(given.case)), asked
@@ -96,12 +95,6 @@ def _judged(
     finally:
         if guard:
             said.update(left(guard.left()))
-
-
-def _copied(answer: Answer) -> Answer:
-    held = {each.name: getattr(answer, each.name) for each in fields(answer)}
-    own: dict[str, Any] = {name: value.clone() for name, value in held.items() if isinstance(value, Tensor)}
-    return replace(answer, **own)
 
 
 def _checked(line: Line, count: int) -> Line:

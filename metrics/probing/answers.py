@@ -41,6 +41,11 @@ class Answer:
         """The same scores for some of the images; None for all."""
         return self if rows is None else Answer(self.logit[list(rows)], self.log_probability[list(rows)])
 
+    def copy(self) -> Answer:
+        """A copy in memory of its own, for code that may write into it."""
+        at, maps = (None if held is None else held.clone() for held in (self.at, self.maps))
+        return Answer(self.logit.clone(), self.log_probability.clone(), at, maps, self.failures)
+
 
 Answers = Mapping[Probe, Answer]
 

@@ -21,7 +21,7 @@ class Stream:
 @dataclass
 class Journal:
     """The streams of one work, in the order in which they are asked. What is asked next must be what was asked then:
-    from the first stream on that is another, nothing is known."""
+    from the first stream that differs, nothing is known."""
 
     before: Sequence[Stream] = ()
     streams: list[Stream] = field(default_factory=list)
