@@ -104,7 +104,7 @@ def test_the_python_of_the_readme_runs(monkeypatch, tmp_path, counting):
     assert names["raw"].shape == (2, 2, 2)
     assert (tmp_path / "paper" / "report.html").is_file()
     scores = load_run("runs/mine").scores
-    assert set(scores["method"]) == {"gradcam", "mypackage.cams:MyCAM", "random"}
+    assert set(scores["method"]) == {"gradcam", "mine", "random"}
     assert set(scores["metric"]) == {"deletion", "pixel-flipping"}
     assert scores["sample"].nunique() == 3
 
