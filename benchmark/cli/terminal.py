@@ -75,12 +75,12 @@ def show_result(result: Result, console: Console | None = None) -> None:
 def folded(table: reports.Table, width: int) -> list[Table]:
     """The table in parts that fit a terminal of that width, each with the methods' names, folded but whole."""
     names = min(max(len(row.method) for row in table.rows), width // 3)
-    room = width - names - 4  # the frame's own signs
+    room = width - names - 4  # the frame's own signs; a column takes 3 more than its text
     groups: list[list[int]] = [[]]
     left = room
     for place, head in enumerate(table.heads):
         words = max(len(word) for word in head.split())
-        needed = 2 + max(words, *(len(row.values[place].text) for row in table.rows))
+        needed = 3 + max(words, *(len(row.values[place].text) for row in table.rows))
         if needed > left and groups[-1]:
             groups.append([])
             left = room
