@@ -21,6 +21,8 @@ _HOOKS = (
     *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
     *("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs"),
 )
+_OF_ALL = tuple(name for name in vars(nn.modules.module) if name.startswith("_global_") and name.endswith("hooks"))
+_FORWARDS = ("forward", "_call_impl", "_compiled_call_impl")
 _OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 _PLAIN = (bool, int, float, str, tuple, type(None))
 _MISSING: Any = object()
@@ -51,6 +53,9 @@ class Watch:
         self._copies, self._thorough = copies or {}, thorough
         modules = ((name or "the network", module) for name, module in network.named_modules())
         self._modules = [(name, module, _settings(module), _held(module)) for name, module in modules]
+        kinds = {kind for of in {type(module) for _, module, *_ in self._modules} for kind in of.__mro__}
+        self._forwards = {kind: vars(kind)["forward"] for kind in kinds if "forward" in vars(kind)}
+        self._of_all = {name: dict(getattr(nn.modules.module, name)) for name in _OF_ALL}
         self._tensors = [(name, _Written(tensor)) for name, tensor in _tensors(network)]
         self._process = {name: read() for name, (_, read, _) in _PROCESS.items()}
 
@@ -59,6 +64,12 @@ class Watch:
         for name, module, settings, entries in self._modules:
             yield from _changed_settings(name, module, settings)
             yield from _changed_entries(name, vars(module), entries)
+        for of, forward in self._forwards.items():
+            if vars(of).get("forward") is not forward:
+                yield Leak(
+                    "network", f"forward of class {of.__name__} is another", partial(setattr, of, "forward", forward)
+                )
+        yield from _changed_entries("all modules", vars(nn.modules.module), self._of_all)
         for name, written in self._tensors:
             yield from written.leaks(name, self._copies.get(name), self._thorough)
         for name, before in self._process.items():
@@ -137,10 +148,10 @@ def _settings(module: nn.Module) -> dict[str, Any]:
     """What a constructor, or anybody else, set: `training`, `inplace`, `p`, a `forward` of its own. A module that is
     not torch's may count or remember by itself, so of its own attributes nothing is told."""
     own = type(module).__module__.startswith("torch.")
-    return {
+    return {"class": type(module)} | {
         name: value
         for name, value in vars(module).items()
-        if name in ("training", "forward") or (own and type(value) in _PLAIN and not name.startswith("_"))
+        if name in ("training", *_FORWARDS) or (own and type(value) in _PLAIN and not name.startswith("_"))
     }
 
 
@@ -152,7 +163,11 @@ def _changed_settings(where: str, module: nn.Module, before: Mapping[str, Any]) 
         was, found = before.get(name, _MISSING), now.get(name, _MISSING)
         if was is found or (found is not _MISSING and type(was) is type(found) and was == found):
             continue
-        undo = partial(attributes.pop, name) if was is _MISSING else partial(attributes.__setitem__, name, was)
+        undo: Callable[[], object] = partial(attributes.__setitem__, name, was)
+        if name == "class":
+            undo = partial(setattr, module, "__class__", was)
+        elif was is _MISSING:
+            undo = partial(attributes.pop, name)
         if name == "training":
             yield Leak("mode", f"{where} was in {_mode(was)} mode and is in {_mode(found)}", undo)
         else:
@@ -170,7 +185,7 @@ def _changed_entries(where: str, attributes: dict[str, Any], before: Mapping[str
         if len(now) == len(entries) and all(now.get(key, _MISSING) is value for key, value in entries.items()):
             continue
         undo = partial(_refill, now, entries)
-        kind: Kind = "hooks" if name in _HOOKS else "network"
+        kind: Kind = "hooks" if name.endswith("hooks") or name in _HOOKS else "network"
         yield Leak(kind, f"{name[1:]} of {where} are others than before", undo)
 
 
@@ -276,6 +291,8 @@ _PROCESS: Mapping[str, tuple[Kind, Callable[[], Any], Callable[[Any], object]]] 
         torch.use_deterministic_algorithms,
     ),
     "torch.get_num_threads()": ("process", torch.get_num_threads, torch.set_num_threads),
+    "numpy.geterr()": ("process", np.geterr, lambda before: np.seterr(**before)),
+    "torch.backends.mkldnn.enabled": _switch(torch.backends.mkldnn, "enabled"),
     "torch.backends.cudnn.deterministic": _switch(_kernels, "deterministic"),
     "torch.backends.cudnn.benchmark": _switch(_kernels, "benchmark"),
     "torch.backends.cudnn.allow_tf32": _switch(_kernels, "allow_tf32"),
