@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -72,28 +72,34 @@ def show_result(result: Result, console: Console | None = None) -> None:
         console.print(f"{len(bad)} rows are errors, the first: {bad['error'].iloc[0]}", markup=False)
 
 
-def folded(table: reports.Table, width: int) -> list[Table]:
+def folded(table: reports.Table, across: int) -> list[Table]:
     """The table in parts that fit a terminal of that width, each with the methods' names, folded but whole."""
-    names = min(max(len(row.method) for row in table.rows), width // 3)
-    room = width - names - 4  # the frame's own signs; a column takes 3 more than its text
+    names = min(max(len(row.method) for row in table.rows), across // 3)
+    room = across - names - 4  # the frame's own signs; a column takes 3 more than its text
+    widths = [_width(table, place) for place in range(len(table.heads))]
     groups: list[list[int]] = [[]]
     left = room
-    for place, head in enumerate(table.heads):
-        words = max(len(word) for word in head.split())
-        needed = 3 + max(words, *(len(row.values[place].text) for row in table.rows))
-        if needed > left and groups[-1]:
+    for place, width in enumerate(widths):
+        if width + 3 > left and groups[-1]:
             groups.append([])
             left = room
         groups[-1].append(place)
-        left -= needed
-    return [_part(table, places, names) for places in groups]
+        left -= width + 3
+    return [_part(table, {place: widths[place] for place in places}, names) for places in groups]
 
 
-def _part(table: reports.Table, places: Sequence[int], names: int) -> Table:
+def _width(table: reports.Table, place: int) -> int:
+    """What a column needs for its longest value, and the longest word above it."""
+    texts = (row.values[place].text for row in table.rows)
+    return max(len(text) for text in (*table.heads[place].split(), *texts))
+
+
+def _part(table: reports.Table, places: Mapping[int, int], names: int) -> Table:
+    """Some columns, each with its width, behind the names."""
     part = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
     part.add_column("method", min_width=names, max_width=names, overflow="fold")
-    for place in places:
-        part.add_column(Text(table.heads[place]), justify="right", overflow="fold")
+    for place, width in places.items():
+        part.add_column(Text(table.heads[place]), justify="right", overflow="fold", min_width=width, max_width=width)
     for row in table.rows:
         texts = [Text(row.values[place].text, "bold" if row.values[place].best else "") for place in places]
         part.add_row(Text(row.method, "italic" if row.control else ""), *texts)
