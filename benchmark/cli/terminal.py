@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -75,25 +76,35 @@ def show_result(result: Result, console: Console | None = None) -> None:
 def folded(table: reports.Table, width: int) -> list[Table]:
     """The table in parts that fit a terminal of that width, each with the methods' names, folded but whole."""
     names = min(max(len(row.method) for row in table.rows), width // 3)
-    room = width - names - 4  # the frame's own signs
+    room = width - names - 2  # the frame
+    widths = _widths(table, [[head] for head in table.heads])
+    if sum(widths) + 3 * len(widths) > room:
+        widths = _widths(table, [head.split() for head in table.heads])
+    widths = [min(needed, room - 3) for needed in widths]
     groups: list[list[int]] = [[]]
     left = room
-    for place, head in enumerate(table.heads):
-        words = max(len(word) for word in head.split())
-        needed = 2 + max(words, *(len(row.values[place].text) for row in table.rows))
-        if needed > left and groups[-1]:
+    for place, needed in enumerate(widths):
+        if needed + 3 > left and groups[-1]:
             groups.append([])
             left = room
         groups[-1].append(place)
-        left -= needed
-    return [_part(table, places, names) for places in groups]
+        left -= needed + 3
+    return [_part(table, {place: widths[place] for place in places}, names) for places in groups]
 
 
-def _part(table: reports.Table, places: Sequence[int], names: int) -> Table:
+def _widths(table: reports.Table, heads: Sequence[Sequence[str]]) -> list[int]:
+    """What each column needs for the lines of its head and for its values."""
+    return [
+        max(cell_len(text) for text in (*lines, *(row.values[place].text for row in table.rows)))
+        for place, lines in enumerate(heads)
+    ]
+
+
+def _part(table: reports.Table, places: Mapping[int, int], names: int) -> Table:
     part = Table(box=SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
     part.add_column("method", min_width=names, max_width=names, overflow="fold")
-    for place in places:
-        part.add_column(Text(table.heads[place]), justify="right", overflow="fold")
+    for place, width in places.items():
+        part.add_column(Text(table.heads[place]), width=width, justify="right", overflow="fold")
     for row in table.rows:
         texts = [Text(row.values[place].text, "bold" if row.values[place].best else "") for place in places]
         part.add_row(Text(row.method, "italic" if row.control else ""), *texts)
