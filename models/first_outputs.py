@@ -34,6 +34,8 @@ class FirstOutputs:
                 f"model {model!r} has {len(class_names)} class names, first {tuple(class_names[:2])}, "
                 f"but {values.shape[1]} outputs; give one name for each output, in their order, and no heading"
             )
+        if head.leaves_open(values, precision):
+            return
         self._seen += values.numel()
         self._squashed = self._squashed and head.seem_squashed(values)
         if self._squashed and self._seen >= _ENOUGH:

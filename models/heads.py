@@ -63,6 +63,10 @@ class Head:
         """What is wrong with outputs like these, computed in `precision`; "" where nothing is seen."""
         return ""
 
+    def leaves_open(self, scores: Tensor, precision: torch.dtype) -> bool:
+        """Whether outputs like these do not tell what `complaint` asks, so that others must be looked at."""
+        return False
+
     def seem_squashed(self, scores: Tensor) -> bool:
         """Whether all outputs lie in [0, 1], as those of a sigmoid do."""
         return False
@@ -100,12 +104,16 @@ class Softmax(Head):
                 "a logit, and probabilities are computed here"
             )
         unsure = greatest < -10 * rounding  # a sure network's greatest logit may be near 0 without a log-softmax
-        if bool(unsure.any()) and bool((scores.float().logsumexp(1).abs() <= rounding).all()):
+        if bool(unsure.any()) and self.leaves_open(scores, precision):
             return (
                 "returns log-probabilities (the exponentials of each row sum to 1), not logits; remove its "
                 "log-softmax: CAMs explain a logit, and probabilities are computed here"
             )
         return ""
+
+    def leaves_open(self, scores: Tensor, precision: torch.dtype) -> bool:
+        """True for rows whose exponentials sum to 1: of sure rows alone, a log-softmax cannot be told from logits."""
+        return bool((scores.float().logsumexp(1).abs() <= _rounding(scores, precision)).all())
 
     def seem_squashed(self, scores: Tensor) -> bool:
         return _in_unit_range(scores)

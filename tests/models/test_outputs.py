@@ -56,6 +56,14 @@ def test_a_model_that_gives_no_logits_is_told_so(answer, error, message, call):
         getattr(Classifier(Answer(answer)), call)(torch.rand(2, 3, 4, 4))
 
 
+def test_a_log_softmax_is_seen_at_the_first_image_that_the_network_is_not_sure_of():
+    classifier = Classifier(answer := Answer(torch.tensor([[0.0, *[-100.0] * 39]])))
+    classifier.scores(torch.rand(1, 3, 4, 4))
+    answer.answer = torch.randn(1, 40).log_softmax(1)
+    with pytest.raises(ValueError, match="returns log-probabilities"):
+        classifier.scores(torch.rand(1, 3, 4, 4))
+
+
 class Output(NamedTuple):
     features: Tensor
     scores: Tensor
