@@ -21,11 +21,13 @@ _HOOKS = (
     *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
     *("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs"),
 )
+_HELD = (*_PARTS, *_HOOKS)
 _OF_ALL = tuple(name for name in vars(nn.modules.module) if name.startswith("_global_") and name.endswith("hooks"))
-_FORWARDS = ("forward", "_call_impl", "_compiled_call_impl")
+_ALWAYS = ("training", "forward", "_call_impl", "_compiled_call_impl")
 _OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 _PLAIN = (bool, int, float, str, tuple, type(None))
 _MISSING: Any = object()
+_NONE: dict[Any, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,10 @@ class Watch:
         for name, module, settings, entries in self._modules:
             yield from _changed_settings(name, module, settings)
             yield from _changed_entries(name, vars(module), entries)
-        for of, forward in self._forwards.items():
-            if vars(of).get("forward") is not forward:
+        for of, was in self._forwards.items():
+            if vars(of).get("forward") is not was:
                 yield Leak(
-                    "network", f"forward of class {of.__name__} is another", partial(setattr, of, "forward", forward)
+                    "network", f"forward of class {of.__name__} is another", partial(setattr, of, "forward", was)
                 )
         yield from _changed_entries("all modules", vars(nn.modules.module), self._of_all)
         for name, written in self._tensors:
@@ -141,7 +143,7 @@ def _held(module: nn.Module) -> dict[str, dict[Any, Any]]:
     if isinstance(module, torch.jit.ScriptModule):
         return {}
     attributes = vars(module)
-    return {name: dict(attributes[name]) for name in (*_PARTS, *_HOOKS) if name in attributes}
+    return {name: dict(found) if (found := attributes[name]) else _NONE for name in _HELD if name in attributes}
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
@@ -151,7 +153,7 @@ def _settings(module: nn.Module) -> dict[str, Any]:
     return {"class": type(module)} | {
         name: value
         for name, value in vars(module).items()
-        if name in ("training", *_FORWARDS) or (own and type(value) in _PLAIN and not name.startswith("_"))
+        if name in _ALWAYS or (own and name[:1] != "_" and type(value) in _PLAIN)
     }
 
 
@@ -164,10 +166,8 @@ def _changed_settings(where: str, module: nn.Module, before: Mapping[str, Any]) 
         if was is found or (found is not _MISSING and type(was) is type(found) and was == found):
             continue
         undo: Callable[[], object] = partial(attributes.__setitem__, name, was)
-        if name == "class":
-            undo = partial(setattr, module, "__class__", was)
-        elif was is _MISSING:
-            undo = partial(attributes.pop, name)
+        if name == "class" or was is _MISSING:
+            undo = partial(setattr, module, "__class__", was) if name == "class" else partial(attributes.pop, name)
         if name == "training":
             yield Leak("mode", f"{where} was in {_mode(was)} mode and is in {_mode(found)}", undo)
         else:
@@ -201,7 +201,7 @@ class _Written:
         self._tensor, self._data, self._count, self._place = tensor, tensor.data, _version(tensor), _memory(tensor)
         self._wanted, self._grad = tensor.requires_grad, tensor.grad
         self._grad_count = 0 if self._grad is None else _version(self._grad)
-        self._hooks = [dict(found) if (found := getattr(tensor, kind, None)) else {} for kind in _OF_TENSORS]
+        self._hooks = [dict(found) if (found := getattr(tensor, kind, None)) else _NONE for kind in _OF_TENSORS]
 
     def leaks(self, name: str, copy: Tensor | None, thorough: bool) -> Iterator[Leak]:
         tensor, grad = self._tensor, self._tensor.grad
