@@ -24,6 +24,22 @@ def target_of(target: str | int, classifier: Classifier, dataset: Dataset, class
     return target if target in policies else class_index(target, classifier, dataset, policies)
 
 
+def targets_of(
+    several: Sequence[str | int], classifier: Classifier, dataset: Dataset, classes: int
+) -> dict[str | int, int]:
+    """The model's classes for a list of targets; `SuiteError` for one that is no class, or is listed twice and would
+    count twice."""
+    found: dict[str | int, int] = {}
+    for one in several:
+        index = class_index(one, classifier, dataset, ())
+        if not 0 <= index < classes:
+            raise SuiteError(f"target: class index out of range: expected 0 to {classes - 1}, got {index}")
+        if index in found.values():
+            raise SuiteError(f"target: {one!r} is listed twice, by name or index; list each class once")
+        found[one] = index
+    return found
+
+
 def class_index(target: str | int, classifier: Classifier, dataset: Dataset, policies: Sequence[str]) -> int:
     """The model's class of that name or index."""
     if isinstance(target, int):

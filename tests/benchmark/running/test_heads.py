@@ -82,6 +82,8 @@ def test_a_list_that_grows_costs_what_is_new(tmp_path, pictures):
         ("regression", 1, "second", "one score alone"),
         ("sigmoid", 1, "second", "one score alone"),
         ("sigmoid", 3, ["scar", "predicted"], "unknown target 'predicted'"),
+        ("sigmoid", 3, ["scar", 2], "2 is listed twice"),
+        ("sigmoid", 3, ["scar", 3], "expected 0 to 2, got 3"),
     ],
 )
 def test_a_target_that_the_head_has_not_is_refused_before_anything_runs(
