@@ -47,7 +47,10 @@ def class_index(target: str | int, classifier: Classifier, dataset: Dataset, pol
     names = classifier.class_names or dataset.class_names or classifier.head.class_names or ()
     if target not in names:
         raise UnknownName("target", target, [*policies, *names], "or a class index")
-    return list(names).index(target)
+    places = [index for index, name in enumerate(names) if name == target]
+    if len(places) > 1:
+        raise SuiteError(f"target: {len(places)} classes are called {target!r}; give the index, one of {places}")
+    return places[0]
 
 
 def label_classes_of(target: object, classifier: Classifier, dataset: Dataset, outputs: int) -> list[int] | None:

@@ -93,6 +93,12 @@ def test_a_target_that_the_head_has_not_is_refused_before_anything_runs(
         asked(tmp_path, pictures, Classifier(network(outputs), head=head, name="m"), target=target)
 
 
+def test_a_name_that_two_classes_have_is_no_target(tmp_path, pictures):
+    model = Classifier(network(3), name="m", class_names=["crane", "scar", "crane"])
+    with pytest.raises(SuiteError, match=r"2 classes are called 'crane'; give the index, one of \[0, 2\]"):
+        asked(tmp_path, {**pictures, "classes": model.class_names}, model, target="crane")
+
+
 def test_what_needs_a_probability_is_undefined_for_a_regression_and_asks_nothing(tmp_path, pictures):
     metrics = ["deletion", {"name": "deletion", "score": "logit", "label": "of-value", "steps": 4}, "average-drop"]
     model = Classifier(network(1), head="regression", name="m")
