@@ -34,6 +34,9 @@ def targets_of(
         index = class_index(one, classifier, dataset, ())
         if not 0 <= index < classes:
             raise SuiteError(f"target: class index out of range: expected 0 to {classes - 1}, got {index}")
+        ours, theirs = (list(names or ())[index : index + 1] for names in (classifier.class_names, dataset.class_names))
+        if one == index and ours and theirs and ours != theirs:
+            raise SuiteError(f"target: class {one} is {ours[0]!r} to the model, {theirs[0]!r} to the data set: name it")
         if index in found.values():
             raise SuiteError(f"target: {one!r} is listed twice, by name or index; list each class once")
         found[one] = index

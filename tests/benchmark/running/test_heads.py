@@ -99,6 +99,12 @@ def test_a_name_that_two_classes_have_is_no_target(tmp_path, pictures):
         asked(tmp_path, {**pictures, "classes": model.class_names}, model, target="crane")
 
 
+def test_an_index_that_means_another_class_to_the_data_set_is_no_target_of_a_list(tmp_path, pictures):
+    model = Classifier(network(3), head="sigmoid", name="m", class_names=NAMES[::-1])
+    with pytest.raises(SuiteError, match="class 0 is 'scar' to the model, 'edema' to the data set: name it"):
+        asked(tmp_path, pictures, model, target=[0])
+
+
 def test_what_needs_a_probability_is_undefined_for_a_regression_and_asks_nothing(tmp_path, pictures):
     metrics = ["deletion", {"name": "deletion", "score": "logit", "label": "of-value", "steps": 4}, "average-drop"]
     model = Classifier(network(1), head="regression", name="m")
