@@ -24,6 +24,25 @@ def target_of(target: str | int, classifier: Classifier, dataset: Dataset, class
     return target if target in policies else class_index(target, classifier, dataset, policies)
 
 
+def targets_of(
+    several: Sequence[str | int], classifier: Classifier, dataset: Dataset, classes: int
+) -> dict[str | int, int]:
+    """The model's classes for a list of targets; `SuiteError` for one that is no class, or is listed twice and would
+    count twice."""
+    found: dict[str | int, int] = {}
+    for one in several:
+        index = class_index(one, classifier, dataset, ())
+        if not 0 <= index < classes:
+            raise SuiteError(f"target: class index out of range: expected 0 to {classes - 1}, got {index}")
+        ours, theirs = (list(names or ())[index : index + 1] for names in (classifier.class_names, dataset.class_names))
+        if one == index and ours and theirs and ours != theirs:
+            raise SuiteError(f"target: class {one} is {ours[0]!r} to the model, {theirs[0]!r} to the data set: name it")
+        if index in found.values():
+            raise SuiteError(f"target: {one!r} is listed twice, by name or index; list each class once")
+        found[one] = index
+    return found
+
+
 def class_index(target: str | int, classifier: Classifier, dataset: Dataset, policies: Sequence[str]) -> int:
     """The model's class of that name or index."""
     if isinstance(target, int):
@@ -31,7 +50,10 @@ def class_index(target: str | int, classifier: Classifier, dataset: Dataset, pol
     names = classifier.class_names or dataset.class_names or classifier.head.class_names or ()
     if target not in names:
         raise UnknownName("target", target, [*policies, *names], "or a class index")
-    return list(names).index(target)
+    places = [index for index, name in enumerate(names) if name == target]
+    if len(places) > 1:
+        raise SuiteError(f"target: {len(places)} classes are called {target!r}; give the index, one of {places}")
+    return places[0]
 
 
 def label_classes_of(target: object, classifier: Classifier, dataset: Dataset, outputs: int) -> list[int] | None:

@@ -16,7 +16,7 @@ from camfaith.benchmark import datasets
 from camfaith.benchmark.datasets import Dataset
 from camfaith.benchmark.datasets.each_class import EachClass
 from camfaith.benchmark.suite.arms import Arm, Judge
-from camfaith.benchmark.suite.classes import class_index, label_classes_of, target_of
+from camfaith.benchmark.suite.classes import label_classes_of, target_of, targets_of
 from camfaith.benchmark.suite.declaration import (
     DatasetEntry,
     Entry,
@@ -167,7 +167,7 @@ def open_bench(
             arms=arms,
             judges=[_for_head(judge, classifier.head) for judge in judges],
             target="each" if isinstance(asked, tuple) else target_of(asked, classifier, dataset, classes),
-            targets={one: class_index(one, classifier, dataset, ()) for one in several},
+            targets=targets_of(several, classifier, dataset, classes),
             layer=_common_layer(arms),
             survey=layers,
             image=image,

@@ -81,6 +81,8 @@ def test_a_list_that_grows_costs_what_is_new(tmp_path, pictures):
         ("regression", 1, "second", "one score alone"),
         ("sigmoid", 1, "second", "one score alone"),
         ("sigmoid", 3, ["scar", "predicted"], "unknown target 'predicted'"),
+        ("sigmoid", 3, ["scar", 2], "2 is listed twice"),
+        ("sigmoid", 3, ["scar", 3], "expected 0 to 2, got 3"),
     ],
 )
 def test_a_target_that_the_head_has_not_is_refused_before_anything_runs(
@@ -88,6 +90,18 @@ def test_a_target_that_the_head_has_not_is_refused_before_anything_runs(
 ):
     with pytest.raises((SuiteError, ValueError), match=words):
         asked(tmp_path, pictures, Classifier(network(outputs), head=head, name="m"), target=target)
+
+
+def test_a_name_that_two_classes_have_is_no_target(tmp_path, pictures):
+    model = Classifier(network(3), name="m", class_names=["crane", "scar", "crane"])
+    with pytest.raises(SuiteError, match=r"2 classes are called 'crane'; give the index, one of \[0, 2\]"):
+        asked(tmp_path, {**pictures, "classes": model.class_names}, model, target="crane")
+
+
+def test_an_index_that_means_another_class_to_the_data_set_is_no_target_of_a_list(tmp_path, pictures):
+    model = Classifier(network(3), head="sigmoid", name="m", class_names=NAMES[::-1])
+    with pytest.raises(SuiteError, match="class 0 is 'scar' to the model, 'edema' to the data set: name it"):
+        asked(tmp_path, pictures, model, target=[0])
 
 
 def test_what_needs_a_probability_is_undefined_for_a_regression_and_asks_nothing(tmp_path, pictures):
