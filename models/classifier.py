@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, Self
 
 import torch
@@ -79,14 +80,15 @@ class Classifier(nn.Module):
         if (mean is None) != (std is None):
             raise ValueError("mean and std go together: give both or neither")
         if mean is not None and std is not None and len(mean) != len(std):
-            counts = f"mean has {len(mean)} number{'s' * (len(mean) > 1)}, std {len(std)}"
-            raise ValueError(f"{counts}: give one for each colour")
+            raise ValueError(f"mean is of length {len(mean)}, std of {len(std)}: give one number for each colour")
         self.network = network = getattr(network, "_orig_mod", network)
         self.name = name or type(network).__name__
         if is_scripted(network):  # which takes no hooks itself
             self.network = nn.Sequential(network).train(getattr(network, "training", False))
         self.mean = None if mean is None else tuple(mean)
         self.std = None if std is None else tuple(std)
+        if isinstance(class_names, str):
+            raise ValueError(f"class_names must be a list of names, got {class_names!r}")
         self.class_names = None if class_names is None else tuple(class_names)
         told = Geometry(resize, crop, interpolation, pad)  # type: ignore[arg-type]
         self.resize, self.crop, self.interpolation, self.pad = told.resize, told.crop, told.interpolation, told.pad
@@ -255,8 +257,7 @@ class Classifier(nn.Module):
                 raise no_cells(layer, record.outputs[layer], len(images))
             chosen = self.targets(targets, logits.detach()).clone()
             found = gradients_at(score(logits, chosen), record.outputs) if gradients and not refused else {}
-        if seeds is None:
-            seeds = torch.zeros(len(images), dtype=torch.long)
+        seeds = torch.zeros(len(images), dtype=torch.long) if seeds is None else seeds
         kept, found = record.cells(record.outputs), NoGradients(refused) if refused else record.cells(found)
         return Evidence(images, chosen, single(logits.detach()), kept, found, seeds, masks)
 
@@ -267,6 +268,20 @@ class Classifier(nn.Module):
     def targets(self, targets: Targets, logits: Tensor) -> Tensor:
         """One class index per row of `logits`; `ValueError` if there is no such class."""
         return class_indices(targets, logits, self.head)
+
+    @contextmanager
+    def kept(self) -> Iterator[list[str]]:
+        """Gives the list of what the block exchanges of the classifier, filled and undone at its end."""
+        before, parts, said = dict(vars(self)), dict(self._modules), list[str]()
+        try:
+            yield said
+        finally:
+            now = vars(self)
+            changed = [n for n, value in before.items() if n != "_flattens_by_view" and now.get(n, now) is not value]
+            now.update(before)
+            changed += [name for name, part in parts.items() if self._modules.get(name) is not part]
+            self._modules.update(parts)
+            said += [f"the classifier's {name} was changed" for name in changed]
 
     def prepare(self, picture: Image.Image) -> Tensor:
         """A picture as it is displayed (`load_picture`), resized and cropped for the network: 3×H×W in [0, 1], or

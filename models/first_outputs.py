@@ -10,7 +10,7 @@ from torch import Tensor
 
 from camfaith.models.heads import Head
 
-_ENOUGH = 64
+_ENOUGH = 32
 """So many outputs are looked at."""
 
 

@@ -34,6 +34,8 @@ class Geometry:
         object.__setattr__(self, "resize", length("resize", self.resize))
         object.__setattr__(self, "crop", length("crop", self.crop))
         object.__setattr__(self, "interpolation", interpolation(self.interpolation))
+        if not isinstance(self.pad, bool):
+            raise ValueError(f"pad must be True or False, got {self.pad!r}")
 
     @property
     def changes(self) -> bool:

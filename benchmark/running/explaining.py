@@ -41,9 +41,9 @@ def explain(arm: Arm, evidence: Evidence, cost: Tally, guard: Guard) -> Explanat
     """The method's maps; where it fails on the batch, it is asked image by image, so that the others keep theirs. What
     it leaves behind is undone, and told."""
     found = Explanations(warnings=Counter(arm.leaks))
-    with guard.call() as leaks, heard() as warned:
+    with guard.call() as leaks, arm.classifier.kept() as exchanged, heard() as warned:
         _explain(arm, evidence, cost, found)
-    found.warnings += warned + left(leaks)
+    found.warnings += warned + left([*leaks, *exchanged])
     return found
 
 

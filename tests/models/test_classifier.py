@@ -315,3 +315,22 @@ def test_a_network_that_writes_into_its_input_changes_nobodys_images(tiny):
     leaf = pictures.requires_grad_()
     classifier(leaf).sum().backward()
     assert leaf.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lambda c: setattr(c, "mean", None), ["mean"]),
+        (lambda c: setattr(c, "network", nn.Identity()), ["network"]),
+        (lambda c: vars(c).clear(), ["head", "mean"]),
+        (lambda c: c.scores(torch.rand(1, 3, 9, 9, dtype=torch.float64)), []),
+    ],
+)
+def test_what_somebody_exchanges_of_a_classifier_is_put_back_and_told(tiny, harm, told):
+    classifier, images = Classifier(tiny, mean=(0.5,) * 3, std=(0.2,) * 3), torch.rand(1, 3, 9, 9)
+    before = classifier.scores(images)
+    with classifier.kept() as said:
+        harm(classifier)
+    assert torch.equal(classifier.scores(images), before)
+    assert {f"the classifier's {name} was changed" for name in told} <= set(said)
+    assert bool(said) == bool(told)

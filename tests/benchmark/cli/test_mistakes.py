@@ -82,7 +82,7 @@ MISTAKES = [
     ("suite.name", "../up", "key 'suite.name' must be a text such as"),
     ("suite.allow", ["fp4"], "one of fold, tf32, bf16, compile"),
     ("model.std", [0.2, 0, 0.2], "each entry a number above 0; got 0"),
-    ("model.mean", [0.5], "mean has 1 number, std 3: give one for each colour"),
+    ("model.mean", [0.5], "mean is of length 1, std of 3: give one number for each colour"),
     ("model.resize", 0, "key 'model.0.resize': resize must be whole pixels"),
     (
         "model.interpolation",
