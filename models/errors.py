@@ -9,6 +9,10 @@ from collections.abc import Sequence
 _LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib"))
 
 
+RAISED = (Exception, SystemExit)
+"""What somebody else's code may raise and lose its own rows alone; Ctrl-C stops a run."""
+
+
 class NotApplicable(ValueError):
     """Raised where a method or metric has no meaning for a case (no mask, another head, no ReLU to guide)."""
 

@@ -13,7 +13,7 @@ from camfaith.benchmark.running.missing import Work
 from camfaith.metrics import Case, Engine, Maps
 from camfaith.metrics.probing.answers import Answer
 from camfaith.metrics.probing.probes import Probe
-from camfaith.models.errors import kind_and_text, traced
+from camfaith.models.errors import RAISED, kind_and_text, traced
 from camfaith.models.leaks import Guard, alike
 
 Wanted = Mapping[Hashable, tuple[Maps, Sequence[Probe]]]
@@ -44,7 +44,7 @@ def answers_to(
             answers = engine.answer(case, wanted, known)
         if not [*leaks, *given.put_back()]:
             return answers, {}
-    except Exception:
+    except RAISED:
         given.put_back()
         if len(case) > 1:
             raise  # each sample is tried alone
@@ -60,7 +60,7 @@ def answers_to(
                 raise RuntimeError(f"its probes changed what others are given: {'; '.join(left)}")
             for method, told_to in answers.items():
                 found[method] |= told_to
-        except Exception as error:
+        except RAISED as error:
             given.put_back()
             broken[judge.label] = Failure(kind_and_text(error), traced(error))
     return found, broken

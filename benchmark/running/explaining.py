@@ -15,7 +15,7 @@ from camfaith.benchmark.running.hearing import heard, left
 from camfaith.benchmark.suite.arms import Arm
 from camfaith.metrics import Case, Maps
 from camfaith.models import Evidence
-from camfaith.models.errors import NotApplicable, kind_and_text, text_of, traced
+from camfaith.models.errors import RAISED, NotApplicable, kind_and_text, text_of, traced
 from camfaith.models.leaks import Guard
 from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally, counting
@@ -53,7 +53,7 @@ def _explain(arm: Arm, evidence: Evidence, cost: Tally, found: Explanations) -> 
         for row, raw in zip(rows, arm.explain(evidence.select(list(rows))), strict=True):
             _accept(found, row, raw)
 
-    def fail(row: int, error: Exception) -> None:
+    def fail(row: int, error: BaseException) -> None:
         if isinstance(error, NotApplicable):
             found.failures[row] = ("undefined", text_of(error))
         else:
@@ -96,7 +96,7 @@ def _add_notes(arm: Arm, evidence: Evidence, found: Explanations) -> None:
             raise ValueError(f"contributions must give {count}×K numbers, one row per image; got {_shape_of(added)}")
         found.contributions = None if added is None else added.detach()
         found.diagnostics = columns_of(arm.diagnostics(evidence.select(found.rows)), count, "diagnostics")
-    except Exception as error:
+    except RAISED as error:
         found.failures.update(dict.fromkeys(found.rows, ("error", kind_and_text(error))))
         found.trace = found.trace or traced(error)
         found.rows, found.raw, found.diagnostics, found.contributions = [], [], {}, None

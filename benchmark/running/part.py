@@ -122,7 +122,7 @@ def _judge_group(
             tally.add(judge(block, engine, samples, work, known, found, unfinished))
         records.add(found)
 
-    def complain(sample: Ready, error: Exception) -> None:
+    def complain(sample: Ready, error: BaseException) -> None:
         unusable[sample.id] = sample.digest
         complaint = Complaint(sample.id, kind_and_text(error), digest=sample.digest)
         records.complaint(_place(block, sample.id), complaint)

@@ -37,7 +37,7 @@ Progress = Callable[[int, int, str], None]
 
 @exact_arithmetic()
 def run(
-    suite: Suite | Mapping[str, Any] | str | Path,
+    suite: Suite | Mapping[str, Any] | str | Path = "quick",
     *,
     out: str | Path | None = None,
     methods: Any = None,
@@ -46,7 +46,7 @@ def run(
     datasets: Any = None,
     limit: int | None = None,
     seed: int | None = None,
-    target: str | int | None = None,
+    target: str | int | Sequence[str | int] | None = None,
     data: str | Path | None = None,
     device: str | None = None,
     allow: Sequence[str] | None = None,

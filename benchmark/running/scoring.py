@@ -20,7 +20,7 @@ from camfaith.benchmark.suite.arms import Judge
 from camfaith.metrics import Line, Maps
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.probes import Channels, Probe
-from camfaith.models.errors import kind_and_text, text_of, traced
+from camfaith.models.errors import RAISED, kind_and_text, text_of, traced
 from camfaith.models.leaks import Guard
 from camfaith.models.maps import is_constant
 
@@ -90,7 +90,7 @@ def _judged(
         columns = columns_of(metric.judge(given.case, given, own), len(given.case), judge.label)
         line = metric.line_of(given.case, given, own) if hasattr(metric, "line_of") else None
         return columns, None if line is None else _checked(line, len(given.case)), asked
-    except Exception as error:
+    except RAISED as error:
         return Failure(kind_and_text(error), traced(error))
     finally:
         if guard:

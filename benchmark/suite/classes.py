@@ -65,10 +65,11 @@ def label_classes_of(target: object, classifier: Classifier, dataset: Dataset, o
     known = (each if isinstance(each, tuple) else (each,) for each in getattr(dataset, "labels", None) or ())
     greatest = max((label for labels in known for label in labels if label is not None), default=-1)
     if ours is not None and theirs is not None and tuple(ours) != tuple(theirs):
-        missing = [name for name in theirs if name not in ours]
-        if not missing:
-            return [list(ours).index(name) for name in theirs]
-        text = f"the data set's class {missing[0]!r} is none of the model's ({', '.join(ours[:5])}, ...)"
+        unclear = [name for name in theirs if ours.count(name) != 1]
+        if not unclear:
+            return [ours.index(name) for name in theirs]
+        many = "several" if unclear[0] in ours else "none"
+        text = f"the data set's class {unclear[0]!r} is {many} of the model's ({', '.join(ours[:5])}, ...)"
     elif theirs is not None and len(theirs) != outputs:
         text = f"the data set has {len(theirs)} classes, the model {outputs} outputs"
     elif greatest >= outputs:  # the rows of such samples say so

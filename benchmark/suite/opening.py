@@ -79,7 +79,9 @@ class Bench:
         if not self.classifier.head.classes or isinstance(self.dataset, EachClass):
             return False
         ours, theirs = self.classifier.class_names, self.dataset.class_names
-        return ours is None or theirs is None or set(theirs) <= set(ours)
+        if ours is None or theirs is None:
+            return theirs is None or len(theirs) == self.classes
+        return all(ours.count(name) == 1 for name in theirs) or tuple(theirs) == ours
 
     @property
     def layers(self) -> list[str]:

@@ -54,7 +54,7 @@ class Redrawn:
     def add(self, images: Tensor, rows: Sequence[int]) -> None:
         """Explain some more images; `rows` says of which of the case's images they are."""
 
-        def lose(place: int, error: Exception) -> None:
+        def lose(place: int, error: BaseException) -> None:
             self._scores[rows[place]].append(torch.full((2,), torch.nan, dtype=torch.float64))
             for method in self._explainers:
                 self._fail(method, rows[place], error)
@@ -104,7 +104,7 @@ class Redrawn:
             raise FloatingPointError("the map holds NaN or infinite values")
         return maps
 
-    def _fail(self, method: Hashable, row: int, error: Exception) -> None:
+    def _fail(self, method: Hashable, row: int, error: BaseException) -> None:
         self._failures.setdefault((method, row), f"on an altered image, {kind_and_text(error)}")
 
     def answer(self, method: Hashable) -> Answer:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from camfaith.models.errors import text_of
+from camfaith.models.errors import RAISED, text_of
 
 Row = TypeVar("Row")
 Found = TypeVar("Found")
@@ -33,7 +33,7 @@ def halving(batch: int, work: Callable[[int], Found], halved: Callable[[int], No
 def each_alone(
     rows: Sequence[Row],
     work: Callable[[Sequence[Row]], object],
-    failed: Callable[[Row, Exception], object],
+    failed: Callable[[Row, BaseException], object],
     *,
     halve: bool = True,
 ) -> None:
@@ -45,7 +45,7 @@ def each_alone(
     try:
         work(rows)
         return
-    except Exception as error:
+    except RAISED as error:
         if len(rows) == 1:
             failed(rows[0], error)
             return
