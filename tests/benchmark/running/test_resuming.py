@@ -220,7 +220,7 @@ def test_a_probe_that_fails_costs_its_metric_alone_now_and_later(suite, model, t
     suite["suite"]["metrics"] = ["corner-artifact"]
     run(suite, models=[model], out=tmp_path / "run")
     suite["suite"]["metrics"] += ["fussing:Fussing"]
-    scores = run(suite, models=[model], out=tmp_path / "run").scores.query("metric == 'fussing:Fussing'")
+    scores = run(suite, models=[model], out=tmp_path / "run").scores.query("metric == 'fussing'")
     odd = scores[scores["sample"] == "1.png"]
     assert odd["error"].tolist() == ["RuntimeError: nothing to alter"] * 2
     assert (scores.drop(odd.index)["status"] == "ok").all()
