@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -28,6 +29,8 @@ class EachClass:
                     self._rows.append((position, target if asked else None, label))
                 elif index in label:
                     self._rows.append((position, target if asked else None, int(index)))
+        self.without = len(dataset) - len({position for position, _, _ in self._rows})
+        """How many samples show none of these classes."""
         self.labels: Sequence[Label] = [label for _, _, label in self._rows]
         self.ids: Sequence[str] = [self._id(*row) for row in self._rows]
 
@@ -54,9 +57,19 @@ class EachClass:
 
 
 def per_class(dataset: Dataset, target: object) -> Dataset:
-    """`dataset`, each sample once for every class that a suite's `target` names, where it names several."""
+    """`dataset`, each sample once for every class that a suite's `target` names, where it names several.
+
+    Warns of samples that show none of them; `ValueError` where all are such.
+    """
     if isinstance(target, tuple):
-        return EachClass(dataset, target)
-    if target == "label" and any(isinstance(label, tuple) for label in known_labels(dataset)):
-        return EachClass(dataset)
-    return dataset
+        found = EachClass(dataset, target)
+    elif target == "label" and any(isinstance(label, tuple) for label in known_labels(dataset)):
+        found = EachClass(dataset)
+    else:
+        return dataset
+    if without := found.without:
+        text = f"data set {dataset.name!r}: {without} of {len(dataset)} samples show none of the classes to explain"
+        if without == len(dataset):
+            raise ValueError(text)
+        warnings.warn(f"{text}: they are left out", stacklevel=2)
+    return found

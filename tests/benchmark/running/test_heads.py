@@ -36,6 +36,7 @@ def asked(tmp_path, pictures, classifier, **general):
     return run(content, models=[classifier], out=tmp_path / "run")
 
 
+@pytest.mark.filterwarnings("ignore:.*show none of the classes")
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
@@ -60,6 +61,14 @@ def test_each_of_several_labels_is_explained_on_its_own(tmp_path, pictures, targ
     curve = line[(line["method"] == "gradcam") & (line["sample"] == "0.png#scar")].iloc[0]
     assert curve["y"][0] == pytest.approx(float(model.scores(images)[0, 2].sigmoid()), rel=1e-5)
     assert one["value"] == one["value"]
+
+
+def test_samples_that_show_none_of_the_classes_are_told_of(tmp_path, pictures):
+    model = Classifier(network(3), head="sigmoid", name="m")
+    with pytest.warns(UserWarning, match="2 of 3 samples show none of the classes to explain: they are left out"):
+        asked(tmp_path, pictures, model, target=["edema"])
+    with pytest.raises(ValueError, match="3 of 3 samples show none"):
+        asked(tmp_path, pictures, model, target=["exudate"])
 
 
 def test_a_list_that_grows_costs_what_is_new(tmp_path, pictures):
