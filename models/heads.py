@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from camfaith.models.errors import NotApplicable
+from camfaith.models.errors import NotApplicable, kind_and_text
 from camfaith.models.lookup import UnknownName, load_attribute
 
 
@@ -191,7 +191,12 @@ class OwnHead(Head):
         return self.label
 
     def scores(self, outputs: Any, model: str) -> Tensor:
-        found = self.function(outputs)
+        try:
+            found = self.function(outputs)
+        except (TypeError, LookupError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"head {self.name!r} fails on what model {model!r} gives: {kind_and_text(error)}"
+            ) from error
         if not isinstance(found, Tensor):
             raise TypeError(f"head {self.name!r} gives a {type(found).__name__}; expected a tensor of scores, B×C")
         if found.ndim != 2 or found.shape[1] == 0:

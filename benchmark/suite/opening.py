@@ -211,7 +211,7 @@ def asking(model: str, image: Tensor) -> Iterator[None]:
     except LayerError as error:
         raise LayerError(f"model {model!r}: {error}") from error
     except (TypeError, FloatingPointError) as error:
-        raise SuiteError(f"model {model!r}: {error}") from error
+        raise SuiteError(str(error) if str(error).startswith("model ") else f"model {model!r}: {error}") from error
     except RuntimeError as error:
         wanted = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
         if wanted and int(wanted[2]) == image.shape[1]:

@@ -149,7 +149,9 @@ def baseline(wanted: Any) -> Baseline:
         if len(settings) > 1:
             raise ValueError(f"a baseline image takes no other settings, got {sorted(settings.keys() - {'image'})}")
         return Given.of(image_of(load_picture(settings["image"])))
-    name = settings.pop("name", "")
+    if "name" not in settings:
+        raise ValueError(f"a baseline is a name, or a table with a name or an image; got {sorted(settings)}")
+    name = settings.pop("name")
     if not isinstance(name, str) or name not in _SHIPPED:
         raise UnknownName("baseline", str(name), _SHIPPED, "or {image = 'file.png'}")
     try:
