@@ -118,3 +118,20 @@ def small_suite() -> dict[str, Any]:
         "model": [{"name": "tiny"}],
         "dataset": [{"name": "fundus", "limit": 6, "size": 32}],
     }
+
+
+class Answer(nn.Module):
+    """Returns what it was given, whatever the images."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, _images: Tensor) -> object:
+        return self.answer
+
+
+@pytest.fixture
+def answering() -> type[Answer]:
+    """A network with one answer, whatever the images."""
+    return Answer

@@ -12,7 +12,7 @@ import torch
 from torchvision.models import VisionTransformer
 
 from camfaith import methods
-from camfaith.benchmark.cli.markdown import paragraphs
+from camfaith.benchmark.cli.markdown import by_module, paragraphs
 from camfaith.methods import Calls, Method
 from camfaith.methods.superpixels import SuperpixelAttribution
 from camfaith.models import Classifier, load
@@ -48,10 +48,7 @@ _COLUMNS = "| method | of | class | ReLU | forward | backward |\n| :-- | :-- | :
 
 def page() -> str:
     """Markdown: a table of all methods, and a section with each one's formula, source, settings and variants."""
-    families: dict[str, list[type[Method]]] = {}
-    for name in methods.SHIPPED:
-        kind: type[Method] = methods.find(name)
-        families.setdefault(kind.__module__, []).append(kind)
+    families = by_module(methods.find(name) for name in methods.SHIPPED)
     kinds = [kind for family in families.values() for kind in family]
     rows = [_row(explainer, link) for explainer, link in zip(_bound(kinds), _links(kinds), strict=True)]
     parts = [_HEAD, "\n".join([_COLUMNS, *rows])]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from camfaith import metrics
-from camfaith.benchmark.cli.markdown import paragraphs
+from camfaith.benchmark.cli.markdown import by_module, paragraphs
 from camfaith.benchmark.results.showing import ARROWS
 from camfaith.metrics import Channels, Explained, Metric
 
@@ -33,10 +33,7 @@ _COLUMNS = "| metric | main | better | an image | a map |\n| :-- | :-- | :-- | -
 
 def page() -> str:
     """Markdown: a table of all metrics, and a section with each one's formula, range, source, settings and columns."""
-    families: dict[str, list[type[Metric]]] = {}
-    for name in metrics.SHIPPED:
-        kind: type[Metric] = metrics.find(name)
-        families.setdefault(kind.__module__, []).append(kind)
+    families = by_module(metrics.find(name) for name in metrics.SHIPPED)
     parts = [_HEAD, "\n".join([_COLUMNS, *(_row(kind()) for family in families.values() for kind in family)])]
     for module, family in families.items():
         title, *text = paragraphs(sys.modules[module])

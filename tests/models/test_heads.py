@@ -16,15 +16,6 @@ Z = torch.tensor([[0.3, -2.0, 4.0], [1.0, 0.5, -6.0]])
 IMAGES = torch.rand(2, 3, 4, 4)
 
 
-class Answer(nn.Module):
-    def __init__(self, answer: object) -> None:
-        super().__init__()
-        self.answer = answer
-
-    def forward(self, _images: Tensor) -> object:
-        return self.answer
-
-
 def spread(result: dict[str, Tensor]) -> Tensor:
     """A segmentation's score: the mean over the region that it predicts for each class."""
     planes = result["planes"]
@@ -58,8 +49,10 @@ PLANES = torch.tensor([[[[1.0, 5.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 4.0]]]]).ex
         (f"{__file__}:similar", Z, Z[:, :2], (Z[:, :2].sigmoid() + 1) / 3, [0, 0]),
     ],
 )
-def test_a_head_gives_scores_probabilities_and_the_predicted_class(head, answer, scores, probabilities, predicted):
-    classifier = Classifier(Answer(answer), head=head)
+def test_a_head_gives_scores_probabilities_and_the_predicted_class(
+    answering, head, answer, scores, probabilities, predicted
+):
+    classifier = Classifier(answering(answer), head=head)
     torch.testing.assert_close(classifier.scores(IMAGES), scores)
     assert classifier.targets(None, scores).tolist() == predicted
     told = classifier.head.of_target(scores, torch.tensor(predicted))
@@ -80,22 +73,22 @@ def test_a_head_gives_scores_probabilities_and_the_predicted_class(head, answer,
         ("regression", Z, ValueError, "regression of 3 numbers predicts no class: say which"),
         (lambda result: result.sum(), Z, ValueError, "gives shape a single number"),
         (lambda result: 3, Z, TypeError, "gives a int; expected a tensor of scores"),
-        (lambda result: result["planes"], Z, ValueError, "head .* fails on what model 'Answer' gives: IndexError"),
+        (lambda result: result.planes, Z, ValueError, "head .* fails on what model 'Answer' gives: AttributeError"),
         (nn.Linear(3, 2), Z, TypeError, "has a state: make it part of the network"),
         (7, Z, TypeError, "is a int; expected a function"),
     ],
 )
-def test_a_head_that_does_not_fit_the_outputs_is_refused(head, answer, error, words):
+def test_a_head_that_does_not_fit_the_outputs_is_refused(answering, head, answer, error, words):
     with pytest.raises(error, match=words):
-        Classifier(Answer(answer), head=head).evidence(IMAGES)
+        Classifier(answering(answer), head=head).evidence(IMAGES)
 
 
 @pytest.mark.parametrize("head", ["softmax", "sigmoid", "binary"])
 @pytest.mark.parametrize("inside", [True, False])
-def test_a_sigmoid_inside_the_network_is_told_of_once(head, inside):
+def test_a_sigmoid_inside_the_network_is_told_of_once(answering, head, inside):
     torch.manual_seed(3)
     logits = 3 * torch.randn(20, 1 if head == "binary" else 4)
-    classifier = Classifier(Answer(logits.sigmoid() if inside else logits), head=head)
+    classifier = Classifier(answering(logits.sigmoid() if inside else logits), head=head)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for _ in range(5):

@@ -12,17 +12,6 @@ from camfaith.models import Classifier
 from camfaith.models.speed.counting import counting
 
 
-class Answer(nn.Module):
-    """Returns what it was given, whatever the images."""
-
-    def __init__(self, answer: object) -> None:
-        super().__init__()
-        self.answer = answer
-
-    def forward(self, _images: Tensor) -> object:
-        return self.answer
-
-
 @pytest.mark.parametrize(
     ("answer", "error", "message"),
     [
@@ -51,13 +40,13 @@ class Answer(nn.Module):
     ],
 )
 @pytest.mark.parametrize("call", ["scores", "evidence"])
-def test_a_model_that_gives_no_logits_is_told_so(answer, error, message, call):
+def test_a_model_that_gives_no_logits_is_told_so(answering, answer, error, message, call):
     with pytest.raises(error, match=message):
-        getattr(Classifier(Answer(answer)), call)(torch.rand(2, 3, 4, 4))
+        getattr(Classifier(answering(answer)), call)(torch.rand(2, 3, 4, 4))
 
 
-def test_a_log_softmax_is_seen_at_the_first_image_that_the_network_is_not_sure_of():
-    classifier = Classifier(answer := Answer(torch.tensor([[0.0, *[-100.0] * 39]])))
+def test_a_log_softmax_is_seen_at_the_first_image_that_the_network_is_not_sure_of(answering):
+    classifier = Classifier(answer := answering(torch.tensor([[0.0, *[-100.0] * 39]])))
     classifier.scores(torch.rand(1, 3, 4, 4))
     answer.answer = torch.randn(1, 40).log_softmax(1)
     with pytest.raises(ValueError, match="returns log-probabilities"):
@@ -86,15 +75,15 @@ BESIDE = torch.zeros(2, 7)
         (LOGITS, "main"),
     ],
 )
-def test_logits_among_other_things_are_found_by_their_name_or_place(answer, output):
-    classifier = Classifier(Answer(answer), output=output)
+def test_logits_among_other_things_are_found_by_their_name_or_place(answering, answer, output):
+    classifier = Classifier(answering(answer), output=output)
     assert torch.equal(classifier.scores(torch.rand(2, 3, 4, 4)), LOGITS)
 
 
 @pytest.mark.parametrize("output", ["scores", 4])
-def test_an_output_that_is_not_there_is_named_with_those_that_are(output):
+def test_an_output_that_is_not_there_is_named_with_those_that_are(answering, output):
     with pytest.raises(TypeError, match=rf"no tensor at {output!r}; say .*'main' \(2×7\)"):
-        Classifier(Answer({"main": BESIDE}), output=output).scores(torch.rand(2, 3, 4, 4))
+        Classifier(answering({"main": BESIDE}), output=output).scores(torch.rand(2, 3, 4, 4))
 
 
 class Pair(nn.Module):
@@ -129,13 +118,13 @@ def test_probabilities_of_a_network_in_half_precision_are_found_when_they_are_ca
 @pytest.mark.parametrize(
     "logits", [[[0.5, 0.6], [0.2, 0.8]], [[0.3269, 0.6733], [0.2, 0.8]], [[0, 1], [1, 0]], [[0.0, -900], [-1e-9, -40]]]
 )
-def test_logits_that_look_like_probabilities_or_their_logarithms_are_logits(logits):
+def test_logits_that_look_like_probabilities_or_their_logarithms_are_logits(answering, logits):
     answer = torch.tensor(logits)
-    assert Classifier(Answer(answer)).scores(torch.rand(2, 3, 4, 4)).equal(answer)
+    assert Classifier(answering(answer)).scores(torch.rand(2, 3, 4, 4)).equal(answer)
 
 
-def test_no_image_gives_no_logit():
-    classifier = Classifier(Answer(torch.zeros(0, 3)))
+def test_no_image_gives_no_logit(answering):
+    classifier = Classifier(answering(torch.zeros(0, 3)))
     assert classifier.scores(torch.rand(0, 3, 4, 4)).shape == (0, 3)
     classifier.network.answer = torch.full((1, 2), 0.5)
     with pytest.raises(ValueError, match="probabilities"):
