@@ -51,6 +51,7 @@ class Exactness:
 
     base: str
     candidate: str
+    pairs: Sequence[tuple[str, str]]
     tolerance: float
     scores: int
     differing_scores: int
@@ -111,8 +112,10 @@ def exact(
             if change is not None and first_map is None:
                 first_map = Maps(*change, _picture(one, change[0]))
     names = [side.source for side in pairs[0]]
+    labels = [(one.label, other.label) for one, other in pairs]
     told = (list(dict.fromkeys(lines)) for lines in (differing, said))
-    return Exactness(*names, tolerance, scores, differing_scores, first_score, maps, differing_maps, first_map, *told)
+    counts = (scores, differing_scores, first_score, maps, differing_maps, first_map)
+    return Exactness(*names, labels, tolerance, *counts, *told)
 
 
 def _title(base: Side, candidate: Side) -> str:
