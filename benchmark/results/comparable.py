@@ -88,7 +88,7 @@ def _differ(what: str, base: Any, candidate: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = "not known" if value is None else str(value)
+    text = "none" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

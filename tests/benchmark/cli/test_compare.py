@@ -31,14 +31,8 @@ DEARER = """
         classifier.network(evidence.images)
         return super().explain(evidence, classifier)
 """
-VARIANTS = {
-    "base": "",
-    "same": " * 1  # and a comment",
-    "worse": ".neg()",
-    "dearer": f"\n{DEARER}",
-    "other": ".abs()",
-    "few": "",
-}
+VARIANTS = {"base": "", "same": " * 1  # and a comment", "worse": ".neg()", "dearer": f"\n{DEARER}"}
+VARIANTS |= {"other": ".abs()", "few": ""}
 
 
 @pytest.fixture(scope="module")
