@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import stdtrit
 
 from camfaith.benchmark.results.intervals import Floats, by_unit, mean_interval
 from camfaith.benchmark.results.signflip import sign_flip
@@ -49,8 +49,9 @@ class Paired(NamedTuple):
 
     def detectable(self, level: float) -> Floats:
         """The smallest mean difference that a two-sided test at `level` finds with a chance of `POWER`:
-        (z_{1−level/2} + z_POWER) · deviation / √units."""
-        needed: Floats = (ndtri(1 - level / 2) + ndtri(POWER)) * self.deviation / np.sqrt(np.maximum(self.units, 1))
+        (t_{1−level/2} + t_POWER) · deviation / √units, with Student's quantiles."""
+        free = np.maximum(self.units - 1, 1)
+        needed: Floats = (stdtrit(free, 1 - level / 2) + stdtrit(free, POWER)) * self.deviation / np.sqrt(free + 1)
         return np.where(np.isfinite(self.greater), needed, np.nan)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from camfaith.benchmark.results.cells import CELL, USED, Block, blocks, controls, random_control
-from camfaith.benchmark.results.families import holm
+from camfaith.benchmark.results.families import LEVEL, holm
 from camfaith.benchmark.results.intervals import APART, FEWEST, mean_interval
 from camfaith.benchmark.results.paired import SIGN, differences, paired
 from camfaith.benchmark.results.pairs import pairs_of
