@@ -114,7 +114,7 @@ def compare(
         pairs=[(one.label, other.label) for one, other in pairs],
         margins=str(margins),
         level=level,
-        rows=pd.DataFrame(rows, columns=ROWS),
+        rows=pd.DataFrame(rows, columns=ROWS).astype({"needed": "Int64"}),
         calls=pd.DataFrame(calls, columns=CALLS),
         differing=list(dict.fromkeys(differing)),
         notes=list(dict.fromkeys(said)),

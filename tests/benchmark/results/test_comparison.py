@@ -25,6 +25,7 @@ N = 32
         (-0.03, 0.02, N, "passed", 0),
         (0.1, 0.02, N, "improved", 0),
         (-0.1, 0.02, N, "regressed", 1),
+        (-0.1, 0.0, N, "regressed", 1),
         (0.0, 0.3, N, "inconclusive", 2),
         (-0.04, 0.2, N, "inconclusive", 2),
         (0.0, 0.02, 7, "not comparable", 3),
