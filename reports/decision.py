@@ -129,6 +129,8 @@ def _todo(found: Comparison) -> Iterator[str]:
         if row["verdict"] == "inconclusive":
             what = "samples" if row["units"] == row["n"] else "clusters"
             why = f"about {row['needed']:,.0f} {what} would decide ({row['units']:,} now), if mean and spread stay"
+            (seen,) = numbers(row["detectable"], like=row["margin"])
+            why += f"; these could have shown a loss of {seen}"
             told.setdefault(why, []).append(_name(row, found))
         elif row["why"] and not row["equal"] and row["why"] not in found.differing:
             told.setdefault(f"{row['verdict']}: {row['why']}", []).append(_name(row, found))

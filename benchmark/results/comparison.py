@@ -20,7 +20,7 @@ from camfaith.benchmark.results.verdicts import EXIT_CODES, decide, whole
 
 ROWS = [
     *("method", *BLOCK, "metric", "column", "better", "n", "units", "base", "candidate", "difference", "low", "high"),
-    *("margin", "p_within", "p_better", "p_worse", "verdict", "why", "needed", "lost", "gained", "equal"),
+    *("margin", "detectable", "p_within", "p_better", "p_worse", "verdict", "why", "needed", "lost", "gained", "equal"),
 ]
 CALLS = ["method", *BLOCK, "calls", "base", "candidate", "times", "verdict"]
 Column = tuple[str, str, str]
@@ -32,7 +32,8 @@ class Comparison:
     """What a candidate is against a base.
 
     `rows`: a row for each method, model, data set and metric's column, as `ROWS`; a `difference` is positive where the
-    candidate is better, `low` and `high` are the limits of its 95 % interval, p are corrected for all rows (Holm).
+    candidate is better, `low` and `high` are the limits of its 95 % interval, `detectable` is the smallest loss that so
+    many samples would have shown with a chance of 0.8, p are corrected for all rows (Holm).
     `calls`: the images that go through the network for one map, and back, as `CALLS`. `differing`: what differs and
     must not, and what to do. `notes`: what else differs, or is missing.
     """

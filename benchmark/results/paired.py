@@ -48,7 +48,7 @@ class Paired(NamedTuple):
         return found
 
 
-def detectable(deviation: Floats, units: NDArray[np.int64], level: float) -> Floats:
+def detectable(deviation: Floats | float, units: NDArray[np.int64] | int, level: float) -> Floats:
     """The smallest mean difference that a two-sided test at `level` finds with a chance of `POWER`:
     (t_{1−level/2} + t_POWER) · deviation / √units, with Student's quantiles; NaN for less than `FEWEST` units."""
     free = np.maximum(units - 1, 1)

@@ -12,7 +12,7 @@ from scipy.special import ndtri
 
 from camfaith.benchmark.results.families import holm
 from camfaith.benchmark.results.intervals import FEWEST, Floats
-from camfaith.benchmark.results.paired import POWER
+from camfaith.benchmark.results.paired import POWER, detectable
 
 LOST = 0.05
 """A candidate that lacks more than this share of the base's values has regressed, whatever the others say."""
@@ -22,7 +22,9 @@ _FIRST = ("regressed", "not comparable", "inconclusive", "improved")
 
 def decide(rows: Sequence[dict[str, Any]], level: float) -> None:
     """Correct the p of all rows (Holm, each of the three tests over all rows), and add the verdict, why it is that
-    where no test says it, and for an inconclusive row how many samples (or clusters) would decide."""
+    where no test says it, the smallest loss that could have been seen, and for an inconclusive row how many samples (or
+    clusters) would decide."""
+    first_step = level / max(1, sum(not math.isnan(row["p_worse"]) for row in rows))
     levels = _levels(np.array([row["p_within"] for row in rows], float), level)
     for test in ("p_within", "p_better", "p_worse"):
         for row, p in zip(rows, holm(np.array([row[test] for row in rows], float)), strict=True):
@@ -30,6 +32,7 @@ def decide(rows: Sequence[dict[str, Any]], level: float) -> None:
     for row, own in zip(rows, levels, strict=True):
         row["verdict"], row["why"] = _verdict(row, level)
         row["needed"] = needed(row, own) if row["verdict"] == "inconclusive" else None
+        row["detectable"] = float(detectable(row["deviation"], row["units"], 2 * first_step))
 
 
 def _verdict(row: Mapping[str, Any], level: float) -> tuple[str, str]:
