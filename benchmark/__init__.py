@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from camfaith.benchmark.conformance import check_method, method_checks
+    from camfaith.benchmark.gating.loop import gate
     from camfaith.benchmark.picture.side_by_side import explain
     from camfaith.benchmark.results.explanation import Explanation
     from camfaith.benchmark.results.store import Result, load
@@ -22,6 +23,7 @@ _WHERE = {
     "add": "running.adding",
     "check_method": "conformance",
     "explain": "picture.side_by_side",
+    "gate": "gating.loop",
     "load": "results.store",
     "load_picture": "datasets.pictures",
     "method_checks": "conformance",
@@ -36,6 +38,7 @@ __all__ = [
     "add",
     "check_method",
     "explain",
+    "gate",
     "load",
     "load_picture",
     "method_checks",
