@@ -12,6 +12,7 @@ import typer
 
 from camfaith.benchmark.cli.arguments import Data, entries, listed, number
 from camfaith.benchmark.cli.check import check
+from camfaith.benchmark.cli.compare import Deciding, baseline, compare
 from camfaith.benchmark.cli.errors import errors_in_one_line
 from camfaith.benchmark.cli.explain import explain
 from camfaith.benchmark.cli.gate import gate
@@ -188,7 +189,9 @@ def report(
 
 app.command()(explain)
 app.command()(check)
-app.command()(gate)
+app.command(cls=Deciding)(compare)
+app.command()(baseline)
+app.command(cls=Deciding)(gate)
 
 
 @app.command("list")
