@@ -87,6 +87,20 @@ class Result:
         found = self.read("warnings").groupby(who, sort=False, dropna=False)
         return found.agg(count=("count", "sum"), sample=("sample", "first")).reset_index()
 
+    def samples(self) -> pd.DataFrame:
+        """One row per model × data set × sample that was judged: its cluster, its content's digest, the class that was
+        explained and its logit."""
+        columns = ("model", "dataset", "sample", "cluster", "digest", "target", "logit")
+        found = plain(self._table("pictures", {}, columns))
+        return found.drop_duplicates(["model", "dataset", "sample"], keep="last").reset_index(drop=True)
+
+    def calls(self) -> pd.DataFrame:
+        """One row per map: the images that went through the network for it, and back, with the pass that all methods
+        share; NaN in a folder of an earlier version."""
+        columns = ("model", "dataset", "sample", "method", "method_key", "forwards", "backwards")
+        found = plain(self._table("maps", {}, columns)).drop(columns="method_key")
+        return found.drop_duplicates(["model", "dataset", "sample", "method"], keep="last").reset_index(drop=True)
+
     @cached_property
     def accuracy(self) -> pd.DataFrame:
         """Accuracy, balanced accuracy and mean confidence of each model on each data set with labels."""
