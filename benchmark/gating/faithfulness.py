@@ -86,7 +86,9 @@ class Faithfulness:
 
     def _folder(self, suite: str) -> Path:
         cache = getattr(self._config, "cache", None)  # none under -p no:cacheprovider
-        kept = cache.mkdir("camfaith") if cache else self._request.getfixturevalue("tmp_path_factory").mktemp("camfaith")
+        kept = (
+            cache.mkdir("camfaith") if cache else self._request.getfixturevalue("tmp_path_factory").mktemp("camfaith")
+        )
         return Path(kept) / suite
 
     def _benchmark(self) -> Any:

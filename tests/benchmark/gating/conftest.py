@@ -17,11 +17,11 @@ name = "fundus-resnet"
 [[dataset]]
 name = "fundus"
 size = 32
-limit = 8
+limit = 24
 """
-CAM = """from camfaith.methods import GradientCAM
+CAM = """from camfaith.methods import Method
 
-class MyCAM(GradientCAM):
+class MyCAM(Method):
     name = "mycam"
 
     def explain(self, evidence, classifier):
