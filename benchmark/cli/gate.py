@@ -33,7 +33,7 @@ def gate(
     markdown: Annotated[Path | None, typer.Option(help="A Markdown file to write, as for a pull request.")] = None,
     keep_memory: KeepMemory = True,
 ) -> None:
-    """Ask whether a CAM of yours became worse: its values are compared with a baseline, with those of another method, or both.
+    """Ask whether a CAM of yours became worse than its baseline, than another method, or than both.
 
     What is not said is read from the table [tool.camfaith.gate] of pyproject.toml. Exit code: 0 passed or improved, 1
     regressed, 2 inconclusive, 3 not comparable, 4 asked wrongly.

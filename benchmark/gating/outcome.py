@@ -52,8 +52,8 @@ class Outcome:
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
     def show(self, console: Console) -> None:
-        """Print the verdict, what to look at first, and every comparison as `camfaith compare` has it; one that passed in
-        one line, with its notes."""
+        """Print the verdict, what to look at first, and every comparison as `camfaith compare` has it; one that passed
+        in one line, with its notes."""
         from camfaith.reports import decision
 
         console.print(f"{self.method}: {self.verdict}", style="bold", markup=False, highlight=False)

@@ -40,7 +40,7 @@ def test_a_baseline_is_asked_for_written_kept_to_and_held_against_a_broken_edit(
     missing = ask(BASELINE)
     missing.assert_outcomes(failed=1)
     missing.stdout.fnmatch_lines(
-        ["*no baseline at kept/mycam.parquet*", "*pytest test_cam.py::test_cam --faithfulness-update"]
+        ["*no baseline at kept/mycam.parquet*", "*pytest test_cam.py::* --faithfulness-update"]
     )
 
     written = ask(BASELINE, "--faithfulness-update")
