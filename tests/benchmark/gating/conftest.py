@@ -17,7 +17,7 @@ name = "fundus-resnet"
 [[dataset]]
 name = "fundus"
 size = 32
-limit = 24
+limit = 20
 """
 CAM = """from camfaith.methods import Method
 
@@ -36,16 +36,17 @@ class Project:
     SOUND = "gradients.mean((2, 3), keepdim=True)"
     REFACTORED = "gradients.flatten(2).mean(2)[..., None, None]"
     BROKEN = "-gradients.mean((2, 3), keepdim=True)"
+    TWICE = f"classifier.scores(evidence.images).sum() * 0 + {SOUND}"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "small.toml").write_text(SUITE)
         self.write(self.SOUND)
 
-    def write(self, weights: str) -> None:
-        (self.folder / "mycam.py").write_text(CAM.replace("WEIGHTS", weights))
+    def write(self, weights: str, file: str = "mycam.py") -> None:
+        (self.folder / file).write_text(CAM.replace("WEIGHTS", weights))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def project_in() -> type[Project]:
     return Project

@@ -78,7 +78,7 @@ def test_nothing_to_compare_with_says_what_to_give(ask):
 
 
 def test_speed_is_a_ratio_with_exact_calls_and_a_benchmark_where_these_are_installed(ask, project, pytester):
-    project.write(f"classifier.scores(evidence.images).sum() * 0 + {project.SOUND}")
+    project.write(project.TWICE)
     body = """
     found = faithfulness.speed(MyCAM, peer=GradCAM, suite="small.toml")
     assert found.ratio > 0
