@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from camfaith.benchmark.results.cells import Block, blocks
 from camfaith.benchmark.results.coded import places, plain, read_coded, relabelled
 from camfaith.benchmark.results.folder import Part, RunFolder, RunFolderError
 from camfaith.benchmark.results.tables import SCHEMAS, map_of
@@ -49,10 +51,7 @@ class Result:
                 raise ValueError(f"{table} has no column {column!r} with text; it has {', '.join(text)}")
         asked = {k: [v] if isinstance(v, str) else list(v) for k, v in wanted.items()}
         for kind in ("method", "metric"):
-            known = ["", "diagnostics", *(m["label"] for m in self.info[f"{kind}s"])]
-            unknown = [name for name in asked.get(kind, ()) if name not in known]
-            if unknown:
-                raise ValueError(f"the run has no {kind} {unknown[0]!r}; it has {', '.join(known[2:])}")
+            self._require(kind, asked.get(kind, ()))
         found = self._table(table, asked)
         if table == "scores":
             found = self._without_old_complaints(found)
@@ -87,19 +86,16 @@ class Result:
         found = self.read("warnings").groupby(who, sort=False, dropna=False)
         return found.agg(count=("count", "sum"), sample=("sample", "first")).reset_index()
 
-    def samples(self) -> pd.DataFrame:
-        """One row per model × data set × sample that was judged: its cluster, its content's digest, the class that was
-        explained and its logit."""
-        columns = ("model", "dataset", "sample", "cluster", "digest", "target", "logit")
-        found = plain(self._table("pictures", {}, columns))
-        return found.drop_duplicates(["model", "dataset", "sample"], keep="last").reset_index(drop=True)
+    def columns(self, table: str, *names: str) -> pd.DataFrame:
+        """Some columns of one of `SCHEMAS`, and nothing else."""
+        return plain(self._table(table, {}, names))
 
     def calls(self) -> pd.DataFrame:
-        """One row per map: the images that went through the network for it, and back, with the pass that all methods
-        share; NaN in a folder of an earlier version."""
-        columns = ("model", "dataset", "sample", "method", "method_key", "forwards", "backwards")
-        found = plain(self._table("maps", {}, columns)).drop(columns="method_key")
-        return found.drop_duplicates(["model", "dataset", "sample", "method"], keep="last").reset_index(drop=True)
+        """The images that go through the network for one map, and back, with the pass that all methods share: means per
+        model, data set and method; NaN in a folder of an earlier version."""
+        by = ["model", "dataset", "method"]
+        found = self.columns("maps", *by, "method_key", "forwards", "backwards")
+        return found.groupby(by, sort=False)[["forwards", "backwards"]].mean().reset_index()
 
     @cached_property
     def accuracy(self) -> pd.DataFrame:
@@ -138,11 +134,36 @@ class Result:
         judged = self.scores["method"] != ""
         return bool((judged & self.scores["status"].isin(["ok", "constant"])).any())
 
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """The values of each model on each data set, as arrays."""
+        return list(blocks(self.scores, self.info))
+
     def summary(self) -> pd.DataFrame:
-        """Mean, confidence interval, n, rank, and the difference from the random control, per cell."""
+        """Mean, interval, n, and what is shown: better than random, rank, best, skill, per cell (`summarise`)."""
         from camfaith.benchmark.results.statistics import summarise
 
         return summarise(self.scores, self.info)
+
+    def compare(self, *methods: str) -> pd.DataFrame:
+        """Paired differences between every two of these methods, in the order given; without any, between every two of
+        the run's that are no controls (`compare_methods`). `ValueError` for one that the run has not."""
+        from camfaith.benchmark.results.pairs import compare_methods
+
+        self._require("method", methods)
+        return compare_methods(self.blocks, list(combinations(methods, 2)) if methods else None)
+
+    def ranking(self) -> pd.DataFrame:
+        """How methods are ordered under each metric, and how firmly (`rank_methods`)."""
+        from camfaith.benchmark.results.ranking import rank_methods
+
+        return rank_methods(self.blocks)
+
+    def agreement(self) -> pd.DataFrame:
+        """Whether metrics order the methods alike (`agree`)."""
+        from camfaith.benchmark.results.agreement import agree
+
+        return agree(self.blocks)
 
     def table(self, metric: str, column: str | None = None) -> pd.DataFrame:
         """One metric's main column, or another `column`: a row for each model, data set and sample, a column for each
@@ -163,18 +184,9 @@ class Result:
         The run's level, the share of wrong leads among all, holds for each model × data set, if its samples came in
         random order: `until = "separated"` sees to that; in other runs the classes take turns.
         """
-        from camfaith.benchmark.results.sequential import SEPARATION_COLUMNS, arrivals, separations
+        from camfaith.benchmark.results.sequential import separations_of
 
-        suite = self.info["suite"]
-        main = {m["label"]: m["main"] for m in self.info["metrics"] if m["main"] in m["better"]}
-        better = {m["label"]: m["better"][m["main"]] for m in self.info["metrics"] if m["label"] in main}
-        tables = [pd.DataFrame(columns=["model", "dataset", *SEPARATION_COLUMNS])]
-        blocks: Any = self.scores.groupby(["model", "dataset"], sort=False)
-        for (model, dataset), found in blocks:
-            table = separations(arrivals(found, main), better, suite["level"], suite["margin"])
-            tables.append(table.assign(model=model, dataset=dataset)[tables[0].columns])
-        kept = [table for table in tables if len(table)]
-        return pd.concat(kept, ignore_index=True) if kept else tables[0]
+        return separations_of(self.scores, self.info)
 
     def _repr_html_(self) -> str:
         from camfaith.benchmark.results.showing import html_of
@@ -194,6 +206,13 @@ class Result:
         if lost:
             raise self._damage(f"{self.path / 'parts' / lost[0]} is damaged or gone", len(lost))
         return [part for part in found if part.note.context in contexts]
+
+    def _require(self, kind: str, labels: Sequence[str]) -> None:
+        """`ValueError` for a method or metric that the run has not."""
+        known = ["", "diagnostics", *(m["label"] for m in self.info[f"{kind}s"])]
+        unknown = [label for label in labels if label not in known]
+        if unknown:
+            raise ValueError(f"the run has no {kind} {unknown[0]!r}; it has {', '.join(known[2:])}")
 
     def _name(self, part: Path) -> str:
         return part.relative_to(self.path / "parts").as_posix()
