@@ -89,7 +89,7 @@ class Faithfulness:
         kept = (
             cache.mkdir("camfaith") if cache else self._request.getfixturevalue("tmp_path_factory").mktemp("camfaith")
         )
-        return Path(kept) / suite
+        return Path(os.path.relpath(kept)) / suite
 
     def _benchmark(self) -> Any:
         """The fixture of pytest-benchmark, once a test; it skips the test where benchmarks are skipped."""

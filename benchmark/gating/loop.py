@@ -84,8 +84,7 @@ def gate(
     with filelock.FileLock(folder / "gate.lock"):  # another gate there would ask for other methods meanwhile
         result = _grown(asked, folder, models, renew=out is None if renew is None else renew, progress=progress)
         names = [told["label"] for told in result.info["methods"]]
-        found = sides_of(result, names[: 1 if like is None else 2])
-    after, *other = [replace(side, source=side.label) for side in found]
+        after, *other = sides_of(result, names[: 1 if like is None else 2])
     if update and not after.values["value"].notna().any():
         why = next((text for text in after.values["error"] if text), "none is defined")
         raise SuiteError(f"{after.label} has no value to write into a baseline: {why}")

@@ -23,6 +23,7 @@ CAM = """from camfaith.methods import Method
 
 class MyCAM(Method):
     name = "mycam"
+    rectified = True
 
     def explain(self, evidence, classifier):
         activations, gradients = (getattr(evidence, of)[self.layer] for of in ("activations", "gradients"))

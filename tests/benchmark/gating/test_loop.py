@@ -41,12 +41,12 @@ def ask(*words):
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        ([], 0, "passed: mycam against kept/mycam.parquet"),
-        (["refactored.py:MyCAM"], 0, "passed: mycam against kept/mycam.parquet"),
+        ([], 0, "passed: mycam in runs/gate against mycam in kept/mycam.parquet"),
+        (["refactored.py:MyCAM"], 0, "passed: mycam in runs/gate against mycam in kept/mycam.parquet"),
         (["broken.py:MyCAM"], 1, "times its margin of"),
-        (["broken.py:MyCAM", "--like", "gradcam"], 1, "regressed: mycam against gradcam"),
+        (["broken.py:MyCAM", "--like", "gradcam"], 1, "regressed: mycam in runs/gate against gradcam in runs/gate"),
         (["twice.py:MyCAM"], 1, "forwards for a map on fundus-resnet rose from 1 to 2"),
-        (["twice.py:MyCAM", "--margin", "20%", "--margin", "calls=2", "--like", "gradcam"], 0, "against gradcam"),
+        (["twice.py:MyCAM", "--margin", "20%", "--margin", "calls=2", "--like", "gradcam"], 0, "against gradcam in"),
         (["broken.py:MyCAM", "--limit", "8"], 2, "samples would decide"),
         (["--metrics", "deletion(steps=5)"], 3, "write the baseline anew: --update"),
         (["--baseline", "gone.parquet"], 4, "no baseline at gone.parquet: the same command with --update writes it"),
