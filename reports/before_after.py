@@ -14,7 +14,7 @@ from camfaith.reports.panels import write
 from camfaith.reports.style import WIDTH, figure, folded, label, settings
 from camfaith.reports.view import number
 
-_HEIGHT, _DPI = 2.6, 150
+_HEIGHT, _DPI = 2.4, 150
 
 
 def draw(found: Maps) -> Figure:
@@ -28,7 +28,7 @@ def draw(found: Maps) -> Figure:
     with settings():
         page = figure(WIDTH, _HEIGHT, _DPI)
         axes = page.subplots(1, 4)
-        page.subplots_adjust(left=0.01, right=0.99, top=0.74, bottom=0.02, wspace=0.06)
+        page.subplots_adjust(left=0.01, right=0.99, top=0.8, bottom=0.0, wspace=0.06)
         title = f"{label(first.method, 60)}, {label(first.model, 40)} on {label(first.dataset, 40)}"
         page.text(0.01, 0.98, folded(f"{title}, {label(first.sample, 40)}: {first.what}", 130), va="top")
         for place, ax in zip(("image", *maps), axes, strict=True):

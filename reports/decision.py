@@ -43,29 +43,28 @@ def show(found: Comparison | Exactness, console: Console) -> None:
 
 def markdown(found: Comparison | Exactness) -> str:
     """The same as GitHub writes it. Names from outside cannot end a table, become a link, an image or a mention."""
-    parts = [f"### {_SIGNS.get(found.verdict, '❔')} {_safe(headline(found))}", ""]
+    parts = [f"### {_SIGNS.get(found.verdict, '❔')} {safe(headline(found))}", ""]
     if isinstance(found, Comparison):
         for title, rows in tables(found):
-            parts += [f"**{_safe(title)}**", "", piped(HEADS), piped([":--", *["--:"] * 5, ":--"])]
-            parts += [piped([*map(_safe, row[:-1]), f"**{_safe(row[-1])}**"]) for row in rows]
+            parts += [f"**{safe(title)}**", "", piped(HEADS), piped([":--", *["--:"] * 5, ":--"])]
+            parts += [piped([*map(safe, row[:-1]), f"**{safe(row[-1])}**"]) for row in rows]
             parts.append("")
     for head, lines in sections(found):
         parts += [f"**{head}**", ""] if head else []
-        parts += [*(f"- {_safe(line)}" for line in lines), ""]
+        parts += [*(f"- {safe(line)}" for line in lines), ""]
     return "\n".join(parts)
 
 
 def headline(found: Comparison | Exactness) -> str:
     """The verdict, of what, and what it means."""
-    of = f"{found.candidate} against {found.base}"
-    if isinstance(found, Comparison):
-        return f"{found.verdict}: {of}: {_MEANS[found.verdict]}"
-    if found.verdict == "not comparable":
-        return f"not comparable: {of}: {_MEANS['not comparable']}"
+    labels = [found.pairs[0][side] if len(found.pairs) == 1 else f"{len(found.pairs)} methods" for side in (0, 1)]
+    of = f"{found.verdict}: {labels[1]} in {found.candidate} against {labels[0]} in {found.base}"
+    if isinstance(found, Comparison) or found.verdict == "not comparable":
+        return f"{of}: {_MEANS[found.verdict]}"
     within = f" by more than {found.tolerance:g}" if found.tolerance else ""
     counts = f"{found.differing_scores:,} of {found.scores:,} scores"
     counts += f" and {found.differing_maps:,} of {found.maps:,} maps" if found.maps else ""
-    return f"{found.verdict}: {of}: {counts} differ{within}"
+    return f"{of}: {counts} differ{within}"
 
 
 def tables(found: Comparison) -> Iterator[tuple[str, list[list[str]]]]:
@@ -120,6 +119,12 @@ def sections(found: Comparison | Exactness) -> Iterator[tuple[str, Sequence[str]
 def _todo(found: Comparison) -> Iterator[str]:
     """Why rows are what they are, where their numbers do not show it, and what would help."""
     told: dict[str, list[str]] = {}
+    lost = found.rows[found.rows["verdict"] == "regressed"]
+    if len(lost):
+        first = lost.iloc[(lost["difference"] / lost["margin"]).fillna(0).argmin()]
+        size = -first["difference"] / first["margin"]
+        loss = f": its loss is {size:.3g} times the margin" if size > 0 else ""
+        yield f"Look first at {_name(first, found)}{loss}. Of two runs, --exact draws the first map that differs."
     for row in found.rows.to_dict("records"):
         if row["verdict"] == "inconclusive":
             what = "samples" if row["units"] == row["n"] else "clusters"
@@ -141,7 +146,7 @@ def _todo(found: Comparison) -> Iterator[str]:
 def _name(row: Any, found: Comparison, what: str = "") -> str:
     """What a row is of; method, model and data set where there are several."""
     by = {"method": "", "model": " in ", "dataset": " on "}
-    parts = [f"{before}{row[name]}" for name, before in by.items() if found.rows[name].nunique() > 1]
+    parts = [f"{before}{row[name]}" for name, before in by.items() if len(found.rows[name].unique()) > 1]
     judged = what or f"{row['metric']} {row['column']}"
     return f"{judged} ({''.join(parts).strip()})" if parts else judged
 
@@ -177,6 +182,6 @@ def _clean(text: str) -> str:
     return "".join(sign if sign.isprintable() else "�" for sign in " ".join(text.split()))
 
 
-def _safe(text: str) -> str:
-    """The same for Markdown; a word joiner keeps GitHub from making links and mentions."""
+def safe(text: str) -> str:
+    """Text in one line for Markdown; a word joiner keeps GitHub from making links and mentions."""
     return re.sub(r"(@|(?<=:)/(?=/)|(?<=www)\.)", "\\1\u2060", plain(_clean(text)))

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from click import UsageError
 from typer.core import TyperCommand
 
 from camfaith.benchmark.cli.errors import errors_in_one_line
 
 MISUSED = 4
 """The exit code of what could not be asked: 2 is a verdict here."""
+
+
+(UsageError,) = typer.BadParameter.__bases__  # of click, or of typer's own copy of it
 
 
 class Deciding(TyperCommand):
@@ -88,7 +90,8 @@ def compare(
         if exact and found.first_map is not None:
             from camfaith.reports.before_after import save
 
-            beside = Path(candidate or base) / "first-difference.png"
+            run = Path(candidate or base).resolve()
+            beside = run.with_name(f"{run.name}-first-difference.png")
             typer.echo(f"picture: {save(found.first_map, picture or beside)}", err=True)
     raise typer.Exit(found.exit_code)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from camfaith.benchmark.cli.arguments import Data, entries, listed
+from camfaith.benchmark.cli.compare import MISUSED
 from camfaith.benchmark.cli.errors import errors_in_one_line
 from camfaith.benchmark.cli.progress import KeepMemory, prepare_memory, progress_shown
 
@@ -18,7 +19,9 @@ def gate(
     like: Annotated[str | None, typer.Option(help="A method behind which it must not fall.")] = None,
     suite: Annotated[str | None, typer.Option(help="A shipped suite (quick, if left out), or a TOML file.")] = None,
     data: Data = None,
-    metrics: Annotated[str | None, typer.Option(help="Metrics instead of the suite's: deletion(steps=32),road.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Metrics instead of the suite's: deletion(steps=32),road.")
+    ] = None,
     models: Annotated[str | None, typer.Option(help="Comma-separated models instead of the suite's.")] = None,
     margin: Annotated[
         list[str] | None, typer.Option(help="What it may lose: 5%, 0.02, deletion=0.02; may be said again.")
@@ -30,14 +33,15 @@ def gate(
     markdown: Annotated[Path | None, typer.Option(help="A Markdown file to write, as for a pull request.")] = None,
     keep_memory: KeepMemory = True,
 ) -> None:
-    """Ask whether a CAM of yours became worse: exit code 0 passed, 1 regressed, 2 inconclusive, 3 not comparable.
+    """Ask whether a CAM of yours became worse than its baseline, than another method, or than both.
 
-    What is not said is read from the table [tool.camfaith.gate] of pyproject.toml.
+    What is not said is read from the table [tool.camfaith.gate] of pyproject.toml. Exit code: 0 passed or improved, 1
+    regressed, 2 inconclusive, 3 not comparable, 4 asked wrongly.
     """
-    with errors_in_one_line():
+    with errors_in_one_line(MISUSED):
         from camfaith.benchmark.gating.settings import declared
 
-        said = {"suite": suite, "data": data, "limit": limit, "margin": margin, "baseline": baseline}
+        said: dict[str, Any] = {"suite": suite, "data": data, "limit": limit, "margin": margin, "baseline": baseline}
         said |= {"metrics": entries(metrics), "models": listed(models)}
         said |= {"method": _one(method), "like": _one(like)}
         asked = declared().given() | {name: value for name, value in said.items() if value is not None}
@@ -45,12 +49,25 @@ def gate(
             raise ValueError(
                 "name a method, as file.py:Class, here or as `method` in [tool.camfaith.gate] of pyproject.toml"
             )
+        from camfaith.benchmark.gating.loop import NoBaseline
         from camfaith.benchmark.gating.loop import gate as ask
 
         prepare_memory(keep_memory)
-        with progress_shown("the same command goes on where this one stopped") as told:
-            found = ask(asked.pop("method"), update=update, out=out, progress=told, **asked)
-        _show(found, as_json, markdown)
+        try:
+            with progress_shown("the same command goes on where this one stopped") as told:
+                found = ask(asked.pop("method"), update=update, out=out, progress=told, **asked)
+        except NoBaseline as error:
+            raise ValueError(f"{error}: the same command with --update writes it; commit it") from None
+        from rich.console import Console
+
+        from camfaith.benchmark.results.files import write_whole
+
+        if as_json:
+            typer.echo(found.to_json())
+        else:
+            found.show(Console(emoji=False))
+        if markdown is not None:
+            write_whole(markdown, found.markdown())
     raise typer.Exit(found.exit_code)
 
 

@@ -86,8 +86,10 @@ class Faithfulness:
 
     def _folder(self, suite: str) -> Path:
         cache = getattr(self._config, "cache", None)  # none under -p no:cacheprovider
-        kept = cache.mkdir("camfaith") if cache else self._request.getfixturevalue("tmp_path_factory").mktemp("camfaith")
-        return Path(kept) / suite
+        kept = (
+            cache.mkdir("camfaith") if cache else self._request.getfixturevalue("tmp_path_factory").mktemp("camfaith")
+        )
+        return Path(os.path.relpath(kept)) / suite
 
     def _benchmark(self) -> Any:
         """The fixture of pytest-benchmark, once a test; it skips the test where benchmarks are skipped."""

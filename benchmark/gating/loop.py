@@ -57,7 +57,7 @@ def gate(
     data and metrics are the suite's unless given, as in `run`. `margin` is a number, a share as "5%" (of the distance
     from the random control to the best known map, for which `random` and `hirescam` are judged too), a table with one
     for each metric, or a list of the command line's words. More calls of the network than in the baseline are a loss,
-    unless `margin` has a "calls"; a method like it may take fewer.
+    unless `margin` has a "calls"; one that it is like may take fewer.
 
     The run stays in `out` (`runs/gate` where None), and grows: what it holds is not computed again. `renew` begins it
     anew where another model, or other data, has come under a name that it knows; None does so in the default folder.
@@ -73,7 +73,7 @@ def gate(
         raise SuiteError("nothing to update: give a baseline, the file to write")
     file = None if baseline is None else Path(baseline)
     if file is not None and not update and not file.is_file():
-        raise NoBaseline(f"no baseline at {file}: write it with update, and commit it")
+        raise NoBaseline(f"no baseline at {file}")
     before = None if file is None or update else read_baseline(file)
     margins = _margins(margin)
     asked = Suite.of(suite, data=data).changed(
@@ -88,7 +88,7 @@ def gate(
     if update and not after.values["value"].notna().any():
         why = next((text for text in after.values["error"] if text), "none is defined")
         raise SuiteError(f"{after.label} has no value to write into a baseline: {why}")
-    sides = {} if before is None else {f"the baseline {file}": before}
+    sides = {} if before is None else {f"baseline {file}": before}
     sides |= {side.label: side for side in other}
     if update and file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -69,13 +69,23 @@ def speed(method: Any, peer: Any, *, suite: Any = "quick", data: Any = None) -> 
     calls = [_calls(each, images[:1]) for each in bound]
     for work in works:
         work()
-    times: list[list[float]] = [[], []]
-    while len(times[0]) < ROUNDS or sum(map(sum, times)) < SECONDS:
-        turn = len(times[0]) % 2
+    rounds: list[tuple[float, float]] = []
+    while len(rounds) < ROUNDS or sum(map(sum, rounds)) < SECONDS:
+        turn = len(rounds) % 2  # who goes first
+        times = [0.0, 0.0]
         for place in (turn, 1 - turn):
-            times[place].append(_seconds(works[place], images.device))
-    ratio = median(mine / theirs for mine, theirs in zip(*times, strict=True))
-    return Speed(*names, ratio, *map(median, times), *calls, works[0])
+            times[place] = _seconds(works[place], images.device)
+        rounds.append((times[0], times[1]))
+    return Speed(
+        method=names[0],
+        peer=names[1],
+        ratio=median(mine / theirs for mine, theirs in rounds),
+        seconds=median(mine for mine, _ in rounds),
+        peer_seconds=median(theirs for _, theirs in rounds),
+        calls=calls[0],
+        peer_calls=calls[1],
+        work=works[0],
+    )
 
 
 def _work(bound: Bound, images: Tensor) -> Callable[[], object]:

@@ -88,7 +88,7 @@ def _differ(what: str, base: Any, candidate: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = "not known" if value is None else str(value)
+    text = "none" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -132,8 +132,8 @@ def advice(base: Side, candidate: Side) -> str:
     """What to do where something differs that must not."""
     if base.stored == "baseline":
         return (
-            f"If that is meant, run the accepted method as the candidate was run (camfaith {_camfaith(candidate)}), and "
-            f"make the baseline anew: camfaith baseline RUN {base.source} --method {base.label}"
+            f"If that is meant, run the accepted method as the candidate was run (camfaith {_camfaith(candidate)}), "
+            f"and make the baseline anew: camfaith baseline RUN {base.source} --method {base.label}"
         )
     return (
         f"Run both anew with one camfaith, on the same model, samples and metrics: {base.source} was made with "

@@ -51,6 +51,7 @@ class Exactness:
 
     base: str
     candidate: str
+    pairs: Sequence[tuple[str, str]]
     tolerance: float
     scores: int
     differing_scores: int
@@ -100,9 +101,9 @@ def exact(
         if found:
             continue
         both = _scores(one, other)
-        apart = both[
-            _differ(both["value_x"].to_numpy(float), both["value_y"].to_numpy(float), tolerance) | _unlike(both)
-        ]
+        values = [both[f"value_{side}"].to_numpy(float) for side in "xy"]
+        none = np.isnan(values).all(0) & (both["status_x"].fillna("") != both["status_y"].fillna("")).to_numpy(bool)
+        apart = both[_differ(*values, tolerance) | none]  # values, or why there is none
         scores, differing_scores = scores + len(both), differing_scores + len(apart)
         if len(apart) and first_score is None:
             first_score = _first_score(_title(one, other), apart.iloc[0])
@@ -111,8 +112,10 @@ def exact(
             if change is not None and first_map is None:
                 first_map = Maps(*change, _picture(one, change[0]))
     names = [side.source for side in pairs[0]]
+    labels = [(one.label, other.label) for one, other in pairs]
     told = (list(dict.fromkeys(lines)) for lines in (differing, said))
-    return Exactness(*names, tolerance, scores, differing_scores, first_score, maps, differing_maps, first_map, *told)
+    counts = (scores, differing_scores, first_score, maps, differing_maps, first_map)
+    return Exactness(*names, labels, tolerance, *counts, *told)
 
 
 def _title(base: Side, candidate: Side) -> str:
@@ -139,12 +142,6 @@ def _differ(a: NDArray[np.floating], b: NDArray[np.floating], tolerance: float) 
     with np.errstate(invalid="ignore"):
         near: NDArray[np.bool_] = (a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= tolerance)
     return ~near
-
-
-def _unlike(both: pd.DataFrame) -> NDArray[np.bool_]:
-    """Where there is no value for another reason, or no row at all."""
-    found: NDArray[np.bool_] = (both["status_x"].fillna("") != both["status_y"].fillna("")).to_numpy(bool)
-    return found
 
 
 def _first_score(method: str, row: Any) -> First:

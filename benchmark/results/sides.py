@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from camfaith.benchmark.results.cells import blocks, random_control
+from camfaith.benchmark.results.cells import random_control
 from camfaith.benchmark.results.intervals import mean_interval
 from camfaith.benchmark.results.paired import SIGN, differences
 from camfaith.benchmark.results.skill import scale_of
@@ -82,7 +82,7 @@ def sides_of(result: Result, methods: Sequence[str]) -> list[Side]:
     metrics = {m["label"]: m for m in result.info["metrics"]}
     scores = result.scores[result.scores["metric"].isin(list(metrics)) & (result.scores["method"] != "")]
     scores = scores.drop_duplicates([*BLOCK, "sample", "method", "metric", "column"], keep="last")
-    samples, calls = result.samples(), result.calls()
+    samples, calls = _samples(result), _calls(result)
     reach, leads = _reach(result)
     found = []
     for method in methods:
@@ -102,6 +102,19 @@ def sides_of(result: Result, methods: Sequence[str]) -> list[Side]:
             )
         )
     return found
+
+
+def _samples(result: Result) -> pd.DataFrame:
+    """One row per model × data set × sample that was judged."""
+    found = result.columns("pictures", *BLOCK, "sample", "cluster", "digest", "target", "logit")
+    return found.drop_duplicates([*BLOCK, "sample"], keep="last").reset_index(drop=True)
+
+
+def _calls(result: Result) -> pd.DataFrame:
+    """One row per map."""
+    by = [*BLOCK, "sample", "method"]
+    found = result.columns("maps", *by, "method_key", "forwards", "backwards").drop(columns="method_key")
+    return found.drop_duplicates(by, keep="last")
 
 
 def _layered(method: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,7 +143,7 @@ def _reach(result: Result) -> tuple[pd.DataFrame, list[dict[str, float]]]:
     better = {(m["label"], column): way for m in result.info["metrics"] for column, way in m["better"].items()}
     rows: list[tuple[Any, ...]] = []
     leads = []
-    for block in blocks(result.scores, result.info):
+    for block in result.blocks:
         for (metric, column), way in better.items():
             known = scale_of(block, metric, column, random)
             if known is None or random is None:

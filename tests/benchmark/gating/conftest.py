@@ -17,12 +17,13 @@ name = "fundus-resnet"
 [[dataset]]
 name = "fundus"
 size = 32
-limit = 8
+limit = 20
 """
-CAM = """from camfaith.methods import GradientCAM
+CAM = """from camfaith.methods import Method
 
-class MyCAM(GradientCAM):
+class MyCAM(Method):
     name = "mycam"
+    rectified = True
 
     def explain(self, evidence, classifier):
         activations, gradients = (getattr(evidence, of)[self.layer] for of in ("activations", "gradients"))
@@ -36,16 +37,17 @@ class Project:
     SOUND = "gradients.mean((2, 3), keepdim=True)"
     REFACTORED = "gradients.flatten(2).mean(2)[..., None, None]"
     BROKEN = "-gradients.mean((2, 3), keepdim=True)"
+    TWICE = f"classifier.scores(evidence.images).sum() * 0 + {SOUND}"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "small.toml").write_text(SUITE)
         self.write(self.SOUND)
 
-    def write(self, weights: str) -> None:
-        (self.folder / "mycam.py").write_text(CAM.replace("WEIGHTS", weights))
+    def write(self, weights: str, file: str = "mycam.py") -> None:
+        (self.folder / file).write_text(CAM.replace("WEIGHTS", weights))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def project_in() -> type[Project]:
     return Project

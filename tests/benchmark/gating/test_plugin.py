@@ -20,17 +20,18 @@ BASELINE = CHECK.format('baseline="kept/mycam.parquet"')
 @pytest.fixture
 def project(pytester, monkeypatch, project_in):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two edits may fall into one second
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the plug-in is there once, installed or not
     return project_in(pytester.path)
 
 
 @pytest.fixture
 def ask(pytester, project):
-    """Runs pytest on a test with that body. The plug-in is there once, whether it is installed or not."""
+    """Runs pytest on a test with that body."""
 
     def ask(body, *words):
         head = "from camfaith.methods import GradCAM\nfrom mycam import MyCAM\n\ndef test_cam(faithfulness):\n    "
         pytester.makepyfile(test_cam=head + body)
-        return pytester.runpytest_inprocess("-p", "no:camfaith", "-p", plugin.__name__, *words)
+        return pytester.runpytest_inprocess("-p", plugin.__name__, *words)
 
     return ask
 
@@ -38,7 +39,9 @@ def ask(pytester, project):
 def test_a_baseline_is_asked_for_written_kept_to_and_held_against_a_broken_edit(ask, project):
     missing = ask(BASELINE)
     missing.assert_outcomes(failed=1)
-    missing.stdout.fnmatch_lines(["*no baseline at kept/mycam.parquet*", "*pytest test_cam.py::test_cam --faithfulness-update"])
+    missing.stdout.fnmatch_lines(
+        ["*no baseline at kept/mycam.parquet*", "*pytest test_cam.py::* --faithfulness-update"]
+    )
 
     written = ask(BASELINE, "--faithfulness-update")
     written.assert_outcomes(passed=1)
@@ -53,12 +56,12 @@ def test_a_baseline_is_asked_for_written_kept_to_and_held_against_a_broken_edit(
     broken.stdout.fnmatch_lines(
         [
             "*mycam: regressed*",
-            "*lost most against the baseline kept/mycam.parquet: * times its margin of *",
+            "*lost most against baseline kept/mycam.parquet: * times its margin of *",
             "*the sample * lost most there: * became *",
-            "*against the baseline kept/mycam.parquet: regressed*",
-            "*model*metric*base*candidate*difference*margin*n*verdict*",
-            "*fundus-resnet*deletion*regressed*",
-            "*the run: *camfaith/small*",
+            "*regressed: mycam in .pytest_cache/d/camfaith/small against mycam in*",
+            "*metric *n *base *candidate *difference *margin *verdict",
+            "*deletion auc*regressed",
+            "*the run: .pytest_cache/d/camfaith/small;*",
         ]
     )
 
@@ -67,7 +70,7 @@ def test_a_method_must_not_fall_behind_the_one_that_it_is_like(ask, project):
     body = CHECK.format("like=GradCAM")
     ask(body).assert_outcomes(passed=1)
     project.write(project.BROKEN)
-    ask(body).stdout.fnmatch_lines(["*against gradcam: regressed*"])
+    ask(body).stdout.fnmatch_lines(["*regressed: mycam in .pytest_cache/d/camfaith/small against gradcam in*"])
 
 
 def test_nothing_to_compare_with_says_what_to_give(ask):
@@ -75,17 +78,17 @@ def test_nothing_to_compare_with_says_what_to_give(ask):
 
 
 def test_speed_is_a_ratio_with_exact_calls_and_a_benchmark_where_these_are_installed(ask, project, pytester):
-    project.write(f"classifier.scores(evidence.images).sum() * 0 + {project.SOUND}")
+    project.write(project.TWICE)
     body = """
     found = faithfulness.speed(MyCAM, peer=GradCAM, suite="small.toml")
     assert found.ratio > 0
     assert (found.calls.forwards, found.calls.backwards) == (2, 1)
     assert (found.peer_calls.forwards, found.peer_calls.backwards) == (1, 1)
     """
-    ask(body, "--benchmark-json", "speed.json").assert_outcomes(passed=1)
+    ask(body, "-p", "benchmark", "--benchmark-json", "speed.json").assert_outcomes(passed=1)
     assert '"ratio"' in (pytester.path / "speed.json").read_text()
-    ask(body, "-p", "no:benchmark").assert_outcomes(passed=1)
-    ask(body, "--benchmark-skip").assert_outcomes(skipped=1)
+    ask(body).assert_outcomes(passed=1)
+    ask(body, "-p", "benchmark", "--benchmark-skip").assert_outcomes(skipped=1)
 
 
 def test_the_plug_in_is_declared_has_help_of_its_own_and_loads_nothing_heavy(ask):

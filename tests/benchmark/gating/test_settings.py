@@ -16,7 +16,8 @@ def file(tmp_path):
 def test_names_and_tables_are_entries(file):
     file.write_text(
         '[tool.camfaith.gate]\nmethod = "mycam.py:MyCAM"\nlike = { name = "gradcam++", variant = "pgc" }\n'
-        'metrics = ["road", { name = "deletion", steps = 4 }]\nmargin = { deletion = 0.02 }\n[tool.ruff]\nline-length = 99\n'
+        'metrics = ["road", { name = "deletion", steps = 4 }]\nmargin = { deletion = 0.02 }\n'
+        "[tool.ruff]\nline-length = 99\n"
     )
     found = declared(file)
     assert found.method.name == "mycam.py:MyCAM"
