@@ -48,7 +48,9 @@ def test_every_edit_is_told_by_whom_the_readme_says(tmp_path):
 
 def test_it_passes_its_own_tests_as_an_installed_package(tmp_path):
     pytest.importorskip("setuptools", reason="builds the example")
-    copied = shutil.copytree(EXAMPLE, tmp_path / "new-cam", ignore=shutil.ignore_patterns("runs", "build", ".*", "*.egg-info"))
+    copied = shutil.copytree(
+        EXAMPLE, tmp_path / "new-cam", ignore=shutil.ignore_patterns("runs", "build", ".*", "*.egg-info")
+    )
     site = tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--no-deps", "--no-build-isolation", "--target", site, copied], check=True)
