@@ -23,11 +23,12 @@ from camfaith.benchmark.results.sides import sides_of
 from camfaith.benchmark.results.store import Result
 from camfaith.benchmark.running.runner import Progress, run, several
 from camfaith.benchmark.suite.declaration import Suite, SuiteError
+from camfaith.methods import find
+from camfaith.models.contract import said
 
 FOLDER = Path("runs/gate")
-KNOWN = ({"name": "random"}, {"name": "hirescam"})
-"""Judged beside the method: margins may be shares of the distance from the first to the best map of the run, and there
-is such a distance though the method itself may be no better than chance."""
+MOST = 1_000
+"""Parts in a folder that may be begun anew; reading more of them takes longer than what they save."""
 
 
 class NoBaseline(FileNotFoundError):
@@ -107,14 +108,27 @@ def _margins(given: Any) -> Margins:
 
 
 def _entries(method: Any, like: Any) -> list[dict[str, Any]]:
-    """The method first, then the one that it is like, and those that margins are shares of."""
-    found = [entry_of(method)] + ([] if like is None else [entry_of(like)])
-    return [*found, *(entry for entry in KNOWN if entry not in found)]
+    """The method first, then the one that it is like, and what margins are shares of: the random control, and a map of
+    the same kind that is known to be good, so that there is a distance though the method may be no better than chance.
+    """
+    found = [entry_of(each) for each in (method, like) if each is not None]
+    first = found[0]
+    good = {"name": "input-x-gradient"}
+    if said(find(first["name"]), "needs_layer"):
+        good = {"name": "hirescam", **{key: first[key] for key in ("layer",) if key in first}}
+    there = [_thing(entry) for entry in found]
+    return [*found, *(entry for entry in ({"name": "random"}, good) if _thing(entry) not in there)]
+
+
+def _thing(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What an entry stands for, whatever it is called."""
+    return {**entry, "name": find(entry["name"]), "label": None}
 
 
 def _grown(suite: Suite, folder: Path, models: Any, *, renew: bool, progress: Progress | None) -> Result:
+    full = renew and sum(1 for _ in folder.glob("parts/*/*/*")) > MOST
     try:
-        return run(suite, out=folder, models=models, progress=progress)
+        return run(suite, out=folder, models=models, overwrite=full, progress=progress)
     except RunFolderError:
         if not renew:
             raise

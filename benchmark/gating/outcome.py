@@ -89,5 +89,7 @@ class Outcome:
 
 
 def _print(console: Console, *lines: str) -> None:
+    from camfaith.reports import decision
+
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(decision.clean(line), markup=False, highlight=False, soft_wrap=True)
