@@ -14,6 +14,7 @@ import pytest
 
 from camfaith.benchmark import compare, run
 from camfaith.benchmark.conformance import CHECKS
+from camfaith.benchmark.conformance.candidate import Candidate
 from camfaith.benchmark.results.sides import sides_of
 from camfaith.methods import find
 
@@ -24,8 +25,8 @@ TOLD = re.findall(r"^\| .*\(`(\w+)`\) \| (.*) \| (.*) \|$", (EXAMPLE / "README.m
 
 
 def by_the_kit(name):
-    kind = find(f"{EDITS}:{name}")
-    return [check.name for check in CHECKS if check.name != "memory" and check(kind).outcome == "failed"]
+    candidate = Candidate(find(f"{EDITS}:{name}"))
+    return [check.name for check in CHECKS if check.name != "memory" and check.of(candidate).outcome == "failed"]
 
 
 def by_the_gate(side):
