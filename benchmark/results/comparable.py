@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from camfaith.benchmark.results.sides import BLOCK, Side
+from camfaith.benchmark.results.sides import BLOCK, Side, within
 
 MOVED = 0.02
 """Logits of one class that differ by more than this, and this share of their size, are of different models."""
@@ -93,7 +93,7 @@ def _short(value: Any) -> str:
 
 def both_of(base: Side, candidate: Side, block: tuple[str, str]) -> pd.DataFrame:
     """The samples of one block that both sides have, with the facts of each (`_x` the base's, `_y` the candidate's)."""
-    ours, theirs = (side.samples[(side.samples[BLOCK] == list(block)).all(axis=1)] for side in (base, candidate))
+    ours, theirs = (within(side.samples, block) for side in (base, candidate))
     return ours.merge(theirs.drop(columns=BLOCK), on="sample")
 
 
@@ -180,4 +180,4 @@ def _alone(base: Side, candidate: Side) -> Iterator[str]:
 
 
 def _ids(side: Side, block: tuple[str, str]) -> Sequence[str]:
-    return list(side.samples.loc[(side.samples[BLOCK] == list(block)).all(axis=1), "sample"])
+    return list(within(side.samples, block)["sample"])

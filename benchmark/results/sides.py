@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Side:
     def label(self) -> str:
         return str(self.method["label"])
 
-    @property
+    @cached_property
     def blocks(self) -> list[tuple[str, str]]:
         """Every model × data set that has samples."""
         return [(str(m), str(d)) for m, d in self.samples[BLOCK].drop_duplicates().to_numpy()]
@@ -156,6 +157,11 @@ def _reach(result: Result) -> tuple[pd.DataFrame, list[dict[str, float]]]:
     return pd.DataFrame(rows, columns=REACH[:-1]), leads
 
 
+def within(table: pd.DataFrame, block: tuple[str, str]) -> pd.DataFrame:
+    """The rows of one model × data set."""
+    return table[(table["model"] == block[0]) & (table["dataset"] == block[1])]
+
+
 def units_of(samples: pd.DataFrame) -> list[Any] | None:
     """What each sample belongs to, its cluster or itself; None where no sample has a cluster."""
     given = [None if pd.isna(c) or c == "" else str(c) for c in samples["cluster"]]
@@ -168,7 +174,7 @@ def wide_of(
     side: Side, block: tuple[str, str], samples: pd.Index, columns: Sequence[tuple[str, str]], what: str
 ) -> Any:
     """`what` of the values (value, status), columns × samples; NaN where there is no row."""
-    rows = side.values[(side.values["model"] == block[0]) & (side.values["dataset"] == block[1])]
+    rows = within(side.values, block)
     at = pd.MultiIndex.from_tuples(columns).get_indexer(pd.MultiIndex.from_frame(rows[["metric", "column"]]))
     place = samples.get_indexer(pd.Index(rows["sample"]))
     kept = (at >= 0) & (place >= 0)

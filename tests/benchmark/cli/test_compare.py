@@ -124,6 +124,14 @@ def test_a_baseline_stands_for_its_run(runs, tmp_path):
     assert (broken.exit_code, "is no baseline" in broken.output) == (4, True)
 
 
+def test_a_run_keeps_the_calls_of_each_method(runs):
+    calls = load(runs / "dearer").calls().set_index("method")[["forwards", "backwards"]]
+    assert calls.to_dict("index") == {
+        "dearer cam": {"forwards": 2, "backwards": 1},
+        "random": {"forwards": 1, "backwards": 0},
+    }
+
+
 def test_the_summary_of_a_pull_request_is_written(runs, tmp_path):
     found = ask(runs, "compare", "base", "worse", "--markdown", tmp_path / "summary.md", "--margin", "1%")
     summary = (tmp_path / "summary.md").read_text("utf-8")
