@@ -12,7 +12,7 @@ from typing import Any
 import filelock
 
 from camfaith.benchmark.gating.advice import look_first
-from camfaith.benchmark.gating.naming import entry_of
+from camfaith.benchmark.gating.naming import entries_of
 from camfaith.benchmark.gating.outcome import Outcome
 from camfaith.benchmark.results.baseline import read_baseline, write_baseline
 from camfaith.benchmark.results.comparison import compare
@@ -23,8 +23,6 @@ from camfaith.benchmark.results.sides import sides_of
 from camfaith.benchmark.results.store import Result
 from camfaith.benchmark.running.runner import Progress, run, several
 from camfaith.benchmark.suite.declaration import Suite, SuiteError
-from camfaith.methods import find
-from camfaith.models.contract import said
 
 FOLDER = Path("runs/gate")
 MOST = 1_000
@@ -78,7 +76,7 @@ def gate(
     before = None if file is None or update else read_baseline(file)
     margins = _margins(margin)
     asked = Suite.of(suite, data=data).changed(
-        methods=_entries(method, like), metrics=several(metrics), limit=limit, until="all"
+        methods=entries_of(method, like), metrics=several(metrics), limit=limit, until="all"
     )
     folder = own_folder(Path(FOLDER if out is None else out))
     require_no_link(folder / "gate.lock")
@@ -105,24 +103,6 @@ def _margins(given: Any) -> Margins:
     if isinstance(given, Mapping):
         return Margins.of(own=given)
     return Margins.of(given) if isinstance(given, str | int | float) else Margins.read(given)
-
-
-def _entries(method: Any, like: Any) -> list[dict[str, Any]]:
-    """The method first, then the one that it is like, and what margins are shares of: the random control, and a map of
-    the same kind that is known to be good, so that there is a distance though the method may be no better than chance.
-    """
-    found = [entry_of(each) for each in (method, like) if each is not None]
-    first = found[0]
-    good = {"name": "input-x-gradient"}
-    if said(find(first["name"]), "needs_layer"):
-        good = {"name": "hirescam", **{key: first[key] for key in ("layer",) if key in first}}
-    there = [_thing(entry) for entry in found]
-    return [*found, *(entry for entry in ({"name": "random"}, good) if _thing(entry) not in there)]
-
-
-def _thing(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What an entry stands for, whatever it is called."""
-    return {**entry, "name": find(entry["name"]), "label": None}
 
 
 def _grown(suite: Suite, folder: Path, models: Any, *, renew: bool, progress: Progress | None) -> Result:

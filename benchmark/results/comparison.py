@@ -168,6 +168,7 @@ def _rows(
     if not columns:
         return
     other = matched(base, candidate)
+    both = both if len(both) else both.reindex([0])  # no sample in common is one without any value
     samples, units = pd.Index(both["sample"]), units_of(both.rename(columns={"cluster_x": "cluster"}))
     ours, theirs = [(m, c) for m, c, _ in columns], [(other[m], c) for m, c, _ in columns]
     mains = [(other[m], str(base.metrics[m]["main"])) for m, _, _ in columns]
@@ -179,24 +180,31 @@ def _rows(
     delta = differences(b, a, np.array([[SIGN[better]] for *_, better in columns]))
     sizes = [_margin(base, block, column, margins) for column in columns]
     margin = np.array([size for size, _ in sizes])
-    shown, within = paired(delta, units), sign_flip(delta + margin[:, None], units).greater
+    shown, refuted = paired(delta, units), sign_flip(delta + margin[:, None], units).greater
     for at, (metric, column, better) in enumerate(columns):
         lost = had[at] & ~has[at] & failed[at]
         used = had[at] & has[at]
+        differs = "; ".join(each.text for each in found if each.hits(*block, metric))
         yield {
-            **dict(zip(BLOCK, block, strict=True)),
-            **{
-                "metric": metric,
-                "column": column,
-                "better": better,
-                "n": int(shown.n[at]),
-                "units": int(shown.units[at]),
-            },
-            **{"base": _mean(a[at]), "candidate": _mean(b[at]), "difference": float(shown.mean[at])},
-            **{"low": float(shown.low[at]), "high": float(shown.high[at]), "deviation": float(shown.deviation[at])},
-            **{"margin": sizes[at][0], "of_margin": sizes[at][1], "p_within": float(within[at])},
-            **{"p_better": float(shown.greater[at]), "p_worse": float(shown.less[at])},
-            "differs": "; ".join(each.text for each in found if each.hits(*block, metric)),
+            "model": block[0],
+            "dataset": block[1],
+            "metric": metric,
+            "column": column,
+            "better": better,
+            "n": int(shown.n[at]),
+            "units": int(shown.units[at]),
+            "base": _mean(a[at]),
+            "candidate": _mean(b[at]),
+            "difference": float(shown.mean[at]),
+            "low": float(shown.low[at]),
+            "high": float(shown.high[at]),
+            "deviation": float(shown.deviation[at]),
+            "margin": sizes[at][0],
+            "of_margin": sizes[at][1],
+            "p_within": np.nan if differs else float(refuted[at]),
+            "p_better": np.nan if differs else float(shown.greater[at]),
+            "p_worse": np.nan if differs else float(shown.less[at]),
+            "differs": differs,
             "lost": int(lost.sum()),
             "reason": _reason(candidate, block, other[metric], samples[lost]) if lost.any() else "",
             "gained": int((~had[at] & has[at]).sum()),
@@ -219,11 +227,11 @@ def _margin(base: Side, block: tuple[str, str], column: Column, margins: Margins
     if asked.share and at.empty:
         why = "the base's run knows no map that is better than a random control, so there is nothing to take a share of"
         return np.nan, f"{why}: judge random in it, or give an absolute margin (--margin {column[0]}=0.02)"
-    if not lead > 0:
+    if lead <= 0:
         said = f"the base itself is not ahead of the random control ({lead:.3g}): to be no worse than it says little"
         return (asked.size * distance if asked.share else asked.size), said
     if asked.share:
-        return min(asked.size * distance, KEPT * lead), ""
+        return float(np.nanmin([asked.size * distance, KEPT * lead])), ""
     wide = asked.size > KEPT * lead
     said = f"the margin {asked} is more than half of the base's lead over the random control ({lead:.3g})"
     return asked.size, f"{said}: what has lost as much would pass" if wide else ""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,6 @@ class Side:
     `method`, `models`, `metrics`: what the run says of them, the last two by label. `made`: versions, devices, seed,
     which class is explained. `values`: of every sample, metric and column. `samples`: for each its content's digest,
     the class that was explained, its logit, and the images that went through the network for the map, and back.
-    `reach`: the mean of the random control, how far the `best` known map is from it (`distance`), and how far the
-    method is (`lead`).
     """
 
     source: str
@@ -43,12 +41,18 @@ class Side:
     metrics: Mapping[str, Mapping[str, Any]]
     values: pd.DataFrame
     samples: pd.DataFrame
-    reach: pd.DataFrame
+    find_reach: Callable[[], pd.DataFrame]
     result: Result | None = None
 
     @property
     def label(self) -> str:
         return str(self.method["label"])
+
+    @cached_property
+    def reach(self) -> pd.DataFrame:
+        """For each column with a direction the mean of the random control, how far the `best` known map is from it
+        (`distance`), and how far the method is (`lead`); a candidate's is never asked for."""
+        return self.find_reach()
 
     @cached_property
     def blocks(self) -> list[tuple[str, str]]:
@@ -83,8 +87,7 @@ def sides_of(result: Result, methods: Sequence[str]) -> list[Side]:
     metrics = {m["label"]: m for m in result.info["metrics"]}
     scores = result.scores[result.scores["metric"].isin(list(metrics)) & (result.scores["method"] != "")]
     scores = scores.drop_duplicates([*BLOCK, "sample", "method", "metric", "column"], keep="last")
-    samples, calls = _samples(result), _calls(result)
-    reach, leads = _reach(result)
+    samples, calls, reach = _samples(result), _calls(result), cache(partial(_reach, result))
     found = []
     for method in methods:
         own = calls[calls["method"] == method].drop(columns="method")
@@ -98,7 +101,7 @@ def sides_of(result: Result, methods: Sequence[str]) -> list[Side]:
                 metrics=metrics,
                 values=scores.loc[scores["method"] == method, VALUES].reset_index(drop=True),
                 samples=samples.merge(own, "left", [*BLOCK, "sample"])[SAMPLES],
-                reach=reach.assign(lead=[lead.get(method, np.nan) for lead in leads])[REACH],
+                find_reach=partial(_reach_of, method, reach),
                 result=result,
             )
         )
@@ -155,6 +158,11 @@ def _reach(result: Result) -> tuple[pd.DataFrame, list[dict[str, float]]]:
             means = mean_interval(apart).mean
             leads.append(dict(zip(own, map(float, means), strict=True)))
     return pd.DataFrame(rows, columns=REACH[:-1]), leads
+
+
+def _reach_of(method: str, reach: Callable[[], tuple[pd.DataFrame, list[dict[str, float]]]]) -> pd.DataFrame:
+    found, leads = reach()
+    return found.assign(lead=[lead.get(method, np.nan) for lead in leads])[REACH]
 
 
 def within(table: pd.DataFrame, block: tuple[str, str]) -> pd.DataFrame:

@@ -86,6 +86,7 @@ def ask(runs, *words):
         (("base", "same", "--tolerance", "0.1"), 4, "need --exact"),
         (("base", "same", "--exact", "--margin", "1%"), 4, "leave out --margin"),
         (("base", "same", "--exact", "--tolerance", "-1"), 4, "0 or more"),
+        (("base", "worse", "--exact", "--picture", "first.jpg"), 4, "ends in one of .pdf, .svg, .png"),
     ],
 )
 def test_the_exit_code_is_the_verdict_and_bad_usage_is_none(runs, words, code, said):

@@ -76,6 +76,13 @@ def test_only_what_is_new_is_computed_and_all_of_it_is_told_as_json_and_markdown
     assert load("runs/gate").info["cost"]["forwards"] == made
 
 
+def test_a_folder_of_many_parts_is_begun_anew(project, monkeypatch):
+    before = len(load("runs/gate").folder.parts())
+    monkeypatch.setattr("camfaith.benchmark.gating.loop.MOST", before - 1)
+    assert ask().exit_code == 0
+    assert len(load("runs/gate").folder.parts()) < before
+
+
 def test_another_model_under_a_known_name_renews_the_default_folder_and_no_other(project):
     suite = (project / "small.toml").read_text()
     (project / "other.toml").write_text(suite.replace("fundus-resnet", 'fundus-vgg"\nlabel = "fundus-resnet'))

@@ -1,4 +1,4 @@
-"""What may be given for a method, and the entry of a suite that it becomes."""
+"""What may be given for a method, the entry of a suite that it becomes, and what is judged beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from camfaith.benchmark.gating.naming import entry_of
+from camfaith.benchmark.gating.naming import entries_of, entry_of
 from camfaith.benchmark.suite.declaration import SuiteError
 from camfaith.methods import GradCAM, GradCAMPlusPlus
 
@@ -44,3 +44,17 @@ def test_what_no_name_leads_to_is_refused(monkeypatch):
         with pytest.raises(SuiteError, match=told):
             entry_of(given)
     assert sys.modules[__name__].MyCAM is MyCAM
+
+
+@pytest.mark.parametrize(
+    ("method", "like", "beside"),
+    [
+        (MyCAM, None, [{"name": "random"}, {"name": "hirescam"}]),
+        ({"name": MyCAM, "layer": "layer2"}, "random", [{"name": "hirescam", "layer": "layer2"}]),
+        ({"name": "hirescam", "label": "mine"}, None, [{"name": "random"}]),
+        ("saliency", "gradcam", [{"name": "random"}, {"name": "input-x-gradient"}]),
+    ],
+)
+def test_chance_and_a_known_map_of_the_same_kind_are_judged_beside_it_once(method, like, beside):
+    given = [entry_of(each) for each in (method, like) if each is not None]
+    assert entries_of(method, like) == [*given, *beside]

@@ -130,6 +130,10 @@ def test_values_that_are_newly_missing_are_told_and_many_are_a_regression(side, 
         ({"samples__target": 0}, "explained class is 1 in the base, 0"),
         ({"samples__logit": 2.7}, "logit of the explained class is 2.5 in the base, 2.7"),
         ({"samples__dataset": "other"}, "no model on a data set is in both: tiny on data in the base, tiny on other"),
+        (
+            {"samples__sample": [f"x{i}" for i in range(N)]},
+            "no sample is in both: 32 with s000 the first in the base, 32",
+        ),
         ({"metrics__road__version": "2"}, "metric road: version is 1 in the base, 2"),
         ({"metrics__road__parameters": {"steps": 8}, "metrics__road__key": "k"}, "parameters is {'steps': 16} in the"),
         (
