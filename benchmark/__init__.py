@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from camfaith.benchmark.conformance import check_method, method_checks
+    from camfaith.benchmark.gating.loop import gate
     from camfaith.benchmark.picture.side_by_side import explain
     from camfaith.benchmark.results.baseline import read_baseline, write_baseline
     from camfaith.benchmark.results.comparison import Comparison, compare
@@ -28,6 +29,7 @@ _WHERE = {
     "compare": "results.comparison",
     "exact": "results.exact",
     "explain": "picture.side_by_side",
+    "gate": "gating.loop",
     "load": "results.store",
     "load_picture": "datasets.pictures",
     "method_checks": "conformance",
@@ -47,6 +49,7 @@ __all__ = [
     "compare",
     "exact",
     "explain",
+    "gate",
     "load",
     "load_picture",
     "method_checks",

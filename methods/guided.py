@@ -60,7 +60,7 @@ class Deconvolution(GuidedBackprop):
     name = "deconvolution"
     only_open: ClassVar[bool] = False
     exempt: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("planted-patch", "negative-logit", "mosaic"),
+        ("planted-patch", "negative-logit", "evidence-against", "mosaic"),
         "it passes a ReLU whether or not that was open, so pixels that the score does not depend on light up",
     )
 

@@ -42,7 +42,10 @@ class ScoreCAM(Method):
     name = "scorecam"
     needs_gradients: ClassVar[bool] = False
     rectified: ClassVar[bool] = True
-    exempt: ClassVar[Mapping[str, str]] = {"constant-evidence": "a channel that is flat masks nothing, by definition"}
+    exempt: ClassVar[Mapping[str, str]] = {
+        "constant-evidence": "a channel that is flat masks nothing, by definition",
+        "evidence-against": "no channel's weight is below zero: it is a softmax, or a probability",
+    }
     rounds = 1
     """How often each channel's mask is scored; C_k is the mean."""
 

@@ -43,15 +43,15 @@ def show(found: Comparison | Exactness, console: Console) -> None:
 
 def markdown(found: Comparison | Exactness) -> str:
     """The same as GitHub writes it. Names from outside cannot end a table, become a link, an image or a mention."""
-    parts = [f"### {_SIGNS.get(found.verdict, '❔')} {_safe(headline(found))}", ""]
+    parts = [f"### {_SIGNS.get(found.verdict, '❔')} {safe(headline(found))}", ""]
     if isinstance(found, Comparison):
         for title, rows in tables(found):
-            parts += [f"**{_safe(title)}**", "", piped(HEADS), piped([":--", *["--:"] * 5, ":--"])]
-            parts += [piped([*map(_safe, row[:-1]), f"**{_safe(row[-1])}**"]) for row in rows]
+            parts += [f"**{safe(title)}**", "", piped(HEADS), piped([":--", *["--:"] * 5, ":--"])]
+            parts += [piped([*map(safe, row[:-1]), f"**{safe(row[-1])}**"]) for row in rows]
             parts.append("")
     for head, lines in sections(found):
         parts += [f"**{head}**", ""] if head else []
-        parts += [*(f"- {_safe(line)}" for line in lines), ""]
+        parts += [*(f"- {safe(line)}" for line in lines), ""]
     return "\n".join(parts)
 
 
@@ -186,6 +186,6 @@ def clean(text: str) -> str:
     return "".join(sign if sign.isprintable() else "�" for sign in " ".join(text.split()))
 
 
-def _safe(text: str) -> str:
-    """The same for Markdown; a word joiner keeps GitHub from making links and mentions."""
+def safe(text: str) -> str:
+    """Text in one line for Markdown; a word joiner keeps GitHub from making links and mentions."""
     return re.sub(r"(@|(?<=:)/(?=/)|(?<=www)\.)", "\\1\u2060", plain(clean(text)))

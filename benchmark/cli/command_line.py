@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +15,8 @@ from camfaith.benchmark.cli.check import check
 from camfaith.benchmark.cli.compare import Deciding, baseline, compare
 from camfaith.benchmark.cli.errors import errors_in_one_line
 from camfaith.benchmark.cli.explain import explain
+from camfaith.benchmark.cli.gate import gate
+from camfaith.benchmark.cli.progress import KeepMemory, prepare_memory, progress_shown
 
 app = typer.Typer(
     help="Tells whether a class activation map shows what an image classifier really used.",
@@ -32,9 +31,6 @@ Metrics = Annotated[str | None, typer.Option(help="Metrics instead of the suite'
 Models = Annotated[str | None, typer.Option(help="Comma-separated models instead of the suite's.")]
 Allow = Annotated[
     str | None, typer.Option(help="Comma-separated: fold, tf32, bf16, compile. Faster; they change numbers.")
-]
-KeepMemory = Annotated[
-    bool, typer.Option(help="Keep freed memory for the next batch (glibc): faster on a CPU, the same numbers.")
 ]
 Limit = Annotated[int | None, typer.Option(help="At most so many samples of each data set.", min=1)]
 Workers = Annotated[int, typer.Option(help="So many processes share the work.", min=1)]
@@ -81,9 +77,9 @@ def run(
         from camfaith.benchmark.running.runner import new_folder
         from camfaith.benchmark.running.runner import run as run_suite
 
-        _prepare_memory(keep_memory)
+        prepare_memory(keep_memory)
         folder = out or new_folder(Path(suite).stem)
-        with _progress(f"the same command with --out {folder} goes on where this one stopped") as told:
+        with progress_shown(f"the same command with --out {folder} goes on where this one stopped") as told:
             result = run_suite(
                 asked,
                 out=folder,
@@ -127,8 +123,8 @@ def add(
     with errors_in_one_line():
         from camfaith.benchmark.running.adding import add as add_to
 
-        _prepare_memory(keep_memory)
-        with _progress("the same command goes on where this one stopped") as told:
+        prepare_memory(keep_memory)
+        with progress_shown("the same command goes on where this one stopped") as told:
             result = add_to(
                 run,
                 methods=entries(methods) or (),
@@ -139,46 +135,6 @@ def add(
                 progress=told,
             )
         _show(result, report)
-
-
-@contextmanager
-def _progress(advice: str) -> Iterator[Any]:
-    """Shows a run's `progress` as a bar on the terminal, as a line now and then elsewhere; on Ctrl-C the advice."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    try:
-        if not console.is_terminal:
-            lines = _Lines()
-            yield lines.tell
-            if lines.told is None:
-                typer.echo("nothing is missing", err=True)
-            return
-        with Progress(console=console) as bar:
-            task = bar.add_task("loading", total=None)
-            try:
-                yield lambda done, total, what: bar.update(task, completed=done, total=total, description=escape(what))
-            except Exception:
-                bar.remove_task(task)  # the error alone is shown
-                raise
-            if bar.tasks[0].total is None:
-                bar.update(task, completed=1, total=1, description="nothing is missing")
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; {advice}", err=True)
-        raise typer.Exit(130) from None
-
-
-class _Lines:
-    """Says how far a run is, at its beginning and whenever 20 seconds have passed."""
-
-    told: float | None = None
-
-    def tell(self, done: int, total: int, what: str) -> None:
-        if self.told is None or time.monotonic() - self.told >= 20:
-            self.told = time.monotonic()
-            typer.echo(f"{what}: {done:,} of {total:,} forwards ({done / total:.0%})", err=True)
 
 
 def _show(result: Any, report: bool) -> None:
@@ -214,17 +170,9 @@ def plan(
         from camfaith.benchmark.cli.terminal import show_plan
         from camfaith.benchmark.running.planning import plan as plan_suite
 
-        _prepare_memory(keep_memory)
+        prepare_memory(keep_memory)
         planned = plan_suite(asked, limit=limit, allow=listed(allow), out=out, **changes)
         show_plan(suite, planned)
-
-
-def _prepare_memory(keep: bool) -> None:
-    """The process belongs to the run, so it may keep its memory."""
-    if keep:
-        from camfaith.models.speed.allocator import keep_memory
-
-        keep_memory()
 
 
 @app.command()
@@ -243,6 +191,7 @@ app.command()(explain)
 app.command()(check)
 app.command(cls=Deciding)(compare)
 app.command()(baseline)
+app.command(cls=Deciding)(gate)
 
 
 @app.command("list")

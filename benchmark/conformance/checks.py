@@ -168,6 +168,12 @@ CHECKS: tuple[Check, ...] = (
         "for a class that the model holds unlikely the map is reversed or empty",
         least=Trial(1, 4, 4),
     ),
+    Check(
+        meaning.evidence_against,
+        _SCENES,
+        "what speaks against the class looks as if it spoke for it",
+        least=Trial(1, 4, 4),
+    ),
     Check(meaning.mosaic, _SCENES, "the map of one class shows what speaks for another"),
     Check(meaning.known_map, _SCENES, "it is no weighting of channels by the class's gradient", least=Trial(1, 3, 3)),
     Check(meaning.completeness, _SEEDS, "the map's values are no shares of the logit"),

@@ -47,6 +47,7 @@ KNOWN_DEFECTS = (
         "2 + ΣA·g, by which α divides, may come near 0, as in the paper", "cancelling-channel", ("pgc:GradCAMPlusPlus",)
     ),
     Defect("activations are centred, and the sign is left to chance", "planted-patch", ("pgc:EigenCAM",)),
+    Defect("the sign of the principal component is left to chance", "evidence-against", ("pgc:EigenGradCAM",)),
     Defect("activations are centred, which the paper does not", "like", ("pgc:EigenCAM",)),
     Defect("division by a negative logit turns every weight's sign", "negative-logit", ("pgc:AblationCAM",)),
     Defect(

@@ -66,6 +66,24 @@ def negative_logit(candidate: Candidate, trial: Trial) -> None:
     _must_point(bound.maps(_planted(trial, pixel), [0]), trial, pixel)
 
 
+def evidence_against(candidate: Candidate, trial: Trial) -> None:
+    """If one pixel speaks for the class and another, nearly as bright, against it, the rectified map is highest at the
+    first and shows hardly anything at the second."""
+    _of_a_class(candidate)
+    _looks(candidate)
+    bound = candidate.on(colour_reader(against=100), "relu")
+    if bound.unsigned:
+        raise NotApplicable("it says that its maps have no sign")
+    for pixel in _pixels(trial):
+        images = _planted(trial, pixel)
+        weak = images[0, 0] == WEAK
+        images[0, :, weak] = torch.tensor([0, 0, 0.9], dtype=torch.float64)[:, None]
+        raw = bound.maps(images, [0])
+        _must_point(raw, trial, pixel)
+        if (seen := float(_heat(raw, trial)[0, weak])) > 0.05:
+            raise Broken(f"where a pixel speaks against the class the map is {seen:.2g} of its highest value")
+
+
 def mosaic(candidate: Candidate, trial: Trial) -> None:
     """If two classes have half of the image each, each class's map lies mostly on its own half."""
     _of_a_class(candidate)

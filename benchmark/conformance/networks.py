@@ -164,9 +164,12 @@ class Repeating(nn.Module):
         return logits
 
 
-def colour_reader(*, threshold: float = 0.1, weight: float = 100.0, bias: float | Tensor = 0.0) -> nn.Module:
-    """Class c's logit is `weight` times the mean of colour c above `threshold`, plus `bias`: `relu` shows on three
-    channels, pixel by pixel, the evidence for each class."""
+def colour_reader(
+    *, threshold: float = 0.1, weight: float = 100.0, against: float = 0.0, bias: float | Tensor = 0.0
+) -> nn.Module:
+    """Class c's logit is `weight` times the mean of colour c above `threshold`, less `against` times that of the colour
+    before it (blue for class 0), plus `bias`: `relu` shows on three channels, pixel by pixel, the evidence for each
+    class."""
     network = nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(3, 3, 1),
@@ -179,7 +182,7 @@ def colour_reader(*, threshold: float = 0.1, weight: float = 100.0, bias: float 
     weights = {
         "conv.weight": torch.eye(3).view(3, 3, 1, 1),
         "conv.bias": torch.full((3,), -threshold),
-        "head.weight": weight * torch.eye(3),
+        "head.weight": weight * torch.eye(3) - against * torch.eye(3).roll(-1, 1),
         "head.bias": torch.as_tensor(bias).expand(3),
     }
     return _with(network, weights)

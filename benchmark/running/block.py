@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from camfaith.benchmark.suite.opening import Bench, open_bench, open_dataset, op
 from camfaith.benchmark.suite.settings import checked_settings
 from camfaith.benchmark.suite.tuning_cache import from_json
 from camfaith.models import Classifier
+from camfaith.models.speed.setup import Setup
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,17 @@ class Block:
     @cached_property
     def bench(self) -> Bench:
         """Its things, tried on one image: from here on the network is there."""
-        found = open_bench(self.suite, self.model.entry, self.model.classifier, self.data, self.dataset, self.asked)
-        if self.begun is None or self.begun["device"] != found.classifier.device.type:
-            return found
+        model = self.model
+        return open_bench(
+            self.suite, model.entry, model.classifier, self.data, self.dataset, self.asked, self._begun_with()
+        )
+
+    def _begun_with(self) -> Setup | None:
+        """The setup of its first results, if that can be had again; None where there is none: one is measured."""
+        if self.begun is None or self.begun["device"] != self.model.classifier.device.type:
+            return None
         setup = from_json(self.begun["setup"])
-        return replace(found, setup=setup) if self.suite.suite.batch_size in (None, setup.batch_size) else found
+        return setup if self.suite.suite.batch_size in (None, setup.batch_size) else None
 
     @property
     def judges(self) -> Sequence[Judge]:

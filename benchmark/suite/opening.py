@@ -148,8 +148,15 @@ def open_judges(entries: Sequence[Entry]) -> list[Judge]:
 
 
 def open_bench(
-    suite: Suite, entry: ModelEntry, classifier: Classifier, data: str, dataset: Dataset, judges: Sequence[Judge]
+    suite: Suite,
+    entry: ModelEntry,
+    classifier: Classifier,
+    data: str,
+    dataset: Dataset,
+    judges: Sequence[Judge],
+    setup: Setup | None = None,
 ) -> Bench:
+    """The things of one model on one data set. `setup` None is found by measuring."""
     model = entry.label or entry.name
     image = classifier.place(_first_image(classifier, dataset, data))
     with asking(model, image):
@@ -175,7 +182,7 @@ def open_bench(
             image=image,
             classes=classes,
             label_classes=label_classes,
-            setup=_setup(suite.suite, classifier, image),
+            setup=setup or _setup(suite.suite, classifier, image),
             own_changes=frozenset(),
         )
         _require_fitting(bench)

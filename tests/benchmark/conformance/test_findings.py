@@ -55,3 +55,16 @@ class RefusingHalf(GradCAM):
 
 def test_a_precision_that_is_refused_in_words_is_not_asked_for():
     assert BY_NAME["low-precision"](RefusingHalf).outcome == "passed"
+
+
+class RefusingTraining(GradCAM):
+    def explain(self, evidence, classifier):
+        if classifier.network.training:
+            raise RuntimeError("call eval first")
+        return super().explain(evidence, classifier)
+
+
+def test_an_error_means_that_there_is_no_map_and_not_what_the_check_is_about():
+    found = BY_NAME["training-mode"](RefusingTraining)
+    assert (found.seen, found.means) == ("RuntimeError: call eval first", "it gives no map there")
+    assert BY_NAME["training-mode"].means != found.means
