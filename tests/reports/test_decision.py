@@ -18,7 +18,15 @@ NASTY = "a|b <img src=x> [x](http://e.vil) @team \x1b[31m\u202e`rm`\n\n# title"
 ROW = {
     **{"method": "cam", "model": "tiny", "dataset": "data", "metric": "road", "column": "auc", "better": "higher"},
     **{"n": 32, "units": 32, "base": 0.5, "candidate": 0.41, "difference": -0.09, "low": -0.11, "high": -0.07},
-    **{"margin": 0.03, "p_within": 1.0, "p_better": 1.0, "p_worse": 0.001, "verdict": "regressed", "why": ""},
+    **{
+        "margin": 0.03,
+        "detectable": 0.02,
+        "p_within": 1.0,
+        "p_better": 1.0,
+        "p_worse": 0.001,
+        "verdict": "regressed",
+        "why": "",
+    },
     **{"needed": None, "lost": 0, "gained": 0, "equal": ""},
 }
 CALL = ("cam", "tiny", "data", "forwards", 1.0, 2.0, 2.0, "regressed")
@@ -30,8 +38,8 @@ def comparison(*rows, calls=(CALL,), **changes):
     return Comparison(**{**about, **frames, "differing": [], "notes": [], **changes})
 
 
-def shown(found):
-    console = Console(file=io.StringIO(), width=120, force_terminal=False, emoji=False)
+def shown(found, width=120):
+    console = Console(file=io.StringIO(), width=width, force_terminal=False, emoji=False)
     decision.show(found, console)
     return " ".join(console.file.getvalue().split())
 
@@ -46,11 +54,17 @@ def test_numbers_verdicts_and_what_to_do_stand_there():
             assert said in text
         assert "Look first at road auc: its loss is 3 times the margin." in text
         assert "deletion auc: about 120 clusters would decide (8 now)" in text
+        assert "these could have shown a loss of 0.020" in text
         assert "forwards per map: they rise from 1 to 2" in text
         assert "passed, equal to the bit" in text
         assert "This differs." in text
         assert "A note." in text
         assert "each corrected for 3 rows (Holm)" in text
+
+
+def test_a_narrow_terminal_shows_every_verdict():
+    rows = [ROW | {"metric": f"a-metric-with-a-long-name-{i}", "verdict": "inconclusive", "needed": 9} for i in "ab"]
+    assert shown(comparison(*rows), 80).count(" inconclusive ") == 2
 
 
 def test_names_from_outside_stay_in_their_place():
