@@ -20,7 +20,7 @@ from camfaith.reports.agreement import agreement_maps
 from camfaith.reports.curves import curves
 from camfaith.reports.ranks import critical_difference, place_maps, rank_map
 from camfaith.reports.skill import skill_figures
-from camfaith.reports.style import WIDTH, Look, figure, folded, labels, looks, save, settings, slant
+from camfaith.reports.style import WIDTH, Look, figure, folded, labels, looks, panels, save, settings, slant
 from camfaith.reports.view import ALL, Block, Judged, View, file_stem
 
 
@@ -53,10 +53,8 @@ def _figures(view: View, look: dict[str, Look]) -> Iterator[tuple[str, str, Bloc
             drawn = curves(view, lines[lines["metric"] == metric], look)
             if drawn is not None:
                 yield "curves", str(metric), block, drawn
-        drawn = distributions(view, block, look)
-        if drawn is not None:
-            yield "distributions", "main columns", block, drawn
         for kind, sheets in (
+            ("distributions", distributions(view, block, look)),
             ("skill", skill_figures(view, block, look)),
             ("critical-difference", critical_difference(view, block, look)),
             ("places", place_maps(view, block)),
@@ -83,32 +81,25 @@ def _numbered(title: str, sheets: Iterable[Figure]) -> Iterator[tuple[str, Figur
         yield (f"{title}, sheet {place} of {len(made)}" if len(made) > 1 else title), sheet
 
 
-def distributions(view: View, block: Block, look: dict[str, Look]) -> Figure | None:
+def distributions(view: View, block: Block, look: dict[str, Look]) -> Iterator[Figure]:
     """Every image's value in each main column: a point per image, under a box per method."""
     rows = view.of(block, view.scores)
     rows = rows[rows["status"].isin(["ok", "constant"]) & np.isfinite(rows["value"].astype(float))]
-    panels = [(c, rows[(rows["metric"] == c.metric) & (rows["column"] == c.column)]) for c in view.judged]
-    panels = [(column, found) for column, found in panels if len(found)]
-    if not panels:
-        return None
-    methods = [m for m in view.methods if any((found["method"] == m).any() for _, found in panels)]
-    columns = min(3, len(panels))
-    deep = math.ceil(len(panels) / columns)
-    result = figure(WIDTH if columns > 1 else WIDTH / 2, deep * (0.55 + 0.145 * len(methods)))
-    axes = result.subplots(deep, columns, sharey=True, squeeze=False).ravel()
-    for axis, (column, found) in zip(axes, panels, strict=False):
-        _scale(axis, view, column)
-        _boxes(axis, found, methods, look)
-        axis.set_title(folded(column.head, 28 if columns == 3 else 40), loc="left")
-        axis.grid(axis="x")
-        axis.set_axisbelow(True)
-        axis.tick_params(axis="y", length=0)
-    axes[0].set_yticks(range(len(methods)), [*labels(methods, 26).values()])
-    axes[0].set_ylim(len(methods) - 0.4, -0.6)
-    slant([*axes[: len(panels) : columns]], methods, view.controls)
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
-    return result
+    shown = [(c, rows[(rows["metric"] == c.metric) & (rows["column"] == c.column)]) for c in view.judged]
+    shown = [(column, found) for column, found in shown if len(found)]
+    methods = [m for m in view.methods if any((found["method"] == m).any() for _, found in shown)]
+    for drawn, axes, own in panels(shown, 3, 0.55 + 0.145 * len(methods)):
+        for axis, (column, found) in zip(axes, own, strict=True):
+            _scale(axis, view, column)
+            _boxes(axis, found, methods, look)
+            axis.set_title(folded(column.head, 28), loc="left")
+            axis.grid(axis="x")
+            axis.set_axisbelow(True)
+            axis.tick_params(axis="y", length=0)
+        axes[0].set_yticks(range(len(methods)), [*labels(methods, 26).values()])
+        axes[0].set_ylim(len(methods) - 0.4, -0.6)
+        slant(axes[::3], methods, view.controls)
+        yield drawn
 
 
 def _boxes(axis: Any, found: pd.DataFrame, methods: Sequence[str], look: dict[str, Look]) -> None:
@@ -165,17 +156,17 @@ def _scale(axis: Any, view: View, column: Judged) -> None:
 
 def corner_mass(view: View, metric: str, look: dict[str, Look]) -> Figure | None:
     """The share of each method's mass in the corners, and within it the share that the model does not support."""
-    panels = [(b, {m: _corner(view, b, metric, m) for m in view.methods}) for b in view.blocks]
-    panels = [(block, {m: c for m, c in found.items() if c}) for block, found in panels]
-    panels = [(block, found) for block, found in panels if found]
-    if not panels:
+    shown = [(b, {m: _corner(view, b, metric, m) for m in view.methods}) for b in view.blocks]
+    shown = [(block, {m: c for m, c in found.items() if c}) for block, found in shown]
+    shown = [(block, found) for block, found in shown if found]
+    if not shown:
         return None
-    methods = [m for m in view.methods if any(m in found for _, found in panels)]
-    columns = min(3, len(panels))
-    deep = math.ceil(len(panels) / columns)
+    methods = [m for m in view.methods if any(m in found for _, found in shown)]
+    columns = min(3, len(shown))
+    deep = math.ceil(len(shown) / columns)
     result = figure(max(4.3, 1.4 + (WIDTH - 1.4) * columns / 3), deep * (0.35 + 0.17 * len(methods)) + 0.65)
     axes = result.subplots(deep, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axis, (block, found) in zip(axes, panels, strict=False):
+    for axis, (block, found) in zip(axes, shown, strict=False):
         for place, method in enumerate(methods):
             if method in found:
                 _corner_bars(axis, place, found[method], look[method].colour)
@@ -191,8 +182,8 @@ def corner_mass(view: View, metric: str, look: dict[str, Look]) -> Figure | None
         axis.xaxis.set_major_locator(MaxNLocator(4))
     axes[0].set_yticks(range(len(methods)), [*labels(methods, 26).values()])
     axes[0].set_ylim(len(methods) - 0.4, -0.6)
-    slant([*axes[: len(panels) : columns]], methods, view.controls)
-    for axis in axes[len(panels) :]:
+    slant([*axes[: len(shown) : columns]], methods, view.controls)
+    for axis in axes[len(shown) :]:
         axis.set_axis_off()
     result.supxlabel(
         "mass in the corners: pale – share of the map's mass;\nfull – share that the model does not support\n"

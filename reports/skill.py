@@ -79,7 +79,8 @@ def _value(way: Way, method: str, own: int) -> Value:
 
 
 def _text(skill: float) -> str:
-    return f"{skill:.2f}" if abs(skill) < 10 else f"{skill:.0f}"
+    text = f"{skill:.2f}" if abs(skill) < 10 else f"{skill:.0f}"
+    return text if text.strip("-0.") else "0.00"
 
 
 def skill_figures(view: View, block: Block, look: dict[str, Look]) -> Iterator[Figure]:

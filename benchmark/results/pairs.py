@@ -26,9 +26,9 @@ def compare_methods(found: Sequence[Block], pairs: Collection[tuple[str, str]] |
     `first_mean`, `second_mean`: over the common images, `n` of them, with `units` clusters where there are clusters.
     `difference`: positive where the first is better, whichever way the metric goes; `low`, `high`: its 95 % interval;
     `ties`: images on which both are equal. `p`: of the sign-flip test, two-sided; `adjusted`: after Holm over all rows
-    of that model and data set, as in the summary; `ahead`: "first" or "second" where that is at most 0.05, else "".
-    `detectable`: the smallest difference that so many images would have shown with a chance of 0.8, at the level of
-    Holm's first step.
+    of that model and data set (by default those that decide the summary's ranks); `ahead`: "first" or "second" where
+    that is at most 0.05, else "". `detectable`: the smallest difference that so many images would have shown with a
+    chance of 0.8, at the level of Holm's first step.
 
     Where there are several models or data sets, rows with an empty model and data set, a family of their own, take each
     of them as one unit: they alone speak of models and data sets like these.
