@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from camfaith.benchmark.results.files import own_folder
 from camfaith.benchmark.results.intervals import Floats
+from camfaith.reports.agreement import agreement_maps
 from camfaith.reports.curves import curves
-from camfaith.reports.style import WIDTH, Look, figure, folded, label, labels, looks, save, settings
-from camfaith.reports.view import Block, Judged, View, file_stem
+from camfaith.reports.ranks import critical_difference, place_maps, rank_map
+from camfaith.reports.skill import skill_figures
+from camfaith.reports.style import WIDTH, Look, figure, folded, labels, looks, panels, save, settings, slant
+from camfaith.reports.view import ALL, Block, Judged, View, file_stem
 
 
 @dataclass(frozen=True)
@@ -51,44 +53,53 @@ def _figures(view: View, look: dict[str, Look]) -> Iterator[tuple[str, str, Bloc
             drawn = curves(view, lines[lines["metric"] == metric], look)
             if drawn is not None:
                 yield "curves", str(metric), block, drawn
-        drawn = distributions(view, block, look)
-        if drawn is not None:
-            yield "distributions", "main columns", block, drawn
+        for kind, sheets in (
+            ("distributions", distributions(view, block, look)),
+            ("skill", skill_figures(view, block, look)),
+            ("critical-difference", critical_difference(view, block, look)),
+            ("places", place_maps(view, block)),
+        ):
+            for title, sheet in _numbered("main columns", sheets):
+                yield kind, title, block, sheet
     drawn = rank_map(view)
     if drawn is not None:
         yield "ranks", "all", None, drawn
+    for title, sheet in _numbered("over models and data sets", critical_difference(view, ALL, look)):
+        yield "critical-difference", title, None, sheet
+    for title, sheet in _numbered("metrics", agreement_maps(view)):
+        yield "agreement", title, None, sheet
     for metric in view.metrics_named("corner-artifact"):
         drawn = corner_mass(view, metric, look)
         if drawn is not None:
             yield "corners", metric, None, drawn
 
 
-def distributions(view: View, block: Block, look: dict[str, Look]) -> Figure | None:
+def _numbered(title: str, sheets: Iterable[Figure]) -> Iterator[tuple[str, Figure]]:
+    """Sheets with a title each, that says which of several they are."""
+    made = [*sheets]
+    for place, sheet in enumerate(made, 1):
+        yield (f"{title}, sheet {place} of {len(made)}" if len(made) > 1 else title), sheet
+
+
+def distributions(view: View, block: Block, look: dict[str, Look]) -> Iterator[Figure]:
     """Every image's value in each main column: a point per image, under a box per method."""
     rows = view.of(block, view.scores)
     rows = rows[rows["status"].isin(["ok", "constant"]) & np.isfinite(rows["value"].astype(float))]
-    panels = [(c, rows[(rows["metric"] == c.metric) & (rows["column"] == c.column)]) for c in view.judged]
-    panels = [(column, found) for column, found in panels if len(found)]
-    if not panels:
-        return None
-    methods = [m for m in view.methods if any((found["method"] == m).any() for _, found in panels)]
-    columns = min(3, len(panels))
-    deep = math.ceil(len(panels) / columns)
-    result = figure(WIDTH if columns > 1 else WIDTH / 2, deep * (0.55 + 0.145 * len(methods)))
-    axes = result.subplots(deep, columns, sharey=True, squeeze=False).ravel()
-    for axis, (column, found) in zip(axes, panels, strict=False):
-        _scale(axis, view, column)
-        _boxes(axis, found, methods, look)
-        axis.set_title(folded(column.head, 28 if columns == 3 else 40), loc="left")
-        axis.grid(axis="x")
-        axis.set_axisbelow(True)
-        axis.tick_params(axis="y", length=0)
-    axes[0].set_yticks(range(len(methods)), [*labels(methods, 26).values()])
-    axes[0].set_ylim(len(methods) - 0.4, -0.6)
-    _slant([*axes[: len(panels) : columns]], view, methods)
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
-    return result
+    shown = [(c, rows[(rows["metric"] == c.metric) & (rows["column"] == c.column)]) for c in view.judged]
+    shown = [(column, found) for column, found in shown if len(found)]
+    methods = [m for m in view.methods if any((found["method"] == m).any() for _, found in shown)]
+    for drawn, axes, own in panels(shown, 3, 0.55 + 0.145 * len(methods)):
+        for axis, (column, found) in zip(axes, own, strict=True):
+            _scale(axis, view, column)
+            _boxes(axis, found, methods, look)
+            axis.set_title(folded(column.head, 28), loc="left")
+            axis.grid(axis="x")
+            axis.set_axisbelow(True)
+            axis.tick_params(axis="y", length=0)
+        axes[0].set_yticks(range(len(methods)), [*labels(methods, 26).values()])
+        axes[0].set_ylim(len(methods) - 0.4, -0.6)
+        slant(axes[::3], methods, view.controls)
+        yield drawn
 
 
 def _boxes(axis: Any, found: pd.DataFrame, methods: Sequence[str], look: dict[str, Look]) -> None:
@@ -143,63 +154,19 @@ def _scale(axis: Any, view: View, column: Judged) -> None:
     axis.set_xlabel("logarithmic", labelpad=1)
 
 
-def rank_map(view: View) -> Figure | None:
-    """Ranks of methods by metric: a panel for each block, and last one for the mean over blocks."""
-    methods = [m for m in view.methods if m in set(view.ranks["method"])]
-    if not methods:
-        return None
-    panels = [(block.title, _block_ranks(view, block, methods)) for block in view.blocks]
-    if len(view.blocks) > 1:
-        mean = view.ranks.set_index(["method", "metric", "column"])["rank"].to_dict()
-        panels.append(("mean over blocks", _grid(methods, view.ranked, mean)))
-    most = max(1, int(22 / len(view.ranked)))
-    deep = math.ceil(len(panels) / most)
-    columns = math.ceil(len(panels) / deep)
-    named, metrics = labels(methods, 26), labels([c.metric for c in view.ranked], 24)
-    titles = [f"{metrics[c.metric]}\n{label(c.column, 24)}" for c in view.ranked]
-    longest = max(len(line) for title in titles for line in title.split("\n"))
-    width = min(WIDTH, 1.7 + columns * len(titles) * 0.36)
-    result = figure(width, deep * (0.3 + 0.16 * len(methods)) + 0.06 * longest + 0.1)
-    axes = result.subplots(deep, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axis, (title, ranks) in zip(axes, panels, strict=False):
-        text = np.vectorize(lambda r: "" if np.isnan(r) else f"{r:.1f}".removesuffix(".0"))(ranks)
-        sns.heatmap(
-            ranks, annot=text, fmt="", cmap="viridis_r", vmin=1, vmax=max(2, len(methods)), cbar=False,
-            linewidths=0.6, annot_kws={"size": 6}, xticklabels=titles, yticklabels=[*named.values()],
-            ax=axis,
-        )  # fmt: skip
-        axis.set_facecolor("0.93")
-        axis.set_title(folded(title, max(16, round(6 * len(titles)))), loc="left")
-        axis.tick_params(length=0)
-        axis.tick_params(axis="x", rotation=90)
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
-    for above in axes[max(0, len(panels) - columns) : (deep - 1) * columns]:
-        above.tick_params(labelbottom=True)
-    return result
-
-
-def _block_ranks(view: View, block: Block, methods: Sequence[str]) -> Any:
-    return _grid(methods, view.ranked, {key: row["rank"] for key, row in view.summary_of(block).items()})
-
-
-def _grid(methods: Sequence[str], columns: Sequence[Judged], known: dict[Any, float]) -> Any:
-    return np.array([[known.get((m, c.metric, c.column), np.nan) for c in columns] for m in methods])
-
-
 def corner_mass(view: View, metric: str, look: dict[str, Look]) -> Figure | None:
     """The share of each method's mass in the corners, and within it the share that the model does not support."""
-    panels = [(b, {m: _corner(view, b, metric, m) for m in view.methods}) for b in view.blocks]
-    panels = [(block, {m: c for m, c in found.items() if c}) for block, found in panels]
-    panels = [(block, found) for block, found in panels if found]
-    if not panels:
+    shown = [(b, {m: _corner(view, b, metric, m) for m in view.methods}) for b in view.blocks]
+    shown = [(block, {m: c for m, c in found.items() if c}) for block, found in shown]
+    shown = [(block, found) for block, found in shown if found]
+    if not shown:
         return None
-    methods = [m for m in view.methods if any(m in found for _, found in panels)]
-    columns = min(3, len(panels))
-    deep = math.ceil(len(panels) / columns)
+    methods = [m for m in view.methods if any(m in found for _, found in shown)]
+    columns = min(3, len(shown))
+    deep = math.ceil(len(shown) / columns)
     result = figure(max(4.3, 1.4 + (WIDTH - 1.4) * columns / 3), deep * (0.35 + 0.17 * len(methods)) + 0.65)
     axes = result.subplots(deep, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axis, (block, found) in zip(axes, panels, strict=False):
+    for axis, (block, found) in zip(axes, shown, strict=False):
         for place, method in enumerate(methods):
             if method in found:
                 _corner_bars(axis, place, found[method], look[method].colour)
@@ -215,8 +182,8 @@ def corner_mass(view: View, metric: str, look: dict[str, Look]) -> Figure | None
         axis.xaxis.set_major_locator(MaxNLocator(4))
     axes[0].set_yticks(range(len(methods)), [*labels(methods, 26).values()])
     axes[0].set_ylim(len(methods) - 0.4, -0.6)
-    _slant([*axes[: len(panels) : columns]], view, methods)
-    for axis in axes[len(panels) :]:
+    slant([*axes[: len(shown) : columns]], methods, view.controls)
+    for axis in axes[len(shown) :]:
         axis.set_axis_off()
     result.supxlabel(
         "mass in the corners: pale – share of the map's mass;\nfull – share that the model does not support\n"
@@ -243,10 +210,3 @@ def _corner_bars(axis: Any, place: int, found: dict[str, Any], colour: str) -> N
         limits = [[max(0, row["mean"] - row["low"])], [max(0, row["high"] - row["mean"])]]
         if np.isfinite(limits).all():
             axis.errorbar(row["mean"], place + shift, xerr=limits, color="0.1", lw=0.7, capsize=1.2, capthick=0.7)
-
-
-def _slant(axes: Sequence[Any], view: View, methods: Sequence[str]) -> None:
-    """Set controls' names in italics, at the left of each row of panels."""
-    for axis in axes:
-        for tick, method in zip(axis.get_yticklabels(), methods, strict=False):
-            tick.set_style("italic" if method in view.controls else "normal")

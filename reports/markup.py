@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-DOUBT = "°"
+from camfaith.benchmark.results.showing import DOUBT
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from PIL import Image
 
 from camfaith.benchmark.results.accuracy import doubts
 from camfaith.benchmark.results.files import write_whole
+from camfaith.reports.agreement import agreement_table
 from camfaith.reports.figures import Drawing
 from camfaith.reports.gallery import Wall
 from camfaith.reports.markup import Table
+from camfaith.reports.skill import skill_table
 from camfaith.reports.tables import every_column, ledger
 from camfaith.reports.view import View, number
 
@@ -40,7 +42,7 @@ Facts = list[tuple[str, str]]
 
 
 def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Drawing], walls: Sequence[Wall]) -> Path:
-    """Write the page; `tables` holds one table per block, and last the one over all blocks."""
+    """Write the page; `tables` holds one table per block, and last that over all blocks."""
     folder = Path(__file__).parent / "templates"
     environment = jinja2.Environment(
         autoescape=True,
@@ -61,6 +63,9 @@ def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Dr
         metrics=[(m, _told(m.get("parameters", {}))) for m in view.info.get("metrics", ())],
         tables=tables,
         drawings=[(drawing, *_figure(drawing.path)) for drawing in drawings],
+        skills=[t for block in view.blocks if (t := skill_table(view, block))],
+        agreements=[t for block in view.blocks if (t := agreement_table(view, block))],
+        until_separated=view.until_separated,
         ledgers=_per_metric(view, "conservation", ledger),
         corners=_per_metric(view, "corner-artifact", every_column),
         diagnostics=[t for t in (every_column(view, block, "diagnostics") for block in view.blocks) if t],
@@ -87,7 +92,7 @@ def warnings(view: View) -> list[str]:
     found += [f"{doubt}." for doubt in doubts(view.result.accuracy, view.info)]
     if (said := view.result.warnings["count"].sum()) > 0:
         found.append(f"Methods, metrics, models or readers warned {said} time{'' if said == 1 else 's'}; see “Not ok”.")
-    if view.suite.get("until") == "separated":
+    if view.until_separated:
         ahead, level = view.result.separations()["ahead"], view.suite["level"]
         found.append(
             "Methods left a metric as soon as their place in it was settled, so its means are over different images. "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from typing import Any, TypeVar
 
 from matplotlib import rc_context
 from matplotlib.colors import to_hex, to_rgb
@@ -19,6 +20,8 @@ from camfaith.reports.view import shortened
 
 WIDTH = 7.2
 """Inches; the text width of a two-column paper."""
+TALLEST = 9.2
+"""Inches; a page."""
 FORMATS = ("pdf", "svg", "png")
 STAMPS: Mapping[str, Mapping[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 """The files' metadata; nothing in it depends on the time."""
@@ -55,6 +58,8 @@ _HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882
 _DASHES: Sequence[Any] = ("solid", (0, (5, 1.2)), (0, (1.2, 1)), (0, (5, 1, 1.2, 1)))
 _GREYS = ("0.15", "0.45", "0.6", "0.3", "0.7")
 _CONTROL_DASHES: Sequence[Any] = ((0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (2, 1)), (0, (8, 2)))
+
+Shown = TypeVar("Shown")
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,30 @@ def figure(width: float, height: float, dpi: float | None = None) -> Figure:
     """An empty figure outside pyplot: it has no window and changes no global state."""
     # With a layout engine the figure would be drawn twice for every file.
     return Figure(figsize=(width, height), dpi=dpi)
+
+
+def panels(
+    shown: Sequence[Shown], across: int, height: float, *, shared: bool = True
+) -> Iterator[tuple[Figure, list[Any], Sequence[Shown]]]:
+    """Figures with a panel of that height for each of `shown`, `across` in a row, the y axis `shared` or not, and no
+    more rows than a page takes: each figure with its axes, and what they are for."""
+    each = across * max(1, int(TALLEST / height))
+    for start in range(0, len(shown), each):
+        own = shown[start : start + each]
+        columns = min(across, len(own))
+        deep = math.ceil(len(own) / columns)
+        result = figure(min(WIDTH, 1.4 + (WIDTH - 1.4) * columns / across), deep * height)
+        axes = [*result.subplots(deep, columns, sharey=shared, squeeze=False).ravel()]
+        for axis in axes[len(own) :]:
+            axis.set_axis_off()
+        yield result, axes[: len(own)], own
+
+
+def slant(axes: Sequence[Any], methods: Sequence[str], controls: Sequence[str]) -> None:
+    """Set controls' names in italics, at the left of each row of panels."""
+    for axis in axes:
+        for tick, method in zip(axis.get_yticklabels(), methods, strict=False):
+            tick.set_style("italic" if method in controls else "normal")
 
 
 def save(drawn: Figure, stem: Path) -> None:

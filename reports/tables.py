@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,37 +12,38 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from camfaith.benchmark.results.files import own_folder, whole, write_whole
-from camfaith.benchmark.results.statistics import few_samples, shown_better
-from camfaith.reports.markup import DOUBT, Row, Table, Value, latex, markdown
-from camfaith.reports.view import Block, Judged, View, file_stem, number, numbers
+from camfaith.benchmark.results.intervals import FEWEST
+from camfaith.benchmark.results.showing import MISSING, NONE, doubtful, legend, usual
+from camfaith.benchmark.results.statistics import few_samples
+from camfaith.reports.markup import Row, Table, Value, latex, markdown
+from camfaith.reports.skill import skill_table
+from camfaith.reports.view import ALL, Block, Judged, View, file_stem, number, numbers
 
 KINDS = {
     "constant": "Constant or zero maps (their values count; ties are drawn by lot)",
     "undefined": "Undefined, left out of the mean",
     "errors": "Errors, left out of the mean",
 }
-LEGEND = (
-    "Mean over images [95 % BCa bootstrap interval]; ↑ higher is better, ↓ lower is better; bold: the best method; in "
-    "italics: controls, which are not ranked"
-)
-DOUBTFUL = f"{DOUBT}: the 95 % interval of the paired difference does not show it better than the random control"
 
 
 def write(view: View, folder: Path) -> list[Table]:
-    """Write all tables; returns one per block, and last the one over all blocks."""
+    """Write all tables; returns one per block, and last the one over all blocks where there are several."""
     own_folder(folder)
-    frames = {"summary": view.summary, "ranks": view.ranks, "conservation_scale": view.scale}
-    if view.suite.get("until") == "separated":
+    frames = {"summary": view.summary, "agreement": view.agreement, "conservation_scale": view.scale}
+    if view.until_separated:
         frames["separations"] = view.result.separations()
+    else:
+        frames |= {"comparisons": view.comparisons, "ranking": view.ranking}
     for name, frame in frames.items():
         with whole(folder / f"{name}.csv") as draft:
             without_formulas(frame).to_csv(draft, index=False)
     tables = [block_table(view, block) for block in view.blocks]
-    if view.blocks:
-        tables.append(overall_table(view))
-    for table in tables:
-        write_whole(folder / f"{table.stem}.md", markdown(table))
-        write_whole(folder / f"{table.stem}.tex", latex(table))
+    if over_all := overall_table(view):
+        tables.append(over_all)
+    for table in (*tables, *(skill_table(view, block) for block in view.blocks)):
+        if table:
+            write_whole(folder / f"{table.stem}.md", markdown(table))
+            write_whole(folder / f"{table.stem}.tex", latex(table))
     return tables
 
 
@@ -63,15 +64,14 @@ def block_table(view: View, block: Block) -> Table:
     rows = []
     for method in view.methods:
         found = [summary.get((method, c.metric, c.column)) for c in view.judged]
-        used = [row["n"] for row in found if row]
-        if not used:
+        if not any(found):
             continue
-        count = f"{min(used)}–{max(used)}" if min(used) < max(used) else str(used[0])
-        shown = [_value(row, sizes[c]) for row, c in zip(found, view.judged, strict=True)]
-        rows.append(Row(method, method in view.controls, [Value(count), *shown]))
-    doubtful = any(value.doubtful for row in rows for value in row.values)
-    few = few_samples(view.of(block, view.summary))
-    notes = [f"{LEGEND}; {DOUBTFUL}." if doubtful else f"{LEGEND}.", *([few] if few else []), *_counts(view, summary)]
+        own = usual(row["n"] for row in found if row)
+        shown = [_value(view, row, sizes[c], own) for row, c in zip(found, view.judged, strict=True)]
+        rows.append(Row(method, method in view.controls, [Value(str(own)), *shown]))
+    main = view.of(block, view.summary)
+    main = main[main["main"].astype(bool)]
+    notes = [*legend(main, view.info), *_counts(view, summary)]
     return Table(block.stem, block.title, ["n", *(c.head for c in view.judged)], rows, notes)
 
 
@@ -85,13 +85,14 @@ def _size(means: Sequence[float]) -> float:
     return median(abs(mean) for mean in means) if means else math.nan
 
 
-def _value(row: Mapping[str, Any] | None, size: float) -> Value:
+def _value(view: View, row: Mapping[str, Any] | None, size: float, own: int) -> Value:
+    """A mean with its interval, and its n where that is not its row's `own`."""
     if row is None or not row["n"]:
-        return Value("–")
+        return Value(NONE)
     mean, low, high = numbers(row["mean"], row["low"], row["high"], like=size)
-    doubtful = math.isfinite(row["p"]) and not shown_better(row)
-    interval = f"[{low}, {high}]" if math.isfinite(row["low"]) else ""
-    return Value(mean, interval, bool(row["best"]), doubtful)
+    interval = f"[{low}, {high}]" if math.isfinite(row["low"]) else MISSING
+    count = f" ({row['n']})" if row["n"] != own else ""
+    return Value(mean, interval + count, bool(row["best"]), doubtful(row, view.info))
 
 
 def _counts(view: View, summary: Mapping[Any, Mapping[str, Any]]) -> list[str]:
@@ -115,71 +116,89 @@ def _counts(view: View, summary: Mapping[Any, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def overall_table(view: View) -> Table:
-    """Mean ranks over all blocks."""
-    known = {(r["method"], r["metric"], r["column"]): r for r in view.ranks.to_dict("records")}
-    first = {c: min((r["rank"] for k, r in known.items() if k[1:] == c[:2]), default=None) for c in view.ranked}
+def overall_table(view: View) -> Table | None:
+    """Where there are several models or data sets: ranks of their means, each of them as one unit."""
+    ranking = view.of(ALL, view.ranking)
+    ranking = ranking[ranking["mean_rank"].notna()]
+    if ranking.empty:
+        return None
+    known = {(r["method"], r["metric"], r["column"]): r for r in ranking.to_dict("records")}
+    best = set() if view.until_separated else _ahead(view.of(ALL, view.comparisons))
     rows = []
     for method in (m for m in view.methods if m not in view.controls):
         found = [known.get((method, c.metric, c.column)) for c in view.ranked]
-        shown = [_rank(row, first[c], len(view.blocks)) for row, c in zip(found, view.ranked, strict=True)]
-        rows.append(Row(method, False, shown))
-    blocks = f"{len(view.blocks)} model × data set block{'' if len(view.blocks) == 1 else 's'}"
+        own = usual(row["n"] for row in found if row)
+        shown = [Value(str(own))]
+        for row, c in zip(found, view.ranked, strict=True):
+            apart = f"({row['n']})" if row and row["n"] != own else ""
+            shown.append(Value(f"{row['mean_rank']:.1f}", apart, (method, c.metric) in best) if row else Value(NONE))
+        if own:
+            rows.append(Row(method, False, shown))
+    count = len(view.blocks)
     notes = [
-        f"Mean rank over {blocks} (1 = best; equal means share a rank; controls are not ranked); bold: the lowest.",
-        "In brackets: in how many blocks the method has a rank, where not in all. Ranks say nothing of how far apart "
-        "methods are, nor whether they beat the controls.",
+        "The method's mean on each model and data set is ranked (1 = best); shown is the mean over the n of them where "
+        "all methods have one. Controls are not ranked. Ranks say nothing of how far apart methods are, nor whether "
+        "they beat the controls."
     ]
-    if few := few_samples(view.summary):
-        notes.append(few)
-    return Table(file_stem("over-all"), f"Mean ranks over {blocks}", [c.title for c in view.ranked], rows, notes)
+    if best:
+        notes.append(
+            "Bold: not shown to be worse than any other method over models and data sets, in columns where some is "
+            "(sign-flip test, each model on each data set as one unit, Holm)."
+        )
+    elif view.until_separated:
+        notes.append("Nothing is shown over models and data sets: their means are over different images.")
+    elif count < FEWEST:
+        notes.append(
+            f"Models and data sets are the units of a general claim; {count} are too few: nothing is claimed from "
+            f"fewer than {FEWEST}."
+        )
+    else:
+        notes.append("No method is shown to be better than another over models and data sets.")
+    title = f"Mean ranks over {count} models on data sets"
+    return Table(file_stem("over-all"), title, ["n", *(c.title for c in view.ranked)], rows, notes)
 
 
-def _rank(row: Mapping[Any, Any] | None, first: float | None, blocks: int) -> Value:
-    if row is None:
-        return Value("–")
-    partial = f"({row['blocks']} of {blocks})" if row["blocks"] < blocks else ""
-    return Value(f"{row['rank']:.1f}", partial, row["rank"] == first)
+def _ahead(comparisons: pd.DataFrame) -> set[tuple[str, str]]:
+    """Method and metric of those that are not shown to be worse over blocks, where some method is."""
+    found = set()
+    for metric, rows in comparisons[comparisons["p"].notna()].groupby("metric", sort=False):
+        behind = {*rows.loc[rows["ahead"] == "first", "second"], *rows.loc[rows["ahead"] == "second", "first"]}
+        if behind:
+            found |= {(method, str(metric)) for method in {*rows["first"], *rows["second"]} - behind}
+    return found
 
 
 def ledger(view: View, block: Block, metric: str) -> Table | None:
     """How the maps' sums compare with the logits: residuals, the best scale, and what each display step adds."""
     scale = {row["method"]: row for row in view.of(block, view.scale).to_dict("records") if row["metric"] == metric}
-    before, after = ("residual", "residual_corrected", "sensitivity"), ("relu", "upsampling", "normalisation")
-
-    def values(found: Mapping[str, Mapping[str, Any]], method: str) -> list[Value]:
-        means = {column: row["mean"] for column, row in found.items()}
-        fit = [scale.get(method, {}).get(name, float("nan")) for name in ("beta", "residual")]
-        first, last = ([means.get(name, float("nan")) for name in names] for names in (before, after))
-        return [Value(number(value)) for value in (*first, *fit, *last)]
-
-    heads = ["residual", "corrected", "sensitivity", "β", "residual after β", *(f"{name} adds" for name in after)]
-    return _by_method(view, block, metric, heads, values)
-
-
-def every_column(view: View, block: Block, metric: str) -> Table | None:
-    """All columns of one metric, mean and interval."""
-    heads = list(dict.fromkeys(column for _, m, column in view.summary_of(block) if m == metric))
-    sizes = {c: _size(_known(view, view.summary_of(block), Judged(metric, c, None), "mean")) for c in heads}
-
-    def values(found: Mapping[str, Mapping[str, Any]], method: str) -> list[Value]:  # noqa: ARG001
-        shown = [_value(found.get(column), sizes[column]) for column in heads]
-        return [Value(value.mean, value.interval) for value in shown]
-
-    return _by_method(view, block, metric, heads, values)
-
-
-def _by_method(
-    view: View,
-    block: Block,
-    metric: str,
-    heads: Sequence[str],
-    values: Callable[[Mapping[str, Mapping[str, Any]], str], list[Value]],
-) -> Table | None:
+    columns = ("residual", "residual_corrected", "sensitivity", "relu", "upsampling", "normalisation")
+    made = every_column(view, block, metric, columns)
+    if made is None:
+        return None
     rows = []
+    for row in made.rows:
+        fit = [Value(number(scale.get(row.method, {}).get(name, math.nan))) for name in ("beta", "residual")]
+        rows.append(Row(row.method, row.control, [*row.values[:4], *fit, *row.values[4:]]))
+    heads = ["n", "residual", "corrected", "sensitivity", "β", "residual after β"]
+    heads += [f"{name} adds" for name in columns[3:]]
+    notes = [*made.notes, "β is fitted to these images; what it leaves of them says nothing of others."]
+    return Table(made.stem, made.title, heads, rows, notes)
+
+
+def every_column(view: View, block: Block, metric: str, columns: Sequence[str] | None = None) -> Table | None:
+    """All columns of one metric, or some, with mean, interval and n."""
     summary = view.summary_of(block)
+    heads = list(columns or dict.fromkeys(column for _, m, column in summary if m == metric))
+    sizes = {c: _size(_known(view, summary, Judged(metric, c, None), "mean")) for c in heads}
+    rows, used = [], []
     for method in view.methods:
-        found = {column: row for (m, of, column), row in summary.items() if m == method and of == metric and row["n"]}
-        if found:
-            rows.append(Row(method, method in view.controls, values(found, method)))
-    return Table(file_stem(metric, *block), f"{metric}: {block.title}", heads, rows) if rows else None
+        found = [summary.get((method, metric, column)) for column in heads]
+        own = usual(row["n"] for row in found if row)
+        if not own:
+            continue
+        used += [row for row in found if row]
+        shown = [_value(view, row, sizes[c], own) for row, c in zip(found, heads, strict=True)]
+        values = [Value(value.mean, value.interval) for value in shown]
+        rows.append(Row(method, method in view.controls, [Value(str(own)), *values]))
+    notes = few_samples(pd.DataFrame(used)) if used else []
+    return Table(file_stem(metric, *block), f"{metric}: {block.title}", ["n", *heads], rows, notes) if rows else None

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from camfaith.benchmark.results.cells import Block as Values
 from camfaith.benchmark.results.showing import ARROWS
-from camfaith.benchmark.results.statistics import conservation_scale, mean_ranks, summarise
+from camfaith.benchmark.results.statistics import conservation_scale, summarise
 from camfaith.benchmark.results.store import Result
 
 
@@ -30,6 +31,10 @@ class Block(NamedTuple):
     @property
     def stem(self) -> str:
         return file_stem(self.model, self.dataset)
+
+
+ALL = Block("", "")
+"""How the rows are named that take each block as one unit."""
 
 
 class Judged(NamedTuple):
@@ -86,14 +91,31 @@ class View:
     def scale(self) -> pd.DataFrame:
         return conservation_scale(self.scores, self.info)
 
+    @property
+    def until_separated(self) -> bool:
+        """Whether methods left a metric early, so that tests of a number of images fixed beforehand would be wrong."""
+        return self.suite.get("until") == "separated"
+
     @cached_property
-    def ranks(self) -> pd.DataFrame:
-        return mean_ranks(self.summary)
+    def comparisons(self) -> pd.DataFrame:
+        return self.result.compare()
+
+    @cached_property
+    def ranking(self) -> pd.DataFrame:
+        return self.result.ranking()
+
+    @cached_property
+    def agreement(self) -> pd.DataFrame:
+        return self.result.agreement()
 
     @cached_property
     def blocks(self) -> list[Block]:
         """Every model × data set that has rows."""
         return [Block(*names) for names in self.summary[["model", "dataset"]].drop_duplicates().to_numpy().tolist()]
+
+    def values_of(self, block: Block) -> Values:
+        """The values of one block, as arrays."""
+        return next(v for v in self.result.blocks if (v.model, v.dataset) == block)
 
     @cached_property
     def methods(self) -> list[str]:

@@ -26,17 +26,18 @@ def compare_methods(found: Sequence[Block], pairs: Collection[tuple[str, str]] |
     `first_mean`, `second_mean`: over the common images, `n` of them, with `units` clusters where there are clusters.
     `difference`: positive where the first is better, whichever way the metric goes; `low`, `high`: its 95 % interval;
     `ties`: images on which both are equal. `p`: of the sign-flip test, two-sided; `adjusted`: after Holm over all rows
-    of the table; `ahead`: "first" or "second" where that is at most 0.05, else "". `detectable`: the smallest
-    difference that so many images would have shown with a chance of 0.8, at the level of Holm's first step.
+    of that model and data set (by default those that decide the summary's ranks); `ahead`: "first" or "second" where
+    that is at most 0.05, else "". `detectable`: the smallest difference that so many images would have shown with a
+    chance of 0.8, at the level of Holm's first step.
 
-    Where there are several models or data sets, rows with an empty model and data set take each of them as one
-    unit: they alone speak of models and data sets like these.
+    Where there are several models or data sets, rows with an empty model and data set, a family of their own, take each
+    of them as one unit: they alone speak of models and data sets like these.
     """
     tables = [table for block in found if len(table := pairs_of(block, pairs))]
     rows = pd.concat(tables, ignore_index=True) if tables else _no_pairs()
     if len(found) > 1 and len(rows):
         rows = pd.concat([rows, _over_blocks(rows)], ignore_index=True)
-    return _decided(rows)[list(PAIR_COLUMNS)]
+    return rows[list(PAIR_COLUMNS)]
 
 
 def pairs_of(block: Block, pairs: Collection[tuple[str, str]] | None = None) -> pd.DataFrame:
@@ -76,7 +77,7 @@ def _over_blocks(rows: pd.DataFrame) -> pd.DataFrame:
     found = groups[["first_mean", "second_mean"]].mean().reset_index()
     wide = np.full((len(found), int(groups.size().max())), np.nan)
     wide[groups.ngroup(), groups.cumcount()] = rows["difference"]
-    return found.assign(model="", dataset="", **_columns(paired(wide)))
+    return _decided(found.assign(model="", dataset="", **_columns(paired(wide))))
 
 
 def _columns(shown: Paired) -> dict[str, Any]:

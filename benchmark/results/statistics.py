@@ -10,14 +10,16 @@ import pandas as pd
 
 from camfaith.benchmark.results.cells import CELL, USED, Block, blocks, controls, random_control
 from camfaith.benchmark.results.claims import tested, told_apart
-from camfaith.benchmark.results.intervals import APART, FEWEST, mean_interval
+from camfaith.benchmark.results.intervals import APART, FEWEST, by_unit, mean_interval
 from camfaith.benchmark.results.paired import SIGN, differences, paired
 from camfaith.benchmark.results.skill import skills
 
+FIRM = 32
+"""From so many samples, or clusters, on intervals of skewed values cover nearly as often as they say."""
 COUNTED = {"constant": "constant", "undefined": "undefined", "error": "errors"}
 SUMMARY_COLUMNS = (
     *("model", "dataset", "method", "control", "metric", "column", "better", "main"),
-    *("mean", "low", "high", "n", "constant", "undefined", "errors"),
+    *("mean", "low", "high", "n", "units", "constant", "undefined", "errors"),
     *("difference", "difference_low", "difference_high", "skill", "skill_low", "skill_high"),
     *("p", "above_random", "rank", "best"),
 )
@@ -28,9 +30,10 @@ def summarise(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
     """One row per model × data set × method × metric × column; `SUMMARY_COLUMNS` are its columns.
 
     `mean`, `low`, `high`: the mean over samples with its 95 % interval, by cluster where samples have one; `n`: the
-    number of finite values in it. `constant`, `undefined`, `errors`: samples counted apart (a constant map that has a
-    value is in the mean too). `difference`: the paired difference from the random control on common samples, positive
-    if the method is better. Where n is too small (`mean_interval`) limits are NaN; `few_samples` says so in a line.
+    number of finite values in it, `units` that of their clusters. `constant`, `undefined`, `errors`: samples counted
+    apart (a constant map that has a value is in the mean too). `difference`: the paired difference from the random
+    control on common samples, positive if the method is better. Where n is too small (`mean_interval`) limits are NaN;
+    `few_samples` says so in a line.
 
     What is claimed is claimed of main columns alone: `p`, `above_random`, `rank` and `best` are those of `Claims`, by
     the sequential test in a run until all is separated, by the sign-flip test in others. `skill`: `skills`.
@@ -41,30 +44,27 @@ def summarise(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
     return _count(pd.concat(parts, ignore_index=True), scores)[list(SUMMARY_COLUMNS)]
 
 
-def few_samples(summary: pd.DataFrame) -> str:
-    """A line that says where n is too small for intervals, in some cell that judges; else \"\"."""
-    judges = summary["main"].astype(bool)
-    without = judges & (summary["n"] > 0) & summary["low"].isna()
-    if not without.any():
-        return ""
-    where = "" if without[judges & (summary["n"] > 0)].all() else "where an interval is missing, "
-    return (
-        f"n too small: {where}fewer than {FEWEST} samples (or clusters) have a value, or all but {APART - 1} have the "
-        f"same; that says nothing of others like them. Nothing is claimed from fewer than {FEWEST}."
-    )
+def few_samples(summary: pd.DataFrame) -> list[str]:
+    """A line where n is too small for an interval in one of these rows, and one where there is an interval of few
+    samples."""
+    held, shown = summary["n"] > 0, summary["low"].notna()
+    lines = []
+    if (held & ~shown).any():
+        lines.append(
+            f"[–]: n too small. Fewer than {FEWEST} samples (or clusters) have a value, or all but {APART - 1} have "
+            f"the same; that says nothing of others like them. Nothing is claimed from fewer than {FEWEST}."
+        )
+    if (shown & (summary["units"] < FIRM)).any():
+        lines.append(
+            f"Intervals of fewer than {FIRM} samples (or clusters) are rough: of skewed values, 95 % intervals cover "
+            "about 90 % at n = 8, and 92 % at 16 and 32 (docs/statistics.md)."
+        )
+    return lines
 
 
 def shown_better(row: Mapping[Any, Any]) -> bool:
     """Whether a row of the summary is shown to be better than the random control."""
     return bool(row["above_random"])
-
-
-def mean_ranks(summary: pd.DataFrame) -> pd.DataFrame:
-    """For each method and main column: the mean rank over model × data set blocks, and the number of blocks with a
-    rank."""
-    ranked = summary[summary["main"].astype(bool) & summary["rank"].notna()]
-    grouped = ranked.groupby(["method", "metric", "column"], sort=False)["rank"]
-    return grouped.agg(rank="mean", blocks="size").reset_index()
 
 
 def conservation_scale(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
@@ -96,6 +96,7 @@ def _summary(block: Block, scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.
     """The cells of one model and data set, with means and what is shown of them."""
     values, cells, random = block.values, block.cells.copy(), random_control(info)
     cells["mean"], cells["low"], cells["high"], cells["n"] = mean_interval(values, block.units)
+    cells["units"] = (by_unit(values, np.isfinite(values), block.units)[1] > 0).sum(1)
     places = pd.MultiIndex.from_frame(cells[["method", "metric", "column"]])
     beside = places.get_indexer(pd.MultiIndex.from_frame(cells[["method", "metric", "column"]].assign(method=random)))
     apart = np.where((beside >= 0) & (cells["method"] != random), cells["better"].map(SIGN), np.nan)

@@ -191,7 +191,7 @@ class Result:
     def _repr_html_(self) -> str:
         from camfaith.benchmark.results.showing import html_of
 
-        return html_of(self.summary(), repr(self))
+        return html_of(self.summary(), repr(self), self.info)
 
     def __repr__(self) -> str:
         return f"Result({str(self.path)!r}, {self.info.get('status', 'unknown')})"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,8 +17,11 @@ from PIL import Image
 
 from camfaith.benchmark.results.intervals import mean_interval
 from camfaith.benchmark.results.store import Result
+from camfaith.reports.agreement import agreement_maps, agreement_table
 from camfaith.reports.curves import curves
-from camfaith.reports.figures import corner_mass, distributions, draw, rank_map
+from camfaith.reports.figures import corner_mass, distributions, draw
+from camfaith.reports.ranks import critical_difference, place_maps, rank_map, together
+from camfaith.reports.skill import skill_figures
 from camfaith.reports.style import labels, looks
 from camfaith.reports.view import View
 
@@ -115,9 +120,8 @@ def test_a_methods_look_does_not_depend_on_the_figure(plain_run: Result) -> None
     view = View(plain_run)
     look = looks(view.methods, view.controls)
     bars = corner_mass(view, "corner-artifact", look)
-    boxes = distributions(view, view.blocks[0], look)
+    (boxes,) = distributions(view, view.blocks[0], look)
     assert bars is not None
-    assert boxes is not None
     for place, method in enumerate(view.methods):
         wanted = to_rgb(look[method].colour)
         assert to_rgb(bars.axes[0].patches[2 * place].get_facecolor()) == wanted
@@ -152,18 +156,72 @@ def test_titles_are_folded_and_whole(fabricate: Fabricate) -> None:
     assert "".join(figure.axes[1].get_title(loc="left").split()) == f"{long}onfundus"
 
 
-def test_the_rank_map_shows_the_summarys_ranks_and_their_mean(plain_run: Result) -> None:
+def test_the_rank_map_shows_the_summarys_ranks(plain_run: Result) -> None:
     view = View(plain_run)
     figure = rank_map(view)
     assert figure is not None
-    panels = [[text.get_text() for text in axis.texts] for axis in figure.axes]
-    assert len(panels) == 3
-    summary = view.summary_of(view.blocks[0])
-    methods = [m for m in view.methods if m not in view.controls]
-    wanted = [summary[m, c.metric, c.column]["rank"] for m in methods for c in view.ranked]
-    assert [float(text) for text in panels[0]] == [rank for rank in wanted if rank == rank]
-    mean = (np.array(panels[0], float) + np.array(panels[1], float)) / 2
-    np.testing.assert_allclose(np.array(panels[2], float), mean, atol=0.051)
+    for axis, block in zip(figure.axes, view.blocks, strict=True):
+        summary = view.summary_of(block)
+        methods = [m for m in view.methods if m not in view.controls]
+        wanted = [summary[m, c.metric, c.column]["rank"] for m in methods for c in view.ranked]
+        assert [float(text.get_text()) for text in axis.texts if text.get_text()] == [r for r in wanted if r == r]
+
+
+def test_two_methods_share_a_bar_where_they_are_not_shown_to_differ_and_only_there() -> None:
+    apart = np.triu(np.random.default_rng(0).random((12, 12)) < 0.6, 1)
+    groups = together([*map(str, range(12))], apart | apart.T)
+    for one, other in combinations(range(12), 2):
+        assert any({one, other} <= {*group} for group in groups) != apart[one, other]
+
+
+def test_critical_differences_are_those_of_the_table_and_places_those_of_the_ranking(fabricate: Fabricate) -> None:
+    methods = ["a", "b", "c", "random"]
+
+    def set_values(found: dict[str, pd.DataFrame]) -> None:
+        scores = found["scores"]
+        for method, value in {"a": 0.3, "b": 0.1, "c": 0.301}.items():
+            rows = (scores["method"] == method) & (scores["column"] == "auc")
+            scores.loc[rows, "value"] = value + np.random.default_rng(len(method)).normal(0, 0.01, rows.sum())
+            scores.loc[rows, "value"] += 0.01 * (method == "c") * np.resize([1, -1], rows.sum())
+
+    view = View(fabricate(models=["net"], methods=methods, metrics=["deletion"], samples=12, change=set_values))
+    (figure,) = critical_difference(view, view.blocks[0], looks(methods, ["random"]))
+    axis = figure.axes[0]
+    assert axis.get_yticklabels()[0].get_text() == "b"
+    bars = [sorted(line.get_ydata()) for line in axis.lines if line.get_color() == "0.15"]
+    assert bars == [[1, 2]]
+    assert "Friedman p < 0.001" in axis.get_title(loc="left")
+    (figure,) = place_maps(view, view.blocks[0])
+    share = figure.axes[0].collections[0].get_array().reshape(3, 3)
+    wanted = view.ranking.set_index("method").loc["b", ["place_1", "place_2", "place_3"]]
+    np.testing.assert_allclose(share[0], wanted.to_numpy(float))
+    assert not [*critical_difference(View(fabricate(models=["net"], methods=methods, samples=7)), view.blocks[0], {})]
+
+
+def test_the_agreement_map_shows_tau(plain_run: Result) -> None:
+    view = View(plain_run)
+    (figure,) = agreement_maps(view)
+    row: Any = view.agreement.iloc[0]
+    first = f"{row['tau']:.2f}".replace("0.", ".").replace("-", "−")
+    assert figure.axes[0].texts[0].get_text() == first
+    made = agreement_table(view, view.blocks[0])
+    assert made is not None
+    assert made.rows[0].values[2].text == f"{row['tau']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def test_skill_beyond_its_panel_is_told_at_the_edge(fabricate: Fabricate) -> None:
+    def set_values(found: dict[str, pd.DataFrame]) -> None:
+        scores = found["scores"]
+        for method, value in {"near": 0.5, "far": 9.0, "best": 0.1, "random": 0.9}.items():
+            scores.loc[(scores["method"] == method) & (scores["column"] == "auc"), "value"] = value
+
+    methods = ["near", "far", "best", "random"]
+    view = View(fabricate(models=["net"], methods=methods, metrics=["deletion"], change=set_values))
+    (figure,) = skill_figures(view, view.blocks[0], looks(methods, ["random"]))
+    axis = figure.axes[0]
+    assert [line.get_xdata()[0] for line in axis.lines[2:]] == pytest.approx([0.5, -0.35, 1])
+    assert [text.get_text() for text in axis.texts] == ["-10"]
+    assert axis.get_title(loc="left").endswith("1: best")
 
 
 def test_names_with_signs_of_formulae_and_underscores_are_drawn_as_they_are(
@@ -176,7 +234,7 @@ def test_names_with_signs_of_formulae_and_underscores_are_drawn_as_they_are(
     legend = figure.axes[0].get_legend()
     assert legend is not None
     assert [text.get_text().strip() for text in legend.get_texts()] == methods[:2]
-    assert len(draw(view, tmp_path)) == 4
+    assert len(draw(view, tmp_path)) == 7
 
 
 def test_values_over_orders_of_magnitude_get_a_logarithmic_axis_in_all_blocks(fabricate: Fabricate) -> None:
@@ -187,8 +245,7 @@ def test_values_over_orders_of_magnitude_get_a_logarithmic_axis_in_all_blocks(fa
 
     view = View(fabricate(models=["a", "b"], methods=["gradcam", "random"], change=stretch))
     for block in view.blocks:
-        figure = distributions(view, block, looks(view.methods, view.controls))
-        assert figure is not None
+        (figure,) = distributions(view, block, looks(view.methods, view.controls))
         scales = {axis.get_title("left")[:12]: axis.get_xscale() for axis in figure.axes if axis.axison}
         assert scales["conservation"] == "log"
         assert scales["deletion auc"] == "linear"

@@ -59,7 +59,8 @@ def test_the_page_is_whole_and_loads_nothing_from_elsewhere(plain_report: Path) 
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert "@import" not in text
     assert "url(" not in text
-    assert page.tags.count("img") == 4 + 2 + 1 + 1 + 2
+    of_each = ("deletion", "insertion", "distributions", "skill", "differences", "places", "gallery")
+    assert page.tags.count("img") == 2 * len(of_each) + len(("ranks", "agreement", "corners"))
     assert "prefers-color-scheme: dark" in text
 
 
@@ -89,7 +90,8 @@ def test_the_page_tells_the_accuracy_and_doubts_a_network_that_guesses(plain_rep
 def test_the_page_shows_the_summarys_numbers(plain_run: Result, plain_report: Path) -> None:
     summary = plain_run.summary()
     row = summary[(summary["method"] == "xgradcam") & (summary["metric"] == "insertion") & summary["main"]].iloc[0]
-    assert f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" in words(plain_report / "report.html")
+    mark = "" if row["above_random"] else "°"
+    assert f"{row['mean']:.3f}{mark} [{row['low']:.3f}, {row['high']:.3f}]" in words(plain_report / "report.html")
 
 
 UNDRAWN = ("lines", "maps", "pictures")
@@ -231,7 +233,7 @@ def test_diagnostics_are_shown_without_a_direction(fabricate: Fabricate) -> None
         found["scores"] = pd.concat([scores, noted], ignore_index=True)
 
     text = words(report(fabricate(models=["net"], metrics=["deletion"], without=UNDRAWN, change=note)))
-    assert "diagnostics: net on fundus method near_zero_channels xgradcam 0.375 [0.375, 0.375]" in text
+    assert "diagnostics: net on fundus method n near_zero_channels xgradcam 8 0.375 [–]" in text
 
 
 def test_report_takes_a_path_a_text_or_a_result_and_an_output_folder(fabricate: Fabricate, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from camfaith.benchmark.results.store import Result
 from camfaith.reports import tables
 from camfaith.reports.markup import Row, Table, Value, latex, markdown
+from camfaith.reports.skill import skill_table
 from camfaith.reports.view import View, file_stem, number, numbers, shortened
 
 Fabricate = Callable[..., Result]
@@ -59,17 +60,31 @@ def test_a_method_no_better_than_the_random_control_is_marked(fabricate: Fabrica
     result = fabricate(models=["net"], methods=list(close), metrics=["deletion"], change=deletion_of(close))
     made = tables.block_table(View(result), View(result).blocks[0])
     assert [row.values[1].doubtful for row in made.rows] == [False, True, False]
-    assert "does not show it better than the random control" in made.notes[0]
+    assert "°: not shown to be better than the random control" in made.notes[1]
 
 
-def test_few_images_have_no_interval_no_best_and_no_mark_and_every_table_says_so(fabricate: Fabricate) -> None:
+def test_few_images_have_no_interval_no_best_and_are_not_shown_to_be_better_and_every_table_says_so(
+    fabricate: Fabricate,
+) -> None:
     result = fabricate(models=["net"], methods=list(VALUES), metrics=["deletion"], samples=7)
     view = View(result)
     made = tables.block_table(view, view.blocks[0])
     values = [row.values[1] for row in made.rows]
-    assert all((value.interval, value.best, value.doubtful) == ("", False, False) for value in values)
-    for written in (markdown(made), latex(made), markdown(tables.overall_table(view))):
-        assert "Fewer than 8 samples" in written
+    assert [(value.interval, value.best, value.doubtful) for value in values] == [
+        ("[–]", False, control != "random") for control in VALUES
+    ]
+    for written in (markdown(made), latex(made), result._repr_html_()):
+        assert "n too small" in written
+        assert "No method is shown to be better than another." in written
+
+
+def test_a_mean_over_other_images_than_its_row_has_its_own_n(fabricate: Fabricate) -> None:
+    view = View(fabricate(models=["net"], samples=16, metrics=["deletion", "insertion", "energy-pointing-game"]))
+    made = tables.block_table(view, view.blocks[0])
+    assert made.rows[0].values[0].text == "16"
+    assert [value.interval.endswith("] (12)") for value in made.rows[0].values[1:]] == [False, False, True]
+    assert any("cover about 90 % at n = 8" in note for note in made.notes)
+    assert re.search(r"<td>16</td>\s*<td>.*] \(12\)", view.result._repr_html_(), re.S)
 
 
 def test_a_label_is_no_formula_in_a_csv_file_and_numbers_stay_numbers(fabricate: Fabricate, tmp_path: Path) -> None:
@@ -99,10 +114,9 @@ def test_a_result_gives_one_metric_as_a_table_of_samples_by_methods_that_mixes_n
 def test_a_result_in_a_notebook_is_its_summary(fabricate: Fabricate) -> None:
     shown = fabricate(models=["<b>"], methods=list(VALUES), samples=7, metrics=["deletion"], change=deletion_of(VALUES))
     text = shown._repr_html_()
-    assert re.search(r"<th>xgradcam</th>\s*<td>0\.1\d\d</td>", text)
+    assert re.search(r"<th>xgradcam</th>\s*<td>7</td>\s*<td>0\.1\d\d° \[–\]</td>", text)
     assert "deletion auc ↓" in text
     assert "&lt;b&gt; on fundus" in text
-    assert "Fewer than 8 samples" in text
 
 
 def test_markdown_has_the_numbers_and_the_best_in_bold(table: Table) -> None:
@@ -187,31 +201,40 @@ def test_the_csv_has_every_number_of_the_summary(plain_run: Result, plain_report
 
 def test_each_block_and_the_whole_have_markdown_and_latex(plain_report: Path) -> None:
     names = {path.name for path in (plain_report / "tables").iterdir()}
-    stems = {"resnet--fundus", "vgg--fundus", "over-all"}
-    assert names == {f"{s}.{kind}" for s in stems for kind in ("md", "tex")} | {
-        "summary.csv",
-        "ranks.csv",
-        "conservation_scale.csv",
-    }
+    stems = {"resnet--fundus", "vgg--fundus", "skill--resnet--fundus", "skill--vgg--fundus", "over-all"}
+    frames = ("summary", "ranking", "comparisons", "agreement", "conservation_scale")
+    assert names == {f"{s}.{kind}" for s in stems for kind in ("md", "tex")} | {f"{name}.csv" for name in frames}
 
 
-def test_the_table_over_all_shows_mean_ranks_and_where_they_are_partial(fabricate: Fabricate) -> None:
-    def drop(found: dict[str, pd.DataFrame]) -> None:
-        deletion_of({"gradcam": 0.1, "xgradcam": 0.2, "hirescam": 0.9})(found)
-        if (found["scores"]["model"] == "b").all():
-            deletion_of({"gradcam": 0.3})(found)
-            found["scores"] = found["scores"][found["scores"]["method"] != "hirescam"]
+@pytest.mark.parametrize(("models", "said"), [(2, "2 are too few"), (9, "Bold: not shown to be worse")])
+def test_the_table_over_all_takes_each_block_as_one_and_claims_nothing_from_a_few(
+    fabricate: Fabricate, models: int, said: str
+) -> None:
+    close = {"gradcam": 0.1, "xgradcam": 0.1, "hirescam": 0.9}
+    names = [f"net{i}" for i in range(models)]
+    options = {"methods": [*close, "random"], "metrics": ["deletion"], "without": ("lines", "maps", "pictures")}
+    view = View(fabricate(models=names, change=deletion_of(close), **options))
+    made = tables.overall_table(view)
+    assert made is not None
+    assert [row.method for row in made.rows] == list(close)
+    assert [[value.mean for value in row.values] for row in made.rows] == [
+        [str(models), rank] for rank in ("1.5", "1.5", "3.0")
+    ]
+    assert [row.values[1].best for row in made.rows] == ([True, True, False] if models > 2 else [False] * 3)
+    assert any(said in note for note in made.notes)
 
-    methods = ["gradcam", "xgradcam", "hirescam", "random"]
-    result = fabricate(models=["a", "b"], methods=methods, metrics=["deletion"], change=drop)
-    made = tables.overall_table(View(result))
-    values = {row.method: row.values[0] for row in made.rows}
-    assert "random" not in values
-    assert values["gradcam"].mean == "1.5"
-    assert values["xgradcam"].mean == "1.5"
-    assert values["hirescam"].text == "3.0 (1 of 2)"
-    assert values["gradcam"].best
-    assert values["xgradcam"].best
+
+def test_skill_is_between_random_and_the_best_known_map_which_is_named(plain_run: Result) -> None:
+    view = View(plain_run)
+    made = skill_table(view, view.blocks[0])
+    assert made is not None
+    assert "random" not in [row.method for row in made.rows]
+    for place, head in enumerate(made.heads[1:], 1):
+        best = [row.method for row in made.rows if row.values[place].text.startswith("1 best known")]
+        assert f"{head}: {best[0]}" in made.notes[1]
+    row, summary = made.rows[1], view.summary_of(view.blocks[0])
+    wanted = summary[row.method, "insertion", "auc"]["skill"]
+    assert row.values[made.heads.index("insertion auc")].mean in (f"{wanted:.2f}", "1")
 
 
 def test_the_ledger_has_the_scale_and_what_it_leaves(plain_run: Result) -> None:

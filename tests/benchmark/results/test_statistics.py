@@ -17,7 +17,6 @@ from camfaith.benchmark.results.statistics import (
     SUMMARY_COLUMNS,
     conservation_scale,
     few_samples,
-    mean_ranks,
     summarise,
 )
 from camfaith.benchmark.results.tables import SCHEMAS
@@ -168,7 +167,8 @@ def test_below_eight_samples_or_clusters_there_is_a_mean_and_nothing_more(
     assert found["mean"].notna().all()
     said = found.loc[~found["control"], ["low", "high", "rank", "difference_low", "difference_high", "p"]].notna()
     assert (said.to_numpy() == enough).all()
-    assert ("n too small" in few_samples(found)) is not enough
+    assert (found["units"] == clusters).all()
+    assert ("n too small" in few_samples(found)[0]) is not enough
 
 
 def test_constant_maps_are_in_the_mean_and_counted_apart() -> None:
@@ -227,7 +227,6 @@ def test_no_scores_give_an_empty_summary() -> None:
     info = described({"cam": False}, gain="higher")
     assert len(summarise(nothing, info)) == 0
     assert len(conservation_scale(nothing, info)) == 0
-    assert len(mean_ranks(summarise(nothing, info))) == 0
 
 
 def test_the_callers_scores_are_left_as_they_were() -> None:
@@ -235,15 +234,6 @@ def test_the_callers_scores_are_left_as_they_were() -> None:
     before = scores.copy()
     summarise(scores, described({"cam": False}, gain="higher"))
     pd.testing.assert_frame_equal(scores, before)
-
-
-def test_mean_ranks_are_over_the_blocks_that_have_one() -> None:
-    here = pd.concat([rows("a", NOISE + 2), rows("b", NOISE + 1)])
-    there = pd.concat([rows("a", NOISE + 1), rows("b", NOISE + 2), rows("c", NOISE + 3)]).assign(dataset="other")
-    info = described({"a": False, "b": False, "c": False}, gain="higher")
-    found = mean_ranks(summarise(pd.concat([here, there]), info)).set_index("method")
-    assert found["rank"].to_dict() == {"a": 2, "b": 2, "c": 1}
-    assert found["blocks"].to_dict() == {"a": 2, "b": 2, "c": 1}
 
 
 def test_the_conservation_scale_is_least_squares() -> None:
