@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from camfaith.benchmark.results.showing import MISSING
 from camfaith.reports.markup import Row, Table, Value
 from camfaith.reports.style import folded, labels, panels
-from camfaith.reports.view import Block, View, file_stem
+from camfaith.reports.view import Block, View, file_stem, spanned
 
 _TOLD = 9
 """Up to so many metrics a panel has room for numbers."""
@@ -27,7 +27,8 @@ def agreement_maps(view: View) -> Iterator[Figure]:
     for drawn, axes, own in panels(blocks, across, 1.35 + 0.2 * len(metrics)):
         for axis, block in zip(axes, own, strict=True):
             tau = np.full((len(metrics), len(metrics)), np.nan)
-            for row in view.of(block, known).to_dict("records"):
+            own_rows = view.of(block, known)
+            for row in own_rows.to_dict("records"):
                 first, second = metrics.index(row["first"]), metrics.index(row["second"])
                 tau[second, first] = row["tau"]
             shown = tau[1:, :-1]
@@ -36,7 +37,7 @@ def agreement_maps(view: View) -> Iterator[Figure]:
                 shown, annot=text if len(metrics) <= _TOLD else False, fmt="", cmap="RdBu", vmin=-1, vmax=1, cbar=False,
                 linewidths=0.6, annot_kws={"size": 6}, xticklabels=named[:-1], yticklabels=named[1:], ax=axis,
             )  # fmt: skip
-            axis.set_title(folded(block.title, 30), loc="left")
+            axis.set_title(f"{folded(block.title, 30)}\n{spanned(own_rows['n'])}", loc="left")
             axis.tick_params(length=0)
             axis.tick_params(axis="x", rotation=90)
         yield drawn

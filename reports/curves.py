@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from camfaith.benchmark.results.intervals import Floats, Interval, mean_interval
 from camfaith.reports.style import WIDTH, Look, figure, label, labels
-from camfaith.reports.view import View
+from camfaith.reports.view import View, spanned
 
 _TOGETHER = 4
 """Methods in one panel."""
@@ -48,12 +48,12 @@ def curves(view: View, lines: pd.DataFrame, look: dict[str, Look]) -> Figure | N
         axis.grid(axis="y")
     for axis in axes[count:]:
         axis.set_axis_off()
-    first = lines.iloc[0]
+    first, shown = lines.iloc[0], spanned(int(band.n.max()) for band in known.values())
     for place, axis in enumerate(axes[:count]):
         axis.set_xlim(min(0, x.min()), x.max())
         axis.set_xlabel(str(first["x_label"]) if place + columns >= count else "")
         axis.tick_params(labelbottom=place + columns >= count)
-        axis.set_ylabel(f"mean {first['y_label']}" if place % columns == 0 else "")
+        axis.set_ylabel(f"mean {first['y_label']}, {shown}" if place % columns == 0 else "")
     if all(np.nanmin(band.mean) >= 0 for band in known.values()):
         axes[0].set_ylim(bottom=0)
     if legend:

@@ -21,7 +21,7 @@ from camfaith.reports.curves import curves
 from camfaith.reports.ranks import critical_difference, place_maps, rank_map
 from camfaith.reports.skill import skill_figures
 from camfaith.reports.style import WIDTH, Look, figure, folded, labels, looks, panels, save, settings, slant
-from camfaith.reports.view import ALL, Block, Judged, View, file_stem
+from camfaith.reports.view import ALL, Block, Judged, View, file_stem, spanned
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ def _figures(view: View, look: dict[str, Look]) -> Iterator[tuple[str, str, Bloc
                 yield kind, title, block, sheet
     drawn = rank_map(view)
     if drawn is not None:
-        yield "ranks", "all", None, drawn
+        yield "ranks", "all models and data sets", None, drawn
     for title, sheet in _numbered("over models and data sets", critical_difference(view, ALL, look)):
         yield "critical-difference", title, None, sheet
-    for title, sheet in _numbered("metrics", agreement_maps(view)):
+    for title, sheet in _numbered("all models and data sets", agreement_maps(view)):
         yield "agreement", title, None, sheet
     for metric in view.metrics_named("corner-artifact"):
         drawn = corner_mass(view, metric, look)
@@ -175,6 +175,7 @@ def corner_mass(view: View, metric: str, look: dict[str, Look]) -> Figure | None
             area = float(np.median(areas))
             axis.axvline(area, color="0.2", lw=0.8, ls=(0, (4, 2)), zorder=0.5)
         axis.set_title(folded(block.title, 26 if columns > 1 else 34), loc="left")
+        axis.set_xlabel(spanned(row["n"] for parts in found.values() for row in parts.values()))
         axis.grid(axis="x")
         axis.set_axisbelow(True)
         axis.tick_params(axis="y", length=0)

@@ -13,7 +13,7 @@ from camfaith.benchmark.results.showing import MISSING, NONE, usual
 from camfaith.benchmark.results.skill import scale_of
 from camfaith.reports.markup import Row, Table, Value
 from camfaith.reports.style import Look, folded, label, labels, panels, slant
-from camfaith.reports.view import Block, Judged, View, file_stem
+from camfaith.reports.view import Block, Judged, View, file_stem, spanned
 
 LEFT, RIGHT = -0.35, 1.35
 """What a panel shows; skill further away stands at its edge as a number."""
@@ -92,6 +92,7 @@ def skill_figures(view: View, block: Block, look: dict[str, Look]) -> Iterator[F
         for axis, way in zip(axes, own, strict=True):
             _points(axis, way, methods, look)
             axis.set_title(f"{folded(way.column.title, 30)}\n1: {label(way.best, 26)}", loc="left")
+            axis.set_xlabel(spanned(count for _, count in way.found.values()))
         axes[0].set_yticks(range(len(methods)), [*labels(methods, 26).values()])
         axes[0].set_ylim(len(methods) - 0.4, -0.6)
         slant(axes[::3], methods, view.controls)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -175,6 +175,12 @@ class View:
     def picked(self, table: str, samples: Collection[str]) -> pd.DataFrame:
         """The rows of some samples: the maps of a large run do not fit into memory all at once."""
         return self.result.read(table, sample=list(samples))
+
+
+def spanned(counts: Iterable[int]) -> str:
+    """The least and the greatest of some numbers of images."""
+    found = sorted({*counts})
+    return f"n = {found[0]}–{found[-1]}" if len(found) > 1 else f"n = {found[0]}" if found else "n = 0"
 
 
 def file_stem(*names: str) -> str:

@@ -58,15 +58,15 @@ def in_words(row: Mapping[Any, Any]) -> str:
 
 
 def doubts(accuracy: pd.DataFrame, info: Mapping[str, Any]) -> list[str]:
-    """What to look at where a network does no better than chance."""
+    """What to look at where a network is not shown to do better than chance."""
     bare = {model["name"] for model in info.get("models", ()) if model.get("mean") is None}
     found = []
     for row in accuracy[accuracy["at_chance"]].to_dict("records"):
-        text = f"{row['model']} on {row['dataset']}: accuracy {row['accuracy']:.3f} is chance level among "
-        text += f"{row['classes']} classes; "
+        text = f"{row['model']} on {row['dataset']}: accuracy {row['accuracy']:.3f} over {row['n']} images is "
+        text += f"not shown to be better than guessing among {row['classes']} classes; "
         if row["model"] in bare:
             text += "the model has no mean and std, the usual cause: give those that it was trained with"
         else:
             text += "look at the order of its classes, its weights, and its mean and std"
-        found.append(f"{text}. What follows explains guesses")
+        found.append(f"{text}. What follows may explain guesses")
     return found

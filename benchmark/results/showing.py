@@ -39,12 +39,12 @@ def legend(rows: pd.DataFrame, info: Mapping[str, Any]) -> list[str]:
         "↓ lower is better; in italics: controls, which are not ranked.",
         bold if rows["best"].any() else f"No method is shown to be {decided} another.",
     ]
-    if any(doubtful(row, info) for row in rows.to_dict("records")):
+    if random_control(info) is not None:
         lines[1] += f" {DOUBT}: not shown to be {decided} the random control."
     if until:
         lines.append(
             "Ahead is who is better on more images, by the sequential test of separations.csv: on average at most "
-            f"{100 * info['suite']['level']:g} % of all leads that are told are wrong."
+            f"{100 * info['suite']['level']:g} % of all leads that are told are wrong. Means are over different images."
         )
     else:
         lines.append(

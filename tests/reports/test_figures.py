@@ -108,7 +108,7 @@ def test_many_methods_all_look_different_and_fit_the_page(fabricate: Fabricate, 
     found = looks(MANY, [])
     assert len({(look.colour, str(look.dash)) for look in found.values()}) == len(MANY)
     view = View(
-        fabricate(models=["net"], methods=[*MANY, "random"], samples=4, metrics=["deletion", "corner-artifact"])
+        fabricate(models=["net"], methods=[*MANY, "random"], samples=8, metrics=["deletion", "corner-artifact"])
     )
     for drawing in draw(view, tmp_path):
         size = Image.open(f"{drawing.path}.png").size

@@ -84,7 +84,7 @@ def test_the_page_says_what_was_run_and_what_it_cost(plain_report: Path) -> None
 def test_the_page_tells_the_accuracy_and_doubts_a_network_that_guesses(plain_report: Path) -> None:
     text = words(plain_report / "report.html")
     assert "Accuracy on the labelled images" in text
-    assert "is chance level among 3 classes; the model has no mean and std" in text
+    assert "is not shown to be better than guessing among 3 classes; the model has no mean and std" in text
 
 
 def test_the_page_shows_the_summarys_numbers(plain_run: Result, plain_report: Path) -> None:
@@ -273,4 +273,9 @@ def test_a_run_until_separated_says_how_many_comparisons_are_settled_and_how_sur
     told = (
         f"Of 15 comparisons {settled} are settled, for each model and data set at most 20% of them wrongly, on average"
     )
-    assert told in words(report(result))
+    page = report(result)
+    assert told in words(page)
+    assert "Ahead is who is better on more images, by the sequential test of separations.csv" in words(page)
+    written = {path.name for path in page.parent.rglob("*")}
+    assert "separations.csv" in written
+    assert not any(name.startswith(("comparisons", "ranking", "critical", "places")) for name in written)

@@ -38,7 +38,7 @@ def test_a_network_that_guesses_is_doubted_with_the_usual_cause():
     info = {"models": [{"name": "net", "mean": None}]}
     found = accuracies(pictures([0, 1, 2] * 4, [0] * 12), info)
     assert doubts(found, info)[0].startswith(
-        "net on data: accuracy 0.333 is chance level among 3 classes; the model has"
+        "net on data: accuracy 0.333 over 12 images is not shown to be better than guessing among 3 classes; the"
     )
     (other,) = doubts(found, {"models": [{"name": "net", "mean": [0.5] * 3}]})
     assert "order of its classes" in other
