@@ -69,7 +69,7 @@ def test_only_what_is_new_is_computed_and_all_of_it_is_told_as_json_and_markdown
     found = json.loads(ask("other.py:MyCAM", "--json", "--markdown", "told.md").stdout)
     curves, samples = 2 * 4, 20
     assert 0 < load("runs/gate").info["cost"]["forwards"] - before <= samples * (1 + curves)
-    assert found["verdict"] == found["comparisons"]["baseline kept/mycam.parquet"]["verdict"] == "passed"
+    assert found["verdict"] == found["comparisons"]["kept/mycam.parquet"]["verdict"] == "passed"
     assert "| deletion auc ↓ | 20 |" in (project / "told.md").read_text()
     made = load("runs/gate").info["cost"]["forwards"]
     assert gate("other.py:MyCAM", like="mycam.py:MyCAM", suite="small.toml", margin={"deletion": 0.1}).passed
