@@ -87,7 +87,7 @@ def gate(
     if update and not after.values["value"].notna().any():
         why = next((text for text in after.values["error"] if text), "none is defined")
         raise SuiteError(f"{after.label} has no value to write into a baseline: {why}")
-    sides = {} if before is None else {f"baseline {file}": before}
+    sides = {} if before is None else {str(file): before}
     sides |= {side.label: side for side in other}
     if update and file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ _WIDTH = 100
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a method, by what it was compared with: `comparisons` are named "baseline FILE" and "METHOD".
+    """What became of a method, by what it was compared with: `comparisons` are named by file and method.
 
     `look` says what to look at first, `folder` is the run's, `written` the baseline that was written.
     """
@@ -46,25 +46,33 @@ class Outcome:
         return self.exit_code == 0
 
     def __str__(self) -> str:
-        """What `show` prints, as text."""
+        """What `show` prints, the end of it first: of a failed test the first line is seen everywhere."""
         text = io.StringIO()
-        self.show(Console(file=text, width=_WIDTH, emoji=False, force_terminal=False))
+        console = Console(file=text, width=_WIDTH, emoji=False, force_terminal=False)
+        self._conclude(console)
+        self._tell(console)
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
     def show(self, console: Console) -> None:
-        """Print the verdict, what to look at first, and every comparison as `camfaith compare` has it; one that passed
-        in one line, with its notes."""
+        """Print every comparison as `camfaith compare` has it (one that passed in one line, with its notes), then the
+        verdict and what to look at first."""
+        self._tell(console)
+        self._conclude(console)
+
+    def _tell(self, console: Console) -> None:
         from camfaith.reports import decision
 
-        console.print(f"{self.method}: {self.verdict}", style="bold", markup=False, highlight=False)
-        _print(console, *(f"  {line}" for line in self._first))
         for comparison in self.comparisons.values():
             if comparison.verdict == "passed":
                 _print(console, decision.headline(comparison), *(f"  {note}" for note in comparison.notes))
             else:
-                console.print()
                 decision.show(comparison, console)
-        _print(console, "", f"the run: {self.folder}; camfaith report {self.folder} draws its maps")
+            console.print()
+
+    def _conclude(self, console: Console) -> None:
+        console.print(f"{self.method}: {self.verdict}", style="bold", markup=False, highlight=False)
+        _print(console, *(f"  {line}" for line in self._first))
+        _print(console, f"  the run: {self.folder}; camfaith report {self.folder} draws its maps", "")
 
     def markdown(self) -> str:
         """The same as GitHub writes it, all of it."""
@@ -92,4 +100,5 @@ def _print(console: Console, *lines: str) -> None:
     from camfaith.reports import decision
 
     for line in lines:
-        console.print(decision.clean(line), markup=False, highlight=False, soft_wrap=True)
+        indent = " " * (len(line) - len(line.lstrip()))
+        console.print(indent + decision.clean(line), markup=False, highlight=False, soft_wrap=True)

@@ -37,6 +37,8 @@ class Project:
     SOUND = "gradients.mean((2, 3), keepdim=True)"
     REFACTORED = "gradients.flatten(2).mean(2)[..., None, None]"
     BROKEN = "-gradients.mean((2, 3), keepdim=True)"
+    FLAT = f"0 * {SOUND}"
+    ERRING = "evidence.nothing"
     TWICE = f"classifier.scores(evidence.images).sum() * 0 + {SOUND}"
 
     def __init__(self, folder: Path) -> None:

@@ -24,7 +24,7 @@ def project(tmp_path_factory, project_in):
     folder = tmp_path_factory.mktemp("project")
     made = project_in(folder)
     (folder / "pyproject.toml").write_text(DECLARED)
-    for name in ("REFACTORED", "BROKEN", "TWICE"):
+    for name in ("REFACTORED", "BROKEN", "FLAT", "ERRING", "TWICE"):
         made.write(getattr(made, name), f"{name.lower()}.py")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -45,6 +45,9 @@ def ask(*words):
         (["refactored.py:MyCAM"], 0, "passed: mycam in runs/gate against mycam in kept/mycam.parquet"),
         (["broken.py:MyCAM"], 1, "times its margin of"),
         (["broken.py:MyCAM", "--like", "gradcam"], 1, "regressed: mycam in runs/gate against gradcam in runs/gate"),
+        (["flat.py:MyCAM"], 1, "have a constant map, other than in kept/mycam.parquet"),
+        (["erring.py:MyCAM"], 1, "20 of 20 samples could not be judged, other than in kept/mycam.parquet: Attribute"),
+        (["erring.py:MyCAM", "--baseline", "x.parquet", "--update"], 4, "has no value to write into a baseline: Attr"),
         (["twice.py:MyCAM"], 1, "forwards for a map on fundus-resnet rose from 1 to 2"),
         (["twice.py:MyCAM", "--margin", "20%", "--margin", "calls=2", "--like", "gradcam"], 0, "against gradcam in"),
         (["broken.py:MyCAM", "--limit", "8"], 2, "samples would decide"),
@@ -69,11 +72,12 @@ def test_only_what_is_new_is_computed_and_all_of_it_is_told_as_json_and_markdown
     found = json.loads(ask("other.py:MyCAM", "--json", "--markdown", "told.md").stdout)
     curves, samples = 2 * 4, 20
     assert 0 < load("runs/gate").info["cost"]["forwards"] - before <= samples * (1 + curves)
-    assert found["verdict"] == found["comparisons"]["baseline kept/mycam.parquet"]["verdict"] == "passed"
+    assert found["verdict"] == found["comparisons"]["kept/mycam.parquet"]["verdict"] == "passed"
     assert "| deletion auc ↓ | 20 |" in (project / "told.md").read_text()
     made = load("runs/gate").info["cost"]["forwards"]
     assert gate("other.py:MyCAM", like="mycam.py:MyCAM", suite="small.toml", margin={"deletion": 0.1}).passed
     assert load("runs/gate").info["cost"]["forwards"] == made
+    assert gate("twice.py:MyCAM", like="gradcam", suite="small.toml", margin="20%").passed, "a peer may take fewer"
 
 
 def test_a_folder_of_many_parts_is_begun_anew(project, monkeypatch):

@@ -56,12 +56,12 @@ def test_a_baseline_is_asked_for_written_kept_to_and_held_against_a_broken_edit(
     broken.stdout.fnmatch_lines(
         [
             "*mycam: regressed*",
-            "*lost most against baseline kept/mycam.parquet: * times its margin of *",
+            "*lost most against kept/mycam.parquet: * times its margin of *",
             "*the sample * lost most there: * became *",
+            "*the run: .pytest_cache/d/camfaith/small;*",
             "*regressed: mycam in .pytest_cache/d/camfaith/small against mycam in*",
             "*metric *n *base *candidate *difference *margin *verdict",
             "*deletion auc*regressed",
-            "*the run: .pytest_cache/d/camfaith/small;*",
         ]
     )
 
