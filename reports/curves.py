@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from camfaith.benchmark.results.bootstrap import Floats, Interval, mean_interval
+from camfaith.benchmark.results.intervals import Floats, Interval, mean_interval
 from camfaith.reports.style import WIDTH, Look, figure, label, labels
 from camfaith.reports.view import View
 
-_BAND_RESAMPLES = 999
 _TOGETHER = 4
 """Methods in one panel."""
 
@@ -74,6 +73,6 @@ def _bands(view: View, lines: pd.DataFrame) -> tuple[Floats, dict[str, Interval]
     values[places] = np.stack([*lines["y"]])
     units = [view.unit_of.get(sample, ("sample", sample)) for sample in samples]
     rows = values.transpose(0, 2, 1).reshape(-1, len(samples))
-    found = mean_interval(rows, units, resamples=_BAND_RESAMPLES)
+    found = mean_interval(rows, units)
     parts = zip(*(part.reshape(len(methods), -1) for part in found), strict=True)
     return x, {method: Interval(*part) for method, part in zip(methods, parts, strict=True)}

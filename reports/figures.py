@@ -15,8 +15,8 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from camfaith.benchmark.results.bootstrap import Floats
 from camfaith.benchmark.results.files import own_folder
+from camfaith.benchmark.results.intervals import Floats
 from camfaith.reports.curves import curves
 from camfaith.reports.style import WIDTH, Look, figure, folded, label, labels, looks, save, settings
 from camfaith.reports.view import Block, Judged, View, file_stem

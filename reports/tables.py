@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from camfaith.benchmark.results.files import own_folder, whole, write_whole
-from camfaith.benchmark.results.statistics import few_samples
+from camfaith.benchmark.results.statistics import few_samples, shown_better
 from camfaith.reports.markup import DOUBT, Row, Table, Value, latex, markdown
 from camfaith.reports.view import Block, Judged, View, file_stem, number, numbers
 
@@ -59,7 +59,6 @@ def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
 def block_table(view: View, block: Block) -> Table:
     """The main columns of one model on one data set."""
     summary = view.summary_of(block)
-    first = {c: min(_known(view, summary, c, "rank"), default=None) for c in view.judged}
     sizes = {c: _size(_known(view, summary, c, "mean")) for c in view.judged}
     rows = []
     for method in view.methods:
@@ -68,7 +67,7 @@ def block_table(view: View, block: Block) -> Table:
         if not used:
             continue
         count = f"{min(used)}–{max(used)}" if min(used) < max(used) else str(used[0])
-        shown = [_value(row, first[c], sizes[c]) for row, c in zip(found, view.judged, strict=True)]
+        shown = [_value(row, sizes[c]) for row, c in zip(found, view.judged, strict=True)]
         rows.append(Row(method, method in view.controls, [Value(count), *shown]))
     doubtful = any(value.doubtful for row in rows for value in row.values)
     few = few_samples(view.of(block, view.summary))
@@ -86,13 +85,13 @@ def _size(means: Sequence[float]) -> float:
     return median(abs(mean) for mean in means) if means else math.nan
 
 
-def _value(row: Mapping[str, Any] | None, first: float | None, size: float) -> Value:
+def _value(row: Mapping[str, Any] | None, size: float) -> Value:
     if row is None or not row["n"]:
         return Value("–")
     mean, low, high = numbers(row["mean"], row["low"], row["high"], like=size)
-    doubtful = bool(row["difference_low"] <= 0) and not row["control"]
+    doubtful = math.isfinite(row["p"]) and not shown_better(row)
     interval = f"[{low}, {high}]" if math.isfinite(row["low"]) else ""
-    return Value(mean, interval, row["rank"] == first, doubtful)
+    return Value(mean, interval, bool(row["best"]), doubtful)
 
 
 def _counts(view: View, summary: Mapping[Any, Mapping[str, Any]]) -> list[str]:
@@ -164,7 +163,7 @@ def every_column(view: View, block: Block, metric: str) -> Table | None:
     sizes = {c: _size(_known(view, view.summary_of(block), Judged(metric, c, None), "mean")) for c in heads}
 
     def values(found: Mapping[str, Mapping[str, Any]], method: str) -> list[Value]:  # noqa: ARG001
-        shown = [_value(found.get(column), None, sizes[column]) for column in heads]
+        shown = [_value(found.get(column), sizes[column]) for column in heads]
         return [Value(value.mean, value.interval) for value in shown]
 
     return _by_method(view, block, metric, heads, values)

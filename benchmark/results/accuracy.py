@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from scipy.stats import binom
 
-from camfaith.benchmark.results.bootstrap import FEWEST
+from camfaith.benchmark.results.intervals import FEWEST
 
 COLUMNS = ("model", "dataset", "n", "classes", "accuracy", "balanced_accuracy", "confidence", "at_chance")
 

@@ -30,8 +30,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from camfaith.benchmark.results.bootstrap import Floats
-from camfaith.benchmark.results.statistics import TIED
+from camfaith.benchmark.results.intervals import Floats
+from camfaith.benchmark.results.paired import TIED
 
 Counts = NDArray[np.int64]
 

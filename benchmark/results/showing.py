@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from camfaith.benchmark.results.statistics import few_samples
+from camfaith.benchmark.results.statistics import few_samples, shown_better
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 """Which way a column is better."""
@@ -32,8 +32,8 @@ def html_of(summary: pd.DataFrame, title: str) -> str:
 
 
 def _cell(row: Mapping[Hashable, Any]) -> str:
-    mean, low, high, above = (float(row[name]) for name in ("mean", "low", "high", "difference_low"))
+    mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
     if mean != mean:
         return "–"
-    mark = "°" if above <= 0 and not row["control"] else ""
+    mark = "" if row["p"] != row["p"] or shown_better(row) else "°"
     return f"{mean:.3f}{mark}" + (f" [{low:.3f}, {high:.3f}]" if low == low else "")

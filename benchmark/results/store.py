@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from camfaith.benchmark.results.cells import Block, blocks
 from camfaith.benchmark.results.coded import places, plain, read_coded, relabelled
 from camfaith.benchmark.results.folder import Part, RunFolder, RunFolderError
 from camfaith.benchmark.results.tables import SCHEMAS, map_of
@@ -49,10 +51,7 @@ class Result:
                 raise ValueError(f"{table} has no column {column!r} with text; it has {', '.join(text)}")
         asked = {k: [v] if isinstance(v, str) else list(v) for k, v in wanted.items()}
         for kind in ("method", "metric"):
-            known = ["", "diagnostics", *(m["label"] for m in self.info[f"{kind}s"])]
-            unknown = [name for name in asked.get(kind, ()) if name not in known]
-            if unknown:
-                raise ValueError(f"the run has no {kind} {unknown[0]!r}; it has {', '.join(known[2:])}")
+            self._require(kind, asked.get(kind, ()))
         found = self._table(table, asked)
         if table == "scores":
             found = self._without_old_complaints(found)
@@ -124,11 +123,36 @@ class Result:
         judged = self.scores["method"] != ""
         return bool((judged & self.scores["status"].isin(["ok", "constant"])).any())
 
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """The values of each model on each data set, as arrays."""
+        return list(blocks(self.scores, self.info))
+
     def summary(self) -> pd.DataFrame:
-        """Mean, confidence interval, n, rank, and the difference from the random control, per cell."""
+        """Mean, interval, n, and what is shown: better than random, rank, best, skill, per cell (`summarise`)."""
         from camfaith.benchmark.results.statistics import summarise
 
         return summarise(self.scores, self.info)
+
+    def compare(self, *methods: str) -> pd.DataFrame:
+        """Paired differences between every two of these methods, in the order given; without any, between every two of
+        the run's that are no controls (`compare_methods`). `ValueError` for one that the run has not."""
+        from camfaith.benchmark.results.pairs import compare_methods
+
+        self._require("method", methods)
+        return compare_methods(self.blocks, list(combinations(methods, 2)) if methods else None)
+
+    def ranking(self) -> pd.DataFrame:
+        """How methods are ordered under each metric, and how firmly (`rank_methods`)."""
+        from camfaith.benchmark.results.ranking import rank_methods
+
+        return rank_methods(self.blocks)
+
+    def agreement(self) -> pd.DataFrame:
+        """Whether metrics order the methods alike (`agree`)."""
+        from camfaith.benchmark.results.agreement import agree
+
+        return agree(self.blocks)
 
     def table(self, metric: str, column: str | None = None) -> pd.DataFrame:
         """One metric's main column, or another `column`: a row for each model, data set and sample, a column for each
@@ -180,6 +204,13 @@ class Result:
         if lost:
             raise self._damage(f"{self.path / 'parts' / lost[0]} is damaged or gone", len(lost))
         return [part for part in found if part.note.context in contexts]
+
+    def _require(self, kind: str, labels: Sequence[str]) -> None:
+        """`ValueError` for a method or metric that the run has not."""
+        known = ["", "diagnostics", *(m["label"] for m in self.info[f"{kind}s"])]
+        unknown = [label for label in labels if label not in known]
+        if unknown:
+            raise ValueError(f"the run has no {kind} {unknown[0]!r}; it has {', '.join(known[2:])}")
 
     def _name(self, part: Path) -> str:
         return part.relative_to(self.path / "parts").as_posix()

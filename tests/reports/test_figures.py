@@ -13,7 +13,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from camfaith.benchmark.results.bootstrap import mean_interval
+from camfaith.benchmark.results.intervals import mean_interval
 from camfaith.benchmark.results.store import Result
 from camfaith.reports.curves import curves
 from camfaith.reports.figures import corner_mass, distributions, draw, rank_map
@@ -80,7 +80,7 @@ def test_a_curve_is_the_mean_over_images_within_its_band(plain_run: Result) -> N
     own = np.stack([*lines.loc[lines["method"] == "gradcam", "y"]])
     np.testing.assert_allclose(drawn["gradcam"], own.mean(0))
     band = axis.collections[0].get_paths()[0].vertices
-    expected = mean_interval(own.T, resamples=999)
+    expected = mean_interval(own.T)
     assert band[:, 1].max() == pytest.approx(np.max(expected.high))
 
 

@@ -1,0 +1,68 @@
+"""Differences between two methods on the images that both have a value for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from camfaith.benchmark.results.intervals import Floats, by_unit, mean_interval
+from camfaith.benchmark.results.signflip import sign_flip
+
+TIED = 1e-4
+POWER = 0.8
+SIGN = {"higher": 1.0, "lower": -1.0}
+
+
+def differences(first: Floats, second: Floats, sign: float | Floats = 1.0) -> Floats:
+    """first − second, times `sign`, so that it is positive where the first is better; NaN where either is missing.
+    Differences of less than `TIED` of the values' size are ties, 0: maps that are equal in theory differ by rounding in
+    practice."""
+    found: Floats = np.asarray(sign * (first - second), dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        tied = np.abs(first - second) <= TIED * np.maximum(np.abs(first), np.abs(second))
+    return np.where(tied & np.isfinite(found), 0.0, np.where(np.isfinite(found), found, np.nan))
+
+
+class Paired(NamedTuple):
+    """For each row of differences: their mean, its confidence limits, and the number of images, units and ties; the two
+    one-sided p of the sign-flip test, for the mean being greater and less; and the standard deviation of a unit."""
+
+    mean: Floats
+    low: Floats
+    high: Floats
+    n: NDArray[np.int64]
+    units: NDArray[np.int64]
+    ties: NDArray[np.int64]
+    greater: Floats
+    less: Floats
+    deviation: Floats
+
+    @property
+    def p(self) -> Floats:
+        """Of the mean being other than 0."""
+        found: Floats = np.minimum(1, 2 * np.minimum(self.greater, self.less))
+        return found
+
+    def detectable(self, level: float) -> Floats:
+        """The smallest mean difference that a two-sided test at `level` finds with a chance of `POWER`:
+        (t_{1−level/2} + t_POWER) · deviation / √units, with Student's quantiles."""
+        free = np.maximum(self.units - 1, 1)
+        needed: Floats = (stdtrit(free, 1 - level / 2) + stdtrit(free, POWER)) * self.deviation / np.sqrt(free + 1)
+        return np.where(np.isfinite(self.greater), needed, np.nan)
+
+
+def paired(found: Floats, units: Sequence[Any] | None = None, *, level: float = 0.95) -> Paired:
+    """What rows of differences (rows × images) say of images like these."""
+    found = np.atleast_2d(found)
+    finite = np.isfinite(found)
+    interval, test = mean_interval(found, units, level=level), sign_flip(found, units)
+    parts, counts = by_unit(np.where(finite, found - interval.mean[:, None], 0), finite, units)
+    held = (counts > 0).sum(1)
+    scale = held / np.maximum(interval.n, 1)
+    deviation = scale * np.sqrt((parts**2).sum(1) / np.maximum(held - 1, 1))
+    ties = (found == 0).sum(1)
+    return Paired(*interval, held, ties, test.greater, test.less, np.where(held > 1, deviation, np.nan))
