@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from camfaith.benchmark.conformance import check_method, method_checks
     from camfaith.benchmark.picture.side_by_side import explain
+    from camfaith.benchmark.results.baseline import read_baseline, write_baseline
+    from camfaith.benchmark.results.comparison import Comparison, compare
+    from camfaith.benchmark.results.exact import exact
     from camfaith.benchmark.results.explanation import Explanation
     from camfaith.benchmark.results.store import Result, load
     from camfaith.benchmark.running.adding import add
@@ -16,31 +19,41 @@ if TYPE_CHECKING:
 
 # Torch takes seconds to import; `camfaith --help` must not wait for it.
 _WHERE = {
+    "Comparison": "results.comparison",
     "Explanation": "results.explanation",
     "Result": "results.store",
     "Suite": "suite.declaration",
     "add": "running.adding",
     "check_method": "conformance",
+    "compare": "results.comparison",
+    "exact": "results.exact",
     "explain": "picture.side_by_side",
     "load": "results.store",
     "load_picture": "datasets.pictures",
     "method_checks": "conformance",
     "plan": "running.planning",
+    "read_baseline": "results.baseline",
     "run": "running.runner",
+    "write_baseline": "results.baseline",
 }
 
 __all__ = [
+    "Comparison",
     "Explanation",
     "Result",
     "Suite",
     "add",
     "check_method",
+    "compare",
+    "exact",
     "explain",
     "load",
     "load_picture",
     "method_checks",
     "plan",
+    "read_baseline",
     "run",
+    "write_baseline",
 ]
 
 

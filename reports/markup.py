@@ -47,19 +47,19 @@ class Table:
 
 def markdown(table: Table) -> str:
     """A title, the table as GitHub writes it, and its notes."""
-    lines = [f"### {_plain(table.title)}", "", _pipes(["method", *map(_plain, table.heads)])]
-    lines.append(_pipes([":--", *["--:"] * len(table.heads)]))
+    lines = [f"### {plain(table.title)}", "", piped(["method", *map(plain, table.heads)])]
+    lines.append(piped([":--", *["--:"] * len(table.heads)]))
     for row in table.rows:
-        values = [f"**{_plain(value.text)}**" if value.best else _plain(value.text) for value in row.values]
-        lines.append(_pipes([f"*{_plain(row.method)}*" if row.control else _plain(row.method), *values]))
-    return "\n".join([*lines, "", *(f"- {_plain(note)}" for note in table.notes), ""])
+        values = [f"**{plain(value.text)}**" if value.best else plain(value.text) for value in row.values]
+        lines.append(piped([f"*{plain(row.method)}*" if row.control else plain(row.method), *values]))
+    return "\n".join([*lines, "", *(f"- {plain(note)}" for note in table.notes), ""])
 
 
-def _pipes(texts: Sequence[str]) -> str:
+def piped(texts: Sequence[str]) -> str:
     return f"| {' | '.join(texts)} |"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Markdown shows as it is."""
     return re.sub(r"([\\`*_\[\]<>|#~$&])", r"\\\1", " ".join(text.split()))
 

@@ -15,6 +15,7 @@ import typer
 
 from camfaith.benchmark.cli.arguments import Data, entries, listed, number
 from camfaith.benchmark.cli.check import check
+from camfaith.benchmark.cli.compare import Deciding, baseline, compare
 from camfaith.benchmark.cli.errors import errors_in_one_line
 from camfaith.benchmark.cli.explain import explain
 
@@ -240,6 +241,8 @@ def report(
 
 app.command()(explain)
 app.command()(check)
+app.command(cls=Deciding)(compare)
+app.command()(baseline)
 
 
 @app.command("list")

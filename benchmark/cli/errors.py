@@ -11,8 +11,8 @@ import typer
 
 
 @contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """Turns the package's own errors into one line and exit code 2, Ctrl-C into exit code 130, and warnings into one
+def errors_in_one_line(code: int = 2) -> Iterator[None]:
+    """Turns the package's own errors into one line and this exit code, Ctrl-C into exit code 130, and warnings into one
     line each; any other error keeps its traceback."""
     with warnings.catch_warnings():
         warnings.showwarning = _show
@@ -20,7 +20,7 @@ def errors_in_one_line() -> Iterator[None]:
             yield
         except (ValueError, OSError) as error:
             typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from None
+            raise typer.Exit(code) from None
         except KeyboardInterrupt:
             typer.echo("stopped", err=True)
             raise typer.Exit(130) from None

@@ -101,6 +101,20 @@ def separations(scores: pd.DataFrame, better: Mapping[str, str], level: float, m
     return table.assign(ahead=np.where(ahead == "", "open", ahead), images=images, low=low, high=high)
 
 
+def separations_of(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
+    """The separations of every model × data set of a run, by the level and margin of its suite."""
+    suite = info["suite"]
+    main = {m["label"]: m["main"] for m in info["metrics"] if m["main"] in m["better"]}
+    better = {m["label"]: m["better"][m["main"]] for m in info["metrics"] if m["label"] in main}
+    tables = [pd.DataFrame(columns=["model", "dataset", *SEPARATION_COLUMNS])]
+    blocks: Any = scores.groupby(["model", "dataset"], sort=False)
+    for (model, dataset), found in blocks:
+        table = separations(arrivals(found, main), better, suite["level"], suite["margin"])
+        tables.append(table.assign(model=model, dataset=dataset)[tables[0].columns])
+    kept = [table for table in tables if len(table)]
+    return pd.concat(kept, ignore_index=True) if kept else tables[0]
+
+
 def decide(signs: Floats, level: float, margin: float = 0.0) -> tuple[NDArray[np.str_], Counts]:
     """Who is ahead in each of N columns of signs (images × N, NaN is none), and the images that this took, or all.
 

@@ -71,7 +71,10 @@ def _approximate(values: Floats) -> Floats:
     sizes = np.abs(values)
     least = np.where(sizes > 0, sizes, np.inf).min(1, initial=np.inf)
     sought = values.sum(1) - least
-    found = _upper(sizes, np.abs(sought))
+    reachable = np.abs(sought) < sizes.sum(
+        1
+    )  # where S is the least sum of all, what is sought lies beyond the greatest
+    found = np.where(reachable, _upper(sizes, np.abs(sought)), 0)
     found = np.where(sought < 0, 1 - found, found)
     return np.clip(found, 0.5 ** (sizes > 0).sum(1), 1)
 

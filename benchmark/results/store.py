@@ -86,6 +86,17 @@ class Result:
         found = self.read("warnings").groupby(who, sort=False, dropna=False)
         return found.agg(count=("count", "sum"), sample=("sample", "first")).reset_index()
 
+    def columns(self, table: str, *names: str) -> pd.DataFrame:
+        """Some columns of one of `SCHEMAS`, and nothing else."""
+        return plain(self._table(table, {}, names))
+
+    def calls(self) -> pd.DataFrame:
+        """The images that go through the network for one map, and back, with the pass that all methods share: means per
+        model, data set and method; NaN in a folder of an earlier version."""
+        by = ["model", "dataset", "method"]
+        found = self.columns("maps", *by, "method_key", "forwards", "backwards")
+        return found.groupby(by, sort=False)[["forwards", "backwards"]].mean().reset_index()
+
     @cached_property
     def accuracy(self) -> pd.DataFrame:
         """Accuracy, balanced accuracy and mean confidence of each model on each data set with labels."""
@@ -173,18 +184,9 @@ class Result:
         The run's level, the share of wrong leads among all, holds for each model × data set, if its samples came in
         random order: `until = "separated"` sees to that; in other runs the classes take turns.
         """
-        from camfaith.benchmark.results.sequential import SEPARATION_COLUMNS, arrivals, separations
+        from camfaith.benchmark.results.sequential import separations_of
 
-        suite = self.info["suite"]
-        main = {m["label"]: m["main"] for m in self.info["metrics"] if m["main"] in m["better"]}
-        better = {m["label"]: m["better"][m["main"]] for m in self.info["metrics"] if m["label"] in main}
-        tables = [pd.DataFrame(columns=["model", "dataset", *SEPARATION_COLUMNS])]
-        blocks: Any = self.scores.groupby(["model", "dataset"], sort=False)
-        for (model, dataset), found in blocks:
-            table = separations(arrivals(found, main), better, suite["level"], suite["margin"])
-            tables.append(table.assign(model=model, dataset=dataset)[tables[0].columns])
-        kept = [table for table in tables if len(table)]
-        return pd.concat(kept, ignore_index=True) if kept else tables[0]
+        return separations_of(self.scores, self.info)
 
     def _repr_html_(self) -> str:
         from camfaith.benchmark.results.showing import html_of

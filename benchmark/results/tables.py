@@ -50,6 +50,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         status=_TEXT,
         error=_TEXT,
         seconds=_REAL,
+        forwards=_REAL,
+        backwards=_REAL,
     ),
     "warnings": _schema(**_PLACE, **_METHOD, **_METRIC, text=_TEXT, count=_WHOLE),
     "answers": _schema(**_PLACE, probe=_TEXT, logit=_REALS, log_probability=_REALS),
@@ -70,7 +72,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ),
 }
 """scores: long form, one row per sample × method × metric × column; lines: the curves behind the numbers; maps: raw
-maps on their native grid; warnings: what methods, metrics, models and readers warned of, where first, and how often;
+maps on their native grid, and the images that went through the network for one, and back: the pass that methods share,
+and the method's own; warnings: what methods, metrics, models and readers warned of, where first, and how often;
 answers: what image probes were told; pictures: the images as the model saw them, with their `exact` values (float32)
 where 8 bits are too few."""
 

@@ -28,6 +28,9 @@ class Explanations:
     rows: list[int] = field(default_factory=list)
     raw: list[Tensor] = field(default_factory=list)
     seconds: float = 0.0
+    forwards: float = 0.0
+    """Its own for each image, beyond the pass that all methods share; so are `backwards`."""
+    backwards: float = 0.0
     failures: dict[int, tuple[str, str]] = field(default_factory=dict)
     contributions: Tensor | None = None
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
@@ -68,6 +71,7 @@ def _explain(arm: Arm, evidence: Evidence, cost: Tally, found: Explanations) -> 
         cost.failed += max(0, planned - tally.forwards)
     cost.add(tally)
     found.seconds = (time.perf_counter() - began) / len(evidence)
+    found.forwards, found.backwards = (count / len(evidence) for count in (tally.forwards, tally.backwards))
     if tally.forwards:
         cost.model_seconds += time.perf_counter() - began
     if found.rows:

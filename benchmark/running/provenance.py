@@ -113,6 +113,7 @@ def _method(method: Named, known: Mapping[str, Any]) -> dict[str, Any]:
     parameters = parameters_of(method.kind, method.entry.settings)
     layer = {} if method.entry.layer is None else {"layer": method.entry.layer}
     told = {"label": method.label, "name": method.entry.name, "key": method.key, "control": False}
+    told["version"] = str(getattr(method.kind, "version", 1))
     return {**told, "parameters": {**parameters, **layer}, **known}
 
 
@@ -121,6 +122,7 @@ def _metric(judge: Judge) -> dict[str, Any]:
         "label": judge.label,
         "name": judge.name,
         "key": judge.key,
+        "version": str(getattr(judge.metric, "version", 1)),
         "parameters": {k: repr(v) if callable(v) else v for k, v in judge.parameters.items()},
         "main": judge.metric.main,
         "better": dict(judge.metric.better),

@@ -45,7 +45,7 @@ def source_hash(thing: Any) -> str:
 def module_hash(name: str) -> str:
     """A hash of one module's own source."""
     module = _module(name)
-    trees = [] if module is None else [ast.dump(_bare(node)) for node in module.tree.body]
+    trees = [] if module is None else [_said(_bare(node)) for node in module.tree.body]
     return hashlib.sha256(repr(trees).encode()).hexdigest()[:16]
 
 
@@ -155,7 +155,7 @@ def _looked_up(module_name: str, name: str) -> tuple[str, list[tuple[str, str]]]
         return text, places
     for node in [*module.definitions[name], *module.loose]:
         bare = _bare(node)
-        text += ast.dump(bare)
+        text += _said(bare)
         inside = (n for n in ast.walk(bare) if isinstance(n, ast.ImportFrom | ast.Import))
         local = {k: v for n in inside for k, v in _imported(n, module.package).items() if v[0] not in _REGISTRIES}
         for used, attribute in _names(bare):
@@ -213,6 +213,16 @@ def _bare(node: ast.stmt) -> ast.stmt:
     return copied
 
 
+def _said(node: Any) -> str:
+    """A syntax tree as text that every version of Python gives alike: they differ in which empty fields there are."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_said, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
+    return f"{type(node).__name__}({', '.join(f'{name}={_said(value)}' for name, value in fields)})"
+
+
 def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
@@ -220,7 +230,7 @@ def _is_text(node: ast.AST) -> bool:
 def _text_of(thing: Any) -> str:
     """The source of code that was typed at a prompt, else its compiled code."""
     try:
-        return ast.dump(_bare(ast.parse(inspect.cleandoc(inspect.getsource(thing))).body[0]))
+        return _said(_bare(ast.parse(inspect.cleandoc(inspect.getsource(thing))).body[0]))
     except (TypeError, OSError, SyntaxError, IndexError):
         members = map(inspect.unwrap, filter(callable, vars(thing).values())) if hasattr(thing, "__dict__") else ()
         code = [getattr(member, "__code__", None) for member in members]

@@ -156,7 +156,7 @@ class _Fabric:
                 values = np.exp(-(x**2 + y**2) / 6) - 0.1 if method["name"] != "constant" else np.ones((7, 7))
                 names = (CONTEXT, self.model, self.dataset, sample, method["label"], method["key"])
                 drawn = (not method["control"], 7, 7, "<f4", values.astype("<f4").tobytes(), None)
-                rows.append((*names, *drawn, "ok", "", 0.01))
+                rows.append((*names, *drawn, "ok", "", 0.01, 1.0, 1.0))
         return _table("maps", rows)
 
     def pictures(self) -> pd.DataFrame:

@@ -47,6 +47,12 @@ def test_equal_sizes_make_it_the_sign_test_as_far_out_as_it_goes(n: int) -> None
     assert found[sign > 1e-3] == pytest.approx(sign[sign > 1e-3], rel=0.2)
 
 
+def test_where_all_are_on_one_side_the_other_is_not_shown() -> None:
+    found = sign_flip(-np.random.default_rng(1).uniform(0.08, 0.12, 32))
+    assert found.greater[0] == 1
+    assert found.less[0] < 1e-8
+
+
 def test_many_differences_make_it_the_normal_test() -> None:
     values = np.random.default_rng(0).normal(0.1, 1, 2000)
     expected = norm.sf(values.sum() / np.sqrt((values**2).sum()))
