@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 
 from camfaith.benchmark.results.cells import CELL, USED, Block, blocks, controls, random_control
-from camfaith.benchmark.results.families import LEVEL, holm
+from camfaith.benchmark.results.claims import tested, told_apart
 from camfaith.benchmark.results.intervals import APART, FEWEST, mean_interval
 from camfaith.benchmark.results.paired import SIGN, differences, paired
-from camfaith.benchmark.results.pairs import pairs_of
 from camfaith.benchmark.results.skill import skills
 
 COUNTED = {"constant": "constant", "undefined": "undefined", "error": "errors"}
 SUMMARY_COLUMNS = (
     *("model", "dataset", "method", "control", "metric", "column", "better", "main"),
     *("mean", "low", "high", "n", "constant", "undefined", "errors"),
-    *("difference", "difference_low", "difference_high", "p", "skill", "skill_low", "skill_high", "rank", "best"),
+    *("difference", "difference_low", "difference_high", "skill", "skill_low", "skill_high"),
+    *("p", "above_random", "rank", "best"),
 )
 SCALE_COLUMNS = ("model", "dataset", "method", "control", "metric", "beta", "residual", "n")
 
@@ -32,12 +32,10 @@ def summarise(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
     value is in the mean too). `difference`: the paired difference from the random control on common samples, positive
     if the method is better. Where n is too small (`mean_interval`) limits are NaN; `few_samples` says so in a line.
 
-    What is claimed is claimed of main columns alone. `p`: of the difference from random (sign-flip test, two-sided),
-    after Holm over all methods × metrics of the model and data set. `rank`: 1 + the number of methods that are shown to
-    be better on the samples that both have values for, after Holm over all pairs × metrics; `best`: no method is shown
-    to be better, and some method is shown to be worse than another. Controls are not ranked. `skill`: `skills`.
+    What is claimed is claimed of main columns alone: `p`, `above_random`, `rank` and `best` are those of `Claims`, by
+    the sequential test in a run until all is separated, by the sign-flip test in others. `skill`: `skills`.
     """
-    parts = [_summary(block, random_control(info)) for block in blocks(scores, info)]
+    parts = [_summary(block, scores, info) for block in blocks(scores, info)]
     if not parts:
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
     return _count(pd.concat(parts, ignore_index=True), scores)[list(SUMMARY_COLUMNS)]
@@ -58,7 +56,7 @@ def few_samples(summary: pd.DataFrame) -> str:
 
 def shown_better(row: Mapping[Any, Any]) -> bool:
     """Whether a row of the summary is shown to be better than the random control."""
-    return bool(row["p"] <= LEVEL and row["difference"] > 0)
+    return bool(row["above_random"])
 
 
 def mean_ranks(summary: pd.DataFrame) -> pd.DataFrame:
@@ -94,33 +92,22 @@ def conservation_scale(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.Data
     return pd.DataFrame(rows, columns=list(SCALE_COLUMNS))
 
 
-def _summary(block: Block, random: str | None) -> pd.DataFrame:
+def _summary(block: Block, scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
     """The cells of one model and data set, with means and what is shown of them."""
-    values, cells = block.values, block.cells.copy()
+    values, cells, random = block.values, block.cells.copy(), random_control(info)
     cells["mean"], cells["low"], cells["high"], cells["n"] = mean_interval(values, block.units)
     places = pd.MultiIndex.from_frame(cells[["method", "metric", "column"]])
     beside = places.get_indexer(pd.MultiIndex.from_frame(cells[["method", "metric", "column"]].assign(method=random)))
     apart = np.where((beside >= 0) & (cells["method"] != random), cells["better"].map(SIGN), np.nan)
     shown = paired(differences(values, values[beside], apart[:, None].astype(float)), block.units)
     cells["difference"], cells["difference_low"], cells["difference_high"] = shown[:3]
-    entrant = cells["main"].astype(bool) & ~cells["control"]
-    cells["p"] = holm(np.where(entrant, shown.p, np.nan))
     cells["skill"], cells["skill_low"], cells["skill_high"] = skills(block, random)
-    cells["rank"], cells["best"] = _places(block, entrant)
-    return cells
-
-
-def _places(block: Block, entrant: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """The rank of each cell, and whether it is among the best."""
-    rank = pd.Series(np.nan, index=block.cells.index)
-    found = pairs_of(block)
-    compared = found[found["p"].notna()]
-    rank[pd.unique(compared[["first_cell", "second_cell"]].to_numpy().ravel())] = 1.0
-    for ahead, loser in (("first", "second_cell"), ("second", "first_cell")):
-        rank = rank.add(found.loc[found["ahead"] == ahead, loser].value_counts(), fill_value=0)
-    rank = rank.where(entrant & (rank >= 1))
-    last = rank.groupby([block.cells["metric"], block.cells["column"]]).transform("max")
-    return rank, (rank == 1) & (last > 1)
+    if info.get("suite", {}).get("until") == "separated":
+        own = scores[(scores["model"] == block.model) & (scores["dataset"] == block.dataset)]
+        claims = told_apart(block, own, info, random)
+    else:
+        claims = tested(block, shown)
+    return cells.assign(**claims._asdict())
 
 
 def _count(cells: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:

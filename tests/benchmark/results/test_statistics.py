@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import permutation_test
 from statsmodels.stats.multitest import multipletests
 
+from camfaith.benchmark.results.sequential import separations
 from camfaith.benchmark.results.signflip import sign_flip
 from camfaith.benchmark.results.statistics import (
     SUMMARY_COLUMNS,
@@ -267,3 +268,26 @@ def test_a_scaled_map_conserves_exactly_after_its_scale() -> None:
 def test_zero_maps_have_no_scale() -> None:
     parts = [rows("cam", v, metric="conservation", column=c) for c, v in (("map_sum", [0, 0]), ("logit", [1, 2]))]
     assert np.isnan(conservation_scale(pd.concat(parts), described({"cam": False}, conservation="lower"))["beta"][0])
+
+
+def test_a_run_until_separated_claims_what_its_sequential_test_does() -> None:
+    random = np.random.default_rng(0)
+    ranked = 0
+    for _ in range(12):
+        base = random.normal(size=48)
+        values = {m: base + shift + random.standard_t(3, size=48) for m, shift in (("a", 2), ("b", 0.3), ("c", 0))}
+        values["b"][random.integers(48, size=2)] += 80  # one mean is the best by two images
+        scores = pd.concat([rows(m, v) for m, v in {**values, "random": base - 1}.items()])
+        info = described({"a": False, "b": False, "c": False, "random": True}, gain="higher")
+        info["suite"] = {"until": "separated", "level": 0.05, "margin": 0.0}
+        found = summarise(scores, info).set_index("method")
+        told = separations(scores, {"gain": "higher"}, 0.05)
+        other = {"first": "second", "second": "first"}
+        won = {(r[r["ahead"]], r[other[r["ahead"]]]) for r in told.to_dict("records") if r["ahead"] != "open"}
+        for method in "abc":
+            assert found.loc[method, "above_random"] == ((method, "random") in won)
+            assert found.loc[method, "rank"] == 1 + sum((m, method) in won for m in "abc")
+        ranked += {("a", "b"), ("a", "c")} <= won
+        assert found["best"].any() == (found["rank"].max() > 1)
+        assert found["p"].isna().all()
+    assert ranked > 3
