@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from camfaith.benchmark.results.exact import Maps
 from camfaith.benchmark.results.pictures import opened
+from camfaith.reports.decision import clean
 from camfaith.reports.panels import write
 from camfaith.reports.style import WIDTH, figure, folded, label, settings
 from camfaith.reports.view import number
@@ -29,8 +30,9 @@ def draw(found: Maps) -> Figure:
         page = figure(WIDTH, _HEIGHT, _DPI)
         axes = page.subplots(1, 4)
         page.subplots_adjust(left=0.01, right=0.99, top=0.8, bottom=0.0, wspace=0.06)
-        title = f"{label(first.method, 60)}, {label(first.model, 40)} on {label(first.dataset, 40)}"
-        page.text(0.01, 0.98, folded(f"{title}, {label(first.sample, 40)}: {first.what}", 130), va="top")
+        names = (first.method, first.model, first.dataset, first.sample)
+        method, model, dataset, sample = (label(clean(name), 40) for name in names)
+        page.text(0.01, 0.98, folded(f"{method}, {model} on {dataset}, {sample}: {first.what}", 130), va="top")
         for place, ax in zip(("image", *maps), axes, strict=True):
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)

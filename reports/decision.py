@@ -33,7 +33,7 @@ _MEANS = {
 
 def show(found: Comparison | Exactness, console: Console) -> None:
     """Print the verdict, the tables, what differs and what to do."""
-    console.print(Text(_clean(headline(found)), _STYLES.get(found.verdict, "bold")))
+    console.print(Text(clean(headline(found)), _STYLES.get(found.verdict, "bold")))
     if isinstance(found, Comparison):
         for title, rows in tables(found):
             console.print(_table(title, rows))
@@ -167,21 +167,21 @@ def _table(title: str, rows: Sequence[Sequence[str]]) -> RenderableType:
         table.add_column(head, justify="right" if 0 < place < len(HEADS) - 1 else "left", overflow="fold")
     for row in rows:
         table.add_row(
-            *(Text(_clean(text)) for text in row[:-1]),
-            Text(_clean(row[-1]), _STYLES.get(row[-1].partition(",")[0], "")),
+            *(Text(clean(text)) for text in row[:-1]),
+            Text(clean(row[-1]), _STYLES.get(row[-1].partition(",")[0], "")),
         )
-    return Group(Text(_clean(title), "bold"), table)
+    return Group(Text(clean(title), "bold"), table)
 
 
 def _indented(lines: Sequence[str]) -> list[Text]:
-    return [Text(f"  {_clean(line)}") for line in lines]
+    return [Text(f"  {clean(line)}") for line in lines]
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Text in one line, without signs that steer a terminal or turn the direction of writing."""
     return "".join(sign if sign.isprintable() else "�" for sign in " ".join(text.split()))
 
 
 def _safe(text: str) -> str:
     """The same for Markdown; a word joiner keeps GitHub from making links and mentions."""
-    return re.sub(r"(@|(?<=:)/(?=/)|(?<=www)\.)", "\\1\u2060", plain(_clean(text)))
+    return re.sub(r"(@|(?<=:)/(?=/)|(?<=www)\.)", "\\1\u2060", plain(clean(text)))

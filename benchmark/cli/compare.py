@@ -14,7 +14,7 @@ MISUSED = 4
 """The exit code of what could not be asked: 2 is a verdict here."""
 
 
-(UsageError,) = typer.BadParameter.__bases__  # of click, or of typer's own copy of it
+UsageError: Any = typer.BadParameter.__base__  # of click, or of typer's own copy of it
 
 
 class Deciding(TyperCommand):

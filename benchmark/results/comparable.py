@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from camfaith.benchmark.results.sides import BLOCK, Side
@@ -101,23 +100,24 @@ def both_of(base: Side, candidate: Side, block: tuple[str, str]) -> pd.DataFrame
 def _samples(base: Side, candidate: Side, block: tuple[str, str]) -> Iterator[Mismatch]:
     """Samples of one name with other content; and the same image with another class explained, or another logit."""
     both = both_of(base, candidate, block)
-    where = dict(zip(BLOCK, block, strict=True))
-    digests, targets = ([both[f"{name}_x"], both[f"{name}_y"]] for name in ("digest", "target"))
-    logits = [both[f"logit_{side}"].to_numpy(float) for side in "xy"]
-    with np.errstate(invalid="ignore"):
-        moved = np.abs(logits[0] - logits[1]) > MOVED * (1 + np.abs(logits[0]))
-    for what, ours, theirs, differs in (
-        ("content (digest)", *digests, digests[0] != digests[1]),
-        ("explained class", *targets, (targets[0] != targets[1]).fillna(False)),
-        ("logit of the explained class", *map(pd.Series, logits), pd.Series(moved)),
+    for name, said in (
+        ("digest", "content (digest)"),
+        ("target", "explained class"),
+        ("logit", "logit of the explained class"),
     ):
-        at = np.flatnonzero(differs.to_numpy(bool))
-        if len(at):
-            first = both["sample"].iloc[at[0]]
-            many = f"{len(at)} of {len(both)} samples differ in it, the first {first}"
-            line = _differ(f"{' on '.join(block)}: {what}", _number(ours.iloc[at[0]]), _number(theirs.iloc[at[0]]))
-            yield Mismatch(f"{line} ({many})", **where)
+        pairs = list(zip(both[f"{name}_x"], both[f"{name}_y"], strict=True))
+        at = [place for place, pair in enumerate(pairs) if _moved(*pair)]
+        if at:
+            line = _differ(f"{' on '.join(block)}: {said}", *map(_number, pairs[at[0]]))
+            many = f"{len(at)} of {len(both)} samples differ in it, the first {both['sample'].iloc[at[0]]}"
+            yield Mismatch(f"{line} ({many})", *block)
             return  # what follows from it need not be told
+
+
+def _moved(ours: Any, theirs: Any) -> bool:
+    if pd.isna(ours) or pd.isna(theirs):
+        return False
+    return abs(ours - theirs) > MOVED * (1 + abs(ours)) if isinstance(ours, float) else bool(ours != theirs)
 
 
 def _number(value: Any) -> Any:

@@ -95,7 +95,8 @@ def compare(
     columns = _columns(*pairs[0], metrics, margins)
     rows: list[dict[str, Any]] = []
     calls: list[tuple[Any, ...]] = []
-    differing, said = [], []
+    differing: list[str] = []
+    said: list[str] = []
     for one, other in pairs:
         found = mismatches(one, other)
         title = one.label if one.label == other.label else f"{one.label} → {other.label}"
@@ -107,11 +108,16 @@ def compare(
         said += notes(one, other)
     decide(rows, level)
     said += _told(rows)
-    names = [side.source for side in pairs[0]]
-    labels = [(one.label, other.label) for one, other in pairs]
-    frames = pd.DataFrame(rows, columns=ROWS), pd.DataFrame(calls, columns=CALLS)
     return Comparison(
-        *names, labels, str(margins), level, *frames, list(dict.fromkeys(differing)), list(dict.fromkeys(said))
+        base=pairs[0][0].source,
+        candidate=pairs[0][1].source,
+        pairs=[(one.label, other.label) for one, other in pairs],
+        margins=str(margins),
+        level=level,
+        rows=pd.DataFrame(rows, columns=ROWS),
+        calls=pd.DataFrame(calls, columns=CALLS),
+        differing=list(dict.fromkeys(differing)),
+        notes=list(dict.fromkeys(said)),
     )
 
 

@@ -101,9 +101,9 @@ def exact(
         if found:
             continue
         both = _scores(one, other)
-        values = [both[f"value_{side}"].to_numpy(float) for side in "xy"]
-        none = np.isnan(values).all(0) & (both["status_x"].fillna("") != both["status_y"].fillna("")).to_numpy(bool)
-        apart = both[_differ(*values, tolerance) | none]  # values, or why there is none
+        a, b = both["value_x"].to_numpy(float), both["value_y"].to_numpy(float)
+        unlike = (both["status_x"].fillna("") != both["status_y"].fillna("")).to_numpy(bool)
+        apart = both[_differ(a, b, tolerance) | (np.isnan(a) & np.isnan(b) & unlike)]  # values, or why there is none
         scores, differing_scores = scores + len(both), differing_scores + len(apart)
         if len(apart) and first_score is None:
             first_score = _first_score(_title(one, other), apart.iloc[0])
@@ -111,11 +111,20 @@ def exact(
             maps, differing_maps = maps + 1, differing_maps + (change is not None)
             if change is not None and first_map is None:
                 first_map = Maps(*change, _picture(one, change[0]))
-    names = [side.source for side in pairs[0]]
-    labels = [(one.label, other.label) for one, other in pairs]
-    told = (list(dict.fromkeys(lines)) for lines in (differing, said))
-    counts = (scores, differing_scores, first_score, maps, differing_maps, first_map)
-    return Exactness(*names, labels, tolerance, *counts, *told)
+    return Exactness(
+        base=pairs[0][0].source,
+        candidate=pairs[0][1].source,
+        pairs=[(one.label, other.label) for one, other in pairs],
+        tolerance=tolerance,
+        scores=scores,
+        differing_scores=differing_scores,
+        first_score=first_score,
+        maps=maps,
+        differing_maps=differing_maps,
+        first_map=first_map,
+        differing=list(dict.fromkeys(differing)),
+        notes=list(dict.fromkeys(said)),
+    )
 
 
 def _title(base: Side, candidate: Side) -> str:

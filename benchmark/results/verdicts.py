@@ -63,7 +63,7 @@ def needed(row: Mapping[str, Any], level: float) -> int:
     effect = max(row["difference"] + row["margin"], -row["difference"])
     z = float(ndtri(1 - level) + ndtri(POWER))
     count = math.ceil((z * row["deviation"] / effect) ** 2)
-    return max(count, row["units"] + 1, math.ceil(-math.log2(level)))
+    return int(max(count, row["units"] + 1, math.ceil(-math.log2(level))))
 
 
 def _levels(p: Floats, level: float) -> Floats:
