@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,8 @@ import pandas as pd
 from camfaith.benchmark.results.cells import Block, common
 from camfaith.benchmark.results.intervals import FEWEST, Floats, by_unit
 from camfaith.benchmark.results.paired import SIGN, differences
+from camfaith.benchmark.results.resampling import resamples
 
-RESAMPLES = 2000
 AGREEMENT_COLUMNS = ("model", "dataset", "first", "second", "tau", "low", "high", "methods", "n", "units")
 
 
@@ -26,44 +27,62 @@ def agree(found: Sequence[Block], *, seed: int = 0) -> pd.DataFrame:
     """
     rows = []
     for block in found:
-        own = block.cells["control"].to_numpy(bool)
-        controls = set(block.cells.loc[own, "method"])
-        of = {}
-        for metric, column, better in block.judged:
-            cells = {m: row for m, row in block.rows(metric, column).items() if m not in controls}
-            of[metric] = {m: SIGN[better] * block.values[row] for m, row in cells.items()}
-        for first, second in combinations(of, 2):
-            methods = [m for m in of[first] if m in of[second]]
-            values = np.array([[of[metric][m] for m in methods] for metric in (first, second)])
+        controls = set(block.cells.loc[block.cells["control"], "method"])
+        of = {metric: (block.rows(metric, column), SIGN[better]) for metric, column, better in block.judged}
+        everywhere = set.intersection(*(set(own) for own, _ in of.values())) if of else set()
+        methods = [m for m in block.cells["method"].unique() if m in everywhere - controls]
+        values = {metric: sign * block.values[[own[m] for m in methods]] for metric, (own, sign) in of.items()}
+        orders = _Orders(values, block.units, seed)
+        for first, second in combinations(values, 2):
             about = {"model": block.model, "dataset": block.dataset, "first": first, "second": second}
-            rows.append({**about, **_tau(values, block, seed)})
+            rows.append({**about, **orders.agreement(first, second)})
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
 
 
-def _tau(values: Floats, block: Block, seed: int) -> dict[str, float]:
-    """τ of two metrics × methods × images, and its interval."""
-    beside, images = common(values.sum(0))
-    kept = values[:, beside][:, :, images]
-    count = int(beside.sum())
-    units = None if block.units is None else [u for u, held in zip(block.units, images, strict=True) if held]
-    told = {"methods": count, "n": int(images.sum()), "units": 0, "tau": np.nan, "low": np.nan, "high": np.nan}
-    if count < 3 or not images.any():
-        return told
-    parts = [by_unit(each, np.isfinite(each), units) for each in kept]
-    size = parts[0][0].shape[1]
-    told |= {"units": size, "tau": float(tau_b(*(sums.sum(1) / counts.sum(1) for sums, counts in parts)))}
-    if size >= FEWEST:
-        drawn = np.random.default_rng([seed, size]).multinomial(size, [1 / size] * size, RESAMPLES).T
-        taus = tau_b(*((sums @ drawn) / (counts @ drawn) for sums, counts in parts))
-        told["low"], told["high"] = np.nanpercentile(taus, [2.5, 97.5]) if np.isfinite(taus).any() else (np.nan, np.nan)
-    return told
+class _Orders:
+    """The orders of methods under each metric (methods × images), kept for the methods and images of a pair: most pairs
+    share them."""
+
+    def __init__(self, values: Mapping[str, Floats], units: Sequence[Any] | None, seed: int) -> None:
+        self.values, self.units, self.seed = values, units, seed
+        self.kept: dict[tuple[str, bytes], tuple[Floats, Floats | None, int]] = {}
+
+    def agreement(self, first: str, second: str) -> dict[str, float]:
+        beside, images = common(self.values[first] + self.values[second])
+        told = {"methods": int(beside.sum()), "n": int(images.sum())}
+        if told["methods"] < 3 or not told["n"]:
+            return {**told, "units": 0, "tau": np.nan, "low": np.nan, "high": np.nan}
+        one, other = (self._signs(metric, beside, images) for metric in (first, second))
+        found = {"tau": float(tau_b(one[0], other[0])[0]), "low": np.nan, "high": np.nan}
+        if one[1] is not None and other[1] is not None:
+            taus = tau_b(one[1], other[1])
+            if np.isfinite(taus).any():
+                found["low"], found["high"] = map(float, np.nanpercentile(taus, [2.5, 97.5]))
+        return {**told, "units": one[2], **found}
+
+    def _signs(self, metric: str, beside: Any, images: Any) -> tuple[Floats, Floats | None, int]:
+        """Signs of the differences between every two methods' means (pairs × 1), the same in every resample, and the
+        number of units."""
+        key = metric, beside.tobytes() + images.tobytes()
+        if key not in self.kept:
+            values = self.values[metric][beside][:, images]
+            units = None if self.units is None else [u for u, held in zip(self.units, images, strict=True) if held]
+            sums, counts = by_unit(values, np.isfinite(values), units)
+            size = sums.shape[1]
+            drawn = resamples(size, self.seed) if size >= FEWEST else None
+            again = None if drawn is None else _signs_of((sums @ drawn) / (counts @ drawn))
+            self.kept[key] = _signs_of(values.mean(1, keepdims=True)), again, size
+        return self.kept[key]
+
+
+def _signs_of(means: Floats) -> Floats:
+    first, second = np.triu_indices(len(means), 1)
+    return np.sign(differences(means[first], means[second]))
 
 
 def tau_b(one: Floats, other: Floats) -> Floats:
-    """Kendall's τ_b of two columns of values (methods × columns): Σ s·s' / √(Σs² Σs'²) over pairs of methods, s being
-    the sign of their difference, 0 for a tie. NaN where one of them is all ties."""
-    first, second = np.triu_indices(len(one), 1)
-    signs = [np.sign(differences(each[first], each[second])) for each in (one, other)]
+    """Kendall's τ_b of each column, from the signs s of the differences between every two methods (pairs × columns), 0
+    for a tie: Σ s·s' / √(Σs² Σs'²). NaN where one of them is all ties."""
     with np.errstate(invalid="ignore"):
-        found: Floats = (signs[0] * signs[1]).sum(0) / np.sqrt(np.prod([(s**2).sum(0) for s in signs], axis=0))
+        found: Floats = (one * other).sum(0) / np.sqrt((one**2).sum(0) * (other**2).sum(0))
     return found

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from camfaith.benchmark.results.intervals import Floats, by_unit, mean_interval
+from camfaith.benchmark.results.intervals import FEWEST, Floats, by_unit, mean_interval
 from camfaith.benchmark.results.signflip import sign_flip
 
 TIED = 1e-4
@@ -47,12 +47,13 @@ class Paired(NamedTuple):
         found: Floats = np.minimum(1, 2 * np.minimum(self.greater, self.less))
         return found
 
-    def detectable(self, level: float) -> Floats:
-        """The smallest mean difference that a two-sided test at `level` finds with a chance of `POWER`:
-        (t_{1−level/2} + t_POWER) · deviation / √units, with Student's quantiles."""
-        free = np.maximum(self.units - 1, 1)
-        needed: Floats = (stdtrit(free, 1 - level / 2) + stdtrit(free, POWER)) * self.deviation / np.sqrt(free + 1)
-        return np.where(np.isfinite(self.greater), needed, np.nan)
+
+def detectable(deviation: Floats, units: NDArray[np.int64], level: float) -> Floats:
+    """The smallest mean difference that a two-sided test at `level` finds with a chance of `POWER`:
+    (t_{1−level/2} + t_POWER) · deviation / √units, with Student's quantiles; NaN for less than `FEWEST` units."""
+    free = np.maximum(units - 1, 1)
+    needed: Floats = (stdtrit(free, 1 - level / 2) + stdtrit(free, POWER)) * deviation / np.sqrt(free + 1)
+    return np.where(units >= FEWEST, needed, np.nan)
 
 
 def paired(found: Floats, units: Sequence[Any] | None = None, *, level: float = 0.95) -> Paired:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from camfaith.benchmark.results.cells import Block
 from camfaith.benchmark.results.families import LEVEL, holm
-from camfaith.benchmark.results.paired import SIGN, Paired, differences, paired
+from camfaith.benchmark.results.paired import SIGN, Paired, detectable, differences, paired
 
 PAIR_COLUMNS = (
     *("model", "dataset", "metric", "column", "better", "first", "second", "first_mean", "second_mean"),
@@ -32,8 +32,8 @@ def compare_methods(found: Sequence[Block], pairs: Collection[tuple[str, str]] |
     Where there are several models or data sets, rows with an empty model and data set take each of them as one
     unit: they alone speak of models and data sets like these.
     """
-    tables = [pairs_of(block, pairs) for block in found]
-    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(PAIR_COLUMNS))
+    tables = [table for block in found if len(table := pairs_of(block, pairs))]
+    rows = pd.concat(tables, ignore_index=True) if tables else _no_pairs()
     if len(found) > 1 and len(rows):
         rows = pd.concat([rows, _over_blocks(rows)], ignore_index=True)
     return _decided(rows)[list(PAIR_COLUMNS)]
@@ -41,25 +41,32 @@ def compare_methods(found: Sequence[Block], pairs: Collection[tuple[str, str]] |
 
 def pairs_of(block: Block, pairs: Collection[tuple[str, str]] | None = None) -> pd.DataFrame:
     """The comparisons of one block, a family of its own; `first_cell` and `second_cell` say where the cells lie."""
-    cells: list[tuple[int, int]] = []
     controls = set(block.cells.loc[block.cells["control"], "method"])
-    for metric, column, _ in block.judged:
+    tables = [_no_pairs()]
+    for metric, column, better in block.judged:
         rows = block.rows(metric, column)
         asked = combinations([m for m in rows if m not in controls], 2) if pairs is None else pairs
-        cells += [(rows[a], rows[b]) for a, b in asked if a in rows and b in rows]
-    firsts, seconds = np.array(cells, np.int64).reshape(-1, 2).T
+        own = [(a, b) for a, b in asked if a in rows and b in rows]
+        if own:
+            about = {"model": block.model, "dataset": block.dataset, "metric": metric, "column": column}
+            tables.append(_of_column(block, rows, own, SIGN[better]).assign(**about, better=better))
+    return _decided(pd.concat(tables[1:] or tables, ignore_index=True))
+
+
+def _no_pairs() -> pd.DataFrame:
+    return pd.DataFrame(columns=[*PAIR_COLUMNS, "deviation", "first_cell", "second_cell"])
+
+
+def _of_column(block: Block, rows: Mapping[str, int], pairs: Sequence[tuple[str, str]], sign: float) -> pd.DataFrame:
+    firsts, seconds = (np.array([rows[pair[side]] for pair in pairs]) for side in (0, 1))
     ones, others = block.values[firsts], block.values[seconds]
-    found = block.cells.iloc[firsts][["metric", "column", "better"]].reset_index(drop=True)
-    sign = np.asarray(found["better"].map(SIGN), dtype=np.float64)
-    apart = differences(ones, others, sign[:, None])
+    apart = differences(ones, others, sign)
     shown = paired(apart, block.units)
     common = np.isfinite(apart)
     with np.errstate(invalid="ignore"):
         means = [np.where(common, v, 0).sum(1) / np.where(shown.n > 0, shown.n, np.nan) for v in (ones, others)]
-    methods = block.cells["method"].to_numpy()
-    found = found.assign(model=block.model, dataset=block.dataset, first_cell=firsts, second_cell=seconds)
-    found = found.assign(first=methods[firsts], second=methods[seconds], first_mean=means[0], second_mean=means[1])
-    return _decided(found.assign(**_columns(shown)))
+    found = pd.DataFrame(pairs, columns=["first", "second"]).assign(first_cell=firsts, second_cell=seconds)
+    return found.assign(first_mean=means[0], second_mean=means[1], **_columns(shown))
 
 
 def _over_blocks(rows: pd.DataFrame) -> pd.DataFrame:
@@ -73,12 +80,14 @@ def _over_blocks(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _columns(shown: Paired) -> dict[str, Any]:
-    columns = {name: getattr(shown, name) for name in ("low", "high", "n", "units", "ties", "p")}
-    first_step = LEVEL / max(1, int(np.isfinite(shown.p).sum()))
-    return {"difference": shown.mean, **columns, "detectable": shown.detectable(first_step)}
+    columns = {name: getattr(shown, name) for name in ("low", "high", "n", "units", "ties", "p", "deviation")}
+    return {"difference": shown.mean, **columns}
 
 
 def _decided(rows: pd.DataFrame) -> pd.DataFrame:
-    adjusted = holm(rows["p"].to_numpy(float))
+    """Rows as one family."""
+    p, deviation, units = rows["p"].to_numpy(float), rows["deviation"].to_numpy(float), rows["units"].to_numpy(np.int64)
+    adjusted, first_step = holm(p), LEVEL / max(1, int(np.isfinite(p).sum()))
     ahead = np.where(rows["difference"].to_numpy(float) > 0, "first", "second")
-    return rows.assign(adjusted=adjusted, ahead=np.where(adjusted <= LEVEL, ahead, ""))
+    found = rows.assign(adjusted=adjusted, detectable=detectable(deviation, units, first_step))
+    return found.assign(ahead=np.where(adjusted <= LEVEL, ahead, ""))

@@ -13,8 +13,8 @@ from scipy.stats import friedmanchisquare, rankdata
 from camfaith.benchmark.results.cells import Block, common
 from camfaith.benchmark.results.intervals import FEWEST, Floats, by_unit
 from camfaith.benchmark.results.paired import SIGN, TIED
+from camfaith.benchmark.results.resampling import resamples
 
-RESAMPLES = 2000
 RANKING_COLUMNS = (
     *("model", "dataset", "metric", "column", "better", "method", "n", "units", "mean", "mean_rank"),
     *("friedman_p", "kendall_w"),
@@ -28,7 +28,7 @@ def rank_methods(found: Sequence[Block], *, seed: int = 0) -> pd.DataFrame:
     All is over the `n` images, `units` clusters, that the methods have in common (`common`). `mean_rank`: the mean over
     images of the method's rank on each, 1 = best; values that differ by less than `TIED` of their size share a rank.
     `friedman_p`: of ranks like these where all methods are alike (Friedman's test); `kendall_w`: how far images agree
-    on the order, from 0 to 1. Both speak of this model and data set alone. `place_k`: in how many of `RESAMPLES`
+    on the order, from 0 to 1. Both speak of this model and data set alone. `place_k`: in which share of
     bootstrap resamples of the images the method's mean is at place k; methods that tie share their places.
 
     Where there are several models or data sets, rows with an empty model and data set take each of them as one image,
@@ -78,7 +78,7 @@ def _ranked(methods: Sequence[str], values: Floats, units: Sequence[Any] | None,
         if count >= 3 and (levels != levels[0]).any():
             statistic, p = friedmanchisquare(*levels)
             table["friedman_p"], table["kendall_w"] = p, statistic / (size * (count - 1))
-        drawn = np.random.default_rng([seed, size]).multinomial(size, [1 / size] * size, RESAMPLES).T
+        drawn = resamples(size, seed)
         places = _places(_levels((sums @ drawn) / (counts @ drawn)))
         for place in range(count):
             table[f"place_{place + 1}"] = np.nan

@@ -71,10 +71,9 @@ def _approximate(values: Floats) -> Floats:
     sizes = np.abs(values)
     least = np.where(sizes > 0, sizes, np.inf).min(1, initial=np.inf)
     sought = values.sum(1) - least
-    reachable = np.abs(sought) < sizes.sum(
-        1
-    )  # where S is the least sum of all, what is sought lies beyond the greatest
-    found = np.where(reachable, _upper(sizes, np.abs(sought)), 0)
+    found, whole = np.zeros(len(values)), sizes.sum(1)
+    within = np.abs(sought) < whole * (1 - 1e-12)  # beyond, no sum is
+    found[within] = _upper(sizes[within], np.abs(sought[within]))
     found = np.where(sought < 0, 1 - found, found)
     return np.clip(found, 0.5 ** (sizes > 0).sum(1), 1)
 
@@ -84,22 +83,35 @@ def _upper(sizes: Floats, sought: Floats) -> Floats:
     t = _saddlepoint(sizes, sought)
     powers = t[:, None] * sizes
     k = (powers + np.log1p(np.exp(-2 * powers)) - np.log(2)).sum(1)
-    second = (sizes**2 * (1 - np.tanh(powers) ** 2)).sum(1)
+    second = (sizes**2 * _bend(powers)).sum(1)
     w, u = np.sqrt(np.maximum(2 * (t * sought - k), 0)), t * np.sqrt(second)
     far: NDArray[np.bool_] = w > 1e-3  # at w = 0 the correction vanishes
     w, u = np.where(far, w, 1), np.where(far, u, 1)
-    with np.errstate(divide="ignore"):
-        tail = ndtr(-w) + np.exp(-(w**2) / 2) / np.sqrt(2 * np.pi) * (1 / u - 1 / w)
+    tail = ndtr(-w) + np.exp(-(w**2) / 2) / np.sqrt(2 * np.pi) * (1 / u - 1 / w)
     return np.where(far, tail, 0.5)
 
 
 def _saddlepoint(sizes: Floats, sought: Floats) -> Floats:
-    """The t ≥ 0 with K'(t) = Σ d tanh(t d) = c, by bisection of log t; K' grows."""
-    low = np.full(len(sizes), np.log(1e-9))
-    high = np.log(50 / np.where(sizes > 0, sizes, np.inf).min(1, initial=np.inf))
-    for _ in range(50):
-        middle = (low + high) / 2
-        above = (sizes * np.tanh(np.exp(middle)[:, None] * sizes)).sum(1) >= sought
-        low, high = np.where(above, low, middle), np.where(above, middle, high)
-    found: Floats = np.exp((low + high) / 2)
+    """The t ≥ 0 with K'(t) = Σ d tanh(t d) = c. Since tanh y ≤ y, c/Σd² is below it, and since K' bends down, Newton's
+    steps from there never pass it. What is left to the greatest sum, Σ d(1 − tanh(t d)), is precise where K' is not."""
+    found: Floats = sought / (sizes**2).sum(1)
+    rest = sizes.sum(1) - sought
+    rows = np.arange(len(sizes))
+    for _ in range(100):
+        own = sizes[rows]
+        powers = found[rows, None] * own
+        small = np.exp(-2 * powers)
+        missing = (own * 2 * small / (1 + small)).sum(1) - rest[rows]
+        step = missing / (own**2 * _bend(powers)).sum(1)
+        found[rows] += step
+        rows = rows[step > 1e-9 * found[rows]]
+        if not len(rows):
+            break
     return found
+
+
+def _bend(powers: Floats) -> Floats:
+    """1 − tanh²."""
+    small = np.exp(-2 * powers)
+    bend: Floats = 4 * small / (1 + small) ** 2
+    return bend

@@ -14,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from camfaith.benchmark.results.agreement import agree
 from camfaith.benchmark.results.cells import Block
 from camfaith.benchmark.results.intervals import Floats, mean_interval
-from camfaith.benchmark.results.paired import paired
+from camfaith.benchmark.results.paired import detectable, paired
 from camfaith.benchmark.results.pairs import compare_methods
 from camfaith.benchmark.results.ranking import rank_methods
 
@@ -59,7 +59,8 @@ def test_a_pair_is_what_its_differences_on_common_images_say() -> None:
 @pytest.mark.parametrize("n", [16, 60])
 def test_the_smallest_difference_that_could_have_been_shown_is_shown_four_times_in_five(n: int) -> None:
     random = np.random.default_rng(1)
-    told = np.median(paired(random.normal(size=(500, n))).detectable(0.05))
+    found = paired(random.normal(size=(500, n)))
+    told = np.median(detectable(found.deviation, found.units, 0.05))
     shown = paired(random.normal(told, 1, (1000, n))).p <= 0.05
     assert 0.72 < shown.mean() < 0.86
 
