@@ -163,8 +163,10 @@ def _rule(found: Comparison) -> str:
 
 def _table(title: str, rows: Sequence[Sequence[str]]) -> RenderableType:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    wide = min(28, max(len(row[0]) for row in rows))
     for place, head in enumerate(HEADS):
-        table.add_column(head, justify="right" if 0 < place < len(HEADS) - 1 else "left", overflow="fold")
+        side: Any = "right" if 0 < place < len(HEADS) - 1 else "left"
+        table.add_column(head, justify=side, overflow="fold", min_width=0 if place else wide)
     for row in rows:
         table.add_row(
             *(Text(clean(text)) for text in row[:-1]),

@@ -210,7 +210,7 @@ def test_variants_are_tried_against_the_versions_that_the_page_names(variant, pa
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "docs/methods.md", "docs/metrics.md", "docs/suite.md"]
+    "document", ["README.md", "CONTRIBUTING.md", "docs/methods.md", "docs/metrics.md", "docs/suite.md", "docs/gate.md"]
 )
 def test_what_is_linked_is_there(document):
     text = (ROOT / document).read_text("utf-8")

@@ -72,6 +72,10 @@ def compare(
 
             if margin or metric:
                 raise ValueError("--exact compares all metrics, without margins: leave out --margin and --metric")
+            if picture is not None:
+                from camfaith.reports.panels import destination
+
+                destination(picture)
             found = compare_exactly(base, candidate, methods=method or (), tolerance=tolerance or 0.0)
         else:
             from camfaith.benchmark.results.comparison import compare as compare_sides
@@ -88,12 +92,21 @@ def compare(
         if markdown is not None:
             write_whole(markdown, decision.markdown(found))
         if exact and found.first_map is not None:
-            from camfaith.reports.before_after import save
-
-            run = Path(candidate or base).resolve()
-            beside = run.with_name(f"{run.name}-first-difference.png")
-            typer.echo(f"picture: {save(found.first_map, picture or beside)}", err=True)
+            _draw(found.first_map, picture, Path(candidate or base).resolve())
     raise typer.Exit(found.exit_code)
+
+
+def _draw(first: Any, picture: Path | None, run: Path) -> None:
+    """Draw the first map that differs; a place that nobody asked for may be closed to writing."""
+    from camfaith.reports.before_after import save
+
+    try:
+        where = save(first, picture or run.with_name(f"{run.name}-first-difference.png"))
+        typer.echo(f"picture: {where}", err=True)
+    except OSError as error:
+        if picture is not None:
+            raise
+        typer.echo(f"no picture: {error}; give a place with --picture", err=True)
 
 
 def baseline(

@@ -87,7 +87,7 @@ def read_baseline(path: str | Path) -> Side:
     samples["target"] = samples["target"].astype("Int64")
     reach = pd.DataFrame(facts["reach"], columns=REACH).astype({"random": float, "distance": float, "lead": float})
     kept: dict[str, Any] = {name: facts[name] for name in _FACTS}
-    return Side(str(path), "baseline", **kept, values=table[VALUES], samples=samples, reach=reach)
+    return Side(str(path), "baseline", **kept, values=table[VALUES], samples=samples, find_reach=lambda: reach)
 
 
 def _kind(error: Exception) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from camfaith.benchmark.results.sides import BLOCK, Side
+from camfaith.benchmark.results.sides import BLOCK, Side, within
 
 MOVED = 0.02
 """Logits of one class that differ by more than this, and this share of their size, are of different models."""
@@ -48,27 +48,20 @@ def mismatches(base: Side, candidate: Side, *, metrics: bool = True) -> list[Mis
     for block in common:
         if not any(each.hits(*block) for each in found):
             found += _samples(base, candidate, block)
-    for label, other in matched(base, candidate).items() if metrics else ():
-        ours, theirs = base.metrics[label], candidate.metrics[other]
-        names = ("name", "version", "parameters", "main", "better")
-        facts = [{name: metric.get(name) for name in names} for metric in (ours, theirs)]
-        differing = list(_facts(f"metric {label}", *facts, metric=label))
-        if not differing and ours["key"] != theirs["key"]:
-            of = (
-                f"{side.metrics[name]['key']} (camfaith {_camfaith(side)})"
-                for side, name in _each(base, candidate, label, other)
-            )
-            differing = [
-                Mismatch(
-                    "metric {}: its source is {} in the base, {} in the candidate".format(label, *of), metric=label
-                )
-            ]
-        found += differing
+    if metrics:
+        for label, other in matched(base, candidate).items():
+            found += _metric(label, (base, base.metrics[label]), (candidate, candidate.metrics[other]))
     return found
 
 
-def _each(base: Side, candidate: Side, label: str, other: str) -> list[tuple[Side, str]]:
-    return [(base, label), (candidate, other)]
+def _metric(label: str, *sides: tuple[Side, Mapping[str, Any]]) -> list[Mismatch]:
+    """What differs between the metric of both sides: what it is and is told, else its source."""
+    names = ("name", "version", "parameters", "main", "better")
+    found = list(_facts(f"metric {label}", *({name: m.get(name) for name in names} for _, m in sides), metric=label))
+    if not found and sides[0][1]["key"] != sides[1][1]["key"]:
+        keys = (f"{metric['key']} (camfaith {_camfaith(side)})" for side, metric in sides)
+        found.append(Mismatch(_differ(f"metric {label}: its source", *keys), metric=label))
+    return found
 
 
 def _policy(base: Side, candidate: Side) -> Iterator[Mismatch]:
@@ -93,13 +86,18 @@ def _short(value: Any) -> str:
 
 def both_of(base: Side, candidate: Side, block: tuple[str, str]) -> pd.DataFrame:
     """The samples of one block that both sides have, with the facts of each (`_x` the base's, `_y` the candidate's)."""
-    ours, theirs = (side.samples[(side.samples[BLOCK] == list(block)).all(axis=1)] for side in (base, candidate))
+    ours, theirs = (within(side.samples, block) for side in (base, candidate))
     return ours.merge(theirs.drop(columns=BLOCK), on="sample")
 
 
 def _samples(base: Side, candidate: Side, block: tuple[str, str]) -> Iterator[Mismatch]:
     """Samples of one name with other content; and the same image with another class explained, or another logit."""
     both = both_of(base, candidate, block)
+    if both.empty:
+        told = (f"{len(ids)} with {ids[0]} the first" for ids in (_ids(base, block), _ids(candidate, block)))
+        yield Mismatch(
+            "{}: no sample is in both: {} in the base, {} in the candidate".format(" on ".join(block), *told), *block
+        )
     for name, said in (
         ("digest", "content (digest)"),
         ("target", "explained class"),
@@ -180,4 +178,4 @@ def _alone(base: Side, candidate: Side) -> Iterator[str]:
 
 
 def _ids(side: Side, block: tuple[str, str]) -> Sequence[str]:
-    return list(side.samples.loc[(side.samples[BLOCK] == list(block)).all(axis=1), "sample"])
+    return list(within(side.samples, block)["sample"])

@@ -14,7 +14,7 @@ from camfaith.benchmark.results.comparable import Mismatch, advice, both_of, mat
 from camfaith.benchmark.results.margins import DEFAULT, KEPT, Margins
 from camfaith.benchmark.results.paired import SIGN, differences, paired
 from camfaith.benchmark.results.pairing import Source, pairs_of
-from camfaith.benchmark.results.sides import BLOCK, Side, units_of, wide_of
+from camfaith.benchmark.results.sides import BLOCK, Side, units_of, wide_of, within
 from camfaith.benchmark.results.signflip import sign_flip
 from camfaith.benchmark.results.verdicts import EXIT_CODES, decide, whole
 
@@ -101,9 +101,10 @@ def compare(
         found = mismatches(one, other)
         title = one.label if one.label == other.label else f"{one.label} → {other.label}"
         for block in [block for block in one.blocks if block in other.blocks]:
-            rows += [{"method": title, **row} for row in _rows(one, other, block, columns, margins, found)]
+            both = both_of(one, other, block)
+            rows += [{"method": title, **row} for row in _rows(one, other, block, both, columns, margins, found)]
             if not any(each.hits(*block) and not each.metric for each in found):
-                calls += [(title, *block, *row) for row in _calls(one, other, block, margins.calls)]
+                calls += [(title, *block, *row) for row in _calls(both, margins.calls)]
         differing += [each.text for each in found] + ([advice(one, other)] if found else [])
         said += notes(one, other)
     decide(rows, level)
@@ -114,7 +115,7 @@ def compare(
         pairs=[(one.label, other.label) for one, other in pairs],
         margins=str(margins),
         level=level,
-        rows=pd.DataFrame(rows, columns=ROWS),
+        rows=pd.DataFrame(rows, columns=ROWS).astype({"needed": "Int64"}),
         calls=pd.DataFrame(calls, columns=CALLS),
         differing=list(dict.fromkeys(differing)),
         notes=list(dict.fromkeys(said)),
@@ -158,6 +159,7 @@ def _rows(
     base: Side,
     candidate: Side,
     block: tuple[str, str],
+    both: pd.DataFrame,
     columns: Sequence[Column],
     margins: Margins,
     found: Sequence[Mismatch],
@@ -165,7 +167,8 @@ def _rows(
     """Every column of one block, tested but not decided."""
     if not columns:
         return
-    both, other = both_of(base, candidate, block), matched(base, candidate)
+    other = matched(base, candidate)
+    both = both if len(both) else both.reindex([0])  # no sample in common is one without any value
     samples, units = pd.Index(both["sample"]), units_of(both.rename(columns={"cluster_x": "cluster"}))
     ours, theirs = [(m, c) for m, c, _ in columns], [(other[m], c) for m, c, _ in columns]
     mains = [(other[m], str(base.metrics[m]["main"])) for m, _, _ in columns]
@@ -177,26 +180,33 @@ def _rows(
     delta = differences(b, a, np.array([[SIGN[better]] for *_, better in columns]))
     sizes = [_margin(base, block, column, margins) for column in columns]
     margin = np.array([size for size, _ in sizes])
-    shown, within = paired(delta, units), sign_flip(delta + margin[:, None], units).greater
+    shown, refuted = paired(delta, units), sign_flip(delta + margin[:, None], units).greater
     for at, (metric, column, better) in enumerate(columns):
         lost = had[at] & ~has[at] & failed[at]
         used = had[at] & has[at]
+        differs = "; ".join(each.text for each in found if each.hits(*block, metric))
         yield {
-            **dict(zip(BLOCK, block, strict=True)),
-            **{
-                "metric": metric,
-                "column": column,
-                "better": better,
-                "n": int(shown.n[at]),
-                "units": int(shown.units[at]),
-            },
-            **{"base": _mean(a[at]), "candidate": _mean(b[at]), "difference": float(shown.mean[at])},
-            **{"low": float(shown.low[at]), "high": float(shown.high[at]), "deviation": float(shown.deviation[at])},
-            **{"margin": sizes[at][0], "of_margin": sizes[at][1], "p_within": float(within[at])},
-            **{"p_better": float(shown.greater[at]), "p_worse": float(shown.less[at])},
-            "differs": "; ".join(each.text for each in found if each.hits(*block, metric)),
+            "model": block[0],
+            "dataset": block[1],
+            "metric": metric,
+            "column": column,
+            "better": better,
+            "n": int(shown.n[at]),
+            "units": int(shown.units[at]),
+            "base": _mean(a[at]),
+            "candidate": _mean(b[at]),
+            "difference": float(shown.mean[at]),
+            "low": float(shown.low[at]),
+            "high": float(shown.high[at]),
+            "deviation": float(shown.deviation[at]),
+            "margin": sizes[at][0],
+            "of_margin": sizes[at][1],
+            "p_within": np.nan if differs else float(refuted[at]),
+            "p_better": np.nan if differs else float(shown.greater[at]),
+            "p_worse": np.nan if differs else float(shown.less[at]),
+            "differs": differs,
             "lost": int(lost.sum()),
-            "reason": _reason(candidate, block, other[metric], samples[lost]),
+            "reason": _reason(candidate, block, other[metric], samples[lost]) if lost.any() else "",
             "gained": int((~had[at] & has[at]).sum()),
             "equal": _equal(a[at][used], b[at][used], delta[at][used]),
         }
@@ -208,8 +218,8 @@ def _margin(base: Side, block: tuple[str, str], column: Column, margins: Margins
     A share of the distance from random to the best known map is at most half of the base's own lead over random: what
     has lost more of that shall not pass.
     """
-    asked, reach = margins.for_column(*column[:2]), base.reach
-    at = reach[(reach[[*BLOCK, "metric", "column"]] == [*block, *column[:2]]).all(axis=1)]
+    asked, at = margins.for_column(*column[:2]), within(base.reach, block)
+    at = at[(at["metric"] == column[0]) & (at["column"] == column[1])]
     if at.empty and not asked.share:
         return asked.size, ""
     lead = np.nan if at.empty else float(at["lead"].iloc[0])
@@ -217,11 +227,11 @@ def _margin(base: Side, block: tuple[str, str], column: Column, margins: Margins
     if asked.share and at.empty:
         why = "the base's run knows no map that is better than a random control, so there is nothing to take a share of"
         return np.nan, f"{why}: judge random in it, or give an absolute margin (--margin {column[0]}=0.02)"
-    if not lead > 0:
+    if lead <= 0:
         said = f"the base itself is not ahead of the random control ({lead:.3g}): to be no worse than it says little"
         return (asked.size * distance if asked.share else asked.size), said
     if asked.share:
-        return min(asked.size * distance, KEPT * lead), ""
+        return float(np.nanmin([asked.size * distance, KEPT * lead])), ""
     wide = asked.size > KEPT * lead
     said = f"the margin {asked} is more than half of the base's lead over the random control ({lead:.3g})"
     return asked.size, f"{said}: what has lost as much would pass" if wide else ""
@@ -240,15 +250,13 @@ def _equal(base: Any, candidate: Any, delta: Any) -> str:
 
 def _reason(side: Side, block: tuple[str, str], metric: str, samples: pd.Index) -> str:
     """Why the first value is missing."""
-    rows = side.values
-    rows = rows[(rows["model"] == block[0]) & (rows["dataset"] == block[1]) & (rows["metric"] == metric)]
-    rows = rows[rows["sample"].isin(samples) & rows["status"].isin(["undefined", "error"])]
+    rows = within(side.values, block)
+    rows = rows[(rows["metric"] == metric) & rows["sample"].isin(samples) & rows["status"].isin(["undefined", "error"])]
     return f" ({rows['status'].iloc[0]}: {rows['error'].iloc[0] or 'no reason kept'})" if len(rows) else ""
 
 
-def _calls(base: Side, candidate: Side, block: tuple[str, str], times: float) -> Iterator[tuple[Any, ...]]:
+def _calls(both: pd.DataFrame, times: float) -> Iterator[tuple[Any, ...]]:
     """The images forward and back for one map, over common samples. They are exact: any rise beyond `times` counts."""
-    both = both_of(base, candidate, block)
     for kind in ("forwards", "backwards"):
         known = both[[f"{kind}_x", f"{kind}_y"]].dropna()
         ours, theirs = (float(known[name].mean()) if len(known) else np.nan for name in known)
@@ -263,7 +271,7 @@ def _told(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         of = f"{row['method']}, {row['model']} on {row['dataset']}, {row['metric']} {row['column']}"
         if row["lost"]:
             yield f"{of}: {row['lost']} values of the base are missing in the candidate{row['reason']}."
-        if row["of_margin"] and row["margin"] == row["margin"]:
+        if row["of_margin"] and row["margin"] == row["margin"] and not row["equal"]:
             yield f"{of}: {row['of_margin']}."
         if row["gained"]:
             yield f"{of}: {row['gained']} values of the candidate are missing in the base."

@@ -73,7 +73,8 @@ def _apart(own: Floats, mean: Floats) -> NDArray[np.int64]:
     found = np.zeros(len(own), np.int64)
     some = np.isfinite(own).any(1)
     middle = np.nanmedian(own[some], axis=1, keepdims=True)
-    rounding = 1e-12 * np.maximum(np.abs(mean[some, None]), np.nanmax(np.abs(own[some]), axis=1, keepdims=True))
+    sizes = np.nanmax(np.abs(own[some]), axis=1, keepdims=True, initial=0)  # there may be no sample at all
+    rounding = 1e-12 * np.maximum(np.abs(mean[some, None]), sizes)
     found[some] = (np.abs(own[some] - middle) > rounding).sum(1)
     return found
 

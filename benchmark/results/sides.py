@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,6 @@ class Side:
     `method`, `models`, `metrics`: what the run says of them, the last two by label. `made`: versions, devices, seed,
     which class is explained. `values`: of every sample, metric and column. `samples`: for each its content's digest,
     the class that was explained, its logit, and the images that went through the network for the map, and back.
-    `reach`: the mean of the random control, how far the `best` known map is from it (`distance`), and how far the
-    method is (`lead`).
     """
 
     source: str
@@ -42,14 +41,20 @@ class Side:
     metrics: Mapping[str, Mapping[str, Any]]
     values: pd.DataFrame
     samples: pd.DataFrame
-    reach: pd.DataFrame
+    find_reach: Callable[[], pd.DataFrame]
     result: Result | None = None
 
     @property
     def label(self) -> str:
         return str(self.method["label"])
 
-    @property
+    @cached_property
+    def reach(self) -> pd.DataFrame:
+        """For each column with a direction the mean of the random control, how far the `best` known map is from it
+        (`distance`), and how far the method is (`lead`); a candidate's is never asked for."""
+        return self.find_reach()
+
+    @cached_property
     def blocks(self) -> list[tuple[str, str]]:
         """Every model × data set that has samples."""
         return [(str(m), str(d)) for m, d in self.samples[BLOCK].drop_duplicates().to_numpy()]
@@ -82,8 +87,7 @@ def sides_of(result: Result, methods: Sequence[str]) -> list[Side]:
     metrics = {m["label"]: m for m in result.info["metrics"]}
     scores = result.scores[result.scores["metric"].isin(list(metrics)) & (result.scores["method"] != "")]
     scores = scores.drop_duplicates([*BLOCK, "sample", "method", "metric", "column"], keep="last")
-    samples, calls = _samples(result), _calls(result)
-    reach, leads = _reach(result)
+    samples, calls, reach = _samples(result), _calls(result), cache(partial(_reach, result))
     found = []
     for method in methods:
         own = calls[calls["method"] == method].drop(columns="method")
@@ -97,7 +101,7 @@ def sides_of(result: Result, methods: Sequence[str]) -> list[Side]:
                 metrics=metrics,
                 values=scores.loc[scores["method"] == method, VALUES].reset_index(drop=True),
                 samples=samples.merge(own, "left", [*BLOCK, "sample"])[SAMPLES],
-                reach=reach.assign(lead=[lead.get(method, np.nan) for lead in leads])[REACH],
+                find_reach=partial(_reach_of, method, reach),
                 result=result,
             )
         )
@@ -156,6 +160,16 @@ def _reach(result: Result) -> tuple[pd.DataFrame, list[dict[str, float]]]:
     return pd.DataFrame(rows, columns=REACH[:-1]), leads
 
 
+def _reach_of(method: str, reach: Callable[[], tuple[pd.DataFrame, list[dict[str, float]]]]) -> pd.DataFrame:
+    found, leads = reach()
+    return found.assign(lead=[lead.get(method, np.nan) for lead in leads])[REACH]
+
+
+def within(table: pd.DataFrame, block: tuple[str, str]) -> pd.DataFrame:
+    """The rows of one model × data set."""
+    return table[(table["model"] == block[0]) & (table["dataset"] == block[1])]
+
+
 def units_of(samples: pd.DataFrame) -> list[Any] | None:
     """What each sample belongs to, its cluster or itself; None where no sample has a cluster."""
     given = [None if pd.isna(c) or c == "" else str(c) for c in samples["cluster"]]
@@ -168,7 +182,7 @@ def wide_of(
     side: Side, block: tuple[str, str], samples: pd.Index, columns: Sequence[tuple[str, str]], what: str
 ) -> Any:
     """`what` of the values (value, status), columns × samples; NaN where there is no row."""
-    rows = side.values[(side.values["model"] == block[0]) & (side.values["dataset"] == block[1])]
+    rows = within(side.values, block)
     at = pd.MultiIndex.from_tuples(columns).get_indexer(pd.MultiIndex.from_frame(rows[["metric", "column"]]))
     place = samples.get_indexer(pd.Index(rows["sample"]))
     kept = (at >= 0) & (place >= 0)

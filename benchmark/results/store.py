@@ -94,7 +94,7 @@ class Result:
         """The images that go through the network for one map, and back, with the pass that all methods share: means per
         model, data set and method; NaN in a folder of an earlier version."""
         by = ["model", "dataset", "method"]
-        found = self.columns("maps", *by, "method_key", "forwards", "backwards")
+        found = self.columns("maps", *by, "sample", "method_key", "forwards", "backwards")
         return found.groupby(by, sort=False)[["forwards", "backwards"]].mean().reset_index()
 
     @cached_property

@@ -86,6 +86,7 @@ def ask(runs, *words):
         (("base", "same", "--tolerance", "0.1"), 4, "need --exact"),
         (("base", "same", "--exact", "--margin", "1%"), 4, "leave out --margin"),
         (("base", "same", "--exact", "--tolerance", "-1"), 4, "0 or more"),
+        (("base", "worse", "--exact", "--picture", "first.jpg"), 4, "ends in one of .pdf, .svg, .png"),
     ],
 )
 def test_the_exit_code_is_the_verdict_and_bad_usage_is_none(runs, words, code, said):
@@ -122,6 +123,14 @@ def test_a_baseline_stands_for_its_run(runs, tmp_path):
     path.write_bytes(path.read_bytes()[:-9])
     broken = ask(runs, "compare", path, "same")
     assert (broken.exit_code, "is no baseline" in broken.output) == (4, True)
+
+
+def test_a_run_keeps_the_calls_of_each_method(runs):
+    calls = load(runs / "dearer").calls().set_index("method")[["forwards", "backwards"]]
+    assert calls.to_dict("index") == {
+        "dearer cam": {"forwards": 2, "backwards": 1},
+        "random": {"forwards": 1, "backwards": 0},
+    }
 
 
 def test_the_summary_of_a_pull_request_is_written(runs, tmp_path):

@@ -34,6 +34,8 @@ def made_up(values: dict[str, Any], clusters: Any = None, reach: float | None = 
         | {"better": {"auc": BETTER[m]}}
         for m in values
     }
+    known = [("tiny", "data", metric, "auc", 0.5, reach, "other", 0.4) for metric in values if reach is not None]
+    table = pd.DataFrame(known, columns=REACH)
     facts: dict[str, Any] = {
         "source": "baselines/cam.parquet",
         "stored": "baseline",
@@ -44,9 +46,7 @@ def made_up(values: dict[str, Any], clusters: Any = None, reach: float | None = 
         "metrics": metrics,
         "values": pd.DataFrame(rows, columns=VALUES),
         "samples": pd.DataFrame(samples, columns=SAMPLES).astype({"target": "Int64"}),
-        "reach": pd.DataFrame(
-            [("tiny", "data", m, "auc", 0.5, reach, "other", 0.4) for m in values if reach is not None], columns=REACH
-        ),
+        "find_reach": lambda: table,
     }
     for name, value in changes.items():
         *path, last = name.split("__")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -37,7 +38,7 @@ def test_fifty_samples_and_ten_metrics_are_small(side, noise, tmp_path):
             many.append(more.assign(metric=f"metric {metric}", column=f"column {column}", value=noise(50, seed=metric)))
         better = {f"column {column}": "higher" for column in range(3)}
         one.metrics[f"metric {metric}"] = one.metrics["road"] | {"label": f"metric {metric}", "better": better}
-    one = type(one)(**{**vars(one), "values": pd.concat(many, ignore_index=True)})
+    one = replace(one, values=pd.concat(many, ignore_index=True))
     path = write_baseline(one, tmp_path / "cam.parquet")
     assert len(read_baseline(path).values) == 1500
     assert path.stat().st_size < 60_000

@@ -25,6 +25,7 @@ N = 32
         (-0.03, 0.02, N, "passed", 0),
         (0.1, 0.02, N, "improved", 0),
         (-0.1, 0.02, N, "regressed", 1),
+        (-0.1, 0.0, N, "regressed", 1),
         (0.0, 0.3, N, "inconclusive", 2),
         (-0.04, 0.2, N, "inconclusive", 2),
         (0.0, 0.02, 7, "not comparable", 3),
@@ -129,6 +130,10 @@ def test_values_that_are_newly_missing_are_told_and_many_are_a_regression(side, 
         ({"samples__target": 0}, "explained class is 1 in the base, 0"),
         ({"samples__logit": 2.7}, "logit of the explained class is 2.5 in the base, 2.7"),
         ({"samples__dataset": "other"}, "no model on a data set is in both: tiny on data in the base, tiny on other"),
+        (
+            {"samples__sample": [f"x{i}" for i in range(N)]},
+            "no sample is in both: 32 with s000 the first in the base, 32",
+        ),
         ({"metrics__road__version": "2"}, "metric road: version is 1 in the base, 2"),
         ({"metrics__road__parameters": {"steps": 8}, "metrics__road__key": "k"}, "parameters is {'steps': 16} in the"),
         (
@@ -200,7 +205,8 @@ def test_margins_are_shares_of_what_there_is_to_win_or_absolute(side, noise):
     assert compare(side(values, reach=None), side({"road": noise(N) + 0.001}), 0.02).verdict == "improved"
     # what the base itself is ahead of random, 0.4, is what may be lost by half at most
     assert compare(side(values, reach=20.0), side(values)).rows["margin"][0] == pytest.approx(0.2)
-    assert any("more than half of the base's lead" in note for note in compare(side(values), side(values), 0.3).notes)
+    wide = compare(side(values), side({"road": noise(N) + 0.001}), 0.3)
+    assert any("more than half of the base's lead" in note for note in wide.notes)
 
 
 @pytest.mark.parametrize(
