@@ -9,7 +9,7 @@ import pandas as pd
 from draws import Floats, drawn, portions
 from scipy.special import ndtr
 
-from camfaith.benchmark.results.paired import paired
+from camfaith.benchmark.results.paired import detectable, paired
 from camfaith.benchmark.results.sequential import separations
 from camfaith.benchmark.results.signflip import sign_flip
 from camfaith.benchmark.results.statistics import shown_better, summarise
@@ -56,7 +56,8 @@ def detected(name: str, n: int, family: int, rows: int, seed: int) -> dict[str, 
     def found(effect: float) -> float:
         return float((paired(values + effect).p <= level).mean())
 
-    told = float(paired(values).detectable(level).mean())
+    shown = paired(values)
+    told = float(detectable(shown.deviation, shown.units, level).mean())
     low, high = 0.0, 4 * told
     for _ in range(9):
         middle = (low + high) / 2

@@ -59,6 +59,7 @@ def side(values: Floats) -> Side:
         }
     )
     about = [("net", "data", sample, None, sample, 1, 2.5, 1.0, 1.0) for sample in samples]
+    reach = pd.DataFrame([("net", "data", m, "auc", 0.0, 1.0, "best", 0.8) for m in METRICS], columns=REACH)
     return Side(
         source="run",
         stored="run",
@@ -68,5 +69,5 @@ def side(values: Floats) -> Side:
         metrics={m: {"label": m, "name": m, "key": m, "main": "auc", "better": {"auc": "higher"}} for m in METRICS},
         values=rows[VALUES],
         samples=pd.DataFrame(about, columns=SAMPLES).astype({"target": "Int64"}),
-        reach=pd.DataFrame([("net", "data", m, "auc", 0.0, 1.0, "best", 0.8) for m in METRICS], columns=REACH),
+        find_reach=lambda: reach,
     )

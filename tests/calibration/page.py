@@ -2,7 +2,7 @@
 
     python tests/calibration/page.py > docs/statistics.md
 
-All is drawn from fixed seeds and goes through the code that a run and a comparison go through. It takes about six
+All is drawn from fixed seeds and goes through the code that a run and a comparison go through. It takes about five
 minutes on two cores; `--processes` says how many there are.
 """
 

@@ -26,7 +26,7 @@ def script(monkeypatch):
 
 def test_the_page_is_written_by_its_command(script, monkeypatch):
     page = script("page")
-    monkeypatch.setattr(page, "SIZES", (16, 32))
+    monkeypatch.setattr(page, "SIZES", (8, 16))
     effort = page.Effort(rows=10, tables=1, planted=1, runs=1, equal=1, unequal=1)
     found = page.simulated(effort)
     lines = page.page(found, effort).splitlines()
