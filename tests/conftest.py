@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from camfaith.models.speed import tuning
+
 torch.set_num_threads(1)  # the networks are tiny: a second thread costs more than it gives
 torch.manual_seed(0)  # for the networks that are drawn while the tests are collected
 
@@ -29,6 +31,14 @@ def own_cache(tmp_path, monkeypatch):
 def idle(monkeypatch):
     """A busy machine warns in no test that is not about it."""
     monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch):
+    """A network's speed is measured by its second and third call, and nothing waits for the disk."""
+    fastest = tuning.fastest
+    monkeypatch.setattr(tuning, "fastest", lambda work, device, seconds=0.0: fastest(work, device, 0.0))
+    monkeypatch.setattr("os.fsync", lambda _handle: None)
 
 
 class Counting(nn.Module):

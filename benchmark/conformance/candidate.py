@@ -182,7 +182,8 @@ def _plain(name: str) -> str:
 
 
 def set_generators(seed: int) -> None:
-    torch.manual_seed(seed)
+    # Without an accelerator, `torch.manual_seed` writes down the stack for each kind of one that there might be.
+    (torch if torch.accelerator.is_available() else torch.default_generator).manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the global one is what methods draw from
     random.seed(seed)
 

@@ -23,8 +23,8 @@ from camfaith.benchmark.suite.opening import Bench
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models.inside.ablation import TAIL_BATCH, ablate_channels, tail
+from camfaith.models.speed import tuning
 from camfaith.models.speed.counting import Calls
-from camfaith.models.speed.tuning import fastest, rate
 
 _NONE = Calls()
 
@@ -237,13 +237,13 @@ def _timed(block: Block, planned: BlockPlan) -> BlockPlan:
     if not block.is_open:
         return replace(planned, seconds=0.0, unshared_seconds=0.0)
     bench = block.bench
-    forward = 1 / rate(bench.classifier, bench.image, bench.setup, seconds=0.5)
+    forward = 1 / tuning.rate(bench.classifier, bench.image, bench.setup, seconds=0.5)
     images = bench.image.expand(min(block.suite.suite.chunk, planned.samples), -1, -1, -1)
 
     def there_and_back() -> object:
         return bench.classifier.evidence(images, bench.target_class, bench.layers, gradients=bench.gradients)
 
-    both = fastest(there_and_back, bench.classifier.device, 0.5) / len(images)
+    both = tuning.fastest(there_and_back, bench.classifier.device, 0.5) / len(images)
     behind = _tail_seconds(bench)
 
     def seconds(calls: Calls) -> float:
@@ -266,4 +266,4 @@ def _seconds_of_tail(bench: Bench, layer: str) -> float:
         return ablate_channels(bench.classifier, layer, bench.image, TAIL_BATCH)
 
     passes = tail(bench.classifier, layer, bench.image).channels + 1
-    return fastest(switch_off, bench.classifier.device, seconds=0) / passes
+    return tuning.fastest(switch_off, bench.classifier.device, seconds=0) / passes

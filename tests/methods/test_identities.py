@@ -149,10 +149,11 @@ OPTIONS = {
     "lime": {"segments": 5, "compactness": 50, "samples": 20},
     "noise-tunnel": {"samples": 3},
 }
+SOME = [0, 6, 11, 15]
 
 
 @pytest.mark.parametrize("name", ON_CONVOLUTIONS)
-def test_a_batch_of_sixteen_is_sixteen_batches_of_one(reference, images, name):
+def test_an_image_among_sixteen_is_explained_as_alone(reference, images, name):
     classifier, pictures = reference("fundus-resnet"), images(16, 32)
     method = find(name)(classifier, "layer3", **OPTIONS.get(name, {}))
     masks = torch.rand(16, 32, 32, generator=torch.Generator().manual_seed(2)) > 0.7
@@ -165,10 +166,10 @@ def test_a_batch_of_sixteen_is_sixteen_batches_of_one(reference, images, name):
             ),
             classifier,
         )
-        for i in range(16)
+        for i in SOME
     ]
     assert together.dtype == torch.float64
-    close(together, torch.cat(alone), 1e-6 if name == "occlusion" else 1e-9)
+    close(together[SOME], torch.cat(alone), 1e-6 if name == "occlusion" else 1e-9)
 
 
 @pytest.mark.parametrize("name", ON_CONVOLUTIONS)

@@ -41,9 +41,9 @@ def test_a_plain_class_with_explain_alone_passes():
 FEW = {
     "rise": {"n_masks": 40},
     "ss-cam": {"n_samples": 4, "sigma": 0.3},
-    "shapley-value-sampling": {"samples": 5},
-    "kernel-shap": {"samples": 64},
-    "lime": {"samples": 64},
+    "shapley-value-sampling": {"segments": 12, "samples": 4},
+    "kernel-shap": {"segments": 12, "samples": 40},
+    "lime": {"segments": 12, "samples": 40},
     "noise-tunnel": {"samples": 4},
 }
 

@@ -44,9 +44,9 @@ def test_the_oracle_beats_random_with_an_interval_that_excludes_zero(name, metri
 @pytest.mark.parametrize("name", NETWORKS)
 def test_random_maps_have_no_sensitivity_n(name):
     model = load(name)
-    images, _ = batch(Fundus(), range(48), model)
-    metric = SensitivityN(sizes=(0.03, 0.1, 0.3, 0.6), subsets=48)
-    found = metric(model, images, None, noise(48))["correlation"]
+    images, _ = batch(Fundus(), range(32), model)
+    metric = SensitivityN(sizes=(0.03, 0.3), subsets=32)
+    found = metric(model, images, None, noise(32))["correlation"]
     assert abs(float(found.mean())) < 0.05
 
 

@@ -221,7 +221,7 @@ def measured():
     for network in ("fundus-vgg", "fundus-resnet"):
         classifier = load(network)
         pictures = torch.stack([classifier.prepare(found[i].image) for i in range(len(found))])
-        for method in ("gradcam", "saliency", "sobel", "center-gaussian"):
+        for method in ("gradcam", "saliency", "sobel"):
             maps = methods.find(method)(classifier).raw(pictures)
             for metric in BOTH:
                 quick = metric(tolerance=0.005)(classifier, pictures, None, maps, batch_size=16)
