@@ -51,7 +51,7 @@ def told_apart(block: Block, scores: pd.DataFrame, info: Mapping[str, Any], rand
         found[f"{side}_cell"] = [cells[m, metric] for m, metric in zip(found[side], found["metric"], strict=True)]
     entrant = _entrants(block)
     both = entrant.to_numpy()[found[["first_cell", "second_cell"]].to_numpy(int)].all(1) & (found["images"] > 0)
-    above = pd.Series(None, index=block.cells.index, dtype=object)
+    above = pd.Series([None] * len(block.cells), dtype=object)
     lost = []
     for side, other in (("first", "second"), ("second", "first")):
         ahead = found["ahead"] == side

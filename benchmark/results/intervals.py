@@ -67,6 +67,13 @@ def by_unit(values: Floats, finite: NDArray[np.bool_], units: Sequence[Any] | No
     return values @ member, finite @ member
 
 
+def deviation(parts: Floats, size: NDArray[np.int64]) -> Floats:
+    """√(Σ part² / (size − 1)) of each row; squares of large and small numbers stay within the range of numbers."""
+    scale = np.maximum(np.abs(parts).max(1, initial=0), np.finfo(float).tiny)
+    found: Floats = scale * np.sqrt(((parts / scale[:, None]) ** 2).sum(1) / np.maximum(size - 1, 1))
+    return found
+
+
 def _apart(own: Floats, mean: Floats) -> NDArray[np.int64]:
     """How many of a row's units (deviations from the mean, NaN is none) differ from the median one by more than
     rounding."""
@@ -83,9 +90,9 @@ def _apart(own: Floats, mean: Floats) -> NDArray[np.int64]:
 
 def _limits(parts: Floats, size: NDArray[np.int64], level: float) -> tuple[Floats, Floats]:
     """Both limits, as deviations from the mean, of rows of units' parts whose mean is 0; units that are none are 0."""
-    variance = (parts**2).sum(1) / size
-    error = np.sqrt(variance / (size - 1))
-    skew = (parts**3).sum(1) / size / variance**1.5 / np.sqrt(size)
+    spread = deviation(parts, size)
+    error = spread / np.sqrt(size)
+    skew = ((parts / spread[:, None]) ** 3).sum(1) / size * (size / (size - 1)) ** 1.5 / np.sqrt(size)
     skew = np.where(np.abs(skew) < 1e-6, 1e-6, skew)  # where it vanishes, g is the identity
     quantile = stdtrit(size - 1, (1 + level) / 2)
 

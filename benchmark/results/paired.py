@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from camfaith.benchmark.results.intervals import FEWEST, Floats, by_unit, mean_interval
+from camfaith.benchmark.results.intervals import FEWEST, Floats, by_unit, deviation, mean_interval
 from camfaith.benchmark.results.signflip import sign_flip
 
 TIED = 1e-4
@@ -64,6 +64,6 @@ def paired(found: Floats, units: Sequence[Any] | None = None, *, level: float = 
     parts, counts = by_unit(np.where(finite, found - interval.mean[:, None], 0), finite, units)
     held = (counts > 0).sum(1)
     scale = held / np.maximum(interval.n, 1)
-    deviation = scale * np.sqrt((parts**2).sum(1) / np.maximum(held - 1, 1))
+    spread = scale * deviation(parts, held)
     ties = (found == 0).sum(1)
-    return Paired(*interval, held, ties, test.greater, test.less, np.where(held > 1, deviation, np.nan))
+    return Paired(*interval, held, ties, test.greater, test.less, np.where(held > 1, spread, np.nan))

@@ -30,6 +30,12 @@ def test_the_interval_of_symmetric_values_is_students() -> None:
     assert (found.low[0], found.high[0]) == pytest.approx((low, high), rel=1e-4)
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_the_size_of_numbers_does_not_matter(size: float) -> None:
+    plain, found = mean_interval(SKEWED), mean_interval(size * SKEWED)
+    assert (found.low[0] / size, found.high[0] / size) == pytest.approx((plain.low[0], plain.high[0]))
+
+
 def test_the_interval_of_skewed_values_is_longer_on_their_long_side() -> None:
     found = mean_interval(SKEWED)
     assert found.high[0] - found.mean[0] > 1.3 * (found.mean[0] - found.low[0])

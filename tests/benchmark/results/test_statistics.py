@@ -280,4 +280,5 @@ def test_a_run_until_separated_claims_what_its_sequential_test_does() -> None:
         ranked += {("a", "b"), ("a", "c")} <= won
         assert found["best"].any() == (found["rank"].max() > 1)
         assert found["p"].isna().all()
+        assert found.loc["random", "above_random"] is None
     assert ranked > 3
