@@ -27,6 +27,8 @@ class Block:
     samples: pd.Index
     units: list[Any] | None
     values: Floats
+    sequential: bool = False
+    """Whether methods left a metric once a test had decided, so that no test for a fixed number of samples holds."""
 
     def rows(self, metric: str, column: str) -> dict[str, int]:
         """Where each method's values of a column lie."""
@@ -52,7 +54,8 @@ def blocks(scores: pd.DataFrame, info: Mapping[str, Any]) -> Iterator[Block]:
         values = np.full((len(cells), len(samples)), np.nan)
         values[row, samples.get_indexer(pd.Index(used["sample"]))] = used["value"].to_numpy(float)
         values[~np.isfinite(values)] = np.nan
-        yield Block(str(model), str(dataset), cells, samples, units, values)
+        sequential = info.get("suite", {}).get("until") == "separated"
+        yield Block(str(model), str(dataset), cells, samples, units, values, sequential)
 
 
 def cells_of(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:

@@ -65,6 +65,12 @@ def _metric(label: str, *sides: tuple[Side, Mapping[str, Any]]) -> list[Mismatch
 
 
 def _policy(base: Side, candidate: Side) -> Iterator[Mismatch]:
+    for side, who in ((base, "base"), (candidate, "candidate")):
+        if side.made.get("until") == "separated":
+            yield Mismatch(
+                f"the {who} is a run until all is separated: which samples have values there depends on the values; "
+                'run it with until = "all"'
+            )
     if base.made["target"] != candidate.made["target"]:
         yield Mismatch(_differ("the class that is explained", base.made["target"], candidate.made["target"]))
 

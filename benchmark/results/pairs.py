@@ -31,11 +31,12 @@ def compare_methods(found: Sequence[Block], pairs: Collection[tuple[str, str]] |
     chance of 0.8, at the level of Holm's first step.
 
     Where there are several models or data sets, rows with an empty model and data set, a family of their own, take each
-    of them as one unit: they alone speak of models and data sets like these.
+    of them as one unit: they alone speak of models and data sets like these. In a run until all is separated there is
+    no p and nothing ahead, nor are there such rows: `separations` decides there.
     """
     tables = [table for block in found if len(table := pairs_of(block, pairs))]
     rows = pd.concat(tables, ignore_index=True) if tables else _no_pairs()
-    if len(found) > 1 and len(rows):
+    if len(found) > 1 and len(rows) and not any(block.sequential for block in found):
         rows = pd.concat([rows, _over_blocks(rows)], ignore_index=True)
     return rows[list(PAIR_COLUMNS)]
 
@@ -67,7 +68,8 @@ def _of_column(block: Block, rows: Mapping[str, int], pairs: Sequence[tuple[str,
     with np.errstate(invalid="ignore"):
         means = [np.where(common, v, 0).sum(1) / np.where(shown.n > 0, shown.n, np.nan) for v in (ones, others)]
     found = pd.DataFrame(pairs, columns=["first", "second"]).assign(first_cell=firsts, second_cell=seconds)
-    return found.assign(first_mean=means[0], second_mean=means[1], **_columns(shown))
+    found = found.assign(first_mean=means[0], second_mean=means[1], **_columns(shown))
+    return found.assign(p=np.nan) if block.sequential else found
 
 
 def _over_blocks(rows: pd.DataFrame) -> pd.DataFrame:

@@ -27,9 +27,10 @@ def rank_methods(found: Sequence[Block], *, seed: int = 0) -> pd.DataFrame:
 
     All is over the `n` images, `units` clusters, that the methods have in common (`common`). `mean_rank`: the mean over
     images of the method's rank on each, 1 = best; values that differ by less than `TIED` of their size share a rank.
-    `friedman_p`: of ranks like these where all methods are alike (Friedman's test); `kendall_w`: how far images agree
-    on the order, from 0 to 1. Both speak of this model and data set alone. `place_k`: in which share of
-    bootstrap resamples of the images the method's mean is at place k; methods that tie share their places.
+    `friedman_p`: of ranks like these where all methods are alike (Friedman's test; none in a run until all is
+    separated); `kendall_w`: how far images agree on the order, from 0 to 1. Both speak of this model and data set
+    alone. `place_k`: in which share of bootstrap resamples of the images the method's mean is at place k; methods that
+    tie share their places.
 
     Where there are several models or data sets, rows with an empty model and data set take each of them as one image,
     its means for values. From less than `FEWEST` units there is no p, no W and no place (NaN).
@@ -43,6 +44,8 @@ def rank_methods(found: Sequence[Block], *, seed: int = 0) -> pd.DataFrame:
             values = SIGN[better] * block.values[list(rows.values())]
             table = _ranked([*rows], values, block.units, seed)
             about = {"model": block.model, "dataset": block.dataset, "metric": metric, "column": column}
+            if block.sequential:
+                table["friedman_p"] = np.nan
             tables.append(table.assign(**about, better=better, mean=SIGN[better] * table["mean"]))
             means.setdefault((metric, column, better), []).append(table.set_index("method")["mean"])
     for (metric, column, better), of in means.items() if len(found) > 1 else ():

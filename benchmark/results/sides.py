@@ -132,6 +132,7 @@ def _made(info: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "target": suite.get("target"),
         "seed": suite.get("seed"),
+        "until": suite.get("until", "all"),
         "allow": sorted(suite.get("allow", ())),
         "device": ", ".join(devices) or "unknown",
         "status": info.get("status"),

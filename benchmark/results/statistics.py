@@ -103,7 +103,7 @@ def _summary(block: Block, scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.
     shown = paired(differences(values, values[beside], apart[:, None].astype(float)), block.units)
     cells["difference"], cells["difference_low"], cells["difference_high"] = shown[:3]
     cells["skill"], cells["skill_low"], cells["skill_high"] = skills(block, random)
-    if info.get("suite", {}).get("until") == "separated":
+    if block.sequential:
         own = scores[(scores["model"] == block.model) & (scores["dataset"] == block.dataset)]
         claims = told_apart(block, own, info, random)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,15 @@ def test_the_smallest_difference_that_could_have_been_shown_is_shown_four_times_
     told = np.median(detectable(found.deviation, found.units, 0.05))
     shown = paired(random.normal(told, 1, (1000, n))).p <= 0.05
     assert 0.72 < shown.mean() < 0.86
+
+
+def test_samples_that_came_until_a_test_had_decided_are_not_tested_again() -> None:
+    stopped = [replace(block({"gain": OWN}, f"data{i}"), sequential=True) for i in range(9)]
+    found = compare_methods(stopped)
+    assert found["p"].isna().all()
+    assert (found["ahead"] == "").all()
+    assert (found["model"] == "net").all()
+    assert rank_methods(stopped[:1])["friedman_p"].isna().all()
 
 
 def test_single_images_of_one_set_are_no_models_and_data_sets() -> None:
