@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def sides_of(result: Result, methods: Sequence[str]) -> list[Side]:
     for method in methods:
         if method not in known:
             raise ValueError(f"{result.path} has no method {method!r}; it has {', '.join(known)}")
-    metrics = {m["label"]: m for m in result.info["metrics"]}
+    metrics = {m["label"]: _placeless(m) for m in result.info["metrics"]}
     scores = result.scores[result.scores["metric"].isin(list(metrics)) & (result.scores["method"] != "")]
     scores = scores.drop_duplicates([*BLOCK, "sample", "method", "metric", "column"], keep="last")
     samples, calls, reach = _samples(result), _calls(result), cache(partial(_reach, result))
@@ -123,7 +124,14 @@ def _calls(result: Result) -> pd.DataFrame:
 
 def _layered(method: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
     layers = {m["name"]: m.get("layers", {}).get(method["label"]) for m in info["models"]}
-    return {**method, "layers": layers}
+    return {**_placeless(method), "layers": layers}
+
+
+def _placeless(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run says of a method or metric, named `file.py:Class` wherever the file lay: it is nobody's business, and
+    is elsewhere on the next machine."""
+    file, point, kind = said["name"].partition(".py:")
+    return {**said, "name": f"{Path(file).name}{point}{kind}" if point else said["name"]}
 
 
 def _made(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -113,6 +113,8 @@ def test_what_is_exactly_different_is_told_and_drawn(runs, tmp_path):
 def test_a_baseline_stands_for_its_run(runs, tmp_path):
     path = tmp_path / "cam.parquet"
     assert "baseline: " in ask(runs, "baseline", "base", path).output
+    assert b"base.py:CAM" in path.read_bytes()
+    assert str(runs).encode() not in path.read_bytes()
     for candidate, code in (("same", 0), ("dearer", 1)):
         of = [json.loads(ask(runs, "compare", base, candidate, "--json").stdout) for base in ("base", path)]
         assert of[0].pop("base") != of[1].pop("base")
