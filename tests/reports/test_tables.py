@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from camfaith.benchmark.results.showing import usual
 from camfaith.benchmark.results.store import Result
 from camfaith.reports import tables
 from camfaith.reports.markup import Row, Table, Value, latex, markdown
@@ -83,6 +84,7 @@ def test_a_mean_over_other_images_than_its_row_has_its_own_n(fabricate: Fabricat
     made = tables.block_table(view, view.blocks[0])
     assert made.rows[0].values[0].text == "16"
     assert [value.interval.endswith("] (12)") for value in made.rows[0].values[1:]] == [False, False, True]
+    assert [usual(counts) for counts in ([25, 0, 32, 25], [25, 32], [0], [])] == [25, 32, 0, 0]
     assert any("cover about 90 % at n = 8" in note for note in made.notes)
     assert re.search(r"<td>16</td>\s*<td>.*] \(12\)", view.result._repr_html_(), re.S)
 
