@@ -88,7 +88,7 @@ def skill_figures(view: View, block: Block, look: dict[str, Look]) -> Iterator[F
     made = ways(view, block)
     random = random_control(view.info)
     methods = [m for m in view.methods if m != random and any(m in way.found for way in made)]
-    for drawn, axes, own in panels(made, 3, 0.55 + 0.135 * len(methods)):
+    for drawn, axes, own in panels(made, 3, 0.85 + 0.135 * len(methods)):
         for axis, way in zip(axes, own, strict=True):
             _points(axis, way, methods, look)
             axis.set_title(f"{folded(way.column.title, 30)}\n1: {label(way.best, 26)}", loc="left")
