@@ -125,6 +125,11 @@ def test_a_baseline_stands_for_its_run(runs, tmp_path):
     assert (broken.exit_code, "is no baseline" in broken.output) == (4, True)
 
 
+def test_a_crash_is_no_verdict(runs, monkeypatch):
+    monkeypatch.setattr("camfaith.reports.decision.show", lambda *_: 1 / 0)
+    assert ask(runs, "compare", "base", "same").exit_code == 4
+
+
 def test_a_run_keeps_the_calls_of_each_method(runs):
     calls = load(runs / "dearer").calls().set_index("method")[["forwards", "backwards"]]
     assert calls.to_dict("index") == {
