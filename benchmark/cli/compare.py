@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Abort, Exit
 from typer.core import TyperCommand
 
 from camfaith.benchmark.cli.errors import errors_in_one_line
@@ -18,7 +20,7 @@ UsageError: Any = typer.BadParameter.__base__  # of click, or of typer's own cop
 
 
 class Deciding(TyperCommand):
-    """A command whose exit codes 0 to 3 are verdicts."""
+    """A command whose exit codes 0 to 3 are verdicts, so that a crash, which Python ends with 1, is none of them."""
 
     def make_context(self, *given: Any, **settings: Any) -> Any:
         try:
@@ -26,6 +28,15 @@ class Deciding(TyperCommand):
         except UsageError as error:
             error.exit_code = MISUSED
             raise
+
+    def invoke(self, context: Any) -> Any:
+        try:
+            return super().invoke(context)
+        except (UsageError.__base__, Exit, Abort):
+            raise
+        except Exception:
+            traceback.print_exc()
+            raise Exit(MISUSED) from None
 
 
 def compare(

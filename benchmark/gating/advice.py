@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from camfaith.benchmark.results.comparable import matched
 from camfaith.benchmark.results.comparison import Comparison
 from camfaith.benchmark.results.sides import Side
 
@@ -59,7 +60,8 @@ def _losses(name: str, comparison: Comparison, before: Side, after: Side) -> Ite
         f"{row['metric']} {row['column']} on {row['model']} lost most against {name}: {-row['difference']:.3g}, "
         f"{-times:.1f} times its margin of {row['margin']:.3g}"
     )
-    was, now = (_of(side, row) for side in (before, after))
+    label = matched(before, after)[row["metric"]]  # one metric may have another label there
+    was, now = _of(before, row), _of(after, {**row, "metric": label})
     loss = ((was - now) * (1 if row["better"] == "higher" else -1)).dropna()
     worst: Any = loss.idxmax()
     yield f"the sample {worst!r} of {row['dataset']} lost most there: {was[worst]:.3g} became {now[worst]:.3g}"

@@ -30,6 +30,11 @@ class First:
     candidate: float | str
 
     @property
+    def told(self) -> dict[str, float | str]:
+        """As JSON takes it, which knows no NaN and no infinity."""
+        return {k: v if isinstance(v, str) or np.isfinite(v) else str(v) for k, v in asdict(self).items()}
+
+    @property
     def line(self) -> str:
         where = f"{self.method}, {self.model} on {self.dataset}, sample {self.sample}, {self.what}"
         return f"{where}: {_told(self.base)} in the base, {_told(self.candidate)} in the candidate"
@@ -75,8 +80,8 @@ class Exactness:
 
     def to_json(self) -> str:
         found = {name: value for name, value in vars(self).items() if not name.startswith("first")}
-        firsts = {"score": self.first_score, "map": self.first_map and self.first_map.first}
-        found["first"] = {name: None if first is None else asdict(first) for name, first in firsts.items()}
+        score, shown = self.first_score, self.first_map
+        found["first"] = {"score": score.told if score else None, "map": shown.first.told if shown else None}
         return json.dumps({"verdict": self.verdict, "exit_code": self.exit_code, **found}, indent=2, ensure_ascii=False)
 
 
@@ -180,7 +185,8 @@ def _maps(base: Side, candidate: Side, tolerance: float) -> Iterator[Change | No
             sizes = ("no map" if x is None else f"{'×'.join(map(str, x.shape))} cells" for x in (a, b))
             yield First(*names, "map", *sizes), a, b
         elif (apart := _differ(a, b, tolerance)).any():
-            down, right = np.unravel_index(np.argmax(np.abs(a.astype(float) - b.astype(float))), a.shape)
+            size = np.nan_to_num(np.abs(a.astype(float) - b.astype(float)), nan=np.inf)
+            down, right = np.unravel_index(np.argmax(np.where(apart, size, -1)), a.shape)
             what = f"map: {int(apart.sum())} of {a.size} cells differ, most the one in row {down}, column {right}"
             yield First(*names, what, float(a[down, right]), float(b[down, right])), a, b
         else:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from camfaith.benchmark import load, run
 from camfaith.benchmark.cli.command_line import app
+from camfaith.benchmark.results.exact import First
 from camfaith.models import Classifier
 
 CAM = """
@@ -125,6 +126,15 @@ def test_a_baseline_stands_for_its_run(runs, tmp_path):
     path.write_bytes(path.read_bytes()[:-9])
     broken = ask(runs, "compare", path, "same")
     assert (broken.exit_code, "is no baseline" in broken.output) == (4, True)
+
+
+def test_the_first_difference_is_json_without_nan():
+    assert First("cam", "m", "d", "s", "map", float("nan"), 0.5).told["base"] == "nan"
+
+
+def test_a_crash_is_no_verdict(runs, monkeypatch):
+    monkeypatch.setattr("camfaith.reports.decision.show", lambda *_: 1 / 0)
+    assert ask(runs, "compare", "base", "same").exit_code == 4
 
 
 def test_a_run_keeps_the_calls_of_each_method(runs):

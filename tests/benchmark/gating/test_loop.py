@@ -51,6 +51,7 @@ def ask(*words):
         (["twice.py:MyCAM"], 1, "forwards for a map on fundus-resnet rose from 1 to 2"),
         (["twice.py:MyCAM", "--margin", "20%", "--margin", "calls=2", "--like", "gradcam"], 0, "against gradcam in"),
         (["broken.py:MyCAM", "--limit", "8"], 2, "samples would decide"),
+        (["broken.py:MyCAM", "--metrics", "deletion(steps=4),deletion(steps=5)"], 1, "lost most there"),  # two labels
         (["--metrics", "deletion(steps=5)"], 3, "write the baseline anew: --update"),
         (["--baseline", "gone.parquet"], 4, "no baseline at gone.parquet: the same command with --update writes it"),
         (["--margin", "deltion=1%"], 4, "no metric 'deltion'"),
