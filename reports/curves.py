@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from camfaith.benchmark.results.intervals import Floats, Interval, mean_interval
 from camfaith.reports.style import WIDTH, Look, figure, label, labels
-from camfaith.reports.view import View, spanned
+from camfaith.reports.view import Block, View, spanned
 
 _TOGETHER = 4
 """Methods in one panel."""
@@ -71,7 +71,7 @@ def _bands(view: View, lines: pd.DataFrame) -> tuple[Floats, dict[str, Interval]
     values = np.full((len(methods), len(samples), len(x)), np.nan)
     places = pd.Index(methods).get_indexer(pd.Index(lines["method"])), samples.get_indexer(pd.Index(lines["sample"]))
     values[places] = np.stack([*lines["y"]])
-    units = [view.unit_of.get(sample, ("sample", sample)) for sample in samples]
+    units = view.units_of(Block(*lines.iloc[0][["model", "dataset"]]), samples)
     rows = values.transpose(0, 2, 1).reshape(-1, len(samples))
     found = mean_interval(rows, units)
     parts = zip(*(part.reshape(len(methods), -1) for part in found), strict=True)

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from camfaith.benchmark.results.cells import Block as Values
+from camfaith.benchmark.results.cells import units_of, until_separated
 from camfaith.benchmark.results.showing import ARROWS
-from camfaith.benchmark.results.statistics import conservation_scale, summarise
+from camfaith.benchmark.results.statistics import conservation_scale
 from camfaith.benchmark.results.store import Result
 
 
@@ -85,7 +86,7 @@ class View:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        return summarise(self.scores, self.info)
+        return self.result.summary()
 
     @cached_property
     def scale(self) -> pd.DataFrame:
@@ -94,7 +95,7 @@ class View:
     @property
     def until_separated(self) -> bool:
         """Whether methods left a metric early, so that tests of a number of images fixed beforehand would be wrong."""
-        return self.suite.get("until") == "separated"
+        return until_separated(self.info)
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
@@ -157,12 +158,10 @@ class View:
         """The summary of one block: a row for each method, metric and column."""
         return self._summaries[block]
 
-    @cached_property
-    def unit_of(self) -> dict[str, tuple[str, str]]:
-        """The cluster that a sample is resampled with; samples without a cluster are not listed."""
-        known = self.scores[["sample", "cluster"]].dropna().drop_duplicates()
-        pairs = zip(known["sample"], known["cluster"], strict=True)
-        return {str(sample): ("cluster", str(cluster)) for sample, cluster in pairs if cluster != ""}
+    def units_of(self, block: Block, samples: pd.Index) -> list[Any] | None:
+        """What each of a block's samples counts as, its cluster or itself."""
+        known = self.of(block, self.scores).drop_duplicates("sample").set_index("sample")["cluster"]
+        return units_of(samples, known.reindex(samples))
 
     def of(self, block: Block, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of one block in any of the run's tables."""

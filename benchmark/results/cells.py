@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,14 +48,15 @@ def blocks(scores: pd.DataFrame, info: Mapping[str, Any]) -> Iterator[Block]:
         cells = cells.reset_index(drop=True)
         used = scores[(scores["model"] == model) & (scores["dataset"] == dataset) & scores["status"].isin(USED)]
         used = used.drop_duplicates(["sample", "method", "metric", "column"], keep="last")
-        samples, units = _units(used)
+        known = used.drop_duplicates("sample")
+        samples = pd.Index(known["sample"])
+        units = units_of(samples, known["cluster"])
         names = ["method", "metric", "column"]
         row = pd.MultiIndex.from_frame(cells[names]).get_indexer(pd.MultiIndex.from_frame(used[names]))
         values = np.full((len(cells), len(samples)), np.nan)
         values[row, samples.get_indexer(pd.Index(used["sample"]))] = used["value"].to_numpy(float)
         values[~np.isfinite(values)] = np.nan
-        sequential = info.get("suite", {}).get("until") == "separated"
-        yield Block(str(model), str(dataset), cells, samples, units, values, sequential)
+        yield Block(str(model), str(dataset), cells, samples, units, values, until_separated(info))
 
 
 def cells_of(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
@@ -97,6 +98,19 @@ def common(values: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return rows, np.asarray(finite[rows].all(0) & rows.any())
 
 
+def units_of(samples: Iterable[Any], clusters: Iterable[Any]) -> list[Any] | None:
+    """What each sample counts as, its cluster or itself; None where no sample has a cluster."""
+    given = [None if pd.isna(cluster) or cluster == "" else str(cluster) for cluster in clusters]
+    if all(cluster is None for cluster in given):
+        return None
+    return [("sample", s) if c is None else ("cluster", c) for s, c in zip(samples, given, strict=True)]
+
+
+def until_separated(info: Mapping[str, Any]) -> bool:
+    """Whether the run stopped where its sequential test had decided."""
+    return bool(info.get("suite", {}).get("until") == "separated")
+
+
 def controls(info: Mapping[str, Any]) -> dict[str, bool]:
     """The labels of a run's methods, and whether each is a control."""
     return {m["label"]: bool(m.get("control", False)) for m in info.get("methods", ())}
@@ -106,16 +120,6 @@ def random_control(info: Mapping[str, Any]) -> str | None:
     """The label of the first random control of the run."""
     found = [m["label"] for m in info.get("methods", ()) if m.get("control") and m.get("name") == "random"]
     return found[0] if found else None
-
-
-def _units(scores: pd.DataFrame) -> tuple[pd.Index, list[Any] | None]:
-    """The samples, and the cluster of each; None if every sample stands for itself."""
-    known = scores.drop_duplicates("sample")
-    samples = pd.Index(known["sample"])
-    given = [None if pd.isna(c) or c == "" else c for c in known["cluster"]]
-    if all(c is None for c in given):
-        return samples, None
-    return samples, [("sample", s) if c is None else ("cluster", c) for s, c in zip(samples, given, strict=True)]
 
 
 def _places(names: pd.Series, order: Sequence[str]) -> pd.Series:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from camfaith.benchmark.results.cells import units_of
 from camfaith.benchmark.results.comparable import Mismatch, advice, both_of, matched, mismatches, notes
+from camfaith.benchmark.results.intervals import means
 from camfaith.benchmark.results.margins import DEFAULT, KEPT, Margins
 from camfaith.benchmark.results.paired import SIGN, differences, paired
 from camfaith.benchmark.results.pairing import Source, pairs_of
-from camfaith.benchmark.results.sides import BLOCK, Side, units_of, wide_of, within
+from camfaith.benchmark.results.sides import BLOCK, Side, wide_of, within
 from camfaith.benchmark.results.signflip import sign_flip
 from camfaith.benchmark.results.verdicts import EXIT_CODES, decide, whole
 
@@ -170,7 +172,7 @@ def _rows(
         return
     other = matched(base, candidate)
     both = both if len(both) else both.reindex([0])  # no sample in common is one without any value
-    samples, units = pd.Index(both["sample"]), units_of(both.rename(columns={"cluster_x": "cluster"}))
+    samples, units = pd.Index(both["sample"]), units_of(both["sample"], both["cluster_x"])
     ours, theirs = [(m, c) for m, c, _ in columns], [(other[m], c) for m, c, _ in columns]
     mains = [(other[m], str(base.metrics[m]["main"])) for m, _, _ in columns]
     a, b = (wide_of(side, block, samples, names, "value") for side, names in ((base, ours), (candidate, theirs)))
@@ -181,6 +183,7 @@ def _rows(
     delta = differences(b, a, np.array([[SIGN[better]] for *_, better in columns]))
     sizes = [_margin(base, block, column, margins) for column in columns]
     margin = np.array([size for size, _ in sizes])
+    bases, candidates = means(a), means(b)
     shown, refuted = paired(delta, units), sign_flip(delta + margin[:, None], units).greater
     for at, (metric, column, better) in enumerate(columns):
         lost = had[at] & ~has[at] & failed[at]
@@ -194,8 +197,8 @@ def _rows(
             "better": better,
             "n": int(shown.n[at]),
             "units": int(shown.units[at]),
-            "base": _mean(a[at]),
-            "candidate": _mean(b[at]),
+            "base": float(bases[at]),
+            "candidate": float(candidates[at]),
             "difference": float(shown.mean[at]),
             "low": float(shown.low[at]),
             "high": float(shown.high[at]),
@@ -236,11 +239,6 @@ def _margin(base: Side, block: tuple[str, str], column: Column, margins: Margins
     wide = asked.size > KEPT * lead
     said = f"the margin {asked} is more than half of the base's lead over the random control ({lead:.3g})"
     return asked.size, f"{said}: what has lost as much would pass" if wide else ""
-
-
-def _mean(values: Any) -> float:
-    kept = values[np.isfinite(values)]
-    return float(kept.mean()) if len(kept) else np.nan
 
 
 def _equal(base: Any, candidate: Any, delta: Any) -> str:

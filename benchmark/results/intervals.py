@@ -19,12 +19,15 @@ APART = 3
 
 
 class Interval(NamedTuple):
-    """For each row: the mean of the finite values, its confidence limits, and the number of values."""
+    """For each row: the mean of the finite values, its confidence limits, the number of values and of their units, and
+    the standard deviation of a unit's part in the mean."""
 
     mean: Floats
     low: Floats
     high: Floats
     n: NDArray[np.int64]
+    units: NDArray[np.int64]
+    deviation: Floats
 
 
 def mean_interval(values: Floats, units: Sequence[Any] | None = None, *, level: float = 0.95) -> Interval:
@@ -41,17 +44,26 @@ def mean_interval(values: Floats, units: Sequence[Any] | None = None, *, level: 
     """
     values = np.atleast_2d(np.asarray(values, float))
     finite = np.isfinite(values)
-    n = finite.sum(1)
-    mean = np.divide(np.where(finite, values, 0).sum(1), n, out=np.full(len(n), np.nan), where=n > 0)
+    n, mean = finite.sum(1), means(values)
     sums, counts = by_unit(np.where(finite, values - mean[:, None], 0), finite, units)
     held = counts > 0
     size = held.sum(1)
     own = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=held)
     shown = (size >= FEWEST) & (_apart(own, mean) >= APART)
     low, high = (np.full(len(n), np.nan) for _ in range(2))
-    parts = sums[shown] * (size / np.maximum(n, 1))[shown, None]
-    low[shown], high[shown] = (mean[shown] + limit for limit in _limits(parts, size[shown], level))
-    return Interval(mean, low, high, n.astype(np.int64))
+    parts = sums * (size / np.maximum(n, 1))[:, None]
+    spread = np.where(size > 1, _deviation(parts, size), np.nan)
+    limits = _limits(parts[shown], spread[shown], size[shown], level)
+    low[shown], high[shown] = (mean[shown] + limit for limit in limits)
+    return Interval(mean, low, high, n.astype(np.int64), size.astype(np.int64), spread)
+
+
+def means(values: Floats) -> Floats:
+    """The mean of each row's finite values; NaN where there is none."""
+    finite = np.isfinite(values)
+    n = finite.sum(1)
+    found: Floats = np.divide(np.where(finite, values, 0).sum(1), n, out=np.full(len(n), np.nan), where=n > 0)
+    return found
 
 
 def by_unit(values: Floats, finite: NDArray[np.bool_], units: Sequence[Any] | None) -> tuple[Floats, Floats]:
@@ -67,7 +79,7 @@ def by_unit(values: Floats, finite: NDArray[np.bool_], units: Sequence[Any] | No
     return values @ member, finite @ member
 
 
-def deviation(parts: Floats, size: NDArray[np.int64]) -> Floats:
+def _deviation(parts: Floats, size: NDArray[np.int64]) -> Floats:
     """√(Σ part² / (size − 1)) of each row; squares of large and small numbers stay within the range of numbers."""
     scale = np.maximum(np.abs(parts).max(1, initial=0), np.finfo(float).tiny)
     found: Floats = scale * np.sqrt(((parts / scale[:, None]) ** 2).sum(1) / np.maximum(size - 1, 1))
@@ -88,9 +100,8 @@ def _apart(own: Floats, mean: Floats) -> NDArray[np.int64]:
     return found
 
 
-def _limits(parts: Floats, size: NDArray[np.int64], level: float) -> tuple[Floats, Floats]:
+def _limits(parts: Floats, spread: Floats, size: NDArray[np.int64], level: float) -> tuple[Floats, Floats]:
     """Both limits, as deviations from the mean, of rows of units' parts whose mean is 0; units that are none are 0."""
-    spread = deviation(parts, size)
     error = spread / np.sqrt(size)
     skew = ((parts / spread[:, None]) ** 3).sum(1) / size * (size / (size - 1)) ** 1.5 / np.sqrt(size)
     skew = np.where(np.abs(skew) < 1e-6, 1e-6, skew)  # where it vanishes, g is the identity

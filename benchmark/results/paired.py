@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from camfaith.benchmark.results.intervals import FEWEST, Floats, by_unit, deviation, mean_interval
+from camfaith.benchmark.results.intervals import FEWEST, Floats, mean_interval
 from camfaith.benchmark.results.signflip import sign_flip
 
 TIED = 1e-4
@@ -28,18 +28,18 @@ def differences(first: Floats, second: Floats, sign: float | Floats = 1.0) -> Fl
 
 
 class Paired(NamedTuple):
-    """For each row of differences: their mean, its confidence limits, and the number of images, units and ties; the two
-    one-sided p of the sign-flip test, for the mean being greater and less; and the standard deviation of a unit."""
+    """For each row of differences their `Interval`, the number of ties among them, and the two one-sided p of the
+    sign-flip test, for the mean being greater and less."""
 
     mean: Floats
     low: Floats
     high: Floats
     n: NDArray[np.int64]
     units: NDArray[np.int64]
+    deviation: Floats
     ties: NDArray[np.int64]
     greater: Floats
     less: Floats
-    deviation: Floats
 
     @property
     def p(self) -> Floats:
@@ -56,14 +56,7 @@ def detectable(deviation: Floats | float, units: NDArray[np.int64] | int, level:
     return np.where(units >= FEWEST, needed, np.nan)
 
 
-def paired(found: Floats, units: Sequence[Any] | None = None, *, level: float = 0.95) -> Paired:
+def paired(found: Floats, units: Sequence[Any] | None = None) -> Paired:
     """What rows of differences (rows × images) say of images like these."""
     found = np.atleast_2d(found)
-    finite = np.isfinite(found)
-    interval, test = mean_interval(found, units, level=level), sign_flip(found, units)
-    parts, counts = by_unit(np.where(finite, found - interval.mean[:, None], 0), finite, units)
-    held = (counts > 0).sum(1)
-    scale = held / np.maximum(interval.n, 1)
-    spread = scale * deviation(parts, held)
-    ties = (found == 0).sum(1)
-    return Paired(*interval, held, ties, test.greater, test.less, np.where(held > 1, spread, np.nan))
+    return Paired(*mean_interval(found, units), (found == 0).sum(1), *sign_flip(found, units))

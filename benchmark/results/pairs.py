@@ -11,6 +11,7 @@ import pandas as pd
 
 from camfaith.benchmark.results.cells import Block
 from camfaith.benchmark.results.families import LEVEL, holm
+from camfaith.benchmark.results.intervals import means
 from camfaith.benchmark.results.paired import SIGN, Paired, detectable, differences, paired
 
 PAIR_COLUMNS = (
@@ -64,11 +65,10 @@ def _of_column(block: Block, rows: Mapping[str, int], pairs: Sequence[tuple[str,
     ones, others = block.values[firsts], block.values[seconds]
     apart = differences(ones, others, sign)
     shown = paired(apart, block.units)
-    common = np.isfinite(apart)
-    with np.errstate(invalid="ignore"):
-        means = [np.where(common, v, 0).sum(1) / np.where(shown.n > 0, shown.n, np.nan) for v in (ones, others)]
+    both = np.isfinite(apart)
+    first, second = (means(np.where(both, values, np.nan)) for values in (ones, others))
     found = pd.DataFrame(pairs, columns=["first", "second"]).assign(first_cell=firsts, second_cell=seconds)
-    found = found.assign(first_mean=means[0], second_mean=means[1], **_columns(shown))
+    found = found.assign(first_mean=first, second_mean=second, **_columns(shown))
     return found.assign(p=np.nan) if block.sequential else found
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from camfaith.benchmark.results.cells import random_control
+from camfaith.benchmark.results.cells import random_control, until_separated
 from camfaith.benchmark.results.families import LEVEL
-from camfaith.benchmark.results.statistics import few_samples, shown_better
+from camfaith.benchmark.results.statistics import few_samples
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 """Which way a column is better."""
@@ -21,7 +21,7 @@ DOUBT, NONE, MISSING = "°", "–", "[–]"
 def doubtful(row: Mapping[Any, Any], info: Mapping[str, Any]) -> bool:
     """Whether a row of the summary is to be marked as not shown to be better than the run's random control."""
     judged = row["main"] and isinstance(row["better"], str) and not row["control"] and row["n"] > 0
-    return bool(judged and random_control(info) is not None and not shown_better(row))
+    return bool(judged and random_control(info) is not None and not row["above_random"])
 
 
 def usual(counts: Iterable[int]) -> int:
@@ -31,7 +31,7 @@ def usual(counts: Iterable[int]) -> int:
 
 def legend(rows: pd.DataFrame, info: Mapping[str, Any]) -> list[str]:
     """What a table of these rows of the summary, the main columns of one model and data set, claims: line by line."""
-    until = info.get("suite", {}).get("until") == "separated"
+    until = until_separated(info)
     decided, behind = ("ahead of", "behind") if until else ("better than", "worse than")
     bold = f"Bold: not shown to be {behind} any other method, in columns where some is."
     lines = [

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from camfaith.benchmark.results.cells import random_control
-from camfaith.benchmark.results.intervals import mean_interval
+from camfaith.benchmark.results.intervals import means
 from camfaith.benchmark.results.paired import SIGN, differences
 from camfaith.benchmark.results.skill import scale_of
 from camfaith.benchmark.results.store import Result
@@ -164,8 +164,7 @@ def _reach(result: Result) -> tuple[pd.DataFrame, list[dict[str, float]]]:
             rows.append((block.model, block.dataset, metric, column, known.random, known.distance, known.best))
             own = block.rows(metric, column)
             apart = differences(block.values[list(own.values())], block.values[own[random]], SIGN[way])
-            means = mean_interval(apart).mean
-            leads.append(dict(zip(own, map(float, means), strict=True)))
+            leads.append(dict(zip(own, map(float, means(apart)), strict=True)))
     return pd.DataFrame(rows, columns=REACH[:-1]), leads
 
 
@@ -177,14 +176,6 @@ def _reach_of(method: str, reach: Callable[[], tuple[pd.DataFrame, list[dict[str
 def within(table: pd.DataFrame, block: tuple[str, str]) -> pd.DataFrame:
     """The rows of one model × data set."""
     return table[(table["model"] == block[0]) & (table["dataset"] == block[1])]
-
-
-def units_of(samples: pd.DataFrame) -> list[Any] | None:
-    """What each sample belongs to, its cluster or itself; None where no sample has a cluster."""
-    given = [None if pd.isna(c) or c == "" else str(c) for c in samples["cluster"]]
-    if all(cluster is None for cluster in given):
-        return None
-    return [("sample", s) if c is None else ("cluster", c) for s, c in zip(samples["sample"], given, strict=True)]
 
 
 def wide_of(

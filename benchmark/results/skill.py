@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from camfaith.benchmark.results.cells import Block, common
-from camfaith.benchmark.results.intervals import FEWEST, Floats, mean_interval
+from camfaith.benchmark.results.intervals import FEWEST, Floats, mean_interval, means
 from camfaith.benchmark.results.paired import SIGN, differences
 
 
@@ -52,12 +52,10 @@ def skills(block: Block, random: str | None) -> tuple[Floats, Floats, Floats]:
         values = block.values[own]
         apart = differences(values, block.values[rows[random]], SIGN[better])
         whole = differences(block.values[rows[known.best]], block.values[rows[random]], SIGN[better])
-        common = np.isfinite(apart) & np.isfinite(whole)
-        count = common.sum(1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            above = np.where(common, whole, 0).sum(1) / count
-            ratio = np.where(common, apart, 0).sum(1) / count / above
-            of_image = ratio[:, None] + (apart - ratio[:, None] * whole) / above[:, None]
-        of_image[above <= 0] = np.nan
-        found[own], low[own], high[own], _ = mean_interval(np.where(common, of_image, np.nan), block.units)
+        all_three = np.isfinite(apart) & np.isfinite(whole)
+        apart, whole = (np.where(all_three, way, np.nan) for way in (apart, whole))
+        above = means(whole)[:, None]
+        above[above <= 0] = np.nan
+        ratio = means(apart)[:, None] / above
+        found[own], low[own], high[own], *_ = mean_interval(ratio + (apart - ratio * whole) / above, block.units)
     return found, low, high

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 
 from camfaith.benchmark.results.cells import CELL, USED, Block, blocks, controls, random_control
 from camfaith.benchmark.results.claims import tested, told_apart
-from camfaith.benchmark.results.intervals import APART, FEWEST, by_unit, mean_interval
+from camfaith.benchmark.results.intervals import APART, FEWEST, mean_interval
 from camfaith.benchmark.results.paired import SIGN, differences, paired
 from camfaith.benchmark.results.skill import skills
 
@@ -26,7 +26,7 @@ SUMMARY_COLUMNS = (
 SCALE_COLUMNS = ("model", "dataset", "method", "control", "metric", "beta", "residual", "n")
 
 
-def summarise(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
+def summarise(scores: pd.DataFrame, info: Mapping[str, Any], found: Sequence[Block] | None = None) -> pd.DataFrame:
     """One row per model × data set × method × metric × column; `SUMMARY_COLUMNS` are its columns.
 
     `mean`, `low`, `high`: the mean over samples with its 95 % interval, by cluster where samples have one; `n`: the
@@ -37,8 +37,9 @@ def summarise(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
 
     What is claimed is claimed of main columns alone: `p`, `above_random`, `rank` and `best` are those of `Claims`, by
     the sequential test in a run until all is separated, by the sign-flip test in others. `skill`: `skills`.
+    `found`: the scores' `blocks`, where they are in hand.
     """
-    parts = [_summary(block, scores, info) for block in blocks(scores, info)]
+    parts = [_summary(block, scores, info) for block in (blocks(scores, info) if found is None else found)]
     if not parts:
         return pd.DataFrame(columns=list(SUMMARY_COLUMNS))
     return _count(pd.concat(parts, ignore_index=True), scores)[list(SUMMARY_COLUMNS)]
@@ -60,11 +61,6 @@ def few_samples(summary: pd.DataFrame) -> list[str]:
             "about 90 % at n = 8, and 92 % at 16 and 32 (docs/statistics.md)."
         )
     return lines
-
-
-def shown_better(row: Mapping[Any, Any]) -> bool:
-    """Whether a row of the summary is shown to be better than the random control."""
-    return bool(row["above_random"])
 
 
 def conservation_scale(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
@@ -95,8 +91,7 @@ def conservation_scale(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.Data
 def _summary(block: Block, scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
     """The cells of one model and data set, with means and what is shown of them."""
     values, cells, random = block.values, block.cells.copy(), random_control(info)
-    cells["mean"], cells["low"], cells["high"], cells["n"] = mean_interval(values, block.units)
-    cells["units"] = (by_unit(values, np.isfinite(values), block.units)[1] > 0).sum(1)
+    cells["mean"], cells["low"], cells["high"], cells["n"], cells["units"], _ = mean_interval(values, block.units)
     places = pd.MultiIndex.from_frame(cells[["method", "metric", "column"]])
     beside = places.get_indexer(pd.MultiIndex.from_frame(cells[["method", "metric", "column"]].assign(method=random)))
     apart = np.where((beside >= 0) & (cells["method"] != random), cells["better"].map(SIGN), np.nan)

@@ -143,7 +143,7 @@ class Result:
         """Mean, interval, n, and what is shown: better than random, rank, best, skill, per cell (`summarise`)."""
         from camfaith.benchmark.results.statistics import summarise
 
-        return summarise(self.scores, self.info)
+        return summarise(self.scores, self.info, self.blocks)
 
     def compare(self, *methods: str) -> pd.DataFrame:
         """Paired differences between every two of these methods, in the order given; without any, between every two of

@@ -89,6 +89,15 @@ def test_a_curve_is_the_mean_over_images_within_its_band(plain_run: Result) -> N
     assert band[:, 1].max() == pytest.approx(np.max(expected.high))
 
 
+def test_a_sample_counts_as_its_own_data_set_has_it(fabricate: Fabricate) -> None:
+    view = View(fabricate(models=["net"], methods=["gradcam"], metrics=["deletion"], samples=3))
+    (block,), scores = view.blocks, view.result.scores
+    view.result.scores = pd.concat([scores, scores.assign(dataset="other", cluster="one patient")])
+    samples = pd.Index(scores["sample"].unique())
+    assert view.units_of(block, samples) is None
+    assert view.units_of(block._replace(dataset="other"), samples) == [("cluster", "one patient")] * len(samples)
+
+
 def test_controls_are_grey_and_dashed_in_every_panel(fabricate: Fabricate) -> None:
     methods = [*MANY[:9], "random"]
     view = View(fabricate(models=["net"], methods=methods, metrics=["deletion"], samples=3))
