@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from camfaith.benchmark.results.cells import CELL, USED, Block, blocks, controls, random_control
-from camfaith.benchmark.results.claims import tested, told_apart
+from camfaith.benchmark.results.standing import tested, told_apart
 from camfaith.benchmark.results.intervals import APART, FEWEST, mean_interval
 from camfaith.benchmark.results.paired import SIGN, differences, paired
 from camfaith.benchmark.results.skill import skills
@@ -35,7 +35,7 @@ def summarise(scores: pd.DataFrame, info: Mapping[str, Any], found: Sequence[Blo
     control on common samples, positive if the method is better. Where n is too small (`mean_interval`) limits are NaN;
     `few_samples` says so in a line.
 
-    What is claimed is claimed of main columns alone: `p`, `above_random`, `rank` and `best` are those of `Claims`, by
+    What is claimed is claimed of main columns alone: `p`, `above_random`, `rank` and `best` are those of `Standing`, by
     the sequential test in a run until all is separated, by the sign-flip test in others. `skill`: `skills`.
     `found`: the scores' `blocks`, where they are in hand.
     """
@@ -100,10 +100,10 @@ def _summary(block: Block, scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.
     cells["skill"], cells["skill_low"], cells["skill_high"] = skills(block, random)
     if block.sequential:
         own = scores[(scores["model"] == block.model) & (scores["dataset"] == block.dataset)]
-        claims = told_apart(block, own, info, random)
+        standing = told_apart(block, own, info, random)
     else:
-        claims = tested(block, shown)
-    return cells.assign(**claims._asdict())
+        standing = tested(block, shown)
+    return cells.assign(**standing._asdict())
 
 
 def _count(cells: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:

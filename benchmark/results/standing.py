@@ -16,7 +16,7 @@ from camfaith.benchmark.results.pairs import pairs_of
 from camfaith.benchmark.results.sequential import arrivals, separations
 
 
-class Claims(NamedTuple):
+class Standing(NamedTuple):
     """For each cell of a block: the adjusted `p` of its difference from the random control; whether it is shown to be
     `above_random` (None where that was not asked); its `rank`, 1 + the number of methods that are shown to be better
     (NaN where it was compared with none); and whether it is `best`: none is shown to be better, and some method is
@@ -28,7 +28,7 @@ class Claims(NamedTuple):
     best: pd.Series
 
 
-def tested(block: Block, beside_random: Paired) -> Claims:
+def tested(block: Block, beside_random: Paired) -> Standing:
     """By the sign-flip test on common samples: `p` after Holm over all methods × metrics, the others after Holm over
     all pairs of methods × metrics."""
     entrant = _entrants(block)
@@ -37,10 +37,10 @@ def tested(block: Block, beside_random: Paired) -> Claims:
     found = pairs_of(block)
     compared = found.loc[found["p"].notna(), ["first_cell", "second_cell"]].to_numpy()
     lost = [found.loc[found["ahead"] == a, f"{b}_cell"] for a, b in (("first", "second"), ("second", "first"))]
-    return Claims(p, above.where(np.isfinite(p), None), *_placed(block, compared, pd.concat(lost)))
+    return Standing(p, above.where(np.isfinite(p), None), *_placed(block, compared, pd.concat(lost)))
 
 
-def told_apart(block: Block, scores: pd.DataFrame, info: Mapping[str, Any], random: str | None) -> Claims:
+def told_apart(block: Block, scores: pd.DataFrame, info: Mapping[str, Any], random: str | None) -> Standing:
     """By the sequential test, for a run that stops where this one has decided, so that a test for a number of samples
     that was fixed before would be wrong: a lead is one on more samples. `scores` are the block's; `p` is NaN."""
     suite, judged = info["suite"], block.judged
@@ -59,7 +59,7 @@ def told_apart(block: Block, scores: pd.DataFrame, info: Mapping[str, Any], rand
         asked = (found[other] == random) & entrant.to_numpy()[found[f"{side}_cell"].to_numpy(int)]
         above[found.loc[asked, f"{side}_cell"]] = ahead[asked].to_list()
     compared = found.loc[both, ["first_cell", "second_cell"]].to_numpy()
-    return Claims(np.full(len(above), np.nan), above, *_placed(block, compared, pd.concat(lost)))
+    return Standing(np.full(len(above), np.nan), above, *_placed(block, compared, pd.concat(lost)))
 
 
 def _entrants(block: Block) -> pd.Series:

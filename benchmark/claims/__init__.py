@@ -1,0 +1,1 @@
+"""Sentences about explanations, checked against what a run measured."""
