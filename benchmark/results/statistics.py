@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from camfaith.benchmark.results.cells import CELL, USED, Block, blocks, controls, random_control
-from camfaith.benchmark.results.standing import tested, told_apart
 from camfaith.benchmark.results.intervals import APART, FEWEST, mean_interval
 from camfaith.benchmark.results.paired import SIGN, differences, paired
 from camfaith.benchmark.results.skill import skills
+from camfaith.benchmark.results.standing import tested, told_apart
 
 FIRM = 32
 """From so many samples, or clusters, on intervals of skewed values cover nearly as often as they say."""
