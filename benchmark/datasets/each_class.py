@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from camfaith.benchmark.datasets.sample import Dataset, Label, Sample
-from camfaith.benchmark.datasets.subset import known_labels
+from camfaith.benchmark.datasets.subset import known_clusters, known_labels
 
 
 class EachClass:
@@ -33,6 +33,8 @@ class EachClass:
         """How many samples show none of these classes."""
         self.labels: Sequence[Label] = [label for _, _, label in self._rows]
         self.ids: Sequence[str] = [self._id(*row) for row in self._rows]
+        clusters = known_clusters(dataset)
+        self.clusters: Sequence[str | None] = [clusters[row[0]] or dataset.ids[row[0]] for row in self._rows]
 
     @staticmethod
     def _own(label: Label) -> Sequence[int | None]:

@@ -1,4 +1,4 @@
-"""Synthetic fundus photographs as data sets: exact masks, and a version with a planted shortcut."""
+"""Synthetic photographs of eyes and skin as data sets: exact masks, and a version with a planted shortcut."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camfaith.benchmark.datasets.fundus import photograph
+from camfaith.benchmark.datasets.ham10000 import KINDS
 from camfaith.benchmark.datasets.sample import Sample
+from camfaith.benchmark.datasets.skin import kind_of, lesion_of, skin_photograph
 from camfaith.models.reference import GRADES
 from camfaith.models.settings import Seed, checked
+
+Samples = Annotated[int, Ge(1), Le(1_000_000)]
+Size = Annotated[int, Ge(32)]
+Split = Literal["train", "val", "test"]
 
 
 class Fundus:
@@ -24,14 +30,7 @@ class Fundus:
     tagged: ClassVar[bool] = False
 
     @checked
-    def __init__(
-        self,
-        *,
-        samples: Annotated[int, Ge(1), Le(1_000_000)] = 500,
-        size: Annotated[int, Ge(32)] = 96,
-        seed: Seed = 0,
-        split: Literal["train", "val", "test"] = "test",
-    ) -> None:
+    def __init__(self, *, samples: Samples = 500, size: Size = 96, seed: Seed = 0, split: Split = "test") -> None:
         self._size, self._seed, self._split = size, seed, split
         self.ids: Sequence[str] = [f"{split}-{seed}-{index:05d}" for index in range(samples)]
         self.labels: Sequence[int | None] = [index % len(GRADES) for index in range(samples)]
@@ -54,6 +53,31 @@ class FundusTag(Fundus):
 
     name = "fundus-tag"
     tagged = True
+
+
+class Skin:
+    """`samples` dermoscopic photographs of one split, of the seven kinds of HAM10000, decided by the lesion's looks;
+    the mask shows the lesion, the content mask what lies between dark corners. Photographs of one lesion are one
+    cluster. The same for the same `seed`, `split`, `size` and index."""
+
+    name: str = "skin"
+
+    @checked
+    def __init__(self, *, samples: Samples = 500, size: Size = 96, seed: Seed = 0, split: Split = "test") -> None:
+        self._size, self._seed, self._split = size, seed, split
+        self.ids: Sequence[str] = [f"{split}-{seed}-{index:05d}" for index in range(samples)]
+        self.labels: Sequence[int | None] = [kind_of(index) for index in range(samples)]
+        self.clusters: Sequence[str | None] = [f"{split}-{seed}-lesion-{lesion_of(i):05d}" for i in range(samples)]
+        self.class_names: Sequence[str] | None = KINDS
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        name, cluster = self.ids[index], self.clusters[index]
+        photo = skin_photograph(index, seed=self._seed, split=self._split, size=self._size)
+        image, mask, content = Image.fromarray(photo.pixels), _grey(photo.mask), _grey(photo.content)
+        return Sample(name, image, photo.kind, mask, content, cluster)
 
 
 def _grey(mask: NDArray[np.bool_]) -> Image.Image:
