@@ -53,9 +53,9 @@ class EachClass:
         position, target, label = self._rows[index]
         sample = self._dataset[position]
         own = label if isinstance(sample.label, tuple) or target is None else sample.label
-        return replace(
-            sample, id=self.ids[index], label=own, target=target, cluster=sample.cluster or self._dataset.ids[position]
-        )
+        mask = sample.mask if label is None else sample.masks.get(label, sample.mask)
+        cluster = sample.cluster or self._dataset.ids[position]
+        return replace(sample, id=self.ids[index], label=own, mask=mask, target=target, cluster=cluster)
 
 
 def per_class(dataset: Dataset, target: object) -> Dataset:

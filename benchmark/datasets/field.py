@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from camfaith.benchmark.datasets.pictures import mask_of
+
 SIDE = 256
 """The longer side at which the field is looked for; a circle found there is exact to a fraction of its pixels."""
 
@@ -39,13 +41,9 @@ def field_of(picture: Image.Image) -> Image.Image:
         return Image.new("L", picture.size, 255)
     circle = _circle(_edge(bright))
     if circle is None or _overlap(_disc(circle, bright.shape), bright) < ALIKE:
-        return _grey(bright).resize(picture.size, Image.Resampling.NEAREST)
+        return mask_of(bright).resize(picture.size, Image.Resampling.NEAREST)
     x, y, radius = circle
-    return _grey(_disc((factor * x, factor * y, factor * radius), picture.size[::-1]))
-
-
-def _grey(mask: Bools) -> Image.Image:
-    return Image.fromarray(mask.astype(np.uint8) * 255)
+    return mask_of(_disc((factor * x, factor * y, factor * radius), picture.size[::-1]))
 
 
 def _disc(circle: Circle, shape: tuple[int, ...]) -> Bools:

@@ -34,8 +34,8 @@ class Ham10000(Listed):
     Only the table is read until a sample is taken. A row that cannot be used raises `SampleError` when it is taken: no
     picture or several, a damaged one, an unknown kind, an id used before.
 
-    Raises `FileNotFoundError`, which says where to get the data, where the table or the pictures' folders are not there.
-    Source: Tschandl, Rosendahl, Kittler 2018.
+    Raises `FileNotFoundError`, which says where to get the data, where the table or both folders are not there. Source:
+    Tschandl, Rosendahl, Kittler 2018.
     """
 
     @checked

@@ -100,8 +100,27 @@ def read_mask(path: str | os.PathLike[str], size: tuple[int, int]) -> Image.Imag
     _check_size(path, stored.image.size, size)
     mask = Image.new("L", size)
     for corner, band in bands(stored.image):
-        mask.paste(Image.fromarray(np.where(_inside(replace(stored, image=band)), 255, 0).astype(np.uint8)), corner)
+        mask.paste(mask_of(_inside(replace(stored, image=band))), corner)
     return mask
+
+
+def read_classes(path: str | os.PathLike[str], size: tuple[int, int]) -> Image.Image:
+    """The number of the class at each pixel, as a palette or grey picture of 8 bits holds it; otherwise as
+    `read_mask`."""
+    path = Path(path)
+    with _of_a_sample():
+        stored = read_file(path, partial(_check_mask_file, path))
+    _check_size(path, stored.image.size, size)
+    if stored.image.mode not in ("P", "L"):
+        raise SampleError(
+            f"mask {_quoted(path)} is {stored.image.mode}: give one whose pixels are class numbers (P or L)"
+        )
+    return stored.image
+
+
+def mask_of(inside: NDArray[np.bool_]) -> Image.Image:
+    """The mask as 8-bit grey: 255 inside and 0 outside."""
+    return Image.fromarray(inside.astype(np.uint8) * 255)
 
 
 def box_mask(boxes: Iterable[tuple[int, int, int, int]], size: tuple[int, int]) -> Image.Image:

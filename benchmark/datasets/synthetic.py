@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from annotated_types import Ge, Le
-from numpy.typing import NDArray
 from PIL import Image
 
 from camfaith.benchmark.datasets.fundus import photograph
 from camfaith.benchmark.datasets.ham10000 import KINDS
+from camfaith.benchmark.datasets.pictures import mask_of
 from camfaith.benchmark.datasets.sample import Sample
 from camfaith.benchmark.datasets.skin import kind_of, lesion_of, skin_photograph
 from camfaith.models.reference import GRADES
@@ -43,7 +42,7 @@ class Fundus:
         photo = photograph(index, seed=self._seed, split=self._split, size=self._size, tag=self.tagged)
         evidence = photo.lesions if photo.tag is None else photo.tag
         return Sample(
-            self.ids[index], Image.fromarray(photo.pixels), photo.grade, _grey(evidence), _grey(photo.content)
+            self.ids[index], Image.fromarray(photo.pixels), photo.grade, mask_of(evidence), mask_of(photo.content)
         )
 
 
@@ -76,9 +75,5 @@ class Skin:
     def __getitem__(self, index: int, /) -> Sample:
         name, cluster = self.ids[index], self.clusters[index]
         photo = skin_photograph(index, seed=self._seed, split=self._split, size=self._size)
-        image, mask, content = Image.fromarray(photo.pixels), _grey(photo.mask), _grey(photo.content)
+        image, mask, content = Image.fromarray(photo.pixels), mask_of(photo.mask), mask_of(photo.content)
         return Sample(name, image, photo.kind, mask, content, cluster)
-
-
-def _grey(mask: NDArray[np.bool_]) -> Image.Image:
-    return Image.fromarray(mask.astype(np.uint8) * 255)
