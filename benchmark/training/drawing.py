@@ -93,15 +93,3 @@ class Augmentation:
 def chances_for(colours: int) -> int:
     """How many numbers `Augmentation` takes for an image of so many colours."""
     return 5 + colours
-
-
-_ROUND = Augmentation(turn=180, upside_down=True)
-AUGMENTATIONS = dict.fromkeys(("aptos2019", "ham10000", "fundus", "skin"), _ROUND)
-"""By data set: eyes and skin have no upright side. Any other is turned a little, and not flipped upside down."""
-
-
-def augmentation_of(dataset: str) -> Augmentation:
-    """The augmentation for the data set of that name."""
-    return AUGMENTATIONS.get(dataset, Augmentation())
-
-

@@ -46,9 +46,7 @@ class Pictures:
         return found.hexdigest()
 
 
-def read_pictures(
-    dataset: Dataset, classifier: Classifier, folder: Path, told: Callable[[int, int], None] = lambda done, total: None
-) -> Pictures:
+def read_pictures(dataset: Dataset, classifier: Classifier, folder: Path, told: Callable[[int, int], None]) -> Pictures:
     """The data set's pictures, prepared as `classifier` has it; out of `folder` where they were read before.
 
     Warns of samples that cannot be read, or that have no class or several: they are left out. Raises `ValueError` where
@@ -101,9 +99,7 @@ def _read(
     return found
 
 
-def _taken(
-    dataset: Dataset, classifier: Classifier, index: int
-) -> tuple[NDArray[np.uint8], int, str | None] | str:
+def _taken(dataset: Dataset, classifier: Classifier, index: int) -> tuple[NDArray[np.uint8], int, str | None] | str:
     """One sample's picture, class and cluster; or why it cannot be used."""
     try:
         sample = dataset[index]
