@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from camfaith.benchmark.running.planning import plan
     from camfaith.benchmark.running.runner import run
     from camfaith.benchmark.suite.declaration import Suite
+    from camfaith.benchmark.training.finetune import finetune
     from camfaith.models.pictures import load_picture
 
 # Torch takes seconds to import; `camfaith --help` must not wait for it.
@@ -29,6 +30,7 @@ _WHERE = {
     "compare": "results.comparison",
     "exact": "results.exact",
     "explain": "picture.side_by_side",
+    "finetune": "training.finetune",
     "gate": "gating.loop",
     "load": "results.store",
     "load_picture": "datasets.pictures",
@@ -49,6 +51,7 @@ __all__ = [
     "compare",
     "exact",
     "explain",
+    "finetune",
     "gate",
     "load",
     "load_picture",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ def is_checkpoint(weights: str) -> bool:
     return weights.endswith((".safetensors", ".pth", ".pt"))
 
 
-def with_weights(network: nn.Module, name: str, weights: str) -> nn.Module:
-    """The network, called `name`, with the weights in a file, or as it is where they are `"none"`.
+def with_weights(network: nn.Module, name: str, weights: str, *, but: Sequence[str] = ()) -> nn.Module:
+    """The network, called `name`, with the weights in a file, or as it is where they are `"none"`. The layers `but` keep
+    what they have.
 
     Raises `ValueError` for weights that do not fit.
     """
@@ -29,6 +31,9 @@ def with_weights(network: nn.Module, name: str, weights: str) -> nn.Module:
     if not is_checkpoint(weights):
         raise ValueError(f"weights of {name!r}: expected a .safetensors, .pth or .pt file or 'none', got {weights!r}")
     state = read_state(Path(weights))
+    own = tuple(f"{layer}." for layer in but)
+    state = {key: value for key, value in state.items() if not key.startswith(own)}
+    state |= {key: value for key, value in network.state_dict().items() if key.startswith(own)}
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:

@@ -28,10 +28,11 @@ from camfaith.models.errors import LayerError
 from camfaith.models.first_outputs import FirstOutputs
 from camfaith.models.functorch import is_wrapped
 from camfaith.models.geometry import Geometry
-from camfaith.models.heads import Head, OwnHead, head_of
+from camfaith.models.heads import Head
 from camfaith.models.inputs import other_inputs, several_inputs
 from camfaith.models.maps import image_of, require_range
 from camfaith.models.outputs import entry, logits_in
+from camfaith.models.own_head import OwnHead, head_of
 from camfaith.models.pictures import load_picture
 from camfaith.models.places import in_place
 from camfaith.models.targets import Targets as Targets

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from camfaith.models.errors import NotApplicable, kind_and_text
-from camfaith.models.lookup import UnknownName, load_attribute
+from camfaith.models.errors import NotApplicable
 
 
 class Head:
@@ -31,6 +29,10 @@ class Head:
         if outputs.ndim != 2 or outputs.shape[1] == 0:
             raise _misshaped(outputs, model, "B×C", "pool what is spatial, and return logits.flatten(1)")
         return outputs
+
+    def outputs(self, classes: int) -> int:
+        """How many outputs a network needs for so many classes."""
+        return classes
 
     def require_probabilities(self) -> None:
         """`NotApplicable` where the head gives none."""
@@ -137,6 +139,11 @@ class Binary(Head):
     name = "binary"
     class_names = ("negative", "positive")
 
+    def outputs(self, classes: int) -> int:
+        if classes != 2:
+            raise ValueError(f"head 'binary' has two classes, got {classes}: say head='softmax'")
+        return 1
+
     def scores(self, outputs: Tensor, model: str) -> Tensor:
         z = _single_column(outputs)
         if z is None:
@@ -151,6 +158,36 @@ class Binary(Head):
 
     def rows(self, weight: Tensor) -> Tensor:
         return torch.cat([-weight, weight])
+
+
+class Ordinal(Head):
+    """C ≥ 2 classes in an order, by C − 1 logits z, P(y > c | y ≥ c) = σ(z_c) with c from 0: continuation ratios
+    (Fienberg 1980), trained as CORN is (Shi et al. 2021).
+
+    The score of a class, which is explained, is its log-probability: ln p_c = Σ_{j<c} ln σ(z_j) + ln σ(−z_c), and for
+    the last class the sum alone.
+    """
+
+    name = "ordinal"
+
+    def outputs(self, classes: int) -> int:
+        return classes - 1
+
+    def scores(self, outputs: Tensor, model: str) -> Tensor:
+        z = super().scores(outputs, model)
+        none = torch.zeros_like(z[:, :1])
+        beyond = F.logsigmoid(z).cumsum(1)  # ln P(y > c)
+        return torch.cat([none, beyond], 1) + torch.cat([F.logsigmoid(-z), none], 1)
+
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        return scores
+
+    def seem_squashed(self, scores: Tensor) -> bool:
+        beyond = scores.flip(1).logcumsumexp(1).flip(1)[:, 1:]
+        return _in_unit_range((beyond - scores[:, :-1]).round(decimals=4))  # z_c = ln P(y > c) − ln p_c
+
+    def rows(self, weight: Tensor) -> Tensor:
+        raise NotApplicable("head 'ordinal': a class's score is no linear function of the last layer's logits")
 
 
 class Regression(Head):
@@ -175,79 +212,8 @@ class Regression(Head):
         return super().predicted(scores)
 
 
-class OwnHead(Head):
-    """A function of one's own, from whatever the network returns to scores (B×C).
-
-    Its attribute `probabilities`, if it has one, is a function of the scores (B×C → B×C).
-    """
-
-    def __init__(self, function: Callable[[Any], Tensor], name: str) -> None:
-        self.function = function
-        self.label = name
-        self.gives_probabilities = callable(getattr(function, "probabilities", None))
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return self.label
-
-    def scores(self, outputs: Any, model: str) -> Tensor:
-        try:
-            found = self.function(outputs)
-        except (TypeError, LookupError, AttributeError, ValueError) as error:
-            raise ValueError(
-                f"head {self.name!r} fails on what model {model!r} gives: {kind_and_text(error)}"
-            ) from error
-        if not isinstance(found, Tensor):
-            raise TypeError(f"head {self.name!r} gives a {type(found).__name__}; expected a tensor of scores, B×C")
-        if found.ndim != 2 or found.shape[1] == 0:
-            shape = "×".join(map(str, found.shape)) or "a single number"
-            raise ValueError(f"head {self.name!r} gives shape {shape} for model {model!r}; expected scores, B×C")
-        return found
-
-    def log_probabilities(self, scores: Tensor) -> Tensor:
-        return self.probabilities(scores).log()
-
-    def probabilities(self, scores: Tensor) -> Tensor:
-        self.require_probabilities()
-        found: Tensor = self.function.probabilities(scores)  # type: ignore[attr-defined]
-        if not isinstance(found, Tensor) or found.shape != scores.shape:
-            got = "×".join(map(str, found.shape)) if isinstance(found, Tensor) else type(found).__name__
-            raise ValueError(
-                f"head {self.name!r} gives probabilities of {got}; expected {len(scores)}×{scores.shape[1]}"
-            )
-        return found
-
-
 SOFTMAX = Softmax()
-HEADS: dict[str, Head] = {head.name: head for head in (SOFTMAX, Sigmoid(), Binary(), Regression())}
-
-
-def head_of(head: str | Head | Callable[[Any], Tensor]) -> Head:
-    """The head of that name, or a function of one's own, itself or as `package.module:function` or `file.py:function`.
-
-    Raises `UnknownName` for a name that nothing has, `TypeError` for what is no function.
-    """
-    if isinstance(head, Head):
-        return head
-    if not isinstance(head, str):
-        return OwnHead(_function(head, "head"), getattr(head, "__qualname__", type(head).__name__))
-    if head in HEADS:
-        return HEADS[head]
-    if ":" not in head:
-        raise UnknownName("head", head, HEADS, "or name a function of your own as 'package.module:function'")
-    found = load_attribute(head)
-    return found if isinstance(found, Head) else OwnHead(_function(found, head), head)
-
-
-def _function(found: Any, name: str) -> Callable[[Any], Tensor]:
-    if isinstance(found, type):
-        found = found()
-    if isinstance(found, torch.nn.Module):
-        raise TypeError(f"{name} is a {type(found).__name__}, which has a state: make it part of the network instead")
-    if not callable(found):
-        raise TypeError(f"{name} is a {type(found).__name__}; expected a function from the network's outputs to B×C")
-    function: Callable[[Any], Tensor] = found
-    return function
+HEADS: dict[str, Head] = {head.name: head for head in (SOFTMAX, Sigmoid(), Binary(), Ordinal(), Regression())}
 
 
 def _single_column(outputs: Tensor) -> Tensor | None:

@@ -15,9 +15,12 @@ import torch
 from torch import nn
 from torchvision import models as torchvision_models
 
+from camfaith.models.card import CARD, has_card, read_card, weights_of
 from camfaith.models.checkpoint import is_checkpoint, require_finite, with_weights
 from camfaith.models.classifier import Classifier
+from camfaith.models.heads import HEADS
 from camfaith.models.huggingface import PREFIX, from_hub_or_folder
+from camfaith.models.last_layer import with_outputs
 from camfaith.models.lookup import UnknownName, failed, load_attribute, resolve
 from camfaith.models.reference import GRADES, MEAN, REFERENCES, SIZE, STD, build, load_weights
 
@@ -53,8 +56,9 @@ def load(
     """A Classifier in evaluation mode.
 
     `name` is a shipped network, a torchvision network, one of timm's as `timm:NAME`, one of transformers' as `hf:NAME`
-    or, in a local folder, `hf:FOLDER`, an entry point of `camfaith.models`, or a function that returns a network or a
-    Classifier, as `package.module:function` or `path/to/file.py:function`.
+    or, in a local folder, `hf:FOLDER`, an entry point of `camfaith.models`, a function that returns a network or a
+    Classifier, as `package.module:function` or `path/to/file.py:function`, or a folder with a `Card`, which says all
+    that follows; a shipped or torchvision network goes before a folder of its name.
 
     `weights` is the name of torchvision weights (`"DEFAULT"`, `"IMAGENET1K_V2"`), or `"DEFAULT"` for timm's (those of
     the tag in NAME, if it has one) and transformers', which these libraries download; a local `.safetensors`, `.pth` or
@@ -67,7 +71,7 @@ def load(
     nothing is said).
 
     Raises `UnknownName` for an unknown network or weights name, `FileNotFoundError`, and `ValueError` for weights that
-    do not fit or that hold NaN.
+    do not fit, that hold NaN, or that are not those of the folder's card.
     """
     given: dict[str, Any] = {"mean": mean, "std": std, "resize": resize, "crop": crop, "layer": layer, "output": output}
     given |= {"class_names": class_names, "interpolation": interpolation, "pad": pad, "head": head}
@@ -88,11 +92,56 @@ def _build(name: str, weights: str | None, class_names: Sequence[str] | None) ->
             return _reference(name, weights)
         if name in _torchvision_names():
             return _torchvision(name, weights, class_names)
+        if has_card(name):
+            return _carded(name, weights)
         if name.startswith(_TIMM):
             return _timm(name, weights, class_names)
         if name.startswith(PREFIX):
             return from_hub_or_folder(name, weights)
         return _own(name, weights)
+
+
+def build_for(name: str, outputs: int, weights: str | Path | None = None) -> nn.Module:
+    """A network by name, as `load` builds it, whose last layer is drawn anew for so many outputs; the drawing is seeded.
+
+    `weights` are those that it starts from: the name of the library's, which may download them, `"DEFAULT"` for a
+    shipped network's own, a local file, whatever its number of classes, or `None` for none. Raises `ValueError` for
+    networks of transformers, and as `load` does.
+    """
+    if name.startswith(PREFIX):
+        raise ValueError(f"model {name!r}: networks of transformers are not built for other classes; take timm's")
+    weights = "none" if weights is None else str(weights)
+    with torch.random.fork_rng(devices=[]):
+        network = _architecture(name, weights)
+        torch.default_generator.manual_seed(0)
+        anew = with_outputs(network, outputs)
+        return with_weights(network, name, weights, but=anew) if is_checkpoint(weights) else network
+
+
+def _architecture(name: str, weights: str) -> nn.Module:
+    """The network with the library's weights of that name; one that takes weights from a file is untrained yet."""
+    named = "none" if is_checkpoint(weights) else weights
+    if name in REFERENCES and named == "DEFAULT":
+        return load_weights(name)
+    network, _ = _build(name, named, None)
+    if hasattr(network, "transform_input"):  # GoogLeNet and Inception v3: torchvision's differ with and without weights
+        network.transform_input, network.aux_logits = True, False
+        for auxiliary in ("aux1", "aux2", "AuxLogits"):
+            setattr(network, auxiliary, None)
+    return network
+
+
+def _carded(folder: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
+    card = read_card(folder)
+    if card.head not in HEADS:
+        raise UnknownName(f"head in {CARD} of {folder}", card.head, HEADS)
+    code = Path(card.architecture.rpartition(":")[0])
+    if code.suffix == ".py" and code.resolve().is_relative_to(Path(folder).expanduser().resolve()):
+        raise ValueError(
+            f"{CARD} of {folder} names code in its own folder, {code}, which is not run: keep it elsewhere"
+        )
+    network = build_for(card.architecture, HEADS[card.head].outputs(len(card.class_names)))
+    return with_weights(network, folder, weights or str(weights_of(folder, card))), card.settings
 
 
 def _reference(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:

@@ -15,6 +15,7 @@ from camfaith.benchmark.cli.check import check
 from camfaith.benchmark.cli.compare import Deciding, baseline, compare
 from camfaith.benchmark.cli.errors import errors_in_one_line
 from camfaith.benchmark.cli.explain import explain
+from camfaith.benchmark.cli.finetune import finetune
 from camfaith.benchmark.cli.gate import gate
 from camfaith.benchmark.cli.progress import KeepMemory, prepare_memory, progress_shown
 
@@ -189,6 +190,7 @@ def report(
 
 app.command()(explain)
 app.command()(check)
+app.command()(finetune)
 app.command(cls=Deciding)(compare)
 app.command()(baseline)
 app.command(cls=Deciding)(gate)

@@ -23,8 +23,8 @@ def prepare_memory(keep: bool) -> None:
 
 
 @contextmanager
-def progress_shown(advice: str) -> Iterator[Any]:
-    """Shows a run's `progress` as a bar on the terminal, as a line now and then elsewhere; on Ctrl-C the advice."""
+def progress_shown(advice: str, unit: str = "forwards") -> Iterator[Any]:
+    """Shows `progress` as a bar on the terminal, as a line now and then elsewhere; on Ctrl-C the advice."""
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import Progress
@@ -32,7 +32,7 @@ def progress_shown(advice: str) -> Iterator[Any]:
     console = Console(stderr=True)
     try:
         if not console.is_terminal:
-            lines = _Lines()
+            lines = _Lines(unit)
             yield lines.tell
             if lines.told is None:
                 typer.echo("nothing is missing", err=True)
@@ -54,9 +54,11 @@ def progress_shown(advice: str) -> Iterator[Any]:
 class _Lines:
     """Says how far a run is, at its beginning and whenever 20 seconds have passed."""
 
-    told: float | None = None
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self.told: float | None = None
 
     def tell(self, done: int, total: int, what: str) -> None:
         if self.told is None or time.monotonic() - self.told >= 20:
             self.told = time.monotonic()
-            typer.echo(f"{what}: {done:,} of {total:,} forwards ({done / total:.0%})", err=True)
+            typer.echo(f"{what}: {done:,} of {total:,} {self._unit} ({done / total:.0%})", err=True)

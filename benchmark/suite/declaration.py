@@ -95,6 +95,8 @@ class ModelEntry(BaseModel):
 class DatasetEntry(Entry):
     limit: Count | None = None
     """How many samples are taken, the first in the order that the seed gives; None takes all."""
+    part: Literal["train", "val", "test"] | None = None
+    """Only the samples of this part of the file `split = "..."`, which `camfaith finetune` writes; None takes all."""
 
 
 class General(BaseModel):

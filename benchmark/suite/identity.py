@@ -30,8 +30,9 @@ from camfaith.metrics import Engine, Metric
 from camfaith.metrics.probing.probes import Probe
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models import Classifier
-from camfaith.models.heads import Head, OwnHead, head_of
+from camfaith.models.heads import Head
 from camfaith.models.lookup import load_attribute
+from camfaith.models.own_head import OwnHead, head_of
 from camfaith.models.pictures import bands
 from camfaith.models.reference import REFERENCES, WEIGHTS, build
 

@@ -15,6 +15,7 @@ from camfaith import methods, metrics
 from camfaith.benchmark import datasets
 from camfaith.benchmark.datasets import Dataset
 from camfaith.benchmark.datasets.each_class import EachClass
+from camfaith.benchmark.datasets.split import part_of
 from camfaith.benchmark.suite.arms import Arm, Judge
 from camfaith.benchmark.suite.classes import label_classes_of, target_of, targets_of
 from camfaith.benchmark.suite.declaration import (
@@ -117,8 +118,17 @@ def _device(name: str) -> torch.device:
 
 
 def open_dataset(entry: DatasetEntry, general: General) -> Dataset:
-    what = f"data set {entry.name!r}"
-    found = make(what, datasets.find(entry.name), entry.settings)
+    found = whole_dataset(entry)
+    # Sequential tests need images in random order, so classes must not take turns.
+    taken = datasets.subset(found, entry.limit, general.seed, by_class=general.until != "separated")
+    return datasets.per_class(taken, general.target)
+
+
+def whole_dataset(entry: DatasetEntry) -> Dataset:
+    """All samples of an entry's data set, or of its part, in the data set's own order."""
+    what, settings = f"data set {entry.name!r}", entry.settings
+    split = None if entry.part is None else settings.pop("split", None)  # a data set may have a setting of that name
+    found = make(what, datasets.find(entry.name), settings)
     with one_line(what):
         size, ids, _ = len(found), Counter(found.ids), found.class_names
     if size == 0:
@@ -126,9 +136,11 @@ def open_dataset(entry: DatasetEntry, general: General) -> Dataset:
     twice = [name for name, count in ids.items() if count > 1]
     if twice:
         raise SuiteError(f"data set {entry.name!r}: the id {twice[0]!r} stands for several samples; make ids unique")
-    # Sequential tests need images in random order, so classes must not take turns.
-    taken = datasets.subset(found, entry.limit, general.seed, by_class=general.until != "separated")
-    return datasets.per_class(taken, general.target)
+    if entry.part is not None:
+        if not isinstance(split, str):
+            raise SuiteError(f"{what}: part {entry.part!r} needs split, the file that says which samples it has")
+        found = part_of(found, split, entry.part)
+    return found  # type: ignore[no-any-return]
 
 
 def open_judges(entries: Sequence[Entry]) -> list[Judge]:

@@ -1,0 +1,69 @@
+"""What a training starts from: a network for the data set's classes, with the best weights that are at hand."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torchvision import models as torchvision_models
+
+from camfaith.benchmark.suite.declaration import ModelEntry
+from camfaith.models import Classifier, load
+from camfaith.models.checkpoint import is_checkpoint
+from camfaith.models.heads import HEADS
+from camfaith.models.loading import build_for, checkpoints
+from camfaith.models.lookup import UnknownName
+from camfaith.models.reference import REFERENCES, SIZE
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_TRAINABLE = ("softmax", "ordinal")
+
+
+def starting_weights(model: str, given: str | None) -> str | None:
+    """What `build_for` takes as weights: what is given; else those that ship, or torchvision's where they are on this
+    disk. None is none, and is told where nothing else was asked for."""
+    if given is not None or model in REFERENCES:
+        return None if given == "none" else given or "DEFAULT"
+    if model in torchvision_models.list_models(module=torchvision_models):
+        default: Any = torchvision_models.get_model_weights(model)["DEFAULT"]
+        if (checkpoints() / PurePosixPath(urlparse(default.url).path).name).is_file():
+            return "DEFAULT"
+    elif ":" in model and not model.startswith("timm:"):
+        return None  # as its function makes it
+    warnings.warn(
+        f"no weights for {model!r} on this disk: it learns from scratch, which needs many pictures and epochs; "
+        "--weights DEFAULT downloads those of ImageNet, --weights FILE takes a file",
+        stacklevel=3,
+    )
+    return None
+
+
+def starting_classifier(
+    entry: ModelEntry, weights: str | None, classes: tuple[str, ...], head: str, size: int | None
+) -> Classifier:
+    """The network of that entry with an output for each class, or as many as the head needs, which takes whole pictures
+    squeezed to `size` × `size`: to 224, or 96 for a network that ships, where that is None.
+
+    Colours are normalised as the entry says, else as the network's weights want it, else as ImageNet's do. Raises
+    `ValueError` for a head that is not trained, and what `build_for` raises.
+    """
+    if head not in _TRAINABLE:
+        raise UnknownName("head to train", head, _TRAINABLE)
+    network = build_for(entry.name, HEADS[head].outputs(len(classes)), weights)
+    named = "none" if weights is None or is_checkpoint(weights) or entry.name in REFERENCES else weights
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing is known of the colours
+        known = load(entry.name, weights=named)
+    colours = {"mean": entry.mean or known.mean, "std": entry.std or known.std}
+    if colours["mean"] is None and known.colours == 3:
+        colours = IMAGENET
+    side = size or (SIZE if entry.name in REFERENCES else 224)
+    made = Classifier(network, name=entry.name, class_names=classes, head=head, resize=(side, side), **colours)
+    try:
+        made.scores(torch.rand(2, made.colours, side, side))
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"model {entry.name!r} takes no pictures of {side} × {side} pixels: {error}") from error
+    return made
