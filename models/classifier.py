@@ -46,9 +46,9 @@ class Classifier(nn.Module):
     """An image classifier that takes RGB images in [0, 1] (B×3×H×W), or grey ones (B×1×H×W), and gives logits (B×C).
 
     `head` says what the network's outputs mean: "softmax" (one of C classes), "sigmoid" (C labels, each for itself),
-    "binary" (one logit z: classes negative and positive with the logits −z and z), "regression" (the score is the
-    value, and there is no probability), or a function from whatever the network returns to scores (B×C), itself or as
-    `module:function` (`models.heads`). Where no class is asked for, the one with the greatest score is explained.
+    "binary" (one logit z: negative and positive have −z and z), "ordinal" (C − 1 logits of C grades; a grade's score is
+    its log-probability), "regression" (the score is the value, without a probability), or a function from whatever the
+    network returns to scores (B×C), itself or as `module:function`. The greatest is explained by default.
 
     Normalisation with `mean` and `std` happens inside, so that "black", "mean" and "blurred" mean what they say.
     `prepare` brings a picture to the network's size, by `geometry`: `pad` to a square, `resize` the short side or to
@@ -195,8 +195,7 @@ class Classifier(nn.Module):
         """`images` as a batch on the network's device and in its precision; `ValueError` if they are no images."""
         images = tensor_of(images, "images")
         if not images.is_floating_point():
-            got = f"a {images.dtype} tensor"
-            raise ValueError(f"expected a floating-point B×3×H×W tensor, got {got}; use classifier.prepare(picture)")
+            raise ValueError(f"expected floating-point images, got a {images.dtype} tensor; use classifier.prepare(picture)")
         if images.ndim == 3:
             images = images[None]
         if images.ndim != 4:
