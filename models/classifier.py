@@ -45,10 +45,9 @@ ScoreKind = Literal["probability", "logit"]
 class Classifier(nn.Module):
     """An image classifier that takes RGB images in [0, 1] (B×3×H×W), or grey ones (B×1×H×W), and gives logits (B×C).
 
-    `head` says what the network's outputs mean: "softmax" (one of C classes), "sigmoid" (C labels, each for itself),
-    "binary" (one logit z: negative and positive have −z and z), "ordinal" (C − 1 logits of C grades; a grade's score is
-    its log-probability), "regression" (the score is the value, without a probability), or a function from whatever the
-    network returns to scores (B×C), itself or as `module:function`. The greatest is explained by default.
+    `head` says what the outputs mean: "softmax" (one of C classes), "sigmoid" (C labels), "binary" (a logit z: −z and z
+    of two classes), "ordinal" (C − 1 logits of C grades; scores are log-probabilities), "regression" (no probability),
+    or a function from them to scores (B×C), itself or as `module:function`. By default the greatest is explained.
 
     Normalisation with `mean` and `std` happens inside, so that "black", "mean" and "blurred" mean what they say.
     `prepare` brings a picture to the network's size, by `geometry`: `pad` to a square, `resize` the short side or to
@@ -195,7 +194,8 @@ class Classifier(nn.Module):
         """`images` as a batch on the network's device and in its precision; `ValueError` if they are no images."""
         images = tensor_of(images, "images")
         if not images.is_floating_point():
-            raise ValueError(f"expected floating-point images, got a {images.dtype} tensor; use classifier.prepare(picture)")
+            got = f"a {images.dtype} tensor"
+            raise ValueError(f"expected a floating-point B×3×H×W tensor, got {got}; use classifier.prepare(picture)")
         if images.ndim == 3:
             images = images[None]
         if images.ndim != 4:
