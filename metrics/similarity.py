@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from camfaith.models.maps import normalise
 
-_WINDOW, _SIGMA = 11, 1.5
+WINDOW = 11
+"""The side of the window of `ssim`, in pixels."""
+_SIGMA = 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
 
@@ -36,8 +38,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     within the maps. Raises `ValueError` for stacks of different shapes, or of maps smaller than the window.
     """
     undefined = _undefined(a, b)
-    if min(a.shape[1:]) < _WINDOW:
-        raise ValueError(f"ssim has a window of {_WINDOW}×{_WINDOW} pixels, got maps of {a.shape[1]}×{a.shape[2]}")
+    if min(a.shape[1:]) < WINDOW:
+        raise ValueError(f"ssim has a window of {WINDOW}×{WINDOW} pixels, got maps of {a.shape[1]}×{a.shape[2]}")
     a, b = normalise(a.to(torch.float64)), normalise(b.to(torch.float64))
     mean_a, mean_b, mean_aa, mean_bb, mean_ab = map(_smooth, (a, b, a * a, b * b, a * b))
     var_a, var_b, covariance = mean_aa - mean_a**2, mean_bb - mean_b**2, mean_ab - mean_a * mean_b
@@ -90,7 +92,7 @@ def _mean_ranks(maps: Tensor) -> Tensor:
 
 def _smooth(maps: Tensor) -> Tensor:
     """The weighted mean in every window that lies within the maps (B×(H−10)×(W−10))."""
-    steps = torch.arange(_WINDOW, dtype=maps.dtype, device=maps.device) - _WINDOW // 2
+    steps = torch.arange(WINDOW, dtype=maps.dtype, device=maps.device) - WINDOW // 2
     weights = torch.exp(-steps.square() / (2 * _SIGMA**2))
     weights = (weights / weights.sum()).view(1, 1, 1, -1)
     return F.conv2d(F.conv2d(maps[:, None], weights), weights.transpose(2, 3))[:, 0]
