@@ -43,7 +43,12 @@ from camfaith.metrics.infidelity import Infidelity as Infidelity
 from camfaith.metrics.axioms import Conservation as Conservation
 from camfaith.metrics.artifacts import CornerArtifact as CornerArtifact
 from camfaith.metrics.localisation import EnergyPointingGame as EnergyPointingGame
+from camfaith.metrics.localisation import PointingGame as PointingGame
+from camfaith.metrics.objects import SeveralObjects as SeveralObjects
+from camfaith.metrics.shape import Sparseness as Sparseness
+from camfaith.metrics.signs import SignedRemoval as SignedRemoval
 from camfaith.metrics.stability import MaxSensitivity as MaxSensitivity
+from camfaith.metrics.equivariance import ShiftEquivariance as ShiftEquivariance
 # isort: on
 
 SHIPPED = {

@@ -1,0 +1,98 @@
+"""Equivariance: whether a map moves with the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from annotated_types import Gt, Lt
+from torch import Tensor
+
+from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Fill, Probe, Subject
+from camfaith.metrics.probing.redrawn import Explained
+from camfaith.metrics.similarity import WINDOW, spearman, ssim, top_k
+from camfaith.models.maps import rectify, upsample
+
+
+@dataclass(frozen=True)
+class Shifted(Explained):
+    """The image shifted along its four diagonals, by `shift` of each side and at least one pixel, to be explained anew.
+
+    What comes in at an edge repeats the pixels of that edge.
+    """
+
+    shift: float
+
+    def count(self, pixels: int) -> int:
+        return 4
+
+    def offsets(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        """How far down and to the right each image is shifted, in pixels."""
+        down, right = (max(1, round(self.shift * side)) for side in size)
+        return [(down, right), (down, -right), (-down, right), (-down, -right)]
+
+    def fill(self, subject: Subject) -> Fill:
+        image, (height, width) = subject.image, subject.case.size
+        rows, columns = torch.arange(height, device=image.device), torch.arange(width, device=image.device)
+
+        def fill(start: int, stop: int, out: Tensor) -> None:
+            for place, (down, right) in enumerate(self.offsets((height, width))[start:stop]):
+                from_row, from_column = (rows - down).clamp(0, height - 1), (columns - right).clamp(0, width - 1)
+                out[place] = image[:, from_row[:, None], from_column]
+
+        return fill
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShiftEquivariance(Metric):
+    """How alike a method's map is to itself when the image is shifted a little (after Crabbé & van der Schaar 2023).
+
+    ¼ Σ_T s(T⁻¹ M(T x), M(x)), T the shifts along the four diagonals by `shift` of each side (at least one pixel, edges
+    repeated), M the map after the method's ReLU, where it has one, at the image's size, and s a likeness on the area
+    that both maps have in common. Columns, 1 where the map moves with the image exactly, higher is better:
+
+    - `spearman`: Spearman's rank correlation, in [−1, 1]
+    - `ssim`: the structural similarity of the maps stretched to [0, 1], in [−1, 1] (Wang et al. 2004)
+    - `top_k`: intersection over union of the highest tenth of the pixels, in [0, 1]
+
+    It is a yardstick for two methods: if their maps of an image are as alike as one method's maps of the image and of
+    the shifted image, nothing tells them apart. The class stays the same, and a method's random choices keep their
+    seed. A smooth map that ignores the image is hardly moved by a small shift: read this beside the controls.
+    """
+
+    shift: Annotated[float, Gt(0), Lt(0.5)] = 0.03
+    name: ClassVar[str] = "shift-equivariance"
+    main: ClassVar[str] = "spearman"
+    better: ClassVar[Mapping[str, Direction]] = {"spearman": "higher", "ssim": "higher", "top_k": "higher"}
+    undefined: ClassVar[str] = f"a map is constant or, for ssim, the common area smaller than {WINDOW}×{WINDOW} pixels"
+
+    @property
+    def _shifted(self) -> Shifted:
+        return Shifted(self.shift)
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return (self._shifted,)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        before, after = maps.raw, answers[self._shifted].explanations
+        if maps.explainer is not None and maps.explainer.rectified:
+            before, after = rectify(before), rectify(after)
+        before, found = upsample(before, case.size), []
+        for place, (down, right) in enumerate(self._shifted.offsets(case.size)):
+            here, there = _common(before, -down, -right), _common(upsample(after[:, place], case.size), down, right)
+            fits = min(here.shape[1:]) >= WINDOW
+            nothing = torch.full((len(case),), torch.nan, dtype=torch.float64, device=here.device)
+            alike = (spearman(here, there), ssim(here, there) if fits else nothing, top_k(here, there))
+            found.append(torch.stack(alike))
+        return dict(zip(("spearman", "ssim", "top_k"), torch.stack(found).mean(0).cpu(), strict=True))
+
+
+def _common(maps: Tensor, down: int, right: int) -> Tensor:
+    """Without the first `down` rows and `right` columns, or the last ones where these are negative."""
+    rows, columns = (slice(max(0, move), min(0, move) or None) for move in (down, right))
+    return maps[:, rows, columns]

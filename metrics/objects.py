@@ -1,0 +1,62 @@
+"""Several objects: does a map show all of them, or the one that matters most?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import nan
+from typing import ClassVar
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.similarity import top
+from camfaith.models.settings import Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeveralObjects(Metric):
+    """How many of the objects in the ground-truth mask a map finds.
+
+    An object is a connected part of the mask (pixels touch at sides and corners) of at least `least` pixels; smaller
+    ones leave the mask. The map's hottest region are its highest pixels above 0, as many as the mask has; where pixels
+    of equal value tie for the last places, each is a part of it as they share these. Columns:
+
+    - `found`: the share of objects that the hottest region touches, in [0, 1], higher is better
+    - `weakest`: min_o mean_o M⁺ / mean_mask M⁺, how little of the map the least object gets, in [0, 1]; 1 where all
+      objects get as much. Undefined also where the map is not positive on the mask
+    - `objects`: how many there are, and `dropped`: how many were too small
+
+    Needs no model. Undefined without a mask, without an object in it, and for a map without positive values.
+    """
+
+    least: Count = 4
+    name: ClassVar[str] = "several-objects"
+    main: ClassVar[str] = "found"
+    better: ClassVar[Mapping[str, Direction]] = {"found": "higher"}
+    undefined: ClassVar[str] = "no mask, no object in it, or a map without positive values (weakest: none on the mask)"
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        mass = maps.saliency.to(torch.float64).clamp(min=0).cpu()
+        masks = torch.zeros_like(mass, dtype=torch.bool) if case.masks is None else case.masks.cpu()
+        rows = [self._of_one(*pair) for pair in zip(mass, masks, strict=True)]
+        names = ("found", "weakest", "objects", "dropped")
+        return dict(zip(names, torch.tensor(rows, dtype=torch.float64).T, strict=True))
+
+    def _of_one(self, mass: Tensor, mask: Tensor) -> tuple[float, float, float, float]:
+        parts, count = ndimage.label(mask.numpy(), structure=np.ones((3, 3)))
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+        objects = [torch.from_numpy(parts == i + 1) for i in range(count) if sizes[i] >= self.least]
+        about = (len(objects), count - len(objects)) if count else (nan, nan)
+        if not objects or mass.amax() == 0:
+            return (nan, nan, *about)
+        whole = torch.stack(objects).any(0)
+        hottest = top(mass[None], float(whole.double().mean()))[0] * (mass > 0)
+        found = sum(float(hottest[one].amax()) for one in objects) / len(objects)
+        weakest = min(float(mass[one].mean()) for one in objects)
+        return (found, weakest / average if (average := float(mass[whole].mean())) else nan, *about)

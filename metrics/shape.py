@@ -1,0 +1,47 @@
+"""The shape of a map: how much of the image it takes up, whatever is there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.case import Case, Maps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sparseness(Metric):
+    """How few pixels hold a map's positive mass. With p_i = M⁺_i / Σ M⁺ over the N pixels at the image's size:
+
+    - `gini`: G = 1 − 2 Σ_k p_(k) (N − k + ½)/N, with p_(1) ≤ … ≤ p_(N); from 0, all pixels alike, to 1 − 1/N, one
+      pixel alone (Hurley & Rickard 2009; of attributions: Chalasani et al. 2020)
+    - `entropy`: H/ln N with H = −Σ p_i ln p_i, in [0, 1]; 1 where all pixels are alike
+    - `effective_size`: e^H/N, the share of the image that equal pixels of the same entropy take up, in [1/N, 1]
+
+    They describe: a sharp map is not a right one, so no direction is better. Needs no model. Undefined for a map
+    without positive values.
+    """
+
+    name: ClassVar[str] = "sparseness"
+    main: ClassVar[str] = "gini"
+    better: ClassVar[Mapping[str, Direction]] = {}
+    undefined: ClassVar[str] = "the map has no positive values"
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        mass = maps.saliency.flatten(1).to(torch.float64).clamp(min=0)
+        N = mass.shape[1]
+        p = (mass / mass.sum(1, keepdim=True)).sort(1).values  # 0/0 is NaN, and so is all that follows
+        k = torch.arange(1, N + 1, device=p.device)
+        H = torch.special.entr(p).sum(1)
+        columns = {
+            "gini": 1 - 2 * (p * (N - k + 0.5) / N).sum(1),
+            "entropy": H / math.log(N),
+            "effective_size": H.exp() / N,
+        }
+        return {name: value.cpu() for name, value in columns.items()}

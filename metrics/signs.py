@@ -1,0 +1,74 @@
+"""Signs: does the top of a map speak for the class, and its bottom against it?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Gt, Lt
+from torch import Tensor
+
+from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.baselines import Baseline
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
+
+
+@dataclass(frozen=True)
+class Ends(ImageProbe):
+    """The image without its most relevant pixels, a `share` of all (rounded, at least one), and then without as many of
+    its least relevant."""
+
+    share: float
+    baseline: Baseline
+    reads: ClassVar[Reads] = "ranks"
+
+    def count(self, pixels: int) -> int:
+        return 2
+
+    def fill(self, subject: Subject) -> Fill:
+        order, pixels = subject.read("ranks"), subject.case.pixels
+        removed = max(1, round(self.share * pixels))
+        stays = torch.stack([order >= removed, order < pixels - removed])
+        return subject.masked(self.baseline, lambda start, stop: stays[start:stop])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedRemoval(Metric):
+    """What the class's logit z loses with a map's top, and gains without its bottom (red for, blue against).
+
+    Top and bottom are the `share` of pixels where the map is highest and lowest; `baseline` replaces them. Columns,
+    higher is better:
+
+    - `top_drop`: z(x) − z(x without the top), above 0 where the top speaks for the class
+    - `bottom_rise`: z(x without the bottom) − z(x), above 0 where the bottom speaks against the class, about 0 where
+      nothing is said there
+    - `negative`: the share of pixels at which the raw map is below 0, in [0, 1]. It describes
+
+    Both differences are in units of the logit, of any size. A map that ends in a ReLU is 0 wherever it is not for the
+    class: its bottom is drawn from these pixels, and says whether what is shown as low speaks against.
+    """
+
+    share: Annotated[float, Gt(0), Lt(1)] = 0.2
+    baseline: Any = "blur"
+    name: ClassVar[str] = "signed-removal"
+    main: ClassVar[str] = "top_drop"
+    better: ClassVar[Mapping[str, Direction]] = {"top_drop": "higher", "bottom_rise": "higher"}
+
+    @property
+    def _ends(self) -> Ends:
+        return Ends(self.share, self.baseline)
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return (self._ends,)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        z, (without_top, without_bottom) = case.whole("logit").cpu(), answers[self._ends].logit.T
+        return {
+            "top_drop": z - without_top,
+            "bottom_rise": without_bottom - z,
+            "negative": (maps.signed < 0).to(torch.float64).mean((1, 2)).cpu(),
+        }

@@ -1,0 +1,98 @@
+"""How alike two maps of the same image are. A constant map, or one with NaN, is like nothing: the value is NaN.
+
+Each function takes two stacks of B maps of the same size (B×H×W) and gives B values in float64. None of them changes
+where a map is multiplied by a positive number.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from camfaith.models.maps import normalise
+
+WINDOW = 11
+"""The side of the window of `ssim`, in pixels."""
+_SIGMA = 1.5
+_C1, _C2 = 0.01**2, 0.03**2
+
+
+def spearman(a: Tensor, b: Tensor) -> Tensor:
+    """Spearman's rank correlation over the pixels, in [−1, 1]; 1 where both order them alike.
+
+    ρ = Σ (r − r̄)(s − s̄) / √(Σ (r − r̄)² Σ (s − s̄)²), r and s the pixels' ranks in a and b. Equal values share the mean
+    of their ranks (Spearman 1904). Raises `ValueError` for stacks of different shapes.
+    """
+    undefined = _undefined(a, b)
+    r, s = (ranks - ranks.mean(1, keepdim=True) for ranks in (_mean_ranks(a), _mean_ranks(b)))
+    return torch.where(undefined, torch.nan, (r * s).sum(1) / (r.norm(dim=1) * s.norm(dim=1)))
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """The mean structural similarity of two maps as they are displayed, each stretched to [0, 1]; in [−1, 1], 1 where
+    they are equal (Wang et al. 2004).
+
+    SSIM = (2 μ_a μ_b + C₁)(2 σ_ab + C₂) / ((μ_a² + μ_b² + C₁)(σ_a² + σ_b² + C₂)), with C₁ = 0.01², C₂ = 0.03², means,
+    variances and covariance by a Gaussian window of 11×11 pixels (σ = 1.5); the mean is over all windows that lie
+    within the maps. Raises `ValueError` for stacks of different shapes, or of maps smaller than the window.
+    """
+    undefined = _undefined(a, b)
+    if min(a.shape[1:]) < WINDOW:
+        raise ValueError(f"ssim has a window of {WINDOW}×{WINDOW} pixels, got maps of {a.shape[1]}×{a.shape[2]}")
+    a, b = normalise(a.to(torch.float64)), normalise(b.to(torch.float64))
+    mean_a, mean_b, mean_aa, mean_bb, mean_ab = map(_smooth, (a, b, a * a, b * b, a * b))
+    var_a, var_b, covariance = mean_aa - mean_a**2, mean_bb - mean_b**2, mean_ab - mean_a * mean_b
+    light = (2 * mean_a * mean_b + _C1) / (mean_a**2 + mean_b**2 + _C1)
+    structure = (2 * covariance + _C2) / (var_a + var_b + _C2)
+    return torch.where(undefined, torch.nan, (light * structure).mean((1, 2)))
+
+
+def top_k(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
+    """Intersection over union of the k highest pixels of both maps, in [0, 1]; k is `share` of the pixels, at least 1.
+
+    IoU = Σ_i min(p_i, q_i) / Σ_i max(p_i, q_i), with p_i = 1 for pixels of a above the k-th highest value, 0 for
+    those below; pixels that tie for the last places share them, so that Σ p = k; q is the same of b. Raises
+    `ValueError` for stacks of different shapes, and a `share` outside (0, 1).
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share must lie between 0 and 1, got {share}")
+    undefined = _undefined(a, b)
+    p, q = top(a, share), top(b, share)
+    return torch.where(undefined, torch.nan, torch.minimum(p, q).sum((1, 2)) / torch.maximum(p, q).sum((1, 2)))
+
+
+def top(maps: Tensor, share: float) -> Tensor:
+    """How far each pixel is among the k highest of its map (B×H×W, float64, in [0, 1]): they add up to k."""
+    flat = maps.flatten(1)
+    k = max(1, round(share * flat.shape[1]))
+    last = flat.topk(k, dim=1).values[:, -1:]
+    above, tied = (flat > last).to(torch.float64), (flat == last).to(torch.float64)
+    places = (k - above.sum(1, keepdim=True)) / tied.sum(1, keepdim=True)
+    return (above + tied * places).view(maps.shape)
+
+
+def _undefined(a: Tensor, b: Tensor) -> Tensor:
+    """Which of B pairs hold a map that is constant or not finite (B, bool)."""
+    if a.shape != b.shape or a.ndim != 3:
+        shapes = " and ".join("×".join(map(str, maps.shape)) for maps in (a, b))
+        raise ValueError(f"expected two stacks of maps of the same shape B×H×W, got {shapes}")
+    both = torch.stack([a, b]).flatten(2)
+    return ((both.amax(2) <= both.amin(2)) | ~both.isfinite().all(2)).any(0)
+
+
+def _mean_ranks(maps: Tensor) -> Tensor:
+    """Each pixel's rank in its map, 0 for the lowest, equal ones at the mean of their ranks (B×N, float64)."""
+    flat = maps.flatten(1).contiguous()
+    ordered = flat.sort(1).values
+    below = torch.searchsorted(ordered, flat)
+    not_above = torch.searchsorted(ordered, flat, right=True)
+    return (below + not_above - 1).to(torch.float64) / 2
+
+
+def _smooth(maps: Tensor) -> Tensor:
+    """The weighted mean in every window that lies within the maps (B×(H−10)×(W−10))."""
+    steps = torch.arange(WINDOW, dtype=maps.dtype, device=maps.device) - WINDOW // 2
+    weights = torch.exp(-steps.square() / (2 * _SIGMA**2))
+    weights = (weights / weights.sum()).view(1, 1, 1, -1)
+    return F.conv2d(F.conv2d(maps[:, None], weights), weights.transpose(2, 3))[:, 0]
