@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -85,13 +86,13 @@ def content_of(case: Case, index: int) -> Tensor | None:
 
 
 def box_inside(content: Tensor) -> tuple[slice, slice] | None:
-    """The rows and columns of the largest box of the plane's proportions that lies in the content whole, around the
-    middle of its bounding box; None where its sides are less than a quarter (`LEAST`) of the plane's."""
+    """The rows and columns of the largest box of the plane's proportions, to a pixel, that lies in the content whole and
+    around the middle of its bounding box; None where its sides are less than a quarter (`LEAST`) of the plane's."""
     size = content.shape
     middle = [(int(at.min()) + int(at.max()) + 1) / 2 for at in content.nonzero(as_tuple=True)]
-    for share in range(size[0], int(LEAST * size[0]) - 1, -1):
-        reach = [share / size[0] * side / 2 for side in size]
-        rows, columns = (slice(round(m - r), round(m + r)) for m, r in zip(middle, reach, strict=True))
+    for share in range(size[0], math.ceil(LEAST * size[0]) - 1, -1):
+        reach = [share * side / size[0] / 2 for side in size]
+        rows, columns = (slice(math.ceil(m - r), math.floor(m + r)) for m, r in zip(middle, reach, strict=True))
         inside = min(rows.start, columns.start) >= 0 and rows.stop <= size[0] and columns.stop <= size[1]
         if inside and bool(content[rows, columns].all()):
             return rows, columns
