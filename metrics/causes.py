@@ -86,7 +86,7 @@ def content_of(case: Case, index: int) -> Tensor | None:
 
 
 def box_inside(content: Tensor) -> tuple[slice, slice] | None:
-    """The rows and columns of the largest box of the plane's proportions, to a pixel, that lies in the content whole and
+    """The rows and columns of the largest box of the plane's proportions (to a pixel) that lies in the content whole,
     around the middle of its bounding box; None where its sides are less than a quarter (`LEAST`) of the plane's."""
     size = content.shape
     middle = [(int(at.min()) + int(at.max()) + 1) / 2 for at in content.nonzero(as_tuple=True)]

@@ -96,7 +96,7 @@ def test_corners_of_a_channel_that_cancels_out_are_gone_without_it_and_with_no_i
         assert found[column].tolist() == pytest.approx([corner / (corner + middle)])
     assert found["share"] > 0.7
     found = causes(network, pictures, kind=lambda *given: XGradCAM(*given, eps=0.01, channels="settled"))
-    assert [float(found[f"share{key}"]) for key in ("", "_reflect", "_filled")] == [0, 0, 0]
+    assert [float(found[f"share{key}"]) for key in ("", "_reflect")] == [0, 0]
 
 
 def test_corners_that_the_network_reads_are_left_by_reflection_and_their_loss_is_felt():
