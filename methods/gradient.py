@@ -16,10 +16,13 @@ from camfaith.methods.condition import CANCELS, counted, weights_move
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.settings import NotNegative
+from camfaith.models.zones import corners
 
 Variant = Literal["paper", "guarded", "pgc", "torchcam"]
 """Whose formula: the paper's; the same with nothing in its denominator that can cancel out; or what pytorch-grad-cam
 1.5 or torchcam 0.5 computes, to attribute numbers published with them."""
+Channels = Literal["all", "settled", "positive"]
+"""Which channels an XGradCAM map is made of."""
 
 
 class GradientCAM(Method):
@@ -124,18 +127,37 @@ class XGradCAM(_Dividing):
 
     `variant="pgc"` and `"torchcam"` add an absolute 1e-7 and 1e-8 to ΣA instead, whatever its sign and size; `eps` then
     only decides which channels are counted.
+
+    `channels="settled"` leaves out the channels that `eps` would change (|ΣA| < eps·Σ|A|), and `"positive"` those whose
+    ΣA is not above 0, whose weight would turn the sign of their gradients round: the map without them tells what they
+    add. Where activations are not negative, both leave out silent channels alone.
     """
 
     name = "xgradcam"
     complete: ClassVar[bool] = True
 
     def __init__(
-        self, model: nn.Module, target_layer: TargetLayer = None, *, eps: NotNegative = 1e-3, variant: Variant = "paper"
+        self,
+        model: nn.Module,
+        target_layer: TargetLayer = None,
+        *,
+        eps: NotNegative = 1e-3,
+        variant: Variant = "paper",
+        channels: Channels = "all",
     ) -> None:
         super().__init__(model, target_layer, variant=variant)
         self.eps = eps
+        self.channels = channels
 
     def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        weights = self._of_every_channel(activations, gradients)
+        if self.channels == "all":
+            return weights
+        near, total = self._near_zero(activations), activations.sum((2, 3))
+        kept = ~near if self.channels == "settled" else total > 0
+        return torch.where(kept[..., None, None], weights, torch.zeros_like(weights))
+
+    def _of_every_channel(self, activations: Tensor, gradients: Tensor) -> Tensor:
         if self.variant == "guarded":
             activations = activations.abs()
         total = activations.sum((2, 3), keepdim=True)
@@ -147,13 +169,27 @@ class XGradCAM(_Dividing):
         silent = held == 0
         return torch.where(silent, torch.zeros_like(top), top / torch.where(silent, torch.ones_like(held), held))
 
+    def _near_zero(self, activations: Tensor) -> Tensor:
+        """The channels that `eps` holds (B×K): |ΣA| < eps·Σ|A|."""
+        return activations.sum((2, 3)).abs() < self.eps * activations.abs().sum((2, 3))
+
     def diagnostics(self, evidence: Evidence) -> dict[str, Tensor]:
-        """Also the share of channels whose |ΣA| < eps·Σ|A| (`near_zero_channels`) and whose ΣA < 0."""
-        activations = evidence.activations[str(self.layer)]
-        total, size = activations.sum((2, 3)), activations.abs().sum((2, 3))
-        near = (total.abs() < self.eps * size).to(total.dtype).mean(1)
-        shares = {"near_zero_channels": near, "negative_channels": (total < 0).to(total.dtype).mean(1)}
-        return shares | super().diagnostics(evidence)
+        """Also, of the channels whose |ΣA| < eps·Σ|A| and of those whose ΣA < 0: their share of all channels
+        (`near_zero_channels`, `negative_channels`), the share of Σ_ij Σ_k |w_k A^k| that they carry (`near_zero_mass`,
+        `negative_mass`), and the same summed over the four corner cells of a 6×6 grid alone (`near_zero_in_corners`,
+        `negative_in_corners`). `small_gradients`: the mean of |g| there, divided by that everywhere; below 1 where
+        gradients are smaller in the corners. NaN where nothing is to be divided."""
+        activations, gradients = evidence.activations[self.named_layer], evidence.gradients[self.named_layer]
+        added = self._weighted(evidence).abs()
+        zone = corners(*added.shape[2:]).to(added.device)
+        told = {}
+        for kind, chosen in (("near_zero", self._near_zero(activations)), ("negative", activations.sum((2, 3)) < 0)):
+            told[f"{kind}_channels"] = chosen.to(added.dtype).mean(1)
+            for where, mass in (("mass", added.sum((2, 3))), ("in_corners", added[..., zone].sum(2))):
+                told[f"{kind}_{where}"] = (mass * chosen).sum(1) / mass.sum(1)
+        size = gradients.abs()
+        told["small_gradients"] = size[..., zone].mean((1, 2)) / size.mean((1, 2, 3))
+        return told | super().diagnostics(evidence)
 
 
 class HiResCAM(GradientCAM):

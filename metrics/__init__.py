@@ -42,6 +42,7 @@ from camfaith.metrics.subsets import FaithfulnessCorrelation as FaithfulnessCorr
 from camfaith.metrics.infidelity import Infidelity as Infidelity
 from camfaith.metrics.axioms import Conservation as Conservation
 from camfaith.metrics.artifacts import CornerArtifact as CornerArtifact
+from camfaith.metrics.causes import CornerCauses as CornerCauses
 from camfaith.metrics.localisation import EnergyPointingGame as EnergyPointingGame
 from camfaith.metrics.localisation import PointingGame as PointingGame
 from camfaith.metrics.objects import SeveralObjects as SeveralObjects

@@ -15,6 +15,7 @@ from camfaith.metrics.probing.answers import Answer, Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Planes, Probe, Regions
 from camfaith.models.classifier import ScoreKind
+from camfaith.models.zones import CELLS, border, corners
 
 Zone = Literal["corners", "border", "outside"]
 
@@ -57,16 +58,7 @@ class Partition(Planes):
             known = case.contents is not None and bool(case.contents[index].any())
             nowhere = torch.zeros(height, width, dtype=torch.bool)
             return ~case.contents[index].cpu() if known and case.contents is not None else nowhere
-        low, high = _bands(height, self.cells, self.zone), _bands(width, self.cells, self.zone)
-        if self.zone == "corners":
-            return low[:, None] & high[None, :]
-        return low[:, None] | high[None, :]
-
-
-def _bands(side: int, cells: int, zone: Zone) -> Tensor:
-    reach = max(1, round(side / cells) if zone == "corners" else round(side / (2 * cells)))
-    along = torch.arange(side)
-    return (along < reach) | (along >= side - reach)
+        return (corners if self.zone == "corners" else border)(height, width, self.cells)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +82,7 @@ class CornerArtifact(Metric):
     `outside_…` also without a content mask.
     """
 
-    cells: Annotated[int, Ge(3)] = 6
+    cells: Annotated[int, Ge(3)] = CELLS
     """At least 3, so that the corners are not all there is."""
     baseline: Any = "black"
     score: ScoreKind = "probability"

@@ -17,6 +17,7 @@ from camfaith.metrics import (
     AverageDrop,
     Conservation,
     CornerArtifact,
+    CornerCauses,
     Deletion,
     EnergyPointingGame,
     FaithfulnessCorrelation,
@@ -56,6 +57,7 @@ MAIN = {
     "sparseness": "gini",
     "signed-removal": "top_drop",
     "shift-equivariance": "spearman",
+    "corner-causes": "share",
 }
 ALTERING = {
     Deletion: {"steps": 6},
@@ -77,6 +79,7 @@ ALTERING = {
     Sparseness: {},
     SignedRemoval: {},
     ShiftEquivariance: {},
+    CornerCauses: {},
 }
 
 
@@ -262,6 +265,34 @@ def shift_equivariance(_model, image, _target, saliency, _mask):
 
 
 BY_HAND = {metric: globals()[metric.name.replace("-", "_")] for metric in ALTERING}
+def corner_causes(_model, _image, _target, saliency, _mask):
+    ends = (0, 1, SIDE - 2, SIDE - 1)
+    return float(sum(saliency[r, c].abs() for r in ends for c in ends) / saliency.abs().sum())
+
+
+BY_HAND = dict(
+    zip(
+        ALTERING,
+        (
+            deletion,
+            insertion,
+            sensitivity_n,
+            corner_artifact,
+            conservation,
+            energy_pointing_game,
+            aopc,
+            abpc,
+            pixel_flipping,
+            average_drop,
+            faithfulness_correlation,
+            infidelity,
+            road,
+            max_sensitivity,
+            corner_causes,
+        ),
+        strict=True,
+    )
+)
 SOLVED = 1e-4  # ROAD's solver stops within some 10⁻⁵ of the solution
 
 

@@ -1,0 +1,164 @@
+"""Why a map lies in the corners: what is left of that once a possible cause is taken away."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+from torch.nn import functional as F
+
+from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Fill, Probe, Subject
+from camfaith.metrics.probing.redrawn import Explained
+from camfaith.models.classifier import Classifier
+from camfaith.models.inside.padding import reflected_padding
+from camfaith.models.maps import rectify, upsample
+from camfaith.models.zones import CELLS, corners
+
+LEAST = 0.25
+"""A square inside the content is enlarged at most fourfold; a smaller one would be more blur than picture."""
+
+
+class OneImage(Explained):
+    """One altered image, explained anew."""
+
+    def count(self, pixels: int) -> int:
+        return 1
+
+    def altered(self, subject: Subject) -> Tensor:
+        """The image that is explained (3×H×W)."""
+        return subject.image
+
+    def fill(self, subject: Subject) -> Fill:
+        image = self.altered(subject)
+        return lambda _start, _stop, out: out.copy_(image)
+
+
+@dataclass(frozen=True)
+class Reflected(OneImage):
+    """The image itself, in a network whose padding mirrors the activations instead of adding zeros."""
+
+    def within(self, classifier: Classifier) -> AbstractContextManager[object]:
+        return reflected_padding(classifier.network)
+
+
+@dataclass(frozen=True)
+class Filled(OneImage):
+    """The image with the mean colour of its content outside of that; without a content mask its four corner cells have
+    the mean colour of the rest."""
+
+    cells: int
+
+    def altered(self, subject: Subject) -> Tensor:
+        image, content = subject.image, content_of(subject.case, subject.index)
+        if content is None:
+            content = ~corners(*subject.case.size, self.cells).to(image.device)
+        colour = image[:, content].mean(1)
+        return torch.where(content, image, colour[:, None, None])
+
+
+@dataclass(frozen=True)
+class Cropped(OneImage):
+    """The largest box inside the content, of the image's proportions and with the content's centre, enlarged to the
+    image's size; the image itself where there is none (`box_inside`)."""
+
+    def altered(self, subject: Subject) -> Tensor:
+        image, content = subject.image, content_of(subject.case, subject.index)
+        box = None if content is None else box_inside(content)
+        if box is None:
+            return image
+        return F.interpolate(image[None, :, *box], size=subject.case.size, mode="bilinear", align_corners=False)[0]
+
+
+def content_of(case: Case, index: int) -> Tensor | None:
+    """The content mask of one image (H×W) on the images' device; None where there is none."""
+    if case.contents is None or not bool(case.contents[index].any()):
+        return None
+    return case.contents[index].to(case.images.device)
+
+
+def box_inside(content: Tensor) -> tuple[slice, slice] | None:
+    """The rows and columns of the largest box of the plane's proportions (to a pixel) that lies in the content whole,
+    around the middle of its bounding box; None where its sides are less than a quarter (`LEAST`) of the plane's."""
+    size = content.shape
+    middle = [(int(at.min()) + int(at.max()) + 1) / 2 for at in content.nonzero(as_tuple=True)]
+    for share in range(size[0], math.ceil(LEAST * size[0]) - 1, -1):
+        reach = [share * side / size[0] / 2 for side in size]
+        rows, columns = (slice(math.ceil(m - r), math.floor(m + r)) for m, r in zip(middle, reach, strict=True))
+        inside = min(rows.start, columns.start) >= 0 and rows.stop <= size[0] and columns.stop <= size[1]
+        if inside and bool(content[rows, columns].all()):
+            return rows, columns
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CornerCauses(Metric):
+    """How much of a map lies in the corners and outside the content, and how much is left of that without a cause.
+
+    With M the saliency map at the image's size, and R the four corner cells of a `cells`×`cells` grid: `share` =
+    Σ_R|M| / Σ|M|, in [0, 1], as in `corner-artifact`; `outside` is the same for all that is outside the content mask.
+    The method explains the same class once more, each time for the same pixels R:
+
+    - `share_reflect`, `outside_reflect`: convolutions pad by reflection, not by zeros
+    - `share_filled`, `outside_filled`: what lies outside the content has its mean colour; without a content mask, the
+      corners have the mean colour of the rest
+    - `share_cropped`: the largest box inside the content is the image; of a disc of the image's size, a 0.71 of each
+      side. Then the corners hold content too
+
+    What a cause explains of a map's corners is `share` minus that column, and of the difference between two methods,
+    the change of the difference. `probability`, `probability_reflect`, `_filled` and `_cropped` are the class's own: an
+    intervention that moves them far has taken evidence away, or shows the network what it does not know, and says
+    little. None of the columns is better high or low.
+
+    `outside…` and `…_cropped` are undefined without a content mask, `…_cropped` also where no box of a quarter of the
+    image's sides fits in; shares of a zero map; probabilities where the head gives none.
+    """
+
+    cells: Annotated[int, Ge(3)] = CELLS
+    name: ClassVar[str] = "corner-causes"
+    main: ClassVar[str] = "share"
+    better: ClassVar[Mapping[str, Direction]] = {}
+    undefined: ClassVar[str] = "the map is zero, or there is no content mask (with a box inside it), or no probability"
+
+    @property
+    def _probes(self) -> dict[str, OneImage]:
+        return {"_reflect": Reflected(), "_filled": Filled(self.cells), "_cropped": Cropped()}
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return tuple(self._probes.values())
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        height, width = case.size
+        contents = [content_of(case, index) for index in range(len(case))]
+        boxes = torch.tensor([content is not None and box_inside(content) is not None for content in contents])
+        corner = corners(height, width, self.cells).expand(len(case), -1, -1)
+        nothing = torch.zeros(height, width, dtype=torch.bool)
+        outside = torch.stack([nothing if content is None else ~content.cpu() for content in contents])
+        drawn, probability = {"": maps.raw}, {"": case.whole("probability").cpu()}
+        for key, probe in self._probes.items():
+            drawn[key], probability[key] = answers[probe].explanations[:, 0], answers[probe].of("probability")[:, 0]
+        rectified = maps.explainer is not None and maps.explainer.rectified
+        columns = {}
+        for key, raw in drawn.items():
+            mass = upsample(rectify(raw) if rectified else raw, case.size).cpu().to(torch.float64).abs()
+            columns |= {f"share{key}": share_in(corner, mass), f"outside{key}": share_in(outside, mass)}
+            columns[f"probability{key}"] = probability[key]
+        del columns["outside_cropped"]  # a crop has no outside
+        for column in ("share_cropped", "probability_cropped"):
+            columns[column] = torch.where(boxes, columns[column], torch.nan)
+        return columns
+
+
+def share_in(zone: Tensor, mass: Tensor) -> Tensor:
+    """Σ_R mass / Σ mass per image; NaN where the zone is empty or there is no mass."""
+    total = mass.sum((1, 2))
+    defined = zone.flatten(1).any(1) & (total > 0)
+    return torch.where(defined, (mass * zone).sum((1, 2)) / torch.where(defined, total, 1), torch.nan)
