@@ -4,10 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from camfaith.benchmark.claims.checking import check_claims
     from camfaith.benchmark.conformance import check_method, method_checks
     from camfaith.benchmark.gating.loop import gate
     from camfaith.benchmark.picture.side_by_side import explain
     from camfaith.benchmark.results.baseline import read_baseline, write_baseline
+    from camfaith.benchmark.results.checked import Checked
     from camfaith.benchmark.results.comparison import Comparison, compare
     from camfaith.benchmark.results.exact import exact
     from camfaith.benchmark.results.explanation import Explanation
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
 
 # Torch takes seconds to import; `camfaith --help` must not wait for it.
 _WHERE = {
+    "Checked": "results.checked",
     "Comparison": "results.comparison",
     "Explanation": "results.explanation",
     "Result": "results.store",
     "Suite": "suite.declaration",
     "add": "running.adding",
+    "check_claims": "claims.checking",
     "check_method": "conformance",
     "compare": "results.comparison",
     "exact": "results.exact",
@@ -42,11 +46,13 @@ _WHERE = {
 }
 
 __all__ = [
+    "Checked",
     "Comparison",
     "Explanation",
     "Result",
     "Suite",
     "add",
+    "check_claims",
     "check_method",
     "compare",
     "exact",

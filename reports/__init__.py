@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from camfaith.benchmark.results.checked import Checked
     from camfaith.benchmark.results.explanation import Explanation
     from camfaith.benchmark.results.store import Result
 
-__all__ = ["report", "side_by_side"]
+__all__ = ["claims_page", "report", "side_by_side"]
+
+
+def claims_page(checked: Checked, out: str | Path | None = None) -> Path:
+    """Write what came of claims as HTML, Markdown and CSV, with a figure, under `out` (default: `report/claims` in the
+    run's folder), named after the file of the claims; returns the path of the HTML page."""
+    from camfaith.reports.claims import write
+
+    return write(checked, Path(checked.run) / "report" / "claims" if out is None else Path(out))
 
 
 def report(run: str | Path | Result, *, out: str | Path | None = None) -> Path:

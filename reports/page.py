@@ -43,15 +43,8 @@ Facts = list[tuple[str, str]]
 
 def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Drawing], walls: Sequence[Wall]) -> Path:
     """Write the page; `tables` holds one table per block, and last that over all blocks."""
-    folder = Path(__file__).parent / "templates"
-    environment = jinja2.Environment(
-        autoescape=True,
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html").render(
+    page = rendered(
+        "report.html",
         info=view.info,
         suite=str(view.suite.get("name", "unnamed")),
         warnings=warnings(view),
@@ -62,7 +55,7 @@ def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Dr
         methods=[(m, _told(m.get("parameters", {}))) for m in view.info.get("methods", ())],
         metrics=[(m, _told(m.get("parameters", {}))) for m in view.info.get("metrics", ())],
         tables=tables,
-        drawings=[(drawing, *_figure(drawing.path)) for drawing in drawings],
+        drawings=[(drawing, *embedded(drawing.path)) for drawing in drawings],
         skills=[t for block in view.blocks if (t := skill_table(view, block))],
         agreements=[t for block in view.blocks if (t := agreement_table(view, block))],
         until_separated=view.until_separated,
@@ -77,6 +70,18 @@ def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Dr
     )
     write_whole(path, page)
     return path
+
+
+def rendered(template: str, **values: Any) -> str:
+    """One of `templates/` with these values, which are escaped."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
 
 
 def warnings(view: View) -> list[str]:
@@ -217,7 +222,7 @@ def _cost(info: Mapping[str, Any]) -> Facts:
     return found
 
 
-def _figure(stem: Path) -> tuple[str, int]:
+def embedded(stem: Path) -> tuple[str, int]:
     """A figure as a data URI (SVG, or PNG where the SVG is too large), and its width in pixels."""
     drawn, plain = Path(f"{stem}.svg").read_bytes(), Path(f"{stem}.png").read_bytes()
     width = Image.open(io.BytesIO(plain), formats=("PNG",)).width

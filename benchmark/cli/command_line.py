@@ -12,6 +12,7 @@ import typer
 
 from camfaith.benchmark.cli.arguments import Data, entries, listed, number
 from camfaith.benchmark.cli.check import check
+from camfaith.benchmark.cli.claims import claims
 from camfaith.benchmark.cli.compare import Deciding, baseline, compare
 from camfaith.benchmark.cli.errors import errors_in_one_line
 from camfaith.benchmark.cli.explain import explain
@@ -193,6 +194,7 @@ app.command()(check)
 app.command()(finetune)
 app.command(cls=Deciding)(compare)
 app.command()(baseline)
+app.command()(claims)
 app.command(cls=Deciding)(gate)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from camfaith.benchmark.results.intervals import Floats
 
@@ -21,3 +22,11 @@ def holm(p: Floats) -> Floats:
     adjusted = np.full(np.shape(p), np.nan)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(np.arange(len(order), 0, -1) * np.asarray(p)[order]))
     return adjusted
+
+
+def levels(p: Floats, level: float) -> Floats:
+    """What Holm's procedure compares each p with."""
+    found = np.full(len(p), level)
+    known: NDArray[np.intp] = np.flatnonzero(~np.isnan(p))
+    found[known[np.argsort(p[known], kind="stable")]] = level / np.arange(len(known), 0, -1)
+    return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from camfaith.benchmark.results.intervals import FEWEST, Floats, mean_interval
 from camfaith.benchmark.results.signflip import sign_flip
@@ -54,6 +55,15 @@ def detectable(deviation: Floats | float, units: NDArray[np.int64] | int, level:
     free = np.maximum(units - 1, 1)
     needed: Floats = (stdtrit(free, 1 - level / 2) + stdtrit(free, POWER)) * deviation / np.sqrt(free + 1)
     return np.where(units >= FEWEST, needed, np.nan)
+
+
+def enough(effect: float, deviation: float, units: int, level: float) -> int:
+    """How many units would show, in one test at `level` and with a chance of `POWER`, that a mean lies so far from what
+    is to be refuted, if mean and spread stay as they are: n = ((z_{1−level} + z_POWER) · deviation / effect)²; more
+    than there are, and no fewer than an exact test needs."""
+    z = float(ndtri(1 - level) + ndtri(POWER))
+    count = math.ceil((z * deviation / effect) ** 2)
+    return int(max(count, units + 1, math.ceil(-math.log2(level))))
 
 
 def paired(found: Floats, units: Sequence[Any] | None = None) -> Paired:

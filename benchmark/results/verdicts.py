@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import ndtri
 
-from camfaith.benchmark.results.families import holm
-from camfaith.benchmark.results.intervals import FEWEST, Floats
-from camfaith.benchmark.results.paired import POWER, detectable
+from camfaith.benchmark.results.families import holm, levels
+from camfaith.benchmark.results.intervals import FEWEST
+from camfaith.benchmark.results.paired import detectable, enough
 
 LOST = 0.05
 """A candidate that lacks more than this share of the base's values has regressed, whatever the others say."""
@@ -25,11 +23,11 @@ def decide(rows: Sequence[dict[str, Any]], level: float) -> None:
     where no test says it, the smallest loss that could have been seen, and for an inconclusive row how many samples (or
     clusters) would decide."""
     first_step = level / max(1, sum(not math.isnan(row["p_worse"]) for row in rows))
-    levels = _levels(np.array([row["p_within"] for row in rows], float), level)
+    steps = levels(np.array([row["p_within"] for row in rows], float), level)
     for test in ("p_within", "p_better", "p_worse"):
         for row, p in zip(rows, holm(np.array([row[test] for row in rows], float)), strict=True):
             row[test] = float(p)
-    for row, own in zip(rows, levels, strict=True):
+    for row, own in zip(rows, steps, strict=True):
         row["verdict"], row["why"] = _verdict(row, level)
         row["needed"] = needed(row, own) if row["verdict"] == "inconclusive" else None
         row["detectable"] = float(detectable(row["deviation"], row["units"], 2 * first_step))
@@ -60,18 +58,8 @@ def whole(verdicts: Sequence[str]) -> str:
 
 
 def needed(row: Mapping[str, Any], level: float) -> int:
-    """How many samples (or clusters) would decide with a power of 80 %, if mean and spread stay as they are:
-    n = ((z_{1−α} + z_{0.8})·s / e)², where e is the distance of the mean from the nearer of what is to be refuted:
-    δ̂ + margin, or −δ̂ where the candidate looks worse than half a margin. α is the corrected level."""
+    """How many samples (or clusters) would decide: `enough`, where the effect is the distance of the mean from the
+    nearer of what is to be refuted: δ̂ + margin, or −δ̂ where the candidate looks worse than half a margin. α is the
+    corrected level."""
     effect = max(row["difference"] + row["margin"], -row["difference"])
-    z = float(ndtri(1 - level) + ndtri(POWER))
-    count = math.ceil((z * row["deviation"] / effect) ** 2)
-    return int(max(count, row["units"] + 1, math.ceil(-math.log2(level))))
-
-
-def _levels(p: Floats, level: float) -> Floats:
-    """What Holm's procedure compares each p with."""
-    found = np.full(len(p), level)
-    known: NDArray[np.intp] = np.flatnonzero(~np.isnan(p))
-    found[known[np.argsort(p[known], kind="stable")]] = level / np.arange(len(known), 0, -1)
-    return found
+    return enough(effect, row["deviation"], row["units"], level)

@@ -16,8 +16,8 @@ class SuiteError(ValueError):
     """A suite that cannot be run; the message names the key and what may stand there."""
 
 
-def explained(error: ValidationError, where: str, kind: type[BaseModel]) -> str:
-    """One line for each key that is wrong: what may stand there, and what was got."""
+def explained(error: ValidationError, where: str, kind: type[BaseModel], whole: str = "the suite") -> str:
+    """One line for each key that is wrong: what may stand there, and what was got. `whole` is what the keys make up."""
     lines: dict[str, str] = {}
     for problem in sorted(error.errors(), key=lambda problem: (-len(problem["loc"]), problem["type"] == "missing")):
         key, owner = _place(problem["loc"], kind)
@@ -25,7 +25,7 @@ def explained(error: ValidationError, where: str, kind: type[BaseModel]) -> str:
         if any(known.startswith(f"{key}.") for known in lines):
             continue  # a list is too short because its entries are wrong
         if problem["type"] == "extra_forbidden":
-            line = str(UnknownName(f"key in {_table(key)}", name, owner.model_fields))
+            line = str(UnknownName(f"key in {_table(key) or whole}", name, owner.model_fields))
         elif problem["type"] == "missing":
             if any(_table(known) == _table(key) and f"did you mean {name!r}" in line for known, line in lines.items()):
                 continue  # it stands there, misspelt
@@ -73,7 +73,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 def _table(key: str) -> str:
     above = key.rpartition(".")[0]
-    return f"[{above}]" if above else "the suite"
+    return f"[{above}]" if above else ""
 
 
 def _may_be(owner: type[BaseModel], name: str) -> str:
