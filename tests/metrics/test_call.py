@@ -264,35 +264,12 @@ def shift_equivariance(_model, image, _target, saliency, _mask):
     return sum(found) / 4
 
 
-BY_HAND = {metric: globals()[metric.name.replace("-", "_")] for metric in ALTERING}
 def corner_causes(_model, _image, _target, saliency, _mask):
     ends = (0, 1, SIDE - 2, SIDE - 1)
     return float(sum(saliency[r, c].abs() for r in ends for c in ends) / saliency.abs().sum())
 
 
-BY_HAND = dict(
-    zip(
-        ALTERING,
-        (
-            deletion,
-            insertion,
-            sensitivity_n,
-            corner_artifact,
-            conservation,
-            energy_pointing_game,
-            aopc,
-            abpc,
-            pixel_flipping,
-            average_drop,
-            faithfulness_correlation,
-            infidelity,
-            road,
-            max_sensitivity,
-            corner_causes,
-        ),
-        strict=True,
-    )
-)
+BY_HAND = {metric: globals()[metric.name.replace("-", "_")] for metric in ALTERING}
 SOLVED = 1e-4  # ROAD's solver stops within some 10⁻⁵ of the solution
 
 
