@@ -133,8 +133,16 @@ def _cells(row: Any) -> list[str]:
     n = f"{row['n']}" if row["units"] == row["n"] else f"{row['n']} in {row['units']} clusters"
     if row["lost"]:
         n += f" ({row['lost']} without)"
-    if not row["n"]:
-        return [row["model"] or "any model", row["dataset"] or "any data set", *[NONE] * 5, row["verdict"], row["why"]]
+    if math.isnan(row["difference"]):
+        n = n if row["n"] else NONE
+        return [
+            row["model"] or "any model",
+            row["dataset"] or "any data set",
+            n,
+            *[NONE] * 4,
+            row["verdict"],
+            row["why"],
+        ]
     measured, against = numbers(row["measured"], row["against"])
     delta, low, high = numbers(row["difference"], row["low"], row["high"])
     signed = delta if delta.startswith(("-", NONE)) or row["says"] == "explains" else f"+{delta}"

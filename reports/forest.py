@@ -22,7 +22,7 @@ def forests(checked: Checked) -> Iterator[Figure]:
     groups: Any = checked.rows[np.isfinite(checked.rows["difference"].astype(float))].groupby("claim", sort=False)
     shown = [(number, rows) for number, rows in groups]
     tallest = max((len(rows) for _, rows in shown), default=0)
-    several = len(checked.rows["dataset"].unique()) > 1
+    several = len({dataset for _, rows in shown for dataset in rows["dataset"]}) > 1
     for drawn, axes, own in panels(shown, 2, 0.85 + 0.17 * tallest, shared=False):
         for axis, (number, rows) in zip(axes, own, strict=True):
             names = [f"{row.model} on {row.dataset}" if several else row.model for row in rows.itertuples()]

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from camfaith.benchmark.claims.deciding import decide, nothing_tested, refusal
-from camfaith.benchmark.claims.declaration import Claim, Claims
+from camfaith.benchmark.claims.deciding import decide, nothing_tested
+from camfaith.benchmark.claims.declaration import Claim, Claims, Quantity
 from camfaith.benchmark.claims.quantities import NotMeasured, Quantities
 from camfaith.benchmark.claims.testing import tested
+from camfaith.benchmark.results.accuracy import doubts
 from camfaith.benchmark.results.cells import units_of, until_separated
 from camfaith.benchmark.results.checked import ROWS, Checked
+from camfaith.benchmark.results.intervals import FEWEST
 from camfaith.benchmark.results.store import Result, load
 
 
@@ -49,56 +51,91 @@ def check_claims(
     rows: list[dict[str, Any]] = []
     for number, claim in enumerate(asked.claim, 1):
         found = [_row(claim, place, quantities) for place in _places(claim, result.info)]
-        if len({row["refused"] for row in found}) == 1 and not any(row["n"] for row in found):
+        if len(found) > 1 and len({row["refused"] for row in found}) == 1 and not any(row["n"] for row in found):
             found = [found[0] | {"model": "", "dataset": ""}]  # the same everywhere: said once
         rows += [{"claim": number, **row} for row in found]
     decide(rows, asked.claims.level)
-    table = pd.DataFrame(rows, columns=ROWS).astype({"needed": "Int64"})
     about = asked.claims
-    name = Path(claims).stem if isinstance(claims, str | Path) else "claims"
-    return Checked(name, about.title, about.source, str(result.path), about.level, table)
+    return Checked(
+        name=Path(claims).stem if isinstance(claims, str | Path) else "claims",
+        title=about.title,
+        source=about.source,
+        run=str(result.path),
+        level=about.level,
+        rows=pd.DataFrame(rows, columns=ROWS).astype({"needed": "Int64"}),
+        notes=list(_notes(rows, result)),
+    )
+
+
+def _notes(rows: list[dict[str, Any]], result: Result) -> Iterator[str]:
+    """What a reader must know before the verdicts."""
+    status = result.info.get("status", "unknown")
+    if status != "complete":
+        yield f"The run is not complete (status: {status}): what follows is of what had been stored by then."
+    for doubt in doubts(result.accuracy, result.info):
+        yield f"{doubt}."
+    for row in rows:
+        if row["apart"]:
+            yield (
+                f"Claim {row['claim']}, {row['model']} on {row['dataset']}: the two networks' maps explain different "
+                f"classes on {row['apart']} of {row['n'] + row['lost']} samples."
+            )
 
 
 def _places(claim: Claim, info: Mapping[str, Any]) -> Iterator[Place]:
-    """Every model and data set that a claim is about; a quantity is not compared with itself."""
-    own = [quantity.model for quantity in claim.quantities.values()]
+    """Every model and data set that a claim is about. Where its quantities are alike, a model is not compared with
+    itself; with no other there is one place, without an `other`."""
     models = claim.scope.model or tuple(m["name"] for m in info["models"])
-    other = claim.against.model if claim.against is not None else None
-    if all(own):
+    if all(quantity.model for quantity in claim.quantities.values()):
         models = (str(claim.measure.model),)
-    for model in models:
-        measured = claim.measure.model or model
-        compared = measured if claim.against is None or claim.against.number is not None else other or model
-        same = claim.against is not None and _in(claim.measure, measured) == _in(claim.against, compared)
-        if same and claim.scope.model is None and claim.says != "explains":
-            continue
+    given = None if claim.against is None or claim.against.number is not None else claim.against
+    pairs = [(claim.measure.model or m, m if given is None else given.model or m) for m in models]
+    if given is None:
+        pairs = [(measured, measured) for measured, _ in pairs]
+    elif _anywhere(claim.measure) == _anywhere(given) and claim.says != "explains":
+        pairs = [pair for pair in pairs if pair[0] != pair[1]] or [(pairs[0][0], "")]
+    for measured, other in dict.fromkeys(pairs):
         for dataset in claim.scope.dataset or tuple(d["name"] for d in info["datasets"]):
-            yield Place(measured, compared, dataset)
+            yield Place(measured, other, dataset)
 
 
-def _in(quantity: Any, model: str) -> Any:
-    return quantity.model_copy(update={"model": model})
+def _anywhere(quantity: Quantity) -> Quantity:
+    return quantity.model_copy(update={"model": None})
 
 
 def _row(claim: Claim, place: Place, quantities: Quantities) -> dict[str, Any]:
     """A claim on one model and data set, tested but not decided."""
     told = {name: getattr(claim, name) for name in ("sentence", "reading", "says", "margin")}
     told |= {"model": place.title, "dataset": place.dataset, **_words(claim), **nothing_tested()}
+    if place.other == "":
+        return told | {"model": place.model, "refused": "the run has no other model to compare with"}
     try:
         values, samples = _values(claim, place, quantities)
     except NotMeasured as error:
         return told | {"refused": f"not measured: {error}"}
     whole = values[np.isfinite(values).all(axis=1)]
     units = units_of(whole.index, samples.loc[whole.index, "cluster"])
-    found = tested(claim, whole, units)
-    lost = len(values) - len(whole)
-    refused = refusal(found.n, found.units, lost, units is not None)
-    if not refused and any(q.metric for q in claim.quantities.values()) and until_separated(quantities.info):
-        refused = (
-            "the run stopped judging where its own test had decided, so no test of a fixed number of samples holds"
-        )
-    row = told | found._asdict() | {"lost": lost, "refused": refused}
-    return row | {"p": np.nan, "p_against": np.nan, "p_effect": np.nan} if refused else row
+    told |= {"n": len(whole), "units": len(whole if units is None else {*units}), "lost": len(values) - len(whole)}
+    if place.other != place.model:
+        others = quantities.samples(place.other, place.dataset)["target"].reindex(samples.index)
+        told["apart"] = int((others != samples["target"]).sum())
+    refused = _refusal(claim, whole, told, until_separated(quantities.info))
+    return told | {"refused": refused} | ({} if refused else tested(claim, whole, units)._asdict())
+
+
+def _refusal(claim: Claim, whole: pd.DataFrame, told: Mapping[str, Any], until: bool) -> str:
+    """Why a row is not tested; "" where it is."""
+    if whole.empty:
+        return f"none of {told['lost']} samples has a value" if told["lost"] else "no sample is in the scope"
+    if told["units"] < FEWEST:
+        what = "samples" if told["units"] == told["n"] else "clusters"
+        return f"too few: {told['units']} {what}; at least {FEWEST} are needed"
+    if claim.says == "predicts" and len(whole["outcome"].unique()) == 1:
+        outcome, value = claim.quantities["outcome"], whole["outcome"].iloc[0]
+        return f"{outcome} is {value:g} for all {told['n']} samples: there is nothing to predict"
+    if until and any(quantity.metric for quantity in claim.quantities.values()):
+        return "the run stopped judging where its own test had decided, and no test of all samples holds any more"
+    return ""
 
 
 def _values(claim: Claim, place: Place, quantities: Quantities) -> tuple[pd.DataFrame, pd.DataFrame]:

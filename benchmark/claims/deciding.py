@@ -9,24 +9,23 @@ from typing import Any
 import numpy as np
 
 from camfaith.benchmark.results.families import holm, levels
-from camfaith.benchmark.results.intervals import FEWEST
 from camfaith.benchmark.results.paired import enough
+
+OPEN = "the samples do not tell"
 
 
 def decide(rows: Sequence[dict[str, Any]], level: float) -> None:
     """Correct the p of all rows (Holm, each of the two tests over all rows), and add verdict, why and needed."""
-    steps = {}
-    for test in ("p", "p_against"):
-        found = np.array([row[test] for row in rows], float)
-        steps[test] = levels(found, level)
+    tests = {test: np.array([row[test] for row in rows], float) for test in ("p", "p_against")}
+    steps = np.where(tests["p"] <= tests["p_against"], *(levels(p, level) for p in tests.values()))
+    for test, found in tests.items():
         for row, p in zip(rows, holm(found), strict=True):
             row[test] = float(p)
-    for place, row in enumerate(rows):
+    for row, step in zip(rows, steps, strict=True):
         row["verdict"], row["why"] = _verdict(row, level)
         row["needed"] = None
-        if row["verdict"] == "undecided" and not row["refused"] and row["distance"] > 0:
-            likelier = "p" if row["p"] <= row["p_against"] else "p_against"
-            row["needed"] = enough(row["distance"], row["deviation"], row["units"], float(steps[likelier][place]))
+        if row["why"].startswith(OPEN):
+            row["needed"] = enough(row["distance"], row["deviation"], row["units"], float(step))
 
 
 def _verdict(row: Mapping[str, Any], level: float) -> tuple[str, str]:
@@ -40,19 +39,11 @@ def _verdict(row: Mapping[str, Any], level: float) -> tuple[str, str]:
         return "contradicted", ""
     if row["distance"] == 0:
         return "undecided", "no difference at all from what is to be refuted"
-    return "undecided", "the samples do not tell"
-
-
-def refusal(n: int, units: int, lost: int, clustered: bool) -> str:
-    """Why so few samples are not tested; "" where they are enough."""
-    if not n:
-        return "no sample has a value" if lost else "no sample is in the scope"
-    if units < FEWEST:
-        return f"too few: {units} {'clusters' if clustered else 'samples'}; at least {FEWEST} are needed"
-    return ""
+    return "undecided", f"{OPEN}: {row['scarce']}" if row["scarce"] else OPEN
 
 
 def nothing_tested() -> dict[str, Any]:
     """The numbers of a row that was not tested."""
+    counts = dict.fromkeys(("n", "units", "lost", "apart"), 0)
     numbers = ("measured", "against", "difference", "low", "high", "p", "p_against", "p_effect", "distance")
-    return dict.fromkeys(numbers, math.nan) | {"n": 0, "units": 0, "lost": 0, "deviation": math.nan}
+    return counts | dict.fromkeys(numbers, math.nan) | {"deviation": math.nan, "scarce": ""}

@@ -1,4 +1,4 @@
-"""How well a value predicts an outcome, as a mean over samples."""
+"""How well values predict an outcome: the area under the ROC curve as a mean over samples."""
 
 from __future__ import annotations
 
@@ -9,26 +9,33 @@ from numpy.typing import NDArray
 
 from camfaith.benchmark.results.intervals import Floats
 
+Outcome = NDArray[np.bool_]
 
-def placed(values: Floats, outcome: NDArray[np.bool_]) -> Floats:
-    """Values whose mean is the AUROC, and whose spread is its own, so that a test of means is one of the AUROC.
 
-    A = P(x > y) + ½ P(x = y), for x a value with the outcome and y one without. V(x), the share of y below x, ties by
-    half, is the placement of x, and that of y is the share of x above it. A sample stands for A + n/n₁ (V − A) with
-    the outcome, n₁ of n samples, and for A + n/n₀ (V − A) without. The variance of their mean is that of DeLong, DeLong
-    & Clarke-Pearson (1988), and by clusters that of Obuchowski (1997), but for the number of samples that is taken
-    off by one. NaN where one of the outcomes is missing.
+def placements(values: Floats, outcome: Outcome) -> Floats:
+    """Where each sample stands among those of the other outcome, in [0, 1]: of a sample with the outcome the share of
+    those without that are below it, ties by half; of one without the share of those with it that are above.
+
+    Over the samples with the outcome, and over those without, the mean is the same: the AUROC, P(x > y) + ½ P(x = y).
     """
-    has, lacks = np.sort(values[outcome]), np.sort(values[~outcome])
-    if not len(has) or not len(lacks):
-        return np.full(len(values), np.nan)
-    below = np.where(outcome, _share_below(lacks, values), 1 - _share_below(has, values))
-    area = below[outcome].mean()
-    weight = len(values) / np.where(outcome, len(has), len(lacks))
-    found: Floats = area + weight * (below - area)
+    below = np.where(outcome, _share_below(values[~outcome], values), 1 - _share_below(values[outcome], values))
+    found: Floats = below.astype(float)
     return found
 
 
-def _share_below(ordered: Floats, values: Floats) -> Any:
-    """The share of numbers in order that is below each value, equal ones by half."""
+def spread_out(placed: Floats, outcome: Outcome, edge: float) -> Floats:
+    """Values dᵢ whose mean is A − edge and whose squares say how far it may be off, where A is the mean of `placed`
+    within each outcome: an AUROC, or the difference of two.
+
+    dᵢ = n/n_o · (Vᵢ − edge) − (A − edge), n_o of the n samples having i's outcome. Where A is the edge, Σ d²/n² is the
+    variance of DeLong, DeLong & Clarke-Pearson (1988), and with d added up within clusters that of Obuchowski (1997),
+    but for n_o in place of n_o − 1.
+    """
+    weight = len(placed) / np.where(outcome, outcome.sum(), (~outcome).sum())
+    found: Floats = weight * (placed - edge) - (placed[outcome].mean() - edge)
+    return found
+
+
+def _share_below(others: Floats, values: Floats) -> Any:
+    ordered = np.sort(others)
     return (ordered.searchsorted(values, "left") + ordered.searchsorted(values, "right")) / (2 * len(ordered))

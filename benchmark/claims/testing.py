@@ -10,11 +10,13 @@ import pandas as pd
 
 from camfaith.benchmark.claims.declaration import Claim
 from camfaith.benchmark.claims.explaining import explained_share
-from camfaith.benchmark.claims.predicting import placed
-from camfaith.benchmark.results.intervals import Floats, mean_interval
+from camfaith.benchmark.claims.predicting import Outcome, placements, spread_out
+from camfaith.benchmark.results.intervals import FEWEST, Floats, mean_interval
 from camfaith.benchmark.results.paired import differences
 from camfaith.benchmark.results.signflip import sign_flip
 
+Units = Sequence[Any] | None
+CHANCE = 0.5
 EDGES = {"greater": (1, 1), "not greater": (1, -1), "less": (-1, -1), "not less": (-1, 1)}
 """Where the edge of a claim is, in margins, and on which side of it the mean is said to lie."""
 
@@ -25,7 +27,7 @@ class Tested(NamedTuple):
     `difference` with its interval is measured − against, or a share. `p` is that of the test which would support the
     claim, `p_against` of that which would contradict it, `p_effect` that there is something to explain (NaN where
     nothing is to be). `distance`: from the tested mean to the nearest edge of the claim; `deviation`: of a unit's part
-    in that mean.
+    in that mean. `scarce`: what there is too little of for an interval.
     """
 
     n: int
@@ -40,30 +42,27 @@ class Tested(NamedTuple):
     p_effect: float
     distance: float
     deviation: float
+    scarce: str = ""
 
 
-def tested(claim: Claim, values: pd.DataFrame, units: Sequence[Any] | None) -> Tested:
+def tested(claim: Claim, values: pd.DataFrame, units: Units) -> Tested:
     """Test a claim on samples that have all its quantities: a column of `values` for each part of the claim, a unit for
     each sample (None: itself).
 
     Orders: d = measure − against, and the claim says that mean d lies above, or below, an edge: the margin, or its
     negative; of *equal*, between both (two one-sided tests: Schuirmann 1987). *predicts*: d is the difference of two
-    AUROC, each the mean of its `placed` values. *explains*: with e = measure − against and l the same after the
-    intervention, d = (1 − margin)·e − l, whose mean is positive where the share 1 − mean l/mean e is more than the
-    margin, if mean e is positive; so that is tested too, and the larger p counts.
+    AUROC, `spread_out` over samples. *explains*: with e = measure − against and l the same after the intervention,
+    d = (1 − margin)·e − l, whose mean is positive where the share 1 − mean l/mean e is more than the margin, if mean e
+    is positive; so that is tested too, and the larger p counts.
     """
-    if claim.says == "explains":
-        return _share(claim, values, units)
+    return {"predicts": _prediction, "explains": _share}.get(claim.says, _order)(claim, values, units)
+
+
+def _order(claim: Claim, values: pd.DataFrame, units: Units) -> Tested:
     a, b = (values[part].to_numpy(float) for part in ("measure", "against"))
-    says = claim.says
-    if says == "predicts":
-        outcome, says = values["outcome"].to_numpy(float) > 0, "greater"
-        a, b = placed(a, outcome), np.full(len(a), 0.5) if claim.against is None else placed(b, outcome)
-        d = a - b
-    else:
-        d = differences(a, b)
+    d = differences(a, b)
+    p, p_against = _sides(d, claim.says, claim.margin, units)
     mean, low, high, n, held, deviation = (each[0] for each in mean_interval(d, units))
-    p, p_against, distance = _sides(d, says, claim.margin, units)
     return Tested(
         n=int(n),
         units=int(held),
@@ -75,19 +74,55 @@ def tested(claim: Claim, values: pd.DataFrame, units: Sequence[Any] | None) -> T
         p=p,
         p_against=p_against,
         p_effect=np.nan,
-        distance=distance,
+        distance=_distance(float(mean), claim.says, claim.margin),
         deviation=float(deviation),
     )
 
 
-def _share(claim: Claim, values: pd.DataFrame, units: Sequence[Any] | None) -> Tested:
+def _prediction(claim: Claim, values: pd.DataFrame, units: Units) -> Tested:
+    outcome = values["outcome"].to_numpy(float) > 0
+    a, b = (placements(values[part].to_numpy(float), outcome) for part in ("measure", "against"))
+    if claim.against is None:
+        b = np.full(len(a), CHANCE)
+    area, other = (float(placed[outcome].mean()) for placed in (a, b))
+    found = area - other
+    d = spread_out(a - b, outcome, claim.margin)
+    above, below = sign_flip(d, units)
+    _, _, _, n, held, deviation = (each[0] for each in mean_interval(d, units))
+    low, high = (found + float(end[0]) for end in mean_interval(spread_out(a - b, outcome, found), units)[1:3])
+    rare, value = min((len({*names}), value) for value, names in _by_outcome(outcome, units).items())
+    scarce = f"only {rare} of {held} are {value} in the outcome" if rare < FEWEST else ""
+    return Tested(
+        n=int(n),
+        units=int(held),
+        measured=area,
+        against=other,
+        difference=found,
+        low=np.nan if scarce else low,
+        high=np.nan if scarce else high,
+        p=float(above[0]),
+        p_against=float(below[0]),
+        p_effect=np.nan,
+        distance=abs(found - claim.margin),
+        deviation=float(deviation),
+        scarce=scarce,
+    )
+
+
+def _by_outcome(outcome: Outcome, units: Units) -> dict[int, list[Any]]:
+    """The units of samples with each outcome."""
+    names = range(len(outcome)) if units is None else units
+    return {one: [name for name, has in zip(names, outcome, strict=True) if has == one] for one in (0, 1)}
+
+
+def _share(claim: Claim, values: pd.DataFrame, units: Units) -> Tested:
     before, reference, after, changed = (
         values[part].to_numpy(float) for part in ("measure", "against", "changed", "changed_against")
     )
-    effect, left = before - reference, after - changed
+    effect, left = differences(before, reference), differences(after, changed)
     d = (1 - claim.margin) * effect - left
-    _, _, _, n, held, deviation = (each[0] for each in mean_interval(d, units))
-    p, p_against, distance = _sides(d, "greater", 0.0, units)
+    mean, _, _, n, held, deviation = (each[0] for each in mean_interval(d, units))
+    p, p_against = _sides(d, "greater", 0.0, units)
     p_effect = float(sign_flip(effect, units).greater[0])
     return Tested(
         n=int(n),
@@ -98,23 +133,25 @@ def _share(claim: Claim, values: pd.DataFrame, units: Sequence[Any] | None) -> T
         p=max(p, p_effect),
         p_against=max(p_against, p_effect),
         p_effect=p_effect,
-        distance=distance,
+        distance=abs(float(mean)),
         deviation=float(deviation),
     )
 
 
-def _sides(d: Floats, says: str, margin: float, units: Sequence[Any] | None) -> tuple[float, float, float]:
-    """The p for a claim and against it, and how far the mean is from the nearest edge."""
-    shifted = np.stack([d - margin, d + margin])
-    above, below = sign_flip(shifted, units)
-    mean = _mean(d)
+def _sides(d: Floats, says: str, margin: float, units: Units) -> tuple[float, float]:
+    """The p for a claim and against it."""
+    above, below = sign_flip(np.stack([d - margin, d + margin]), units)  # the margin, minus the margin
     if says == "equal":
-        p, against = max(below[0], above[1]), min(1, 2 * min(above[0], below[1]))
-        return float(p), float(against), abs(margin - abs(mean))
+        return float(max(below[0], above[1])), float(min(1, 2 * min(above[0], below[1])))
     edge, side = EDGES[says]
     at = 0 if edge > 0 else 1
     p, against = (above[at], below[at]) if side > 0 else (below[at], above[at])
-    return float(p), float(against), abs(mean - edge * margin)
+    return float(p), float(against)
+
+
+def _distance(mean: float, says: str, margin: float) -> float:
+    """How far a mean is from the nearest edge of the claim."""
+    return abs(margin - abs(mean)) if says == "equal" else abs(mean - EDGES[says][0] * margin)
 
 
 def _mean(values: Floats) -> float:
