@@ -24,11 +24,12 @@ def main() -> None:
         *("finetune", "--model", "fundus-resnet", "--dataset", "ham10000", "--root", out / "ham10000"),
         *("--weights", "none", "--size", 96, "--out", skin),
     )
-    for study, names in (("aptos2019", "efficientnet_b0=fundus-effnet,vgg19=fundus-vgg"), ("ham10000", "")):
-        run = out / f"run-{study}"
-        camfaith("run", HERE / f"{study}-small.toml", "--data", out, "--out", run)
-        for claims in [study, "corners"] if study == "aptos2019" else [study]:
-            camfaith("claims", run, claims, *(["--as", names] if names else []))
+    for study in ("aptos2019", "ham10000"):
+        camfaith("run", HERE / f"{study}-small.toml", "--data", out, "--out", out / f"run-{study}")
+    networks = ("--as", "efficientnet_b0=fundus-effnet", "--as", "vgg19=fundus-vgg")
+    camfaith("claims", out / "run-aptos2019", "aptos2019", *networks)
+    camfaith("claims", out / "run-aptos2019", "corners")
+    camfaith("claims", out / "run-ham10000", "ham10000")
 
 
 def camfaith(*words: object) -> None:
