@@ -30,8 +30,8 @@ class Voc:
     """The segmented photographs of Pascal VOC as torchvision has them, `root/VOCdevkit/VOC2012/...`.
 
     The label is the class of the objects (of `Annotations`), or several where the picture shows several. The mask is
-    the objects (of `SegmentationClass`, without the rims, which are of no class); where a sample is explained for one of
-    several classes, it is that class's objects.
+    the objects (of `SegmentationClass`, without the rims, which are of no class); where a sample is explained for one
+    of several classes, it is that class's objects.
 
     No picture is read until a sample is taken. What is missing or damaged raises `SampleError` when it is taken. Raises
     `FileNotFoundError`, which says where to get the data, where the list of pictures is not there. Source: Everingham
