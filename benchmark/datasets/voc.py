@@ -80,8 +80,13 @@ class Voc:
         annotation = Path(self._files[index][0]).parents[1] / "Annotations" / f"{self.ids[index]}.xml"
         try:
             found = read_annotation(path_below(self._root, annotation.as_posix())).objects
-            labels = sorted({OBJECTS.index(name) for name, _ in found})
-        except (SampleError, ValueError) as error:
+        except SampleError as error:
             self._problems[index] = str(error)
             return None
+        if unknown := {name for name, _ in found} - {*OBJECTS}:
+            self._problems[index] = (
+                f"object {min(unknown)!r} in the annotation of {self.ids[index]!r} is no class of VOC"
+            )
+            return None
+        labels = sorted({OBJECTS.index(name) for name, _ in found})
         return labels[0] if len(labels) == 1 else tuple(labels)
