@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,7 +178,7 @@ class _Drawn:
         """One colour, which differs between lesions by up to `_SPREAD`."""
         self.colour[:] = np.array(colour) + self.rng.uniform(-_SPREAD, _SPREAD, 3)
 
-    def over(self, cover: Floats, *colour: float) -> None:
+    def over(self, cover: NDArray[np.floating[Any]], *colour: float) -> None:
         """A layer of a colour, as dense as `cover`, and fainter in a faint lesion."""
         self.colour += self._strength * cover[..., None] * (np.array(colour, np.float32) - self.colour)
 
