@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from camfaith.benchmark.datasets.fundus import Bools, Floats, centres, line_cover
 from camfaith.benchmark.datasets.ham10000 import KINDS
 
-_STRENGTH = (0.15, 1)
+_STRENGTH = (0.06, 0.9)
 """How clearly a lesion shows what tells its kind: some are hard to tell."""
 _SPREAD = 0.07
 _PER_THREE = 2  # lesions among three photographs: every other lesion is photographed twice
@@ -102,7 +102,7 @@ def skin_photograph(
     hairs = line_cover(view.hairs, size)[..., None]
     picture += 0.85 * hairs * (np.array((0.13, 0.08, 0.06), np.float32) - picture)
     picture *= view.light * (1 + view.slope[0] * (x - 0.5) + view.slope[1] * (y - 0.5))[..., None]
-    picture += np.random.default_rng((*key, 2, index)).normal(0, 0.012, (size, size, 3)).astype(np.float32)
+    picture += np.random.default_rng((*key, 2, index)).normal(0, 0.018, (size, size, 3)).astype(np.float32)
     content = np.ones((size, size), bool)
     if view.field is not None:
         from_centre = np.hypot(x - 0.5, y - 0.5)
@@ -155,13 +155,13 @@ def _contour(rng: np.random.Generator, angle: Floats, kind: int) -> tuple[Floats
 
 
 _EDGE = {
-    "akiec": (0.07, 0.5),
-    "bcc": (0.05, 0.25),
-    "bkl": (0.05, 0.06),
-    "df": (0.03, 0.4),
-    "mel": (0.17, 0.10),
-    "nv": (0.03, 0.2),
-    "vasc": (0.05, 0.1),
+    "akiec": (0.06, 0.4),
+    "bcc": (0.05, 0.3),
+    "bkl": (0.05, 0.12),
+    "df": (0.04, 0.3),
+    "mel": (0.12, 0.15),
+    "nv": (0.04, 0.2),
+    "vasc": (0.05, 0.2),
 }
 """How uneven the contour is, and the width over which it fades, in radii."""
 
@@ -201,13 +201,13 @@ class _Drawn:
 
 def _akiec(drawn: _Drawn) -> None:
     """Red, with pale follicles in rows: a strawberry."""
-    drawn.fill(0.78, 0.42, 0.38)
+    drawn.fill(0.80, 0.45, 0.41)
     drawn.over(0.8 * drawn.lattice(0.42) ** 2, 0.97, 0.86, 0.74)
 
 
 def _bcc(drawn: _Drawn) -> None:
     """Pale pink, with branching red vessels and a few blue-grey nests."""
-    drawn.fill(0.84, 0.56, 0.54)
+    drawn.fill(0.80, 0.50, 0.48)
     drawn.spots((2, 4), (0.14, 0.24), 0.65, 0.36, 0.40, 0.54)
     lines = [drawn.view.out_of(line) for _ in range(3) for line in _branching(drawn.rng)]
     drawn.over(0.9 * line_cover(lines, drawn.size), 0.72, 0.08, 0.12)
@@ -215,21 +215,21 @@ def _bcc(drawn: _Drawn) -> None:
 
 def _bkl(drawn: _Drawn) -> None:
     """Dull tan, sharply bordered, with bright cysts and dark openings."""
-    drawn.fill(0.54, 0.38, 0.24)
+    drawn.fill(0.50, 0.34, 0.22)
     drawn.spots((4, 7), (0.06, 0.11), 0.8, 0.24, 0.15, 0.09)
     drawn.spots((8, 14), (0.06, 0.11), 0.8, 1.0, 0.94, 0.72)
 
 
 def _df(drawn: _Drawn) -> None:
     """A pale brown halo around a white scar."""
-    drawn.fill(0.57, 0.40, 0.29)
+    drawn.fill(0.52, 0.36, 0.26)
     scar = ((drawn.depth - drawn.rng.uniform(0.4, 0.5)) / 0.2).clip(0, 1)
     drawn.over(0.95 * scar, 0.96, 0.87, 0.82)
 
 
 def _mel(drawn: _Drawn) -> None:
     """Dark brown, uneven, with patches of black, blue-grey, light brown and red."""
-    drawn.fill(0.38, 0.23, 0.16)
+    drawn.fill(0.44, 0.28, 0.19)
     drawn.spots((1, 2), (0.35, 0.55), 0.6, 0.55, 0.34, 0.20, soft=0.4)
     drawn.spots((1, 2), (0.3, 0.5), 0.6, 0.34, 0.38, 0.48, soft=0.5)
     drawn.spots((2, 3), (0.25, 0.45), 0.7, 0.07, 0.05, 0.06, soft=0.4)
@@ -238,13 +238,13 @@ def _mel(drawn: _Drawn) -> None:
 
 def _nv(drawn: _Drawn) -> None:
     """Even brown, with a regular network that thins out towards the edge."""
-    drawn.fill(0.46, 0.29, 0.19)
+    drawn.fill(0.47, 0.31, 0.21)
     drawn.over(0.6 * (1 - drawn.lattice(0.3)) ** 2 * np.sqrt(drawn.depth), 0.22, 0.12, 0.07)
 
 
 def _vasc(drawn: _Drawn) -> None:
     """Round lacunae, red to purple."""
-    drawn.fill(0.76, 0.42, 0.43)
+    drawn.fill(0.78, 0.44, 0.44)
     drawn.spots((3, 5), (0.22, 0.36), 0.7, 0.58, 0.05, 0.12)
     drawn.spots((2, 4), (0.2, 0.34), 0.7, 0.36, 0.04, 0.20)
 
