@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from camfaith.benchmark.datasets.fundus import Bools, Floats, centres, line_cover
 from camfaith.benchmark.datasets.ham10000 import KINDS
 
+_STRENGTH = (0.06, 0.9)
+"""How clearly a lesion shows what tells its kind: some are hard to tell."""
+_SPREAD = 0.07
 _PER_THREE = 2  # lesions among three photographs: every other lesion is photographed twice
 
 
@@ -98,7 +102,7 @@ def skin_photograph(
     hairs = line_cover(view.hairs, size)[..., None]
     picture += 0.85 * hairs * (np.array((0.13, 0.08, 0.06), np.float32) - picture)
     picture *= view.light * (1 + view.slope[0] * (x - 0.5) + view.slope[1] * (y - 0.5))[..., None]
-    picture += np.random.default_rng((*key, 2, index)).normal(0, 0.012, (size, size, 3)).astype(np.float32)
+    picture += np.random.default_rng((*key, 2, index)).normal(0, 0.018, (size, size, 3)).astype(np.float32)
     content = np.ones((size, size), bool)
     if view.field is not None:
         from_centre = np.hypot(x - 0.5, y - 0.5)
@@ -151,64 +155,59 @@ def _contour(rng: np.random.Generator, angle: Floats, kind: int) -> tuple[Floats
 
 
 _EDGE = {
-    "akiec": (0.07, 0.5),
-    "bcc": (0.05, 0.25),
-    "bkl": (0.05, 0.06),
-    "df": (0.03, 0.4),
-    "mel": (0.17, 0.10),
-    "nv": (0.03, 0.2),
-    "vasc": (0.05, 0.1),
+    "akiec": (0.06, 0.4),
+    "bcc": (0.05, 0.3),
+    "bkl": (0.05, 0.12),
+    "df": (0.04, 0.3),
+    "mel": (0.12, 0.15),
+    "nv": (0.04, 0.2),
+    "vasc": (0.05, 0.2),
 }
 """How uneven the contour is, and the width over which it fades, in radii."""
 
 
 class _Drawn:
-    """The plane on which one lesion's looks are drawn, layer over layer."""
+    """The plane on which one lesion's looks are drawn, layer over layer; some lesions show them faintly."""
 
     def __init__(self, rng: np.random.Generator, view: View, u: Floats, v: Floats, depth: Floats, size: int) -> None:
         self.rng, self.view, self.u, self.v, self.depth, self.size = rng, view, u, v, depth, size
         self.colour: Floats = np.zeros((*u.shape, 3), np.float32)
+        self._strength = np.float32(rng.uniform(*_STRENGTH))
 
-    def fill(self, *colour: float, spread: float = 0.04) -> None:
-        """One colour, which differs between lesions by up to `spread`."""
-        self.colour[:] = np.array(colour) + self.rng.uniform(-spread, spread, 3)
+    def fill(self, *colour: float) -> None:
+        """One colour, which differs between lesions by up to `_SPREAD`."""
+        self.colour[:] = np.array(colour) + self.rng.uniform(-_SPREAD, _SPREAD, 3)
 
-    def over(self, cover: Floats, *colour: float) -> None:
-        """A layer of a colour, as dense as `cover`."""
-        self.colour += cover[..., None] * (np.array(colour, np.float32) - self.colour)
+    def over(self, cover: NDArray[np.floating[Any]], *colour: float) -> None:
+        """A layer of a colour, as dense as `cover`, and fainter in a faint lesion."""
+        self.colour += self._strength * cover[..., None] * (np.array(colour, np.float32) - self.colour)
 
     def spots(
         self, count: tuple[int, int], radius: tuple[float, float], within: float, *colour: float, soft: float = 0.3
     ) -> None:
         """So many round spots at random within `within` of the centre; `soft` is the share of a spot that fades."""
         for _ in range(int(self.rng.integers(*count, endpoint=True))):
-            away, angle, size = (
-                within * np.sqrt(self.rng.random()),
-                self.rng.uniform(0, 2 * np.pi),
-                self.rng.uniform(*radius),
-            )
+            away, angle = within * np.sqrt(self.rng.random()), self.rng.uniform(0, 2 * np.pi)
+            size = self.rng.uniform(*radius)
             distance = np.hypot(self.u - away * np.cos(angle), self.v - away * np.sin(angle))
             self.over(((size - distance) / (soft * size)).clip(0, 1), *colour)
 
     def lattice(self, period: float) -> Floats:
-        """A hexagonal lattice from 0 (between) to 1 (on its points)."""
-        turn = self.rng.uniform(0, np.pi)
-        waves = (
-            np.cos(2 * np.pi / period * (np.cos(turn + k * np.pi / 3) * self.u + np.sin(turn + k * np.pi / 3) * self.v))
-            for k in range(3)
-        )
+        """A hexagonal lattice from 0 (between) to 1 (on its points): three waves, 60° apart."""
+        turns = self.rng.uniform(0, np.pi) + np.arange(3) * np.pi / 3
+        waves = [np.cos(2 * np.pi / period * (np.cos(turn) * self.u + np.sin(turn) * self.v)) for turn in turns]
         return np.asarray((sum(waves) + 1.5) / 4.5, np.float32)
 
 
 def _akiec(drawn: _Drawn) -> None:
     """Red, with pale follicles in rows: a strawberry."""
-    drawn.fill(0.78, 0.34, 0.30)
+    drawn.fill(0.80, 0.45, 0.41)
     drawn.over(0.8 * drawn.lattice(0.42) ** 2, 0.97, 0.86, 0.74)
 
 
 def _bcc(drawn: _Drawn) -> None:
     """Pale pink, with branching red vessels and a few blue-grey nests."""
-    drawn.fill(0.90, 0.66, 0.64)
+    drawn.fill(0.80, 0.50, 0.48)
     drawn.spots((2, 4), (0.14, 0.24), 0.65, 0.36, 0.40, 0.54)
     lines = [drawn.view.out_of(line) for _ in range(3) for line in _branching(drawn.rng)]
     drawn.over(0.9 * line_cover(lines, drawn.size), 0.72, 0.08, 0.12)
@@ -216,21 +215,21 @@ def _bcc(drawn: _Drawn) -> None:
 
 def _bkl(drawn: _Drawn) -> None:
     """Dull tan, sharply bordered, with bright cysts and dark openings."""
-    drawn.fill(0.60, 0.44, 0.27)
+    drawn.fill(0.50, 0.34, 0.22)
     drawn.spots((4, 7), (0.06, 0.11), 0.8, 0.24, 0.15, 0.09)
     drawn.spots((8, 14), (0.06, 0.11), 0.8, 1.0, 0.94, 0.72)
 
 
 def _df(drawn: _Drawn) -> None:
     """A pale brown halo around a white scar."""
-    drawn.fill(0.62, 0.43, 0.32)
+    drawn.fill(0.52, 0.36, 0.26)
     scar = ((drawn.depth - drawn.rng.uniform(0.4, 0.5)) / 0.2).clip(0, 1)
     drawn.over(0.95 * scar, 0.96, 0.87, 0.82)
 
 
 def _mel(drawn: _Drawn) -> None:
     """Dark brown, uneven, with patches of black, blue-grey, light brown and red."""
-    drawn.fill(0.30, 0.17, 0.11)
+    drawn.fill(0.44, 0.28, 0.19)
     drawn.spots((1, 2), (0.35, 0.55), 0.6, 0.55, 0.34, 0.20, soft=0.4)
     drawn.spots((1, 2), (0.3, 0.5), 0.6, 0.34, 0.38, 0.48, soft=0.5)
     drawn.spots((2, 3), (0.25, 0.45), 0.7, 0.07, 0.05, 0.06, soft=0.4)
@@ -239,13 +238,13 @@ def _mel(drawn: _Drawn) -> None:
 
 def _nv(drawn: _Drawn) -> None:
     """Even brown, with a regular network that thins out towards the edge."""
-    drawn.fill(0.52, 0.33, 0.21)
+    drawn.fill(0.47, 0.31, 0.21)
     drawn.over(0.6 * (1 - drawn.lattice(0.3)) ** 2 * np.sqrt(drawn.depth), 0.22, 0.12, 0.07)
 
 
 def _vasc(drawn: _Drawn) -> None:
     """Round lacunae, red to purple."""
-    drawn.fill(0.74, 0.36, 0.38)
+    drawn.fill(0.78, 0.44, 0.44)
     drawn.spots((3, 5), (0.22, 0.36), 0.7, 0.58, 0.05, 0.12)
     drawn.spots((2, 4), (0.2, 0.34), 0.7, 0.36, 0.04, 0.20)
 

@@ -30,8 +30,8 @@ class Voc:
     """The segmented photographs of Pascal VOC as torchvision has them, `root/VOCdevkit/VOC2012/...`.
 
     The label is the class of the objects (of `Annotations`), or several where the picture shows several. The mask is
-    the objects (of `SegmentationClass`, without the rims, which are of no class); where a sample is explained for one of
-    several classes, it is that class's objects.
+    the objects (of `SegmentationClass`, without the rims, which are of no class); where a sample is explained for one
+    of several classes, it is that class's objects.
 
     No picture is read until a sample is taken. What is missing or damaged raises `SampleError` when it is taken. Raises
     `FileNotFoundError`, which says where to get the data, where the list of pictures is not there. Source: Everingham
@@ -80,8 +80,13 @@ class Voc:
         annotation = Path(self._files[index][0]).parents[1] / "Annotations" / f"{self.ids[index]}.xml"
         try:
             found = read_annotation(path_below(self._root, annotation.as_posix())).objects
-            labels = sorted({OBJECTS.index(name) for name, _ in found})
-        except (SampleError, ValueError) as error:
+        except SampleError as error:
             self._problems[index] = str(error)
             return None
+        if unknown := {name for name, _ in found} - {*OBJECTS}:
+            self._problems[index] = (
+                f"object {min(unknown)!r} in the annotation of {self.ids[index]!r} is no class of VOC"
+            )
+            return None
+        labels = sorted({OBJECTS.index(name) for name, _ in found})
         return labels[0] if len(labels) == 1 else tuple(labels)
