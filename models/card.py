@@ -77,7 +77,7 @@ def read_card(folder: str | Path) -> Card:
     """The card in a folder; `FileNotFoundError` where there is none, `ValueError` where it is none."""
     path = Path(folder, CARD)
     if not path.is_file():
-        raise FileNotFoundError(f"no {CARD} in {path.parent}: it is no folder of a network that was trained here")
+        raise FileNotFoundError(f"no {CARD} in {path.parent}: it is not the folder of a trained network")
     try:
         return TypeAdapter(Card).validate_json(path.read_bytes())
     except ValidationError as error:

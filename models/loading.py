@@ -264,7 +264,10 @@ def _own(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
     except UnknownName as error:
         if ":" in name:
             raise
-        hint = "others are 'timm:NAME', 'hf:NAME'; or name your own as 'package.module:function' or 'file.py:function'"
+        if Path(name).is_dir():
+            read_card(name)  # which says what is missing
+        hint = "others are 'timm:NAME', 'hf:NAME', the folder of a trained network; or name your own as "
+        hint += "'package.module:function' or 'file.py:function'"
         raise UnknownName("model", name, model_names(), hint) from error
     torch.default_generator.manual_seed(0)  # again: an import may have drawn numbers
     network = make if isinstance(make, nn.Module) else _made(name, make)

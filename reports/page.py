@@ -52,8 +52,8 @@ def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Dr
         cost=_cost(view.info),
         models=view.info.get("models", ()),
         datasets=view.info.get("datasets", ()),
-        methods=[(m, _told(m.get("parameters", {}))) for m in view.info.get("methods", ())],
-        metrics=[(m, _told(m.get("parameters", {}))) for m in view.info.get("metrics", ())],
+        methods=[(m, one_line(m.get("parameters", {}))) for m in view.info.get("methods", ())],
+        metrics=[(m, one_line(m.get("parameters", {}))) for m in view.info.get("metrics", ())],
         tables=tables,
         drawings=[(drawing, *embedded(drawing.path)) for drawing in drawings],
         skills=[t for block in view.blocks if (t := skill_table(view, block))],
@@ -161,18 +161,18 @@ def _facts(view: View) -> Facts:
     names = {"run": "run", "status": "status", "created": "started", "device": "device", "git": "git"}
     found = [("suite", str(view.suite.get("name", "unnamed"))), ("explained class", view.target)]
     found.append(("seed", str(view.suite.get("seed", "–"))))
-    found += [(shown, _told(info[key])) for key, shown in names.items() if info.get(key)]
+    found += [(shown, one_line(info[key])) for key, shown in names.items() if info.get(key)]
     found += [(f"head of {m['name']}", m["head"]) for m in info.get("models", ()) if m.get("head")]
     found += [(f"how {e['model']} ran on {e['dataset']}", _engine(e)) for e in info.get("engine", ())]
     if info.get("memory_kept"):
         found.append(("memory", "freed memory was kept for the next batch"))
-    return [*found, ("versions", _told(info.get("versions", {})))]
+    return [*found, ("versions", one_line(info.get("versions", {})))]
 
 
 def _changed(entry: Mapping[str, Any]) -> str:
     """Which of the conditions under which a block's results were made did not stay as they were, and their values."""
     made = entry.get("made", ())
-    values = {name: dict.fromkeys(_told(each.get(name)) for each in made) for name in dict.fromkeys(chain(*made))}
+    values = {name: dict.fromkeys(one_line(each.get(name)) for each in made) for name in dict.fromkeys(chain(*made))}
     changed = {name.replace("_", " "): seen for name, seen in values.items() if len(seen) > 1}
     return "; ".join(f"{name}: {', then '.join(seen)}" for name, seen in changed.items())
 
@@ -193,12 +193,12 @@ def _engine(entry: Mapping[str, Any]) -> str:
     return "; ".join([*told, *(f"no {name}: {why}" for name, why in setup["refused"].items())])
 
 
-def _told(value: Any) -> str:
+def one_line(value: Any) -> str:
     """A value from `run.json` as one line."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_told(v)}" for key, v in value.items() if v is not None) or "–"
+        return ", ".join(f"{key} {one_line(v)}" for key, v in value.items() if v is not None) or "–"
     if isinstance(value, list | tuple):
-        return " ".join(_told(v) for v in value)
+        return " ".join(one_line(v) for v in value)
     return str(value)
 
 
@@ -208,7 +208,7 @@ def _cost(info: Mapping[str, Any]) -> Facts:
     found = []
     known = list(_COST)
     for key, value in sorted(cost.items(), key=lambda item: known.index(item[0]) if item[0] in known else len(known)):
-        shown = f"{value:,}" if isinstance(value, int) else _told(value)
+        shown = f"{value:,}" if isinstance(value, int) else one_line(value)
         if key.endswith("seconds"):
             shown = f"{number(float(value))} s"
         elif isinstance(value, float):
