@@ -101,8 +101,12 @@ def finetune(
         if (done := _done(folder, recipe)) is not None:
             return done
         pictures = read_pictures(taken, classifier, folder / PICTURES, lambda n, of: tell(n, of, "reading pictures"))
-        parts = parts_of(pictures, file, names, recipe.seed)
-        keep(folder, asked, _digest(pictures, parts), chosen)
+        try:
+            parts = parts_of(pictures, file, names, recipe.seed)
+            keep(folder, asked, _digest(pictures, parts), chosen)
+        except ValueError:
+            forget_pictures(folder / PICTURES)  # so that what is restored is read
+            raise
         from camfaith.benchmark.training.learning import Part, learn
 
         for name in (CARD, EVALUATION):  # of fewer epochs
@@ -168,7 +172,7 @@ def _done(folder: Path, recipe: Recipe) -> Finetuned | None:
     """What the folder holds of a training that is over and judged."""
     if not all((folder / name).is_file() for name in (BEST, CARD, HISTORY, EVALUATION)):
         return None
-    history = pd.read_csv(folder / HISTORY, float_precision="round_trip")
+    history = pd.read_csv(folder / HISTORY)
     if not is_over(history.to_dict("records"), recipe):
         return None
     told = json.loads((folder / EVALUATION).read_text("utf-8"))

@@ -63,7 +63,7 @@ def starting_classifier(
     side = size or (SIZE if entry.name in REFERENCES else 224)
     made = Classifier(network, name=entry.name, class_names=classes, head=head, resize=(side, side), **colours)
     try:
-        made.scores(torch.rand(2, made.colours, side, side))
+        made.scores(torch.full((2, made.colours, side, side), 0.5))
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"model {entry.name!r} takes no pictures of {side} × {side} pixels: {error}") from error
     return made
