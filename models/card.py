@@ -70,26 +70,26 @@ def write_card(folder: str | Path, card: Card) -> Card:
 
 def has_card(folder: str | Path) -> bool:
     """Whether it is a folder with a card in it."""
-    return Path(folder).expanduser().joinpath(CARD).is_file()
+    return Path(folder, CARD).is_file()
 
 
 def read_card(folder: str | Path) -> Card:
     """The card in a folder; `FileNotFoundError` where there is none, `ValueError` where it is none."""
-    path = Path(folder).expanduser() / CARD
+    path = Path(folder, CARD)
     if not path.is_file():
-        raise FileNotFoundError(f"no {CARD} in {path.parent}: it is no folder of a network that was trained here")
+        raise FileNotFoundError(f"no {CARD} in {path.parent}: it is not the folder of a trained network")
     try:
         return TypeAdapter(Card).validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"])) or "its JSON"
-        raise ValueError(f"{path} is no card of a network: {where}: {first['msg']}") from None
+        text = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
+        raise ValueError(f"{path} is no card of a network: {text}") from None
 
 
 def weights_of(folder: str | Path, card: Card) -> Path:
     """The file of a card's weights; `ValueError` where it lies outside of the folder, or is not the file that the card
     was written for."""
-    path = _inside(Path(folder).expanduser(), card.weights)
+    path = _inside(Path(folder), card.weights)
     found = _digest(path)
     if found != card.sha256:
         raise ValueError(

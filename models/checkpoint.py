@@ -21,8 +21,8 @@ def is_checkpoint(weights: str) -> bool:
 
 
 def with_weights(network: nn.Module, name: str, weights: str, *, but: Sequence[str] = ()) -> nn.Module:
-    """The network, called `name`, with the weights in a file, or as it is where they are `"none"`. The layers `but` keep
-    what they have.
+    """The network, called `name`, with the weights in a file, all `but` those of some layers, or as it is where they
+    are `"none"`.
 
     Raises `ValueError` for weights that do not fit.
     """

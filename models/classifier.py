@@ -45,10 +45,9 @@ ScoreKind = Literal["probability", "logit"]
 class Classifier(nn.Module):
     """An image classifier that takes RGB images in [0, 1] (B×3×H×W), or grey ones (B×1×H×W), and gives logits (B×C).
 
-    `head` says what the network's outputs mean: "softmax" (one of C classes), "sigmoid" (C labels, each for itself),
-    "binary" (one logit z: classes negative and positive with the logits −z and z), "regression" (the score is the
-    value, and there is no probability), or a function from whatever the network returns to scores (B×C), itself or as
-    `module:function` (`models.heads`). Where no class is asked for, the one with the greatest score is explained.
+    `head` says what the outputs mean: "softmax" (one of C classes), "sigmoid" (C labels), "binary" (a logit z: −z and z
+    of two classes), "ordinal" (C − 1 logits of C grades; scores are log-probabilities), "regression" (no probability),
+    or a function from them to scores (B×C), itself or as `module:function`. By default the greatest is explained.
 
     Normalisation with `mean` and `std` happens inside, so that "black", "mean" and "blurred" mean what they say.
     `prepare` brings a picture to the network's size, by `geometry`: `pad` to a square, `resize` the short side or to

@@ -187,7 +187,7 @@ class Ordinal(Head):
         return _in_unit_range((beyond - scores[:, :-1]).round(decimals=4))  # z_c = ln P(y > c) − ln p_c
 
     def rows(self, weight: Tensor) -> Tensor:
-        raise NotApplicable("head 'ordinal': a class's score is no linear function of the last layer's logits")
+        raise NotApplicable("head 'ordinal': a class's score is not linear in the last layer's logits; use GradCAM")
 
 
 class Regression(Head):

@@ -8,8 +8,8 @@ from torch import nn
 
 
 def with_outputs(network: nn.Module, outputs: int) -> list[str]:
-    """Give a network so many outputs: its last linear layer, or 1×1 convolution, is drawn anew. Returns the names of the
-    layers that are new.
+    """Give a network so many outputs: its last linear layer, or 1×1 convolution, is drawn anew. Returns the names of
+    the layers that are new.
 
     The last is the one that the network names last; a network of timm knows its own. Raises `ValueError` where there is
     none.

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torchvision import models as torchvision_models
 
-from camfaith.models.card import CARD, has_card, read_card, weights_of
+from camfaith.models.card import CARD, Card, has_card, read_card, weights_of
 from camfaith.models.checkpoint import is_checkpoint, require_finite, with_weights
 from camfaith.models.classifier import Classifier
 from camfaith.models.heads import HEADS
@@ -92,8 +92,8 @@ def _build(name: str, weights: str | None, class_names: Sequence[str] | None) ->
             return _reference(name, weights)
         if name in _torchvision_names():
             return _torchvision(name, weights, class_names)
-        if has_card(name):
-            return _carded(name, weights)
+        if card := card_of(name):
+            return _carded(name, card, weights)
         if name.startswith(_TIMM):
             return _timm(name, weights, class_names)
         if name.startswith(PREFIX):
@@ -102,7 +102,7 @@ def _build(name: str, weights: str | None, class_names: Sequence[str] | None) ->
 
 
 def build_for(name: str, outputs: int, weights: str | Path | None = None) -> nn.Module:
-    """A network by name, as `load` builds it, whose last layer is drawn anew for so many outputs; the drawing is seeded.
+    """A network by name, as `load` builds it, whose last layer is drawn anew, seeded, for so many outputs.
 
     `weights` are those that it starts from: the name of the library's, which may download them, `"DEFAULT"` for a
     shipped network's own, a local file, whatever its number of classes, or `None` for none. Raises `ValueError` for
@@ -131,15 +131,18 @@ def _architecture(name: str, weights: str) -> nn.Module:
     return network
 
 
-def _carded(folder: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
-    card = read_card(folder)
+def card_of(name: str) -> Card | None:
+    """The card that a model's name stands for; None where it is no folder with a card, or names a shipped or
+    torchvision network."""
+    return read_card(name) if name not in model_names() and has_card(name) else None
+
+
+def _carded(folder: str, card: Card, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
     if card.head not in HEADS:
         raise UnknownName(f"head in {CARD} of {folder}", card.head, HEADS)
     code = Path(card.architecture.rpartition(":")[0])
-    if code.suffix == ".py" and code.resolve().is_relative_to(Path(folder).expanduser().resolve()):
-        raise ValueError(
-            f"{CARD} of {folder} names code in its own folder, {code}, which is not run: keep it elsewhere"
-        )
+    if code.suffix == ".py" and code.resolve().is_relative_to(Path(folder).resolve()):
+        raise ValueError(f"{CARD} of {folder} names {code}, in its own folder, which is not run; keep code elsewhere")
     network = build_for(card.architecture, HEADS[card.head].outputs(len(card.class_names)))
     return with_weights(network, folder, weights or str(weights_of(folder, card))), card.settings
 
@@ -261,7 +264,10 @@ def _own(name: str, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
     except UnknownName as error:
         if ":" in name:
             raise
-        hint = "others are 'timm:NAME', 'hf:NAME'; or name your own as 'package.module:function' or 'file.py:function'"
+        if Path(name).is_dir():
+            read_card(name)  # which says what is missing
+        hint = "others are 'timm:NAME', 'hf:NAME', the folder of a trained network; or name your own as "
+        hint += "'package.module:function' or 'file.py:function'"
         raise UnknownName("model", name, model_names(), hint) from error
     torch.default_generator.manual_seed(0)  # again: an import may have drawn numbers
     network = make if isinstance(make, nn.Module) else _made(name, make)

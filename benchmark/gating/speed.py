@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from camfaith.benchmark.gating.naming import entry_of
-from camfaith.benchmark.suite.declaration import MethodEntry, Suite, labels
+from camfaith.benchmark.suite.declaration import MethodEntry, Suite
+from camfaith.benchmark.suite.labels import labels
 from camfaith.benchmark.suite.opening import open_arm, open_dataset, open_model
 from camfaith.methods import find
 from camfaith.models import survey

@@ -21,7 +21,8 @@ from camfaith.benchmark.datasets.sample import Sample
 from camfaith.benchmark.results.explanation import ClassScore, Explanation, Panel, Signs
 from camfaith.benchmark.running import explaining
 from camfaith.benchmark.suite.arms import Arm
-from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, Suite, SuiteError, labels
+from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, Suite, SuiteError
+from camfaith.benchmark.suite.labels import labels
 from camfaith.benchmark.suite.opening import asking, open_arm, open_model
 from camfaith.benchmark.suite.settings import make
 from camfaith.models import Classifier, Evidence, LayerError, UnknownName, display, survey

@@ -44,7 +44,7 @@ def predicted(logits: NDArray[np.floating], head: str) -> tuple[NDArray[np.int64
     """The class that a network takes each image (B×C) for, and the probability that its head gives it; NaN for a head
     of somebody's own."""
     chosen: NDArray[np.int64] = logits.argmax(1)
-    if head == "softmax":
+    if head in ("softmax", "ordinal"):
         return chosen, softmax(logits, 1).max(1)
     return chosen, expit(logits.max(1)) if head in ("sigmoid", "binary") else np.full(len(logits), np.nan)
 

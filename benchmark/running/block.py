@@ -12,8 +12,9 @@ from camfaith import methods
 from camfaith.benchmark.datasets import Dataset
 from camfaith.benchmark.results.folder import block_name
 from camfaith.benchmark.suite.arms import Judge
-from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, Suite, SuiteError, labels
+from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, Suite, SuiteError
 from camfaith.benchmark.suite.identity import context_key, declared_model, method_key, model_key
+from camfaith.benchmark.suite.labels import labels
 from camfaith.benchmark.suite.opening import Bench, open_bench, open_dataset, open_judges, open_model
 from camfaith.benchmark.suite.settings import checked_settings
 from camfaith.benchmark.suite.tuning_cache import from_json

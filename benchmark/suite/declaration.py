@@ -8,7 +8,7 @@ import os
 import reprlib
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from camfaith.benchmark.suite.mistakes import SuiteError as SuiteError
 from camfaith.benchmark.suite.mistakes import explained, read_text
+from camfaith.models.card import has_card
 from camfaith.models.geometry import interpolation, length
 from camfaith.models.lookup import UnknownName
 from camfaith.models.settings import Count, Positive, Seed, Text
@@ -48,9 +49,10 @@ class MethodEntry(Entry):
 class ModelEntry(BaseModel):
     model_config = _STRICT
     name: Text
-    """A name that `camfaith list` shows, `timm:NAME`, `hf:NAME`, `hf:FOLDER`, or one's own as `file.py:function`."""
+    """A name that `camfaith list` shows, `timm:NAME`, `hf:NAME`, `hf:FOLDER`, one's own as `file.py:function`, or the
+    folder of a trained network with its `model.json`, which says all that follows."""
     label: Text | None = None
-    """What stands in tables instead of the name."""
+    """What stands in tables instead of the name; of a folder, its last name unless it is said."""
     weights: Text | None = None
     """A file (.safetensors, .pth, .pt), a name of the library's weights (DEFAULT), or none."""
     layer: Text | None = None
@@ -70,9 +72,15 @@ class ModelEntry(BaseModel):
     output: str | int | None = None
     """Where the logits are in what the network returns, if that is no tensor."""
     head: Text | None = None
-    """What the outputs mean: softmax (the default), sigmoid, binary, regression, or `module:function`."""
+    """What the outputs mean: softmax (the default), sigmoid, binary, ordinal, regression, or `module:function`."""
     classes: Annotated[tuple[str, ...], Field(strict=False)] | Text | None = None
     """Class names, or a text file with one per line."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_folder_goes_by_its_last_name(cls, value: Any) -> Any:
+        name = value.get("name") if isinstance(value, Mapping) else None
+        return {"label": Path(name).resolve().name, **value} if isinstance(name, str) and has_card(name) else value
 
     @field_validator("resize", "crop", mode="before")
     @classmethod
@@ -237,36 +245,6 @@ def shipped_suites() -> dict[str, Path]:
     """The suites that come with the package, by name."""
     folder = Path(str(files("camfaith.benchmark.suite") / "shipped"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def labels(entries: Iterable[Entry], find: Callable[[str], Any] | None = None) -> list[str]:
-    """One label for each entry: its own, else its name, with its settings if the name stands more than once.
-
-    With `find`, which gives the class of a name, a class of somebody's own goes by its `name`, where it has one that
-    nothing else goes by.
-    """
-    entries = list(entries)
-    names = [entry.name if find is None else _own_name(entry.name, find) for entry in entries]
-    of = {name: {entry.name for entry, each in zip(entries, names, strict=True) if each == name} for name in names}
-    names = [name if len(of[name]) == 1 else entry.name for entry, name in zip(entries, names, strict=True)]
-    times = Counter(names)
-    found = []
-    for entry, name in zip(entries, names, strict=True):
-        shown = dict(entry.settings)
-        if isinstance(entry, MethodEntry) and entry.layer:
-            shown["layer"] = entry.layer
-        told = ", ".join(f"{key}={value}" for key, value in shown.items())
-        found.append(entry.label or (f"{name}({told})" if times[name] > 1 and told else name))
-    twice = [label for label, count in Counter(found).items() if count > 1]
-    if twice:
-        raise SuiteError(f"{twice[0]!r} stands twice: remove one, or give each a label of its own")
-    return found
-
-
-def _own_name(name: str, find: Callable[[str], Any]) -> str:
-    """What a class that is named by its place, as `file.py:Class`, calls itself; else the name."""
-    own = getattr(find(name), "__dict__", {}).get("name") if ":" in name else None
-    return own if isinstance(own, str) and own else name
 
 
 def _read(source: str | Path) -> dict[str, Any]:

@@ -30,7 +30,9 @@ from camfaith.metrics import Engine, Metric
 from camfaith.metrics.probing.probes import Probe
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models import Classifier
+from camfaith.models.card import CARD
 from camfaith.models.heads import Head
+from camfaith.models.loading import card_of
 from camfaith.models.lookup import load_attribute
 from camfaith.models.own_head import OwnHead, head_of
 from camfaith.models.pictures import bands
@@ -136,6 +138,8 @@ def declared_model(entry: ModelEntry) -> str:
     files = [_file_hash(path) for path in (entry.weights, entry.classes) if isinstance(path, str)]
     if entry.name in REFERENCES:
         files.append(_file_hash(str(WEIGHTS / f"{entry.name}.safetensors")))
+    if card := card_of(entry.name):
+        files += [_file_hash(str(Path(entry.name, file))) for file in (CARD, card.weights)]
     files.append(_head_key(head_of(entry.head)) if entry.head else None)
     if entry.name.startswith("hf:"):
         files += map(_file_hash, map(str, sorted(Path(entry.name[3:]).expanduser().glob("*.*"))))
@@ -148,11 +152,13 @@ def _head_key(head: Head) -> str:
 
 
 def _source_of(entry: ModelEntry) -> str:
-    """The source of a model that ships, or is a user's own; "" for any other."""
-    if entry.name in REFERENCES:
-        return source_hash(build)
-    own = ":" in entry.name and not entry.name.startswith(("timm:", "hf:"))
-    return source_hash(load_attribute(entry.name)) if own else ""
+    """The source of a model that ships, or is a user's own, and the layer that a card names; "" for any other."""
+    card = card_of(entry.name)
+    name, layer = (card.architecture, card.layer or "") if card else (entry.name, "")
+    if name in REFERENCES:
+        return source_hash(build) + layer
+    own = ":" in name and not name.startswith(("timm:", "hf:"))
+    return (source_hash(load_attribute(name)) if own else "") + layer
 
 
 def context_key(general: General, model: str, layer: str | None, classes: Sequence[str] | None) -> str:

@@ -26,9 +26,9 @@ from camfaith.benchmark.suite.declaration import (
     ModelEntry,
     Suite,
     SuiteError,
-    labels,
 )
 from camfaith.benchmark.suite.identity import method_key, metric_key
+from camfaith.benchmark.suite.labels import labels
 from camfaith.benchmark.suite.settings import make, one_line, parameters_of
 from camfaith.benchmark.suite.tuning_cache import setup_of
 from camfaith.methods.contract import bind

@@ -29,6 +29,13 @@ def similar(embedding: Tensor) -> Tensor:
 
 similar.probabilities = lambda scores: (scores.sigmoid() + 1) / 3
 
+
+def continuation(z: Tensor) -> Tensor:
+    """p of grades, one image and one grade after the other: up to the grade, and not beyond it."""
+    up = z.sigmoid().tolist()
+    return torch.tensor([[math.prod(row[:c]) * (1 - row[c]) for c in range(len(row))] + [math.prod(row)] for row in up])
+
+
 PLANES = torch.tensor([[[[1.0, 5.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 4.0]]]]).expand(2, -1, -1, -1)
 
 
@@ -41,6 +48,10 @@ PLANES = torch.tensor([[[[1.0, 5.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 4.0]]]]).ex
         *(
             ("binary", z, torch.stack([-Z[:, 1], Z[:, 1]], 1), torch.stack([-Z[:, 1], Z[:, 1]], 1).sigmoid(), [0, 1])
             for z in (Z[:, 1], Z[:, 1:2])
+        ),
+        *(
+            ("ordinal", z, continuation(z).log(), continuation(z), grades)
+            for z, grades in ((Z, [1, 2]), (Z[:, :1], [1, 1]))
         ),
         ("regression", Z[:, 0], Z[:, :1], None, [0, 0]),
         ("regression", Z[:, :1], Z[:, :1], None, [0, 0]),
@@ -70,6 +81,7 @@ def test_a_head_gives_scores_probabilities_and_the_predicted_class(
         ("softmx", Z, UnknownName, "did you mean 'softmax'"),
         ("binary", Z, ValueError, r"shape 2×3; expected one logit z.*head='softmax'"),
         ("sigmoid", torch.zeros(2, 3, 4, 4), ValueError, "shape 2×3×4×4; expected B×C"),
+        ("ordinal", Z[:, 0], ValueError, "shape 2; expected B×C"),
         ("regression", Z, ValueError, "regression of 3 numbers predicts no class: say which"),
         (lambda result: result.sum(), Z, ValueError, "gives shape a single number"),
         (lambda result: 3, Z, TypeError, "gives a int; expected a tensor of scores"),
@@ -83,7 +95,7 @@ def test_a_head_that_does_not_fit_the_outputs_is_refused(answering, head, answer
         Classifier(answering(answer), head=head).evidence(IMAGES)
 
 
-@pytest.mark.parametrize("head", ["softmax", "sigmoid", "binary"])
+@pytest.mark.parametrize("head", ["softmax", "sigmoid", "binary", "ordinal"])
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_sigmoid_inside_the_network_is_told_of_once(answering, head, inside):
     torch.manual_seed(3)
@@ -116,6 +128,28 @@ def test_one_logit_is_explained_as_its_two_classes_written_out(kind):
             for net, head in ((one, "binary"), (two, "sigmoid"))
         )
         torch.testing.assert_close(found, wanted)
+
+
+def test_grades_are_explained_by_their_log_probability_and_cam_says_that_it_has_none():
+    """The gradient of ln p_c = Σ_{j<c} ln σ(z_j) + ln σ(−z_c) is Σ_{j<c} σ(−z_j) ∇z_j − σ(z_c) ∇z_c."""
+    net, images = network(3), torch.rand(2, 3, 6, 6, dtype=torch.float64)
+    classifier = Classifier(net, head="ordinal")
+    evidence = classifier.evidence(images, [1, 3], ["2"])
+    up = net(images).sigmoid()
+    rows = net[-1].weight / 36  # of the mean over 6×6 places
+    expected = [(1 - up[0, 0]) * rows[0] - up[0, 1] * rows[1], (1 - up[1]) @ rows]
+    torch.testing.assert_close(evidence.gradients["2"][:, :, 0, 0], torch.stack(expected))
+    torch.testing.assert_close(classifier.head.probabilities(evidence.logits), evidence.logits.softmax(1))
+    with pytest.raises(NotApplicable, match="not linear in the last layer's logits; use GradCAM"):
+        CAM(classifier, "2").raw(images, 0)
+
+
+def test_grades_that_can_hardly_be_have_finite_scores_and_gradients():
+    z = torch.tensor([[200.0, -200.0, 90.0]], requires_grad=True)
+    scores = Classifier(nn.Identity(), head="ordinal").read(z)
+    torch.testing.assert_close(scores, torch.tensor([[-200.0, 0.0, -290.0, -200.0]]))
+    scores.sum().backward()
+    assert z.grad.isfinite().all()
 
 
 def test_what_needs_a_probability_says_that_a_regression_has_none():

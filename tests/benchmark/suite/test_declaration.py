@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from camfaith.benchmark.running.block import open_blocks
-from camfaith.benchmark.suite.declaration import Suite, SuiteError, labels, shipped_suites
+from camfaith.benchmark.suite.declaration import Suite, SuiteError, shipped_suites
 from camfaith.benchmark.suite.identity import declared_model, model_key
+from camfaith.benchmark.suite.labels import labels
 from camfaith.benchmark.suite.opening import open_model
 from camfaith.models.reference import build
 
