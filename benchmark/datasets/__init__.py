@@ -1,4 +1,4 @@
-"""Where images come from: shipped synthetic photographs, folders, tables, and other packages' data sets."""
+"""Where images come from: synthetic photographs, public data sets as they lie on disk, folders, tables, packages."""
 
 from typing import Any
 
@@ -10,8 +10,13 @@ from camfaith.models.lookup import resolve
 SHIPPED = {
     "fundus": "camfaith.benchmark.datasets.synthetic:Fundus",
     "fundus-tag": "camfaith.benchmark.datasets.synthetic:FundusTag",
+    "skin": "camfaith.benchmark.datasets.synthetic:Skin",
     "folder": "camfaith.benchmark.datasets.folder:Folder",
     "csv": "camfaith.benchmark.datasets.table:Table",
+    "aptos2019": "camfaith.benchmark.datasets.aptos2019:Aptos2019",
+    "ham10000": "camfaith.benchmark.datasets.ham10000:Ham10000",
+    "imagenet": "camfaith.benchmark.datasets.imagenet:ImageNet",
+    "voc": "camfaith.benchmark.datasets.voc:Voc",
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from camfaith.benchmark.datasets.sample import Dataset, Label, Sample
-from camfaith.benchmark.datasets.subset import known_labels
+from camfaith.benchmark.datasets.subset import known_clusters, known_labels
 
 
 class EachClass:
@@ -33,6 +33,8 @@ class EachClass:
         """How many samples show none of these classes."""
         self.labels: Sequence[Label] = [label for _, _, label in self._rows]
         self.ids: Sequence[str] = [self._id(*row) for row in self._rows]
+        clusters = known_clusters(dataset)
+        self.clusters: Sequence[str | None] = [clusters[row[0]] or dataset.ids[row[0]] for row in self._rows]
 
     @staticmethod
     def _own(label: Label) -> Sequence[int | None]:
@@ -51,9 +53,9 @@ class EachClass:
         position, target, label = self._rows[index]
         sample = self._dataset[position]
         own = label if isinstance(sample.label, tuple) or target is None else sample.label
-        return replace(
-            sample, id=self.ids[index], label=own, target=target, cluster=sample.cluster or self._dataset.ids[position]
-        )
+        mask = sample.mask if label is None else sample.masks.get(label, sample.mask)
+        cluster = sample.cluster or self._dataset.ids[position]
+        return replace(sample, id=self.ids[index], label=own, mask=mask, target=target, cluster=cluster)
 
 
 def per_class(dataset: Dataset, target: object) -> Dataset:

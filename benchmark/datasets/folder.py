@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from camfaith.benchmark.datasets.field import field_of
 from camfaith.benchmark.datasets.pictures import (
     EXTENSIONS,
     existing_folder,
@@ -26,6 +27,7 @@ class Folder:
     - Hidden files and folders and files without one of `extensions` are skipped.
     - `white` is the value of white in grey of more than 8 bits (`camfaith.models.load_picture`): 4095 in 12 bits.
     - `masks` is a folder with a PNG at the same relative path for each picture that has a mask.
+    - With `field`, the content mask is the round field of view, found from the picture.
 
     Only names are read until a sample is taken. Raises `ValueError` where there is no picture, a class folder without
     one, an unknown class folder, pictures both in `root` and in class folders, or no mask that fits a picture.
@@ -41,8 +43,9 @@ class Folder:
         masks: Location | None = None,
         extensions: Sequence[str] = EXTENSIONS,
         white: Positive | None = None,
+        field: bool = False,
     ) -> None:
-        self._root, self._white = existing_folder(root), white
+        self._root, self._white, self._field = existing_folder(root), white, field
         self._masks = None if masks is None else existing_folder(masks)
         beside = self._masks is not None and self._masks.samefile(self._root)
         if beside and ".png" in map(str.lower, extensions):
@@ -70,7 +73,7 @@ class Folder:
         path = self._paths[index]
         image, file = read_picture(self._root / path, self._white), self._mask(path)
         mask = None if file is None else read_mask(file, image.size)
-        return Sample(self.ids[index], image, self.labels[index], mask)
+        return Sample(self.ids[index], image, self.labels[index], mask, field_of(image) if self._field else None)
 
     def _mask(self, path: Path) -> Path | None:
         mask = None if self._masks is None else self._masks / path.with_suffix(".png")

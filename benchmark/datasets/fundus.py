@@ -8,7 +8,7 @@ with the picture, and the same picture can carry a corner tag that gives the cla
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,7 +76,7 @@ def photograph(index: int, *, seed: int = 0, split: str = "test", size: int = 96
 def plant_tag(photo: Photograph, grade: int) -> Photograph:
     """The same photograph with the tag of `grade`, whatever its lesions say; `Photograph.grade` becomes `grade`."""
     size = photo.pixels.shape[0]
-    place = (_centres(size) - TAG_START) / (TAG_STOP - TAG_START)
+    place = (centres(size) - TAG_START) / (TAG_STOP - TAG_START)
     inside = np.flatnonzero((place >= 0) & (place < 1))
     cells = (place[inside] * 4).astype(int)
     pixels, mask = photo.pixels.copy(), np.zeros((size, size), bool)
@@ -85,18 +85,19 @@ def plant_tag(photo: Photograph, grade: int) -> Photograph:
     return replace(photo, pixels=pixels, grade=grade, tag=mask)
 
 
-def _centres(size: int) -> Floats:
+def centres(size: int) -> Floats:
+    """Where the centres of pixels are in unit coordinates."""
     return ((np.arange(size) + 0.5) / size).astype(np.float32)
 
 
 def render(shown: Scene, size: int) -> Photograph:
     """The photograph of a scene at `size` × `size` pixels, anti-aliased, its masks exact at that size."""
-    centre = _centres(size)
+    centre = centres(size)
     x, y = centre[None, :], centre[:, None]
     from_centre = np.hypot(x - 0.5, y - 0.5)
     cover = _cover(from_centre, RETINA_RADIUS, size)
     healthy = _background(shown, x, y, from_centre)
-    vessels = _vessel_cover(shown.vessels, size)[..., None] * 0.8
+    vessels = line_cover(shown.vessels, size)[..., None] * 0.8
     healthy += vessels * (healthy * np.array((0.62, 0.30, 0.42), np.float32) - healthy)
     diseased, instances = healthy.copy(), np.zeros((size, size), np.uint8)
     for number, lesion in enumerate(shown.lesions, start=1):
@@ -135,13 +136,14 @@ def _background(shown: Scene, x: Floats, y: Floats, from_centre: Floats) -> Floa
     return lit
 
 
-def _vessel_cover(vessels: tuple[NDArray[np.float64], ...], size: int) -> Floats:
+def line_cover(lines: Sequence[NDArray[np.float64]], size: int) -> Floats:
+    """The share of each pixel that lines cover; each is points × (x, y, width) in unit coordinates."""
     scale = size * _SUPERSAMPLING
     canvas = Image.new("L", (scale, scale))
     draw = ImageDraw.Draw(canvas)
-    for vessel in vessels:
-        for first in range(0, len(vessel) - 1, 2):
-            piece = vessel[first : first + 3] * scale
+    for line in lines:
+        for first in range(0, len(line) - 1, 2):
+            piece = line[first : first + 3] * scale
             draw.line(piece[:, :2].ravel().tolist(), fill=255, width=max(round(piece[0, 2]), 1))
     return np.asarray(canvas.reduce(_SUPERSAMPLING), np.float32) / np.float32(255)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -25,6 +27,20 @@ def existing_folder(path: str | os.PathLike[str]) -> Path:
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder at {str(folder)!r}")
     return folder
+
+
+def required(root: str | os.PathLike[str], remedy: str, *needed: Sequence[str]) -> Path:
+    """The folder `root`, resolved, which holds one of the names of each of `needed`.
+
+    Raises `FileNotFoundError`, which says what is missing and the `remedy`, where it does not.
+    """
+    folder = Path(root).expanduser().absolute()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder at {str(folder)!r}: {remedy}")
+    for names in needed:
+        if not any((folder / name).exists() for name in names):
+            raise FileNotFoundError(f"no {' or '.join(names)} in {str(folder)!r}: {remedy}")
+    return folder.resolve()
 
 
 def path_below(root: Path, file: str) -> Path:
@@ -84,8 +100,27 @@ def read_mask(path: str | os.PathLike[str], size: tuple[int, int]) -> Image.Imag
     _check_size(path, stored.image.size, size)
     mask = Image.new("L", size)
     for corner, band in bands(stored.image):
-        mask.paste(Image.fromarray(np.where(_inside(replace(stored, image=band)), 255, 0).astype(np.uint8)), corner)
+        mask.paste(mask_of(_inside(replace(stored, image=band))), corner)
     return mask
+
+
+def read_classes(path: str | os.PathLike[str], size: tuple[int, int]) -> Image.Image:
+    """The number of the class at each pixel, as a palette or grey picture of 8 bits holds it; otherwise as
+    `read_mask`."""
+    path = Path(path)
+    with _of_a_sample():
+        stored = read_file(path, partial(_check_mask_file, path))
+    _check_size(path, stored.image.size, size)
+    if stored.image.mode not in ("P", "L"):
+        raise SampleError(
+            f"mask {_quoted(path)} is {stored.image.mode}: give one whose pixels are class numbers (P or L)"
+        )
+    return stored.image
+
+
+def mask_of(inside: NDArray[np.bool_]) -> Image.Image:
+    """The mask as 8-bit grey: 255 inside and 0 outside."""
+    return Image.fromarray(inside.astype(np.uint8) * 255)
 
 
 def box_mask(boxes: Iterable[tuple[int, int, int, int]], size: tuple[int, int]) -> Image.Image:
@@ -102,6 +137,46 @@ def box_mask(boxes: Iterable[tuple[int, int, int, int]], size: tuple[int, int]) 
             raise SampleError(f"{text} leaves its picture, displayed at {size[0]}x{size[1]}: cut the box at the edges")
         mask.paste(255, (x0, y0, x1, y1))
     return mask
+
+
+class ByStem:
+    """The pictures in `folders` below `root` by the stem of their name, whatever their suffix and its case.
+
+    Folders that are not there hold none. `found[stem]` raises `SampleError` where there is no picture of that stem,
+    where there are several, or where a link leads out of `root`.
+    """
+
+    def __init__(self, root: Path, folders: Sequence[str]) -> None:
+        self._root, self._folders = root.resolve(), folders
+        self._files: dict[str, list[Path]] = defaultdict(list)
+        for folder in (root / name for name in folders):
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."):
+                    self._files[path.stem].append(path)
+
+    def __contains__(self, stem: str) -> bool:
+        return stem in self._files
+
+    def __getitem__(self, stem: str) -> Path:
+        found = self._files.get(stem, [])
+        if not found:
+            raise SampleError(f"no picture {stem!r} in {' or '.join(map(repr, self._folders))}, with any suffix")
+        if len(found) > 1:
+            raise SampleError(f"several pictures {stem!r}: {', '.join(map(printable, found))}; keep one of them")
+        return path_below(self._root, found[0].relative_to(self._root).as_posix())
+
+    def equal(self, stems: Sequence[str]) -> list[list[int]]:
+        """The positions of stems whose files hold the same bytes, two or more each. Files of equal size are read."""
+        sizes: dict[int, list[int]] = defaultdict(list)
+        for position, stem in enumerate(stems):
+            if len(self._files.get(stem, [])) == 1 and self._files[stem][0].is_file():
+                sizes[self._files[stem][0].stat().st_size].append(position)
+        digests: dict[bytes, list[int]] = defaultdict(list)
+        for positions in (one for one in sizes.values() if len(one) > 1):
+            for position in positions:
+                with self._files[stems[position]][0].open("rb") as stream:
+                    digests[hashlib.file_digest(stream, "sha256").digest()].append(position)
+        return [one for one in digests.values() if len(one) > 1]
 
 
 def _walk(folder: Path, endings: Collection[str], skipped: set[Path]) -> Iterator[Path]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from PIL.Image import Image
@@ -20,7 +20,7 @@ class Sample:
     `mask` (where the evidence is) and `content` (where the picture is not empty) are 8-bit grey pictures of the image's
     size, 255 inside and 0 outside. `label` is a class index, or a tuple of all that it shows. `target` is the class to
     explain, where the suite names several. `cluster` names what samples share that makes them dependent (a patient, a
-    scene).
+    scene). `masks` are the masks of single classes, where `label` is several.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Sample:
     content: Image | None = None
     cluster: str | None = None
     target: str | int | None = None
+    masks: Mapping[int, Image] = field(default_factory=dict)
 
 
 class SampleError(ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from camfaith.benchmark.datasets.sample import Dataset, Label, Sample
 
@@ -20,6 +21,8 @@ class Subset:
         self.class_names: Sequence[str] | None = dataset.class_names
         labels = known_labels(dataset)
         self.labels: Sequence[Label] = [labels[i] for i in positions]
+        clusters = known_clusters(dataset)
+        self.clusters: Sequence[str | None] = [clusters[i] for i in positions]
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -63,9 +66,18 @@ def _in_turns(drawn: Sequence[int], labels: Sequence[Label]) -> list[int]:
 
 def known_labels(dataset: Dataset) -> Sequence[Label]:
     """The label of each sample, where `dataset.labels` gives them without reading; else None for each."""
-    labels: Sequence[Label] | None = getattr(dataset, "labels", None)
-    if labels is None:
+    return _known(dataset, "labels")
+
+
+def known_clusters(dataset: Dataset) -> Sequence[str | None]:
+    """The cluster of each sample, where `dataset.clusters` gives them without reading; else None for each."""
+    return _known(dataset, "clusters")
+
+
+def _known(dataset: Dataset, what: str) -> Sequence[Any]:
+    found: Sequence[Any] | None = getattr(dataset, what, None)
+    if found is None:
         return [None] * len(dataset)
-    if len(labels) != len(dataset):
-        raise ValueError(f"data set {dataset.name!r} has {len(dataset)} samples but {len(labels)} labels")
-    return labels
+    if len(found) != len(dataset):
+        raise ValueError(f"data set {dataset.name!r} has {len(dataset)} samples but {len(found)} {what}")
+    return found

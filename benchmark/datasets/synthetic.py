@@ -1,19 +1,24 @@
-"""Synthetic fundus photographs as data sets: exact masks, and a version with a planted shortcut."""
+"""Synthetic photographs of eyes and skin as data sets: exact masks, and a version with a planted shortcut."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-import numpy as np
 from annotated_types import Ge, Le
-from numpy.typing import NDArray
 from PIL import Image
 
 from camfaith.benchmark.datasets.fundus import photograph
+from camfaith.benchmark.datasets.ham10000 import KINDS
+from camfaith.benchmark.datasets.pictures import mask_of
 from camfaith.benchmark.datasets.sample import Sample
+from camfaith.benchmark.datasets.skin import kind_of, lesion_of, skin_photograph
 from camfaith.models.reference import GRADES
 from camfaith.models.settings import Seed, checked
+
+Samples = Annotated[int, Ge(1), Le(1_000_000)]
+Size = Annotated[int, Ge(32)]
+Split = Literal["train", "val", "test"]
 
 
 class Fundus:
@@ -24,14 +29,7 @@ class Fundus:
     tagged: ClassVar[bool] = False
 
     @checked
-    def __init__(
-        self,
-        *,
-        samples: Annotated[int, Ge(1), Le(1_000_000)] = 500,
-        size: Annotated[int, Ge(32)] = 96,
-        seed: Seed = 0,
-        split: Literal["train", "val", "test"] = "test",
-    ) -> None:
+    def __init__(self, *, samples: Samples = 500, size: Size = 96, seed: Seed = 0, split: Split = "test") -> None:
         self._size, self._seed, self._split = size, seed, split
         self.ids: Sequence[str] = [f"{split}-{seed}-{index:05d}" for index in range(samples)]
         self.labels: Sequence[int | None] = [index % len(GRADES) for index in range(samples)]
@@ -44,7 +42,7 @@ class Fundus:
         photo = photograph(index, seed=self._seed, split=self._split, size=self._size, tag=self.tagged)
         evidence = photo.lesions if photo.tag is None else photo.tag
         return Sample(
-            self.ids[index], Image.fromarray(photo.pixels), photo.grade, _grey(evidence), _grey(photo.content)
+            self.ids[index], Image.fromarray(photo.pixels), photo.grade, mask_of(evidence), mask_of(photo.content)
         )
 
 
@@ -56,5 +54,26 @@ class FundusTag(Fundus):
     tagged = True
 
 
-def _grey(mask: NDArray[np.bool_]) -> Image.Image:
-    return Image.fromarray(mask.astype(np.uint8) * 255)
+class Skin:
+    """`samples` dermoscopic photographs of one split, of the seven kinds of HAM10000, decided by the lesion's looks;
+    the mask shows the lesion, the content mask what lies between dark corners. Photographs of one lesion are one
+    cluster. The same for the same `seed`, `split`, `size` and index."""
+
+    name: str = "skin"
+
+    @checked
+    def __init__(self, *, samples: Samples = 500, size: Size = 96, seed: Seed = 0, split: Split = "test") -> None:
+        self._size, self._seed, self._split = size, seed, split
+        self.ids: Sequence[str] = [f"{split}-{seed}-{index:05d}" for index in range(samples)]
+        self.labels: Sequence[int | None] = [kind_of(index) for index in range(samples)]
+        self.clusters: Sequence[str | None] = [f"{split}-{seed}-lesion-{lesion_of(i):05d}" for i in range(samples)]
+        self.class_names: Sequence[str] | None = KINDS
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        name, cluster = self.ids[index], self.clusters[index]
+        photo = skin_photograph(index, seed=self._seed, split=self._split, size=self._size)
+        image, mask, content = Image.fromarray(photo.pixels), mask_of(photo.mask), mask_of(photo.content)
+        return Sample(name, image, photo.kind, mask, content, cluster)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from camfaith.benchmark.datasets.folder import Folder
+from camfaith.benchmark.datasets.fundus import photograph
 from camfaith.benchmark.datasets.sample import SampleError
 
 Save = Callable[..., Path]
@@ -205,3 +207,10 @@ def test_names_that_are_not_utf8_get_ids_that_a_table_can_hold(tmp_path: Path, p
     data = Folder(tmp_path)
     assert data.ids == ["a/caf\\udce9.png"]
     assert data[0].image.size == (6, 4)
+
+
+def test_the_field_is_found_in_every_picture_if_asked(tmp_path: Path) -> None:
+    eye = photograph(3, size=64)
+    Image.fromarray(eye.pixels).save(tmp_path / "1.png")
+    assert Folder(tmp_path)[0].content is None
+    assert ((np.asarray(Folder(tmp_path, field=True)[0].content) > 0) == eye.content).mean() > 0.98

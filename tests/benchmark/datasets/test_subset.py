@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from camfaith.benchmark.datasets.each_class import EachClass
 from camfaith.benchmark.datasets.folder import Folder
 from camfaith.benchmark.datasets.sample import Dataset, Sample, SampleError
-from camfaith.benchmark.datasets.subset import subset
+from camfaith.benchmark.datasets.subset import known_clusters, subset
+from camfaith.benchmark.datasets.synthetic import Skin
 from camfaith.benchmark.datasets.table import Table
 
 
@@ -128,6 +130,15 @@ def test_labels_that_do_not_match_the_samples_are_refused() -> None:
     whole.labels = [0]
     with pytest.raises(ValueError, match="data set 'listed' has 5 samples but 1 labels"):
         subset(whole, 2)
+
+
+def test_clusters_are_handed_on_and_none_are_known_of_a_data_set_without() -> None:
+    data = Skin(samples=12)
+    part, each = subset(data, 5), EachClass(data, ["mel", "nv"])
+    assert known_clusters(part) == [data.clusters[data.ids.index(name)] for name in part.ids]
+    assert known_clusters(each) == [cluster for cluster in data.clusters for _ in "12"]
+    assert known_clusters(Listed([0, 1])) == known_clusters(subset(Listed([0, 1]))) == [None, None]
+    assert known_clusters(EachClass(Listed([0, 1]))) == ["000", "001"]
 
 
 def test_a_subset_of_a_folder_and_of_a_table_reads_and_refuses_as_they_do(

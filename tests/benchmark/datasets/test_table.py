@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from camfaith.benchmark.datasets.fundus import photograph
 from camfaith.benchmark.datasets.sample import Sample, SampleError
 from camfaith.benchmark.datasets.table import Table
 
@@ -272,3 +273,17 @@ def test_masks_and_content_of_another_size_are_refused(tmp_path: Path, picture: 
     data = table(tmp_path / "list.csv", "id,file,mask,content\na,1.png,m.png,\nb,1.png,,m.png\n")
     for index in (0, 1):
         assert "m.png' is 3x2 but its picture is displayed at 6x4" in refusal(data, index)
+
+
+def test_the_field_is_found_where_a_row_gives_no_content_mask(tmp_path: Path, mask: Save) -> None:
+    eye = photograph(3, size=64)
+    Image.fromarray(eye.pixels).save(tmp_path / "1.png")
+    mask(tmp_path / "c.png", (0, 0, 9, 9), size=(64, 64))
+    data = table(tmp_path / "list.csv", "id,file,content\na,1.png,\nb,1.png,c.png\n", field=True)
+    assert ((np.asarray(data[0].content) > 0) == eye.content).mean() > 0.98
+    assert data[1].content is not None
+    assert data[1].content.getbbox() == (0, 0, 9, 9)
+
+
+def test_clusters_are_known_without_reading(tmp_path: Path) -> None:
+    assert table(tmp_path / "list.csv", "file,cluster\na.png,p\nb.png,\n").clusters == ["p", None]
