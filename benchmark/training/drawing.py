@@ -24,9 +24,10 @@ def key(*numbers: int) -> int:
 def batches(labels: NDArray[np.int64], batch: int, seed: int, epoch: int, *, balanced: bool) -> list[list[int]]:
     """The rows of each batch of an epoch, in an order that the seed and the epoch draw.
 
-    Batches are equally large, give or take one picture, and none is larger than `batch`: a last one of a single picture
-    would have no variance for batch norm. With `balanced`, as many rows as there are are drawn with replacement, each
-    with the probability 1 / (C n_c), n_c being how many pictures its class has and C the classes that have one.
+    Batches are equally large, give or take one picture, and none is larger than `batch`, of 3 or more: a last one of a
+    single picture would have no variance for batch norm. With `balanced`, as many rows as there are are drawn with
+    replacement, each with the probability 1 / (C n_c), n_c being how many pictures its class has and C the classes that
+    have one.
     """
     draw, count = np.random.default_rng([seed, epoch]), len(labels)
     order = draw.permutation(count)
@@ -70,7 +71,8 @@ class Augmentation:
         places = F.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), list(images.shape), align_corners=False)
         moved = F.grid_sample(images, places, padding_mode="reflection", align_corners=False)
         gain = (1 + light * self.light)[:, None] * (1 + torch.stack(colours, 1) * self.colour)
-        return (moved * gain[:, :, None, None]).clamp(0, 1)
+        changed: Tensor = (moved * gain[:, :, None, None]).clamp(0, 1)
+        return changed
 
 
 def chances_for(colours: int) -> int:

@@ -113,7 +113,7 @@ def finetune(
             (folder / name).unlink(missing_ok=True)
         train, val = (Part(pictures, parts[name]) for name in ("train", "val"))
         history = learn(classifier, train, val, recipe, folder, chosen, tell)
-        facts = {"pictures": {name: len(rows) for name, rows in parts.items()}}
+        facts: dict[str, Any] = {"pictures": {name: len(rows) for name, rows in parts.items()}}
         facts |= {"left_out": len(taken) - sum(map(len, parts.values())), "patience": recipe.patience}
         facts |= {"epochs": len(history), "best_epoch": best_epoch(history) + 1, "device": chosen}
         _write_card(folder, classifier, asked | facts)
@@ -157,7 +157,12 @@ def _asked(
     classifier: Classifier, model: str, dataset: str, start: str | None, limit: int | None, recipe: Recipe
 ) -> dict[str, Any]:
     """All that makes other weights, beside the pictures."""
-    found = {"model": model, "dataset": dataset, "weights": start or "none", "head": classifier.head.name}
+    found: dict[str, Any] = {
+        "model": model,
+        "dataset": dataset,
+        "weights": start or "none",
+        "head": classifier.head.name,
+    }
     found |= {"class_names": classifier.class_names, "size": classifier.resize, "limit": limit}
     found |= {"mean": classifier.mean, "std": classifier.std}
     return found | {name: value for name, value in asdict(recipe).items() if name not in ("epochs", "patience")}

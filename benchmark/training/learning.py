@@ -73,6 +73,7 @@ class Learner(LightningModule):
         self._train, self._val, self._recipe, self._folder, self._tell = train, val, recipe, folder, tell
         classes = len(classifier.class_names or ())
         balanced = class_weights(train.labels, classes)
+        self._counts: Tensor
         self.register_buffer("_counts", torch.ones(classes) if recipe.balance == "none" else balanced, False)
         self._loss, self._val_loss = MeanMetric(), MeanMetric()
         self._judged = MetricCollection(
@@ -114,7 +115,8 @@ class Learner(LightningModule):
         pixels, labels = batch
         torch.manual_seed(key(self._recipe.seed, self._epoch, index))  # for dropout, too
         chances = torch.rand(len(pixels), chances_for(pixels.shape[1])).to(pixels.device)
-        images = self._recipe.augmentation(pixels / 255, chances)
+        with torch.autocast(pixels.device.type, enabled=False):  # places in a picture need more than half precision
+            images = self._recipe.augmentation(pixels / 255, chances)
         weights = None if self._recipe.balance == "sampler" else self._counts
         loss = F.nll_loss(self._log_probabilities(images), labels, weights)
         self._loss.update(loss.detach(), len(labels))
@@ -128,7 +130,10 @@ class Learner(LightningModule):
         self._judged.update(logs.exp(), labels)
 
     def _log_probabilities(self, images: Tensor) -> Tensor:
-        return self.classifier.head.log_probabilities(self.classifier(images).float())
+        """In single precision from the network's outputs on."""
+        ours = self.classifier
+        outputs = ours.outputs(ours.network(ours.normalised(images))).float()
+        return ours.head.log_probabilities(ours.head.scores(outputs, ours.name))
 
     def on_train_epoch_end(self) -> None:
         """Its validation is over by now."""
@@ -214,7 +219,8 @@ def learn(
 def _left_as_it_was(gpu: bool) -> Iterator[None]:
     """What Lightning changes of the process is undone, its log says errors alone, and Ctrl-C remains what it is."""
     log = logging.getLogger("pytorch_lightning")
-    level, strict, warned = log.level, torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    level, benchmark = log.level, torch.backends.cudnn.benchmark
+    strict = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     workspace, interrupt = os.environ.get("CUBLAS_WORKSPACE_CONFIG"), signal.getsignal(signal.SIGINT)
     log.setLevel(logging.ERROR)
     try:
@@ -228,8 +234,8 @@ def _left_as_it_was(gpu: bool) -> Iterator[None]:
         raise
     finally:
         log.setLevel(level)
-        torch.use_deterministic_algorithms(strict)
-        torch.backends.cudnn.benchmark = warned
+        torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
+        torch.backends.cudnn.benchmark = benchmark
         if workspace is None:
             os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
         if threading.current_thread() is threading.main_thread():
