@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from camfaith.benchmark.results.explanation import Explanation
     from camfaith.benchmark.results.store import Result
 
-__all__ = ["report", "side_by_side"]
+__all__ = ["report", "side_by_side", "training_report"]
 
 
 def report(run: str | Path | Result, *, out: str | Path | None = None) -> Path:
@@ -44,3 +44,15 @@ def side_by_side(explanation: Explanation) -> Figure:
     from camfaith.reports.panels import draw
 
     return draw(explanation)
+
+
+def training_report(folder: str | Path) -> Path:
+    """Write `report.html`, `tables/` and `figures/` for a trained network into its folder; returns the path of the HTML
+    page.
+
+    Reads the folder's `model.json`, `history.csv` and `evaluation.json`. Raises `FileNotFoundError` where one is
+    missing, `ValueError` where it cannot be read.
+    """
+    from camfaith.reports.training import write
+
+    return write(Path(folder))

@@ -43,15 +43,8 @@ Facts = list[tuple[str, str]]
 
 def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Drawing], walls: Sequence[Wall]) -> Path:
     """Write the page; `tables` holds one table per block, and last that over all blocks."""
-    folder = Path(__file__).parent / "templates"
-    environment = jinja2.Environment(
-        autoescape=True,
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html").render(
+    page = rendered(
+        "report.html",
         info=view.info,
         suite=str(view.suite.get("name", "unnamed")),
         warnings=warnings(view),
@@ -59,10 +52,10 @@ def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Dr
         cost=_cost(view.info),
         models=view.info.get("models", ()),
         datasets=view.info.get("datasets", ()),
-        methods=[(m, _told(m.get("parameters", {}))) for m in view.info.get("methods", ())],
-        metrics=[(m, _told(m.get("parameters", {}))) for m in view.info.get("metrics", ())],
+        methods=[(m, one_line(m.get("parameters", {}))) for m in view.info.get("methods", ())],
+        metrics=[(m, one_line(m.get("parameters", {}))) for m in view.info.get("metrics", ())],
         tables=tables,
-        drawings=[(drawing, *_figure(drawing.path)) for drawing in drawings],
+        drawings=[(drawing, *embedded(drawing.path)) for drawing in drawings],
         skills=[t for block in view.blocks if (t := skill_table(view, block))],
         agreements=[t for block in view.blocks if (t := agreement_table(view, block))],
         until_separated=view.until_separated,
@@ -77,6 +70,18 @@ def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Dr
     )
     write_whole(path, page)
     return path
+
+
+def rendered(template: str, **values: Any) -> str:
+    """One of `templates/` with these values, which are escaped."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
 
 
 def warnings(view: View) -> list[str]:
@@ -156,18 +161,18 @@ def _facts(view: View) -> Facts:
     names = {"run": "run", "status": "status", "created": "started", "device": "device", "git": "git"}
     found = [("suite", str(view.suite.get("name", "unnamed"))), ("explained class", view.target)]
     found.append(("seed", str(view.suite.get("seed", "–"))))
-    found += [(shown, _told(info[key])) for key, shown in names.items() if info.get(key)]
+    found += [(shown, one_line(info[key])) for key, shown in names.items() if info.get(key)]
     found += [(f"head of {m['name']}", m["head"]) for m in info.get("models", ()) if m.get("head")]
     found += [(f"how {e['model']} ran on {e['dataset']}", _engine(e)) for e in info.get("engine", ())]
     if info.get("memory_kept"):
         found.append(("memory", "freed memory was kept for the next batch"))
-    return [*found, ("versions", _told(info.get("versions", {})))]
+    return [*found, ("versions", one_line(info.get("versions", {})))]
 
 
 def _changed(entry: Mapping[str, Any]) -> str:
     """Which of the conditions under which a block's results were made did not stay as they were, and their values."""
     made = entry.get("made", ())
-    values = {name: dict.fromkeys(_told(each.get(name)) for each in made) for name in dict.fromkeys(chain(*made))}
+    values = {name: dict.fromkeys(one_line(each.get(name)) for each in made) for name in dict.fromkeys(chain(*made))}
     changed = {name.replace("_", " "): seen for name, seen in values.items() if len(seen) > 1}
     return "; ".join(f"{name}: {', then '.join(seen)}" for name, seen in changed.items())
 
@@ -188,12 +193,12 @@ def _engine(entry: Mapping[str, Any]) -> str:
     return "; ".join([*told, *(f"no {name}: {why}" for name, why in setup["refused"].items())])
 
 
-def _told(value: Any) -> str:
+def one_line(value: Any) -> str:
     """A value from `run.json` as one line."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_told(v)}" for key, v in value.items() if v is not None) or "–"
+        return ", ".join(f"{key} {one_line(v)}" for key, v in value.items() if v is not None) or "–"
     if isinstance(value, list | tuple):
-        return " ".join(_told(v) for v in value)
+        return " ".join(one_line(v) for v in value)
     return str(value)
 
 
@@ -203,7 +208,7 @@ def _cost(info: Mapping[str, Any]) -> Facts:
     found = []
     known = list(_COST)
     for key, value in sorted(cost.items(), key=lambda item: known.index(item[0]) if item[0] in known else len(known)):
-        shown = f"{value:,}" if isinstance(value, int) else _told(value)
+        shown = f"{value:,}" if isinstance(value, int) else one_line(value)
         if key.endswith("seconds"):
             shown = f"{number(float(value))} s"
         elif isinstance(value, float):
@@ -217,7 +222,7 @@ def _cost(info: Mapping[str, Any]) -> Facts:
     return found
 
 
-def _figure(stem: Path) -> tuple[str, int]:
+def embedded(stem: Path) -> tuple[str, int]:
     """A figure as a data URI (SVG, or PNG where the SVG is too large), and its width in pixels."""
     drawn, plain = Path(f"{stem}.svg").read_bytes(), Path(f"{stem}.png").read_bytes()
     width = Image.open(io.BytesIO(plain), formats=("PNG",)).width
