@@ -35,7 +35,7 @@ def finetune(
     limit: Annotated[int | None, typer.Option(help="At most so many samples.", min=1)] = None,
     epochs: Annotated[int | None, typer.Option(help="Left out: 20, 10 for ham10000 and skin.", min=1)] = None,
     patience: Annotated[int | None, typer.Option(help="Epochs without progress; left out: 3.", min=1)] = None,
-    batch: Annotated[int | None, typer.Option(help="Left out: 32.", min=2)] = None,
+    batch: Annotated[int | None, typer.Option(help="Pictures a step; left out: 32.", min=3)] = None,
     rate: Annotated[float | None, typer.Option(help="Adam's learning rate; left out: 0.001.")] = None,
     balance: Annotated[
         str | None, typer.Option(help="How classes come to count alike: weights, sampler, none; left out: weights.")

@@ -7,6 +7,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,7 +111,7 @@ def part_of(dataset: Dataset, path: str | Path, part: str) -> Dataset:
     """
     if part not in PARTS:
         raise ValueError(f"part must be one of {', '.join(PARTS)}; got {part!r}")
-    placed = read_split(path)["part"].to_dict()
+    placed: dict[Any, str] = read_split(path)["part"].to_dict()
     there = {name: position for position, name in enumerate(dataset.ids)}
     if gone := [name for name in placed if name not in there]:
         raise ValueError(

@@ -4,7 +4,6 @@ before, so a training that was killed goes on as if it had not been."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Sampler
 
 Balance = Literal["weights", "sampler", "none"]
 
@@ -23,34 +21,20 @@ def key(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-class Batches(Sampler[list[int]]):
+def batches(labels: NDArray[np.int64], batch: int, seed: int, epoch: int, *, balanced: bool) -> list[list[int]]:
     """The rows of each batch of an epoch, in an order that the seed and the epoch draw.
 
-    Batches are equally large, give or take one picture, and none is larger than `batch`: a last one of a single picture
-    would have no variance for batch norm. With `balanced`, as many rows as there are are drawn with replacement, each
-    with the probability 1 / (C n_c), n_c being how many pictures its class has and C the classes that have one.
+    Batches are equally large, give or take one picture, and none is larger than `batch`, of 3 or more: a last one of a
+    single picture would have no variance for batch norm. With `balanced`, as many rows as there are are drawn with
+    replacement, each with the probability 1 / (C n_c), n_c being how many pictures its class has and C the classes that
+    have one.
     """
-
-    def __init__(self, labels: NDArray[np.int64], batch: int, seed: int, *, balanced: bool) -> None:
-        self._labels, self._batch, self._seed, self._balanced = labels, batch, seed, balanced
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this at each epoch's start."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._labels) / self._batch)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        draw = np.random.default_rng([self._seed, self._epoch])
-        count = len(self._labels)
-        if self._balanced:
-            share = 1 / np.bincount(self._labels)[self._labels]
-            order = draw.choice(count, count, p=share / share.sum())
-        else:
-            order = draw.permutation(count)
-        return iter([rows.tolist() for rows in np.array_split(order, len(self))])
+    draw, count = np.random.default_rng([seed, epoch]), len(labels)
+    order = draw.permutation(count)
+    if balanced:
+        share = 1 / np.bincount(labels)[labels]
+        order = draw.choice(count, count, p=share / share.sum())
+    return [rows.tolist() for rows in np.array_split(order, math.ceil(count / batch))]
 
 
 def class_weights(labels: NDArray[np.int64], classes: int) -> Tensor:
@@ -87,7 +71,8 @@ class Augmentation:
         places = F.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), list(images.shape), align_corners=False)
         moved = F.grid_sample(images, places, padding_mode="reflection", align_corners=False)
         gain = (1 + light * self.light)[:, None] * (1 + torch.stack(colours, 1) * self.colour)
-        return (moved * gain[:, :, None, None]).clamp(0, 1)
+        changed: Tensor = (moved * gain[:, :, None, None]).clamp(0, 1)
+        return changed
 
 
 def chances_for(colours: int) -> int:

@@ -101,15 +101,19 @@ def finetune(
         if (done := _done(folder, recipe)) is not None:
             return done
         pictures = read_pictures(taken, classifier, folder / PICTURES, lambda n, of: tell(n, of, "reading pictures"))
-        parts = parts_of(pictures, file, names, recipe.seed)
-        keep(folder, asked, _digest(pictures, parts), chosen)
+        try:
+            parts = parts_of(pictures, file, names, recipe.seed)
+            keep(folder, asked, _digest(pictures, parts), chosen)
+        except ValueError:
+            forget_pictures(folder / PICTURES)  # so that what is restored is read
+            raise
         from camfaith.benchmark.training.learning import Part, learn
 
         for name in (CARD, EVALUATION):  # of fewer epochs
             (folder / name).unlink(missing_ok=True)
         train, val = (Part(pictures, parts[name]) for name in ("train", "val"))
         history = learn(classifier, train, val, recipe, folder, chosen, tell)
-        facts = {"pictures": {name: len(rows) for name, rows in parts.items()}}
+        facts: dict[str, Any] = {"pictures": {name: len(rows) for name, rows in parts.items()}}
         facts |= {"left_out": len(taken) - sum(map(len, parts.values())), "patience": recipe.patience}
         facts |= {"epochs": len(history), "best_epoch": best_epoch(history) + 1, "device": chosen}
         _write_card(folder, classifier, asked | facts)
@@ -153,7 +157,12 @@ def _asked(
     classifier: Classifier, model: str, dataset: str, start: str | None, limit: int | None, recipe: Recipe
 ) -> dict[str, Any]:
     """All that makes other weights, beside the pictures."""
-    found = {"model": model, "dataset": dataset, "weights": start or "none", "head": classifier.head.name}
+    found: dict[str, Any] = {
+        "model": model,
+        "dataset": dataset,
+        "weights": start or "none",
+        "head": classifier.head.name,
+    }
     found |= {"class_names": classifier.class_names, "size": classifier.resize, "limit": limit}
     found |= {"mean": classifier.mean, "std": classifier.std}
     return found | {name: value for name, value in asdict(recipe).items() if name not in ("epochs", "patience")}
@@ -168,7 +177,7 @@ def _done(folder: Path, recipe: Recipe) -> Finetuned | None:
     """What the folder holds of a training that is over and judged."""
     if not all((folder / name).is_file() for name in (BEST, CARD, HISTORY, EVALUATION)):
         return None
-    history = pd.read_csv(folder / HISTORY, float_precision="round_trip")
+    history = pd.read_csv(folder / HISTORY)
     if not is_over(history.to_dict("records"), recipe):
         return None
     told = json.loads((folder / EVALUATION).read_text("utf-8"))

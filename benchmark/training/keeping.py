@@ -67,8 +67,8 @@ def keep(folder: Path, asked: Mapping[str, Any], data: str, device: str) -> None
             f"the training in {folder} has other pictures, labels or parts than there are now: restore them, give "
             "another folder as out, or overwrite it"
         )
-    made = {**libraries("torch", "torchvision", "pytorch-lightning", "numpy"), "device": device}
-    made |= {"threads": torch.get_num_threads()}
+    made: dict[str, Any] = {"device": device, "threads": torch.get_num_threads()}
+    made |= libraries("torch", "torchvision", "pytorch-lightning", "numpy")
     for name, value in made.items():
         if before and before["made"].get(name) != value:
             text = f"the training in {folder} began with {name} {before['made'].get(name)} and goes on with {value}"

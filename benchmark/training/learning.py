@@ -37,7 +37,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCohenKappa, MulticlassRecall
 
 from camfaith.benchmark.results.files import whole, write_whole
-from camfaith.benchmark.training.drawing import Batches, chances_for, class_weights, key
+from camfaith.benchmark.training.drawing import batches, chances_for, class_weights, key
 from camfaith.benchmark.training.keeping import BEST, HISTORY, LAST
 from camfaith.benchmark.training.pictures import Pictures
 from camfaith.benchmark.training.recipe import Recipe, best_epoch, is_over
@@ -73,6 +73,7 @@ class Learner(LightningModule):
         self._train, self._val, self._recipe, self._folder, self._tell = train, val, recipe, folder, tell
         classes = len(classifier.class_names or ())
         balanced = class_weights(train.labels, classes)
+        self._counts: Tensor
         self.register_buffer("_counts", torch.ones(classes) if recipe.balance == "none" else balanced, False)
         self._loss, self._val_loss = MeanMetric(), MeanMetric()
         self._judged = MetricCollection(
@@ -83,6 +84,11 @@ class Learner(LightningModule):
             }
         )
 
+    @property
+    def _epoch(self) -> int:
+        """From 0. Lightning's own number lags behind while it takes up a checkpoint."""
+        return len(self.history)
+
     def configure_optimizers(self) -> Optimizer:
         optimiser = Adam(self.classifier.parameters(), self._recipe.rate)
         self._plateau = ReduceLROnPlateau(optimiser, factor=0.3, patience=1)
@@ -92,8 +98,8 @@ class Learner(LightningModule):
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         told = self._recipe
-        order = Batches(self._train.labels, told.batch, told.seed, balanced=told.balance == "sampler")
-        return DataLoader(self._train, batch_size=None, sampler=order)
+        drawn = batches(self._train.labels, told.batch, told.seed, self._epoch, balanced=told.balance == "sampler")
+        return DataLoader(self._train, batch_size=None, sampler=drawn)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         return self._val.in_order(self._recipe.batch)
@@ -107,9 +113,10 @@ class Learner(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         pixels, labels = batch
-        torch.manual_seed(key(self._recipe.seed, self.current_epoch, index))  # for dropout, too
+        torch.manual_seed(key(self._recipe.seed, self._epoch, index))  # for dropout, too
         chances = torch.rand(len(pixels), chances_for(pixels.shape[1])).to(pixels.device)
-        images = self._recipe.augmentation(pixels / 255, chances)
+        with torch.autocast(pixels.device.type, enabled=False):  # places in a picture need more than half precision
+            images = self._recipe.augmentation(pixels / 255, chances)
         weights = None if self._recipe.balance == "sampler" else self._counts
         loss = F.nll_loss(self._log_probabilities(images), labels, weights)
         self._loss.update(loss.detach(), len(labels))
@@ -123,11 +130,14 @@ class Learner(LightningModule):
         self._judged.update(logs.exp(), labels)
 
     def _log_probabilities(self, images: Tensor) -> Tensor:
-        return self.classifier.head.log_probabilities(self.classifier(images).float())
+        """In single precision from the network's outputs on."""
+        ours = self.classifier
+        outputs = ours.outputs(ours.network(ours.normalised(images))).float()
+        return ours.head.log_probabilities(ours.head.scores(outputs, ours.name))
 
     def on_train_epoch_end(self) -> None:
         """Its validation is over by now."""
-        row = {"epoch": self.current_epoch + 1, "train_loss": float(self._loss.compute())}
+        row = {"epoch": self._epoch + 1, "train_loss": float(self._loss.compute())}
         row |= {"val_loss": float(self._val_loss.compute())}
         row |= {name: float(value) for name, value in self._judged.compute().items()}
         row |= {"rate": self._plateau.optimizer.param_groups[0]["lr"], "seconds": time.monotonic() - self._started}
@@ -156,9 +166,9 @@ class Learner(LightningModule):
 
     def _say(self, index: int, images: int) -> None:
         epochs, size = self._recipe.epochs, len(self._train)
-        done = self.current_epoch * size + min((index + 1) * images, size)
+        done = self._epoch * size + min((index + 1) * images, size)
         best = f", best {best_epoch(self.history) + 1}" if self.history else ""
-        self._tell(done, epochs * size, f"epoch {self.current_epoch + 1} of {epochs}{best}")
+        self._tell(done, epochs * size, f"epoch {self._epoch + 1} of {epochs}{best}")
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -192,6 +202,7 @@ def learn(
             deterministic="warn" if gpu else None,
             max_epochs=recipe.epochs,
             num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
             plugins=[WholeFiles()],
             logger=False,
             enable_checkpointing=False,
@@ -208,7 +219,8 @@ def learn(
 def _left_as_it_was(gpu: bool) -> Iterator[None]:
     """What Lightning changes of the process is undone, its log says errors alone, and Ctrl-C remains what it is."""
     log = logging.getLogger("pytorch_lightning")
-    level, strict, warned = log.level, torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    level, benchmark = log.level, torch.backends.cudnn.benchmark
+    strict = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     workspace, interrupt = os.environ.get("CUBLAS_WORKSPACE_CONFIG"), signal.getsignal(signal.SIGINT)
     log.setLevel(logging.ERROR)
     try:
@@ -222,8 +234,8 @@ def _left_as_it_was(gpu: bool) -> Iterator[None]:
         raise
     finally:
         log.setLevel(level)
-        torch.use_deterministic_algorithms(strict)
-        torch.backends.cudnn.benchmark = warned
+        torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
+        torch.backends.cudnn.benchmark = benchmark
         if workspace is None:
             os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
         if threading.current_thread() is threading.main_thread():

@@ -50,7 +50,7 @@ def _require_same(placed: pd.DataFrame, pictures: Pictures, file: Path) -> None:
             f"{file} names {len(gone)} samples that are not there or cannot be read, first {gone[0]!r}: restore them, "
             "or remove the file, and start in a folder of its own"
         )
-    for column in {"label", "cluster"} & {*placed.columns}:
+    for column in known.columns.intersection(placed.columns, sort=False):
         other = placed.index[placed[column] != known.loc[placed.index, column]]
         if len(other):
             was, now = placed[column][other[0]], known[column][other[0]]

@@ -27,7 +27,7 @@ class Recipe:
     epochs: Count = 20
     patience: Count = 3
     """It ends when so many epochs in a row have not lowered the loss on the validation part."""
-    batch: Annotated[int, Ge(2)] = 32
+    batch: Annotated[int, Ge(3)] = 32
     rate: Positive = 1e-3
     """Adam's learning rate at first; it falls to 0.3 of itself whenever two epochs in a row have lowered nothing."""
     balance: Balance = "weights"

@@ -18,7 +18,8 @@ from camfaith.models.loading import build_for, checkpoints
 from camfaith.models.lookup import UnknownName
 from camfaith.models.reference import REFERENCES, SIZE
 
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""The mean and standard deviation of its colours."""
 _TRAINABLE = ("softmax", "ordinal")
 
 
@@ -57,13 +58,13 @@ def starting_classifier(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that nothing is known of the colours
         known = load(entry.name, weights=named)
-    colours = {"mean": entry.mean or known.mean, "std": entry.std or known.std}
-    if colours["mean"] is None and known.colours == 3:
-        colours = IMAGENET
+    mean, std = (entry.mean or known.mean, entry.std or known.std)
+    if mean is None and known.colours == 3:
+        mean, std = IMAGENET
     side = size or (SIZE if entry.name in REFERENCES else 224)
-    made = Classifier(network, name=entry.name, class_names=classes, head=head, resize=(side, side), **colours)
+    made = Classifier(network, name=entry.name, class_names=classes, head=head, resize=(side, side), mean=mean, std=std)
     try:
-        made.scores(torch.rand(2, made.colours, side, side))
+        made.scores(torch.full((2, made.colours, side, side), 0.5))
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"model {entry.name!r} takes no pictures of {side} × {side} pixels: {error}") from error
     return made
