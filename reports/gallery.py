@@ -67,13 +67,15 @@ def hang(view: View, folder: Path) -> list[Wall]:
 
 
 def judge_of(view: View) -> Judged | None:
-    """The column that says which images came out well: insertion's, else the first that has a direction."""
+    """The column that says which images came out well: insertion's, else the first that has a direction, else the
+    first that describes."""
     insertion = view.metrics_named("insertion")
-    return next((c for c in view.ranked if c.metric in insertion), next(iter(view.ranked), None))
+    return next(iter([*(c for c in view.ranked if c.metric in insertion), *view.ranked, *view.judged]), None)
 
 
 def choose(view: View, block: Block, column: Judged, each: int = EACH) -> list[Exhibit]:
-    """The best and the worst images by the column's mean over all methods but the controls, best first."""
+    """The best and the worst images by the column's mean over all methods but the controls, best first; the highest
+    and the lowest where it has no direction."""
     rows = view.of(block, view.scores)
     rows = rows[(rows["metric"] == column.metric) & (rows["column"] == column.column)]
     rows = rows[~rows["method"].isin(view.controls) & np.isfinite(rows["value"].astype(float))]
@@ -159,7 +161,7 @@ def _caption(view: View, block: Block, column: Judged, exhibit: Exhibit, row: An
     classes = model.get("classes") or []
     truth, target = (_class_name(classes, row[key]) for key in ("label", "target"))
     explained = f"explained: {target}{' (predicted)' if view.target == 'predicted' else ''}"
-    title = f"{'best' if exhibit.best else 'worst'}: {shortened(' '.join(exhibit.sample.split()), 60)}"
+    title = f"{column.ends[not exhibit.best]}: {shortened(' '.join(exhibit.sample.split()), 60)}"
     return f"{title}   ·   label: {truth}   ·   {explained}   ·   mean {column.title} {number(exhibit.score)}"
 
 

@@ -57,6 +57,11 @@ class Judged(NamedTuple):
     def head(self) -> str:
         return f"{self.title} {self.arrow}".strip()
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What the images at either end of an order by this column are called."""
+        return ("best", "worst") if self.better else ("highest", "lowest")
+
 
 @dataclass(frozen=True)
 class View:

@@ -48,7 +48,7 @@ def page() -> str:
 
 
 def _row(metric: Metric) -> str:
-    better = ", ".join(f"`{column}` {ARROWS[way]}" for column, way in metric.better.items())
+    better = ", ".join(f"`{column}` {ARROWS[way]}" for column, way in metric.better.items()) or "–"
     an_image, a_map = (" + ".join(_asked(metric, of_image=of_image)) or "0" for of_image in (True, False))
     return f"| [`{metric.name}`](#{metric.name}) | `{metric.main}` | {better} | {an_image} | {a_map} |"
 

@@ -99,7 +99,7 @@ def compare(
     rows: list[dict[str, Any]] = []
     calls: list[tuple[Any, ...]] = []
     differing: list[str] = []
-    said: list[str] = []
+    said = [] if metrics else _undirected(*pairs[0])
     for one, other in pairs:
         found = mismatches(one, other)
         title = one.label if one.label == other.label else f"{one.label} → {other.label}"
@@ -143,6 +143,17 @@ def _columns(base: Side, candidate: Side, asked: Sequence[str] | None, margins: 
                 f"{metric}:{column} has no direction: neither more nor less of it is better; with one: {has}"
             )
     return [(metric, column, base.metrics[metric]["better"][column]) for metric, column in found]
+
+
+def _undirected(base: Side, candidate: Side) -> list[str]:
+    """A line where metrics of both sides are not compared because their main column only describes."""
+    known = matched(base, candidate)
+    names = [
+        f"{label} {metric['main']}"
+        for label, metric in base.metrics.items()
+        if label in known and metric["main"] not in metric["better"]
+    ]
+    return [f"not compared, since no value of it is better: {', '.join(names)}"] if names else []
 
 
 def _column(base: Side, name: str) -> tuple[str, str]:

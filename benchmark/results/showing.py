@@ -31,31 +31,42 @@ def usual(counts: Iterable[int]) -> int:
 
 def legend(rows: pd.DataFrame, info: Mapping[str, Any]) -> list[str]:
     """What a table of these rows of the summary, the main columns of one model and data set, claims: line by line."""
-    until = until_separated(info)
-    decided, behind = ("ahead of", "behind") if until else ("better than", "worse than")
-    bold = f"Bold: not shown to be {behind} any other method, in columns where some is."
     lines = [
         "Mean over n images [95 % interval], with its own n behind it where that is another; ↑ higher is better, "
-        "↓ lower is better; in italics: controls, which are not ranked.",
-        bold if rows["best"].any() else f"No method is shown to be {decided} another.",
+        "↓ lower is better; in italics: controls, which are not ranked."
     ]
-    if random_control(info) is not None:
-        lines[1] += f" {DOUBT}: not shown to be {decided} the random control."
-    if until:
-        lines.append(
-            "Ahead is who is better on more images, by the sequential test of separations.csv: on average at most "
-            f"{100 * info['suite']['level']:g} % of all leads that are told are wrong. Means are over different images."
-        )
-    else:
-        lines.append(
-            "Shown is what the sign-flip test of paired differences on common images shows at "
-            f"{100 * LEVEL:g} %, corrected (Holm) for all methods × metrics ({DOUBT}), or pairs of methods × metrics "
-            "(bold), of this table. It holds for images like these, on this model and data set."
-        )
+    judged = rows["better"].notna()
+    if not judged.all():
+        lines.append("A column without an arrow describes: no value of it is better, and nothing is claimed of it.")
+    if judged.any():
+        lines += _claims(rows, info)
     clustered = rows[rows["units"] < rows["n"]]
     if len(clustered):
         lines.append(f"Images of one cluster count as one: there are {clustered['units'].max()} clusters.")
     return lines + few_samples(rows)
+
+
+def _claims(rows: pd.DataFrame, info: Mapping[str, Any]) -> list[str]:
+    """What bold and the mark of doubt say, and by which test."""
+    until = until_separated(info)
+    decided, behind = ("ahead of", "behind") if until else ("better than", "worse than")
+    bold = f"Bold: not shown to be {behind} any other method, in columns where some is."
+    marks = bold if rows["best"].any() else f"No method is shown to be {decided} another."
+    if random_control(info) is not None:
+        marks += f" {DOUBT}: not shown to be {decided} the random control."
+    if until:
+        return [
+            marks,
+            "Ahead is who is better on more images, by the sequential test of separations.csv: on average at most "
+            f"{100 * info['suite']['level']:g} % of all leads that are told are wrong. Means are over different "
+            "images.",
+        ]
+    return [
+        marks,
+        "Shown is what the sign-flip test of paired differences on common images shows at "
+        f"{100 * LEVEL:g} %, corrected (Holm) for all methods × metrics ({DOUBT}), or pairs of methods × metrics "
+        "(bold), of this table. It holds for images like these, on this model and data set.",
+    ]
 
 
 def html_of(summary: pd.DataFrame, title: str, info: Mapping[str, Any]) -> str:

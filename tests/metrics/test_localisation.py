@@ -1,9 +1,9 @@
-"""The energy pointing game on maps whose share inside the mask can be counted."""
+"""The pointing games on maps whose hits, and whose share inside the mask, can be counted."""
 
 import pytest
 import torch
 
-from camfaith.metrics import EnergyPointingGame
+from camfaith.metrics import EnergyPointingGame, PointingGame
 
 
 @pytest.fixture
@@ -76,3 +76,42 @@ def test_the_game_asks_the_model_for_nothing(tiny, images, watched, mask):
 def test_masks_of_another_shape_are_refused(shape, classifier, images):
     with pytest.raises(ValueError, match="masks: expected B×H×W"):
         EnergyPointingGame()(classifier, images(1, 4, 5), 0, torch.ones(1, 4, 5), masks=torch.ones(shape).bool())
+
+
+def point(model, maps, masks, images, **settings):
+    return PointingGame(**settings)(model, images(len(maps), *maps.shape[1:]), 0, maps, masks=masks)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "hits", "area"),
+    [(0, [1, 0, 0], 2 / 20), (1, [1, 0, 0], 6 / 20), (1.5, [1, 1, 0], 8 / 20), (2.9, [1, 1, 1], 15 / 20)],
+)
+def test_the_highest_pixel_hits_within_the_tolerance(tolerance, hits, area, classifier, images):
+    mask = torch.zeros(4, 5, dtype=torch.bool)
+    mask[0, 1] = mask[0, 2] = True
+    maps = torch.full((3, 4, 5), -2.0)
+    maps[0, 0, 2] = maps[1, 1, 3] = maps[2, 2, 4] = -1  # on it, and √2 and √8 away
+    found = point(classifier, maps, mask.expand(3, -1, -1), images, tolerance=tolerance)
+    assert found["hit"].tolist() == hits
+    assert found["excess"].tolist() == pytest.approx([hit - area for hit in hits])
+
+
+def test_equal_highest_pixels_hit_as_often_as_one_of_them_would(classifier, images, mask):
+    maps = torch.zeros(1, 4, 5)
+    maps[0, 0, :3] = maps[0, 3, 2] = 2
+    assert point(classifier, maps, mask[None], images, tolerance=0)["hit"].tolist() == [0.75]
+
+
+def test_a_pixel_at_random_has_no_excess(classifier, images, mask):
+    maps = torch.eye(20).view(20, 4, 5)
+    found = point(classifier, maps, mask.expand(20, -1, -1), images, tolerance=1)
+    assert found["hit"].mean().item() == pytest.approx(10 / 20)
+    assert found["excess"].mean().item() == pytest.approx(0)
+
+
+def test_an_empty_mask_and_a_constant_map_are_no_hits(classifier, images, mask):
+    maps = torch.stack([torch.rand(4, 5), torch.ones(4, 5), torch.zeros(4, 5), torch.rand(4, 5)])
+    masks = torch.stack([torch.zeros_like(mask), mask, mask, mask])
+    for column in point(classifier, maps, masks, images).values():
+        assert column.isnan().tolist() == [True, True, True, False]
+    assert point(classifier, maps, None, images)["hit"].isnan().all()

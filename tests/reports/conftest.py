@@ -29,6 +29,7 @@ METRICS: dict[str, dict[str, Any]] = {
         "rest": ("share", "excess", "peak", "support"),
     },
     "energy-pointing-game": {"main": "mass", "better": {"mass": "higher", "excess": "higher"}, "rest": ()},
+    "sparseness": {"main": "gini", "better": {}, "rest": ("gini", "entropy")},
 }
 SIDE = 32
 CONTEXT = "context"

@@ -242,3 +242,15 @@ def test_the_words_of_the_command_line_are_margins():
     for words, said in ((["1%", "2%"], "2 margins without a metric"), (["calls=0.5"], "at least 1")):
         with pytest.raises(ValueError, match=said):
             Margins.read(words)
+
+
+def test_a_metric_that_only_describes_is_not_compared_and_that_is_told(side, noise):
+    values, told = {"road": noise(N), "deletion": noise(N)}, "not compared, since no value of it is better: road auc"
+    describing = side(values, metrics__road__better={})
+    found = compare(describing, describing)
+    assert found.rows["metric"].tolist() == ["deletion"]
+    assert told in found.notes
+    assert told not in compare(describing, describing, metrics=["deletion"]).notes
+    alone = side({"road": values["road"]}, metrics__road__better={})
+    none = compare(alone, alone)
+    assert (none.verdict, none.notes[0]) == ("not comparable", told)

@@ -57,19 +57,19 @@ def test_new_explanations_are_planned_once_for_all_that_share_a_pass(small_suite
             "occlusion",
             "oracle",
         ],
-        "metrics": [{"name": "max-sensitivity", "samples": 5}],
+        "metrics": [{"name": "max-sensitivity", "samples": 5}, "shift-equivariance"],
     }
     networks = {"tiny": Classifier(counting, name="tiny")}
     planned, result, forwards, backwards = counted(Suite.of(small_suite), networks, tmp_path)
-    own = planned.blocks[0].methods // (6 * (1 + 5))
+    own = planned.blocks[0].methods // (6 * (1 + 5 + 4))
     assert own > 3, "the path's images, and Occlusion's windows"
-    assert planned.forwards == 6 * (1 + 5) * (1 + own)
-    assert planned.backwards == 6 * (1 + 5) * (1 + 3), "CAMs share one pass, and the path has three images"
+    assert planned.forwards == 6 * (1 + 5 + 4) * (1 + own)
+    assert planned.backwards == 6 * (1 + 5 + 4) * (1 + 3), "CAMs share one pass, and the path has three images"
     assert (forwards, backwards) == (planned.forwards, planned.backwards)
     cost = result.info["cost"]
     assert (cost["forwards"], cost["backwards"], cost["failed"]) == (forwards, backwards, 0)
     alone = planned.blocks[0].unshared
-    assert alone.backwards == 6 * (1 + 5) * (2 + 3)
+    assert alone.backwards == 6 * (1 + 5 + 4) * (2 + 3)
 
 
 def test_no_one_pays_for_a_backward_to_a_layer_that_wants_no_gradient(small_suite, counting, tmp_path):

@@ -1,0 +1,118 @@
+"""Shift equivariance where the map is known to move with the image, or not to, and by its definition."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import pad
+
+from camfaith.methods import GradCAM, HiResCAM
+from camfaith.metrics import ShiftEquivariance
+from camfaith.metrics.similarity import spearman, ssim, top_k
+from camfaith.models.maps import rectify, upsample
+
+ALIKE = {"spearman": spearman, "ssim": ssim, "top_k": top_k}
+
+
+class Brightness:
+    """The sum of each pixel's colours: it moves with the image."""
+
+    needs_layer = needs_gradients = False
+
+    def explain(self, evidence, classifier):
+        return evidence.images.sum(1)
+
+
+def shifted(picture, down, right):
+    """The picture shifted, the pixels of its edges repeated."""
+    _, height, width = picture.shape
+    wide = pad(picture[None], [max(height, width)] * 4, mode="replicate")[0]
+    top, left = (max(height, width) - move for move in (down, right))
+    return wide[:, top : top + height, left : left + width]
+
+
+def slow(alike, before, explain, picture, down, right):
+    """The mean likeness over four diagonals, pixel by pixel of the common area."""
+    height, width = before.shape
+    found = []
+    for d in (down, -down):
+        for r in (right, -right):
+            after = explain(shifted(picture, d, r))
+            rows, columns = (range(max(0, -m), side - max(0, m)) for m, side in ((d, height), (r, width)))
+            here = torch.stack([torch.stack([before[i, j] for j in columns]) for i in rows])
+            there = torch.stack([torch.stack([after[i + d, j + r] for j in columns]) for i in rows])
+            found.append(float(alike(here[None], there[None])))
+    return sum(found) / 4
+
+
+@pytest.mark.parametrize("shift", [0.03, 0.1, 0.3])
+def test_a_map_of_single_pixels_moves_with_the_image_exactly(shift, tiny, images):
+    pictures = images(2, 20, 33)
+    found = ShiftEquivariance(shift=shift)(tiny, pictures, 0, pictures.sum(1), method=Brightness())
+    for value in found.values():
+        assert value.tolist() == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize(("shift", "down", "right"), [(0.001, 1, 1), (0.1, 2, 3)])
+def test_a_map_that_ignores_the_image_is_compared_with_itself_beside_its_place(shift, down, right, tiny, images):
+    (fixed,) = images(1, 20, 33, seed=4).sum(1)
+
+    class Fixed(Brightness):
+        def explain(self, evidence, classifier):
+            return fixed.expand(len(evidence), -1, -1)
+
+    found = ShiftEquivariance(shift=shift)(tiny, images(1, 20, 33), 0, fixed[None], method=Fixed())
+    for column, alike in ALIKE.items():
+        expected = slow(alike, fixed, lambda picture: fixed, images(1, 20, 33)[0], down, right)
+        assert found[column].item() == pytest.approx(expected)
+        assert expected < 0.2
+
+
+@pytest.mark.parametrize("kind", [GradCAM, HiResCAM])
+def test_the_maps_are_those_of_the_method_after_its_relu_for_the_class_that_was_explained(kind, tiny, images):
+    pictures, targets, method = images(3, 18, 15), [0, 2, 1], kind(tiny, "relu2")
+    raw = method.raw(pictures, targets)
+    assert bool((raw < 0).any()), "else the ReLU would do nothing"
+    found = ShiftEquivariance(shift=0.12)(tiny, pictures, targets, raw, method=method)
+
+    def explain(picture, target):
+        made = method.raw(picture[None], target)
+        return upsample(rectify(made) if method.rectified else made, (18, 15))[0]
+
+    for place, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
+        before = explain(picture, target)
+        for column, alike in ALIKE.items():
+            expected = slow(alike, before, lambda moved, t=target: explain(moved, t), picture, 2, 2)
+            assert found[column][place].item() == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    assert found["spearman"].isfinite().any()
+
+
+def test_each_image_is_shifted_once_for_all_methods(tiny, images, watched):
+    seen, (picture,) = watched(tiny), images(1, 20, 33)
+    ShiftEquivariance(shift=0.1)(tiny, picture[None], 0, torch.rand(1, 20, 33), method=Brightness())
+    made = torch.cat(seen)[-4:]
+    for place, (down, right) in enumerate([(2, 3), (2, -3), (-2, 3), (-2, -3)]):
+        assert torch.equal(made[place], shifted(picture, down, right))
+    (probe,) = ShiftEquivariance(shift=0.1).probes("any", 5)
+    assert probe.count(5) == 4
+    assert probe == ShiftEquivariance(shift=0.1).probes("other", 7)[0] != ShiftEquivariance().probes("any", 5)[0]
+
+
+def test_a_constant_map_has_no_value_and_a_small_image_no_ssim(tiny, images):
+    maps = torch.stack([torch.ones(11, 14), torch.rand(11, 14)])
+    found = ShiftEquivariance()(tiny, images(2, 11, 14), 0, maps, method=Brightness())
+    assert found["spearman"].isnan().tolist() == found["top_k"].isnan().tolist() == [True, False]
+    assert found["ssim"].isnan().tolist() == [True, True]  # 10×13 pixels in common
+
+
+def test_an_image_on_which_the_method_fails_has_no_value(tiny, images):
+    class Picky(Brightness):
+        def explain(self, evidence, classifier):
+            if bool((evidence.seeds == 1).any()):
+                raise ArithmeticError("cannot do this one")
+            return evidence.images.sum(1)
+
+    pictures = images(3, 13)
+    with pytest.warns(UserWarning, match="no value for image 1"):
+        found = ShiftEquivariance()(tiny, pictures, 0, pictures.sum(1), method=Picky(), seeds=torch.arange(3))
+    assert found["spearman"].isnan().tolist() == [False, True, False]
