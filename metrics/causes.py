@@ -39,7 +39,11 @@ class OneImage(Explained):
 
     def fill(self, subject: Subject) -> Fill:
         image = self.altered(subject)
-        return lambda _start, _stop, out: out.copy_(image)
+
+        def fill(_start: int, _stop: int, out: Tensor) -> None:
+            out.copy_(image)
+
+        return fill
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class CornerCauses(Metric):
         for key, probe in self._probes.items():
             drawn[key], probability[key] = answers[probe].explanations[:, 0], answers[probe].of("probability")[:, 0]
         rectified = maps.explainer is not None and maps.explainer.rectified
-        columns = {}
+        columns: dict[str, Tensor] = {}
         for key, raw in drawn.items():
             mass = upsample(rectify(raw) if rectified else raw, case.size).cpu().to(torch.float64).abs()
             columns |= {f"share{key}": share_in(corner, mass), f"outside{key}": share_in(outside, mass)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from camfaith.models.walk import in_python, require_python
 
 Border = Literal["reflect", "replicate"]
 """What lies beyond the border: the mirror image of what is inside, or its outermost cells again."""
-_Size = int | Sequence[int]
+_Size = int | tuple[int, ...]
 
 
 @contextmanager
@@ -38,7 +38,11 @@ class _Padding(TorchFunctionMode):
     def __init__(self, border: Border) -> None:
         super().__init__()
         self._border = border
-        self._own = {F.conv2d: self._conv2d, F.avg_pool2d: self._avg_pool2d, F.pad: self._pad}
+        self._own: Mapping[Any, Callable[..., Any]] = {
+            F.conv2d: self._conv2d,
+            F.avg_pool2d: self._avg_pool2d,
+            F.pad: self._pad,
+        }
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self._own.get(func, func)(*args, **(kwargs or {}))
