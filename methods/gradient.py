@@ -129,8 +129,7 @@ class XGradCAM(_Dividing):
     only decides which channels are counted.
 
     `channels="settled"` leaves out the channels that `eps` would change (|ΣA| < eps·Σ|A|), and `"positive"` those whose
-    ΣA is not above 0, whose weight would turn the sign of their gradients round: the map without them tells what they
-    add. Where activations are not negative, both leave out silent channels alone.
+    ΣA is not above 0, so that the map tells what they add. Where no activation is negative, nothing is lost by either.
     """
 
     name = "xgradcam"

@@ -19,7 +19,7 @@ from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, Probe, Subject
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models.classifier import Classifier
-from camfaith.models.inside.padding import reflected_padding
+from camfaith.models.inside.padding import Border, padding_by
 from camfaith.models.maps import rectify, upsample
 from camfaith.models.zones import CELLS, corners
 
@@ -39,15 +39,21 @@ class OneImage(Explained):
 
     def fill(self, subject: Subject) -> Fill:
         image = self.altered(subject)
-        return lambda _start, _stop, out: out.copy_(image)
+
+        def fill(_start: int, _stop: int, out: Tensor) -> None:
+            out.copy_(image)
+
+        return fill
 
 
 @dataclass(frozen=True)
-class Reflected(OneImage):
-    """The image itself, in a network whose padding mirrors the activations instead of adding zeros."""
+class Padded(OneImage):
+    """The image itself, in a network that pads its activations by a border of their own instead of zeros."""
+
+    border: Border
 
     def within(self, classifier: Classifier) -> AbstractContextManager[object]:
-        return reflected_padding(classifier.network)
+        return padding_by(classifier.network, self.border)
 
 
 @dataclass(frozen=True)
@@ -107,16 +113,17 @@ class CornerCauses(Metric):
     Σ_R|M| / Σ|M|, in [0, 1], as in `corner-artifact`; `outside` is the same for all that is outside the content mask.
     The method explains the same class once more, each time for the same pixels R:
 
-    - `share_reflect`, `outside_reflect`: convolutions pad by reflection, not by zeros
+    - `share_reflect`, `share_replicate`, and `outside_…`: the network pads its activations not by zeros, but by their
+      mirror image, or by the outermost again
     - `share_filled`, `outside_filled`: what lies outside the content has its mean colour; without a content mask, the
       corners have the mean colour of the rest
-    - `share_cropped`: the largest box inside the content is the image; of a disc of the image's size, a 0.71 of each
+    - `share_cropped`: the largest box inside the content is the image; of a disc of the image's size, 0.71 of each
       side. Then the corners hold content too
 
     What a cause explains of a map's corners is `share` minus that column, and of the difference between two methods,
-    the change of the difference. `probability`, `probability_reflect`, `_filled` and `_cropped` are the class's own: an
-    intervention that moves them far has taken evidence away, or shows the network what it does not know, and says
-    little. None of the columns is better high or low.
+    the change of the difference. `probability`, and the same after each intervention, is that of the class: where it
+    falls far, the network was shown what it does not know, or evidence was taken away, and its map says little. None of
+    the columns is better high or low.
 
     `outside…` and `…_cropped` are undefined without a content mask, `…_cropped` also where no box of a quarter of the
     image's sides fits in; shares of a zero map; probabilities where the head gives none.
@@ -130,7 +137,12 @@ class CornerCauses(Metric):
 
     @property
     def _probes(self) -> dict[str, OneImage]:
-        return {"_reflect": Reflected(), "_filled": Filled(self.cells), "_cropped": Cropped()}
+        return {
+            "_reflect": Padded("reflect"),
+            "_replicate": Padded("replicate"),
+            "_filled": Filled(self.cells),
+            "_cropped": Cropped(),
+        }
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return tuple(self._probes.values())
@@ -146,7 +158,7 @@ class CornerCauses(Metric):
         for key, probe in self._probes.items():
             drawn[key], probability[key] = answers[probe].explanations[:, 0], answers[probe].of("probability")[:, 0]
         rectified = maps.explainer is not None and maps.explainer.rectified
-        columns = {}
+        columns: dict[str, Tensor] = {}
         for key, raw in drawn.items():
             mass = upsample(rectify(raw) if rectified else raw, case.size).cpu().to(torch.float64).abs()
             columns |= {f"share{key}": share_in(corner, mass), f"outside{key}": share_in(outside, mass)}

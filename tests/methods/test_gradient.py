@@ -203,6 +203,39 @@ def test_xgradcam_on_signed_activations_is_bounded_by_its_eps_and_counts_what_it
     assert (weights.flatten(1).abs()[touched] < free.flatten(1).abs()[touched]).all()
 
 
+@pytest.mark.parametrize("channels", ["all", "settled", "positive"])
+def test_what_xgradcams_doubtful_channels_carry_is_summed_cell_by_cell_and_left_out_on_request(tiny, channels):
+    activations = torch.randn(2, 8, 12, 12).double() + torch.linspace(-0.5, 0.5, 8).view(8, 1, 1)
+    gradients = torch.randn(2, 8, 12, 12).double()
+    blank = torch.zeros(2, 3, 12, 12, dtype=torch.float64)
+    evidence = Evidence(blank, torch.tensor([0, 0]), torch.zeros(2, 3), {"conv1": activations}, {"conv1": gradients})
+    method = XGradCAM(tiny, "conv1", eps=0.2, channels=channels)
+    told, maps = method.diagnostics(evidence), method.explain(evidence, Classifier.of(tiny))
+    ends = (0, 1, 10, 11)  # of 12 rows and columns
+    for image in range(2):
+        weights = XGradCAM(tiny, "conv1", eps=0.2).weights(activations, gradients)[image, :, 0, 0].tolist()
+        carried = {"near_zero": [0.0, 0.0], "negative": [0.0, 0.0], "every": [0.0, 0.0]}
+        expected, kinds = torch.zeros(12, 12, dtype=torch.float64), set()
+        for a, weight in zip(activations[image], weights, strict=True):
+            near, negative = abs(float(a.sum())) < 0.2 * float(a.abs().sum()), float(a.sum()) < 0
+            kinds.add((near, negative))
+            if (channels == "settled" and near) or (channels == "positive" and negative):
+                continue
+            expected += weight * a
+            for kind, belongs in (("near_zero", near), ("negative", negative), ("every", True)):
+                carried[kind][0] += belongs * float((weight * a).abs().sum())
+                carried[kind][1] += belongs * sum(abs(weight * float(a[i, j])) for i in ends for j in ends)
+        assert len(kinds) == 4, "of every kind of channel there is one"
+        close(maps[image], expected)
+        for kind in ("near_zero", "negative"):
+            for column, place in (("mass", 0), ("in_corners", 1)):
+                share = carried[kind][place] / carried["every"][place]
+                assert float(told[f"{kind}_{column}"][image]) == pytest.approx(share, rel=1e-9)
+        sizes = gradients[image].abs()
+        corner = sum(float(sizes[:, i, j].mean()) for i in ends for j in ends) / 16
+        assert float(told["small_gradients"][image]) == pytest.approx(corner / float(sizes.mean()))
+
+
 def test_a_channel_that_is_silent_adds_nothing_to_xgradcam(tiny):
     found = XGradCAM(tiny, "conv1").explain(by_hand([[0.0, 0.0], [0.0, 0.0]], G), Classifier.of(tiny))
     assert (found == 0).all()

@@ -66,7 +66,8 @@ def test_corners_that_padding_made_are_gone_with_it_and_with_nothing_else():
     padded = 4 * (6 + 4 + 4 + 1) / (4 * 6 + 40 * 4 + 100)
     for column in ("share", "share_filled", "share_cropped"):
         assert found[column].tolist() == pytest.approx([padded]), column
-    assert found["share_reflect"].tolist() == pytest.approx([AREA])
+    for column in ("share_reflect", "share_replicate"):
+        assert found[column].tolist() == pytest.approx([AREA])
     assert found["outside_reflect"].tolist() == pytest.approx([float((~disc()).double().mean())])
     assert found["outside"].tolist() == found["outside_filled"].tolist() != found["outside_reflect"].tolist()
 
@@ -92,7 +93,7 @@ def test_corners_of_a_channel_that_cancels_out_are_gone_without_it_and_with_no_i
     corner = weight * 0.5 * 16
     middle = 16 * (1 - weight * 0.0624)
     found = causes(network, pictures, kind=lambda *given: XGradCAM(*given, eps=0))
-    for column in ("share", "share_reflect"):
+    for column in ("share", "share_reflect", "share_replicate"):
         assert found[column].tolist() == pytest.approx([corner / (corner + middle)])
     assert found["share"] > 0.7
     found = causes(network, pictures, kind=lambda *given: XGradCAM(*given, eps=0.01, channels="settled"))
@@ -170,8 +171,8 @@ def test_every_column_is_what_its_definition_says(masked, tiny, images):
     contents = torch.stack([disc(20, 8.2), disc(20, 8.6).roll(-1, 1)])
     contents[0, 16:] = False  # as a camera cuts it off below
     contents[0, :4] = False
-    mirroring = copy.deepcopy(tiny)
-    mirroring.conv1.padding_mode = "reflect"
+    mirroring, repeating = copy.deepcopy(tiny), copy.deepcopy(tiny)
+    mirroring.conv1.padding_mode, repeating.conv1.padding_mode = "reflect", "replicate"
     method = GradCAM(tiny, "relu1")
     found = CornerCauses(cells=4)(
         tiny, pictures, targets, method.raw(pictures, targets), contents=contents if masked else None, method=method
@@ -191,6 +192,7 @@ def test_every_column_is_what_its_definition_says(masked, tiny, images):
         for key, network, image in (
             ("", tiny, picture),
             ("_reflect", mirroring, picture),
+            ("_replicate", repeating, picture),
             ("_filled", tiny, filled),
             ("_cropped", tiny, cropped),
         ):
