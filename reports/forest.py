@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from camfaith.benchmark.results.checked import Checked
+from camfaith.reports.decision import clean
 from camfaith.reports.style import folded, labels, panels
 
 COLOURS: Mapping[str, str] = {"supported": "#009e73", "contradicted": "#d55e00", "undecided": "0.45"}
@@ -25,9 +26,10 @@ def forests(checked: Checked) -> Iterator[Figure]:
     several = len({dataset for _, rows in shown for dataset in rows["dataset"]}) > 1
     for drawn, axes, own in panels(shown, 2, 0.85 + 0.17 * tallest, shared=False):
         for axis, (number, rows) in zip(axes, own, strict=True):
-            names = [f"{row.model} on {row.dataset}" if several else row.model for row in rows.itertuples()]
-            _panel(axis, rows, [*labels(names, 30).values()] if len({*names}) == len(names) else names)
-            axis.set_title(folded(f"{number}. {rows['sentence'].iloc[0]}", 46), loc="left")
+            names = [clean(f"{row.model} on {row.dataset}" if several else row.model) for row in rows.itertuples()]
+            short = labels(names, 30)
+            _panel(axis, rows, [short[name] for name in names])
+            axis.set_title(folded(clean(f"{number}. {rows['sentence'].iloc[0]}"), 46), loc="left")
         yield drawn
 
 
@@ -40,6 +42,9 @@ def _panel(axis: Any, rows: pd.DataFrame, names: Sequence[str]) -> None:
         axis.plot(row.difference, place, "o", color=colour, ms=3.5)
     axis.axvline(0, color="0.35", lw=0.6)
     low, high = said(says, margin)
+    for edge in (low, high):
+        if np.isfinite(edge) and edge:
+            axis.axvline(edge, color="#0072b2", lw=0.6, ls=(0, (3, 2)))
     left, right = axis.get_xlim()
     axis.axvspan(max(low, left), min(high, right), color="#0072b2", alpha=0.1, lw=0)
     axis.set_xlim(left, right)

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from camfaith.benchmark.claims.assessing import assess
 from camfaith.benchmark.claims.deciding import decide, nothing_tested
 from camfaith.benchmark.claims.declaration import Claim, Claims, Quantity
 from camfaith.benchmark.claims.quantities import NotMeasured, Quantities
-from camfaith.benchmark.claims.testing import tested
 from camfaith.benchmark.results.accuracy import doubts
 from camfaith.benchmark.results.cells import units_of, until_separated
 from camfaith.benchmark.results.checked import ROWS, Checked
@@ -120,7 +120,7 @@ def _row(claim: Claim, place: Place, quantities: Quantities) -> dict[str, Any]:
         others = quantities.samples(place.other, place.dataset)["target"].reindex(samples.index)
         told["apart"] = int((others != samples["target"]).sum())
     refused = _refusal(claim, whole, told, until_separated(quantities.info))
-    return told | {"refused": refused} | ({} if refused else tested(claim, whole, units)._asdict())
+    return told | {"refused": refused} | ({} if refused else assess(claim, whole, units)._asdict())
 
 
 def _refusal(claim: Claim, whole: pd.DataFrame, told: Mapping[str, Any], until: bool) -> str:

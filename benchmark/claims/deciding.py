@@ -12,6 +12,8 @@ from camfaith.benchmark.results.families import holm, levels
 from camfaith.benchmark.results.paired import enough
 
 OPEN = "the samples do not tell"
+NEAR = 1e-3
+"""A mean no further from the edge of a claim than this share of the values' deviation lies on it."""
 
 
 def decide(rows: Sequence[dict[str, Any]], level: float) -> None:
@@ -37,8 +39,8 @@ def _verdict(row: Mapping[str, Any], level: float) -> tuple[str, str]:
         return "supported", ""
     if row["p_against"] <= level:
         return "contradicted", ""
-    if row["distance"] == 0:
-        return "undecided", "no difference at all from what is to be refuted"
+    if row["distance"] <= NEAR * row["deviation"]:
+        return "undecided", "the mean lies on the edge of the claim"
     return "undecided", f"{OPEN}: {row['scarce']}" if row["scarce"] else OPEN
 
 

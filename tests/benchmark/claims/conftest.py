@@ -62,7 +62,7 @@ def planted(
     }
     run = RunFolder(folder)
     run.write_info(about | info)
-    labels = np.where(np.ones(n) if right is None else right, 1, 0)
+    labels = np.where(np.full(n, True) if right is None else right, 1, 0)
     odds = np.log(
         2 * np.divide(*(lambda p: (p, 1 - p))(np.full(n, 0.8) if confidence is None else np.array(confidence)))
     )

@@ -21,7 +21,7 @@ EDGES = {"greater": (1, 1), "not greater": (1, -1), "less": (-1, -1), "not less"
 """Where the edge of a claim is, in margins, and on which side of it the mean is said to lie."""
 
 
-class Tested(NamedTuple):
+class Assessed(NamedTuple):
     """What came of a claim on one model and data set.
 
     `difference` with its interval is measured − against, or a share. `p` is that of the test which would support the
@@ -45,7 +45,7 @@ class Tested(NamedTuple):
     scarce: str = ""
 
 
-def tested(claim: Claim, values: pd.DataFrame, units: Units) -> Tested:
+def assess(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
     """Test a claim on samples that have all its quantities: a column of `values` for each part of the claim, a unit for
     each sample (None: itself).
 
@@ -58,12 +58,12 @@ def tested(claim: Claim, values: pd.DataFrame, units: Units) -> Tested:
     return {"predicts": _prediction, "explains": _share}.get(claim.says, _order)(claim, values, units)
 
 
-def _order(claim: Claim, values: pd.DataFrame, units: Units) -> Tested:
+def _order(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
     a, b = (values[part].to_numpy(float) for part in ("measure", "against"))
     d = differences(a, b)
     p, p_against = _sides(d, claim.says, claim.margin, units)
     mean, low, high, n, held, deviation = (each[0] for each in mean_interval(d, units))
-    return Tested(
+    return Assessed(
         n=int(n),
         units=int(held),
         measured=_mean(a),
@@ -79,7 +79,7 @@ def _order(claim: Claim, values: pd.DataFrame, units: Units) -> Tested:
     )
 
 
-def _prediction(claim: Claim, values: pd.DataFrame, units: Units) -> Tested:
+def _prediction(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
     outcome = values["outcome"].to_numpy(float) > 0
     a, b = (placements(values[part].to_numpy(float), outcome) for part in ("measure", "against"))
     if claim.against is None:
@@ -92,7 +92,7 @@ def _prediction(claim: Claim, values: pd.DataFrame, units: Units) -> Tested:
     low, high = (found + float(end[0]) for end in mean_interval(spread_out(a - b, outcome, found), units)[1:3])
     rare, value = min((len({*names}), value) for value, names in _by_outcome(outcome, units).items())
     scarce = f"only {rare} of {held} are {value} in the outcome" if rare < FEWEST else ""
-    return Tested(
+    return Assessed(
         n=int(n),
         units=int(held),
         measured=area,
@@ -115,7 +115,7 @@ def _by_outcome(outcome: Outcome, units: Units) -> dict[int, list[Any]]:
     return {one: [name for name, has in zip(names, outcome, strict=True) if has == one] for one in (0, 1)}
 
 
-def _share(claim: Claim, values: pd.DataFrame, units: Units) -> Tested:
+def _share(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
     before, reference, after, changed = (
         values[part].to_numpy(float) for part in ("measure", "against", "changed", "changed_against")
     )
@@ -124,7 +124,7 @@ def _share(claim: Claim, values: pd.DataFrame, units: Units) -> Tested:
     mean, _, _, n, held, deviation = (each[0] for each in mean_interval(d, units))
     p, p_against = _sides(d, "greater", 0.0, units)
     p_effect = float(sign_flip(effect, units).greater[0])
-    return Tested(
+    return Assessed(
         n=int(n),
         units=int(held),
         measured=_mean(effect),
