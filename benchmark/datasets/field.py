@@ -60,7 +60,7 @@ def _overlap(first: Bools, second: Bools) -> float:
 def _bright(picture: Image.Image) -> Bools:
     """The largest piece that is brighter than a frame, its holes filled."""
     values = np.asarray(picture, float)
-    level = ndimage.median_filter(values.max(-1) if values.ndim == 3 else values, 3)
+    level = values.max(-1) if values.ndim == 3 else values
     bright = level > DARK * np.percentile(level, 90)
     pieces, count = ndimage.label(bright)
     if count > 1:
