@@ -19,7 +19,7 @@ NEAR = 0.012
 """How near to the circle a point of the edge must lie, in radii."""
 
 ALIKE = 0.8
-"""The intersection over union that the circle has at least with what is bright."""
+"""The least intersection over union of the circle with what is bright."""
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -30,10 +30,10 @@ Circle = tuple[float, float, float]
 def field_of(picture: Image.Image) -> Image.Image:
     """The field of view as 8-bit grey of the picture's size, 255 inside and 0 outside.
 
-    What is brighter than the frame, in its largest piece, shows where the field's edge is; a circle through most of the
-    edge is the field, so that a dark rim belongs to it and a notch or a glow outside does not. The picture's own edges
-    may cut it off. Where no circle fits, the field is that piece, its holes filled. A picture without a dark frame is
-    field throughout.
+    What is brighter than the frame, in its largest piece, shows where the field's edge is. The field is the circle on
+    which most of the edge lies, so that a dark rim belongs to it and a notch or a glow outside does not; the picture's
+    own edges may cut it off. Where no circle fits, the field is that piece, its holes filled. A picture without a dark
+    frame is field throughout.
     """
     factor = max(1, max(picture.size) // SIDE)
     bright = _bright(picture.reduce(factor))
@@ -60,7 +60,7 @@ def _overlap(first: Bools, second: Bools) -> float:
 def _bright(picture: Image.Image) -> Bools:
     """The largest piece that is brighter than a frame, its holes filled."""
     values = np.asarray(picture, float)
-    level = ndimage.median_filter(values.max(-1) if values.ndim == 3 else values, 3)
+    level = values.max(-1) if values.ndim == 3 else values
     bright = level > DARK * np.percentile(level, 90)
     pieces, count = ndimage.label(bright)
     if count > 1:
@@ -82,15 +82,13 @@ def _edge(inside: Bools) -> Floats:
 
 
 def _circle(points: Floats) -> Circle | None:
-    """The circle (x, y, radius) near which most of the points lie; None where there is none."""
+    """The circle near which most points lie, tried through random three (Fischler, Bolles 1981); None of few points."""
     if len(points) < 16:
         return None
     rng = np.random.default_rng(0)
     drawn = (points[rng.choice(len(points), 3, replace=False)] for _ in range(80))
     best = max((_near(points, circle) for circle in map(_through, drawn) if circle), key=np.sum, default=None)
-    if best is None or best.mean() < 0.5:
-        return None
-    return _through(points[best])
+    return None if best is None else _through(points[best])
 
 
 def _near(points: Floats, circle: Circle) -> Bools:

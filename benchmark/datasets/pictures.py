@@ -151,7 +151,7 @@ class ByStem:
         self._files: dict[str, list[Path]] = defaultdict(list)
         for folder in (root / name for name in folders):
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."):
+                if path.suffix.lower() in EXTENSIONS:
                     self._files[path.stem].append(path)
 
     def __contains__(self, stem: str) -> bool:

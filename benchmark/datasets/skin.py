@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from camfaith.benchmark.datasets.fundus import Bools, Floats, centres, line_cover
 from camfaith.benchmark.datasets.ham10000 import KINDS
 
-_STRENGTH = (0.06, 0.9)
-"""How clearly a lesion shows what tells its kind: some are hard to tell."""
+_STRENGTH = (0.05, 0.85)
+"""How clearly a lesion shows what tells its kind, at least and at most; half of them lie in the lowest quarter."""
 _SPREAD = 0.07
 _PER_THREE = 2  # lesions among three photographs: every other lesion is photographed twice
 
@@ -172,7 +172,7 @@ class _Drawn:
     def __init__(self, rng: np.random.Generator, view: View, u: Floats, v: Floats, depth: Floats, size: int) -> None:
         self.rng, self.view, self.u, self.v, self.depth, self.size = rng, view, u, v, depth, size
         self.colour: Floats = np.zeros((*u.shape, 3), np.float32)
-        self._strength = np.float32(rng.uniform(*_STRENGTH))
+        self._strength = np.float32(_STRENGTH[0] + (_STRENGTH[1] - _STRENGTH[0]) * rng.random() ** 2)
 
     def fill(self, *colour: float) -> None:
         """One colour, which differs between lesions by up to `_SPREAD`."""

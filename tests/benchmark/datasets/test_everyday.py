@@ -72,7 +72,7 @@ def test_the_mask_is_the_union_of_the_classes_boxes_at_the_pictures_size(imagene
         boxes / "v1.xml",
         (400, 200),
         (WNIDS[998], (0, 0, 100, 50)),
-        (WNIDS[998], (300, 150, 400, 200)),
+        (WNIDS[998], (300, 150, 420, 210)),
         ("n1", (0, 0, 400, 200)),
     )
     annotate(boxes / "v2.xml", (20, 40), (WNIDS[1], (0, 0, 5, 5)))

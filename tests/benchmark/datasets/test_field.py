@@ -35,6 +35,7 @@ def shown(inside: Any, bright: Any = 160.0, frame: Any = 0.0) -> Any:
 
 ROUND = disc(300, 400, 190, 150, 130)
 CUT = disc(300, 400, 200, 150, 190)  # by the upper and the lower edge
+CORNERS = disc(400, 400, 200, 200, 250)  # by all edges
 DOWN, ACROSS = np.mgrid[:300, :400]
 
 
@@ -43,6 +44,7 @@ DOWN, ACROSS = np.mgrid[:300, :400]
     [
         (ROUND, shown(ROUND)),
         (CUT, shown(CUT)),
+        (CORNERS, shown(CORNERS & ~disc(400, 400, 340, 50, 45))),
         (ROUND, shown(ROUND, frame=14)),
         (ROUND, shown(ROUND, bright=160 - 130 * (np.hypot(ACROSS - 190, DOWN - 150) / 130) ** 8)),  # a dark rim
         (ROUND, shown(ROUND, bright=160 * np.clip((ACROSS - 60) / 60, 0, 1))),  # dark towards one side
@@ -51,7 +53,18 @@ DOWN, ACROSS = np.mgrid[:300, :400]
         (ROUND, shown(ROUND & ~disc(300, 400, 150, 150, 40))),  # a black spot inside
         (ROUND, np.random.default_rng(0).normal(0, 6, (300, 400, 3)).clip(0) + shown(ROUND)),
     ],
-    ids=["round", "cut", "grey frame", "dark rim", "dark side", "notch", "letters", "black spot", "noise"],
+    ids=[
+        "round",
+        "cut",
+        "corners and a black spot",
+        "grey frame",
+        "dark rim",
+        "dark side",
+        "notch",
+        "letters",
+        "black spot",
+        "noise",
+    ],
 )
 def test_the_field_is_the_disc(inside: Any, pixels: Any) -> None:
     assert overlap(found(pixels), inside) > 0.985
@@ -62,9 +75,14 @@ def test_a_large_photograph_has_the_field_of_a_small_one() -> None:
     assert overlap(found(shown(inside)), inside) > 0.99
 
 
-def test_a_field_that_is_not_round_is_what_is_bright() -> None:
-    inside = (DOWN >= 60) & (DOWN < 240) & (ACROSS >= 20) & (ACROSS < 380)
-    assert overlap(found(shown(inside)), inside) > 0.98
+SQUARE = (DOWN >= 40) & (DOWN < 260) & (ACROSS >= 70) & (ACROSS < 290)
+OVAL = ((ACROSS - 180) / 120) ** 2 + ((DOWN - 150) / 98) ** 2 < 1
+
+
+@pytest.mark.parametrize("inside", [SQUARE, OVAL, ROUND & (ACROSS < 190)], ids=["square", "oval", "half moon"])
+def test_a_field_that_is_not_round_is_the_largest_piece_that_is_bright(inside: Any) -> None:
+    spotted = (inside & ~disc(300, 400, 130, 150, 30)) | ((DOWN < 25) & (ACROSS > 330))
+    assert overlap(found(shown(spotted)), inside) > 0.98
 
 
 @pytest.mark.parametrize("value", [0, 200])

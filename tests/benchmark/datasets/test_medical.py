@@ -76,13 +76,24 @@ def test_both_eyes_and_equal_files_are_of_one_cluster(tmp_path: Path) -> None:
     shutil.copy(folder / "13_left.png", folder / "14_Right.PNG")  # one patient under two numbers
     shutil.copy(folder / "a.png", folder / "b.png")
     shutil.copy(folder / "12_left.png", folder / "c.png")
-    stems = ["12_left", "12_right", "a", "b", "13_left", "14_Right", "c", "d"]
+    for number, stem in enumerate(["8_left", "9_right", "14_left"]):
+        eye(folder / f"{stem}.png", 250 - 20 * number)
+    shutil.copy(folder / "8_left.png", folder / "9_left.png")
+    shutil.copy(folder / "9_right.png", folder / "7.png")  # over 9, these are one with 8
+    stems = ["12_left", "12_right", "a", "b", "13_left", "14_Right", "c", "d", "14_left"]
+    stems += ["8_left", "9_left", "9_right", "7"]
     data = aptos(tmp_path, [f"{stem},0" for stem in stems])
     groups = [
         [s for s, c in zip(stems, data.clusters, strict=True) if c == name] for name in dict.fromkeys(data.clusters)
     ]
-    assert groups == [["12_left", "12_right", "c"], ["a", "b"], ["13_left", "14_Right"], ["d"]]
-    assert [data[index].cluster for index in range(8)] == data.clusters
+    assert groups == [
+        ["12_left", "12_right", "c"],
+        ["a", "b"],
+        ["13_left", "14_Right", "14_left"],
+        ["d"],
+        ["8_left", "9_left", "9_right", "7"],
+    ]
+    assert [data[index].cluster for index in range(len(data))] == data.clusters
     part = subset(data, 5)
     assert [part[index].cluster for index in range(5)] == part.clusters  # type: ignore[attr-defined]
 
