@@ -28,35 +28,43 @@ class SeveralObjects(Metric):
     of equal value tie for the last places, each is a part of it as they share these. Columns:
 
     - `found`: the share of objects that the hottest region touches, in [0, 1], higher is better
+    - `covered`: the share of an object that the hottest region covers, mean over objects, in [0, 1], higher is better
     - `weakest`: min_o mean_o M⁺ / mean_mask M⁺, how little of the map the least object gets, in [0, 1]; 1 where all
-      objects get as much. Undefined also where the map is not positive on the mask
+      objects get as much. Undefined also for one object, and where the map is not positive on the mask
     - `objects`: how many there are, and `dropped`: how many were too small
 
-    Needs no model. Undefined without a mask, without an object in it, and for a map without positive values.
+    A map that is hot in many places touches more, and a large object is hardly missed: read `found` beside `covered`
+    and the random control. Needs no model. Undefined without a mask, without an object in it, and for a map without
+    positive values.
     """
 
     least: Count = 4
     name: ClassVar[str] = "several-objects"
     main: ClassVar[str] = "found"
-    better: ClassVar[Mapping[str, Direction]] = {"found": "higher"}
-    undefined: ClassVar[str] = "no mask, no object in it, or a map without positive values (weakest: none on the mask)"
+    better: ClassVar[Mapping[str, Direction]] = {"found": "higher", "covered": "higher"}
+    undefined: ClassVar[str] = (
+        "no mask, no object in it (weakest: no two), or a map without positive values (weakest: there)"
+    )
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         mass = maps.saliency.to(torch.float64).clamp(min=0).cpu()
         masks = torch.zeros_like(mass, dtype=torch.bool) if case.masks is None else case.masks.cpu()
         rows = [self._of_one(*pair) for pair in zip(mass, masks, strict=True)]
-        names = ("found", "weakest", "objects", "dropped")
+        names = ("found", "covered", "weakest", "objects", "dropped")
         return dict(zip(names, torch.tensor(rows, dtype=torch.float64).T, strict=True))
 
-    def _of_one(self, mass: Tensor, mask: Tensor) -> tuple[float, float, float, float]:
+    def _of_one(self, mass: Tensor, mask: Tensor) -> tuple[float, ...]:
         parts, count = ndimage.label(mask.numpy(), structure=np.ones((3, 3)))
         sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
         objects = [torch.from_numpy(parts == i + 1) for i in range(count) if sizes[i] >= self.least]
         about = (len(objects), count - len(objects)) if count else (nan, nan)
         if not objects or mass.amax() == 0:
-            return (nan, nan, *about)
+            return (nan, nan, nan, *about)
         whole = torch.stack(objects).any(0)
         hottest = top(mass[None], float(whole.double().mean()))[0] * (mass > 0)
-        found = sum(float(hottest[one].amax()) for one in objects) / len(objects)
-        weakest = min(float(mass[one].mean()) for one in objects)
-        return (found, weakest / average if (average := float(mass[whole].mean())) else nan, *about)
+        touched, covered = (
+            sum(float(of(hottest[one])) for one in objects) / len(objects) for of in (torch.amax, torch.mean)
+        )
+        average = float(mass[whole].mean())
+        weakest = min(float(mass[one].mean()) for one in objects) / average if average and len(objects) > 1 else nan
+        return (touched, covered, weakest, *about)

@@ -38,9 +38,11 @@ def test_objects_touch_at_sides_and_corners_and_small_ones_are_dropped_and_count
 def test_found_is_the_share_of_objects_in_the_hottest_pixels_as_many_as_the_mask_has(judge):
     # Twelve pixels: ten nines, of which four are on the first square, an eight on the second, and one elsewhere.
     hot = plane("9999998.", "9999....", "8.......", "7.......", ".7......", "..7.....", "...7....")
-    assert judge(hot[None], MASK[None])["found"] == [pytest.approx(2 / 3)]
+    found = judge(hot[None], MASK[None])
+    assert (found["found"], found["covered"]) == ([pytest.approx(2 / 3)], [pytest.approx((1 + 1 / 4 + 0) / 3)])
     hot[2, 0] = 1  # now four pixels of the third object share the last place
-    assert judge(hot[None], MASK[None])["found"] == [pytest.approx((1 + 1 + 1 / 4) / 3)]
+    found = judge(hot[None], MASK[None])
+    assert (found["found"], found["covered"]) == ([pytest.approx(9 / 4 / 3)], [pytest.approx((1 + 1 / 4 + 1 / 4) / 3)])
 
 
 def test_pixels_at_or_below_zero_are_not_hot_however_few_others_there_are(judge):
@@ -56,7 +58,10 @@ def test_the_weakest_object_has_its_mean_against_the_masks(judge):
     found = judge(torch.stack([hot, even, elsewhere]), MASK.expand(3, -1, -1))
     assert found["weakest"][:2] == pytest.approx([1 / 3, 1])  # means 2, 6, 1; of the mask 3
     assert found["weakest"][2] != found["weakest"][2]
-    assert found["found"][2] == 0
+    assert found["found"][2] == found["covered"][2] == 0
+    one = judge(hot[None], MASK[None] & (torch.arange(8) > 4))
+    assert one["objects"] == [1]
+    assert one["weakest"][0] != one["weakest"][0], "one object is as much as the mask"
 
 
 def test_without_an_object_or_a_positive_value_there_is_nothing_to_find(judge):
