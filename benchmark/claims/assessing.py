@@ -123,13 +123,16 @@ def _share(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
     d = (1 - claim.margin) * effect - left
     mean, _, _, n, held, deviation = (each[0] for each in mean_interval(d, units))
     p, p_against = _sides(d, "greater", 0.0, units)
+    share = explained_share(effect, left, units)
     p_effect = float(_tails(effect, units)[0][0])
     return Assessed(
         n=int(n),
         units=int(held),
         measured=_mean(effect),
         against=_mean(left),
-        **dict(zip(("difference", "low", "high"), explained_share(effect, left, units), strict=True)),
+        difference=share.share,
+        low=share.low,
+        high=share.high,
         p=max(p, p_effect),
         p_against=max(p_against, p_effect),
         p_effect=p_effect,

@@ -11,13 +11,12 @@ from draws import CLUSTERS, Floats, drawn
 from numpy.random import Generator
 
 from camfaith.benchmark.claims.assessing import CHANCE, assess
-from camfaith.benchmark.claims.deciding import decide
 from camfaith.benchmark.claims.declaration import Claim
 
 LEVEL = 0.05
 MARGIN = 0.3
-ROWS = 20
-"""Claims in a file that is decided as a whole."""
+FILE = 20
+"""Claims in a file, which are corrected together."""
 METRIC = {"metric": "mass", "method": "a"}
 ORDERS = ("greater", "less", "equal", "not less", "not greater")
 SHARE_RIGHT = 0.75
@@ -29,33 +28,27 @@ KINDS = {
     "explains half": {"says": "explains", "margin": 0.5, "changed": METRIC},
     "explains nothing": {"says": "explains", "margin": 0.5, "changed": METRIC},
 }
-"""Claims of each kind, and as draws below make them: on the edge, neither true nor false by more than nothing."""
+"""Claims of each kind; `made` draws values on the edge of each."""
 
 
 def on_the_edge(kind: str, values: str, n: int, rows: int, seed: int) -> dict[str, float]:
-    """The share of rows whose claim is supported, and contradicted, by a test at `LEVEL` of its own, and the share of
-    intervals shown that cover the truth; then the share of files of `ROWS` such claims with any claim supported."""
+    """The share of rows whose claim is supported, and contradicted, at `LEVEL`; how often a file of `FILE` such claims
+    has one that is supported; the share of intervals that cover the truth, of those shown."""
     rng = np.random.default_rng(seed)
     claim = Claim.model_validate({"sentence": "s", "reading": "r", "measure": METRIC} | KINDS[kind])
     found = []
     for _ in range(rows):
         table, units, truth = made(kind, values, n, rng)
-        one = assess(claim, table, units)._asdict()
-        found.append(one | {"refused": "", "truth": truth})
-    supported, contradicted = (np.array([one[p] <= LEVEL for one in found]) for p in ("p", "p_against"))
-    limits = np.array([[one["low"] - one["truth"], one["high"] - one["truth"]] for one in found])
-    shown = np.isfinite(limits).all(1)
-    covers = (limits[shown] <= [1e-12, np.inf]).all(1) & (limits[shown] >= [-np.inf, -1e-12]).all(1)
-    files = [found[start : start + ROWS] for start in range(0, rows - ROWS + 1, ROWS)]
-    for file in files:
-        decide(file, LEVEL)
+        one = assess(claim, table, units)
+        found.append((one.p, one.p_against, one.low - truth, one.high - truth))
+    p, against, low, high = np.array(found).T
+    shown = np.isfinite(low) & np.isfinite(high)
     return {
-        "supported": float(supported.mean()),
-        "contradicted": float(contradicted.mean()),
-        "covered": float(covers.mean()) if len(covers) else np.nan,
+        "supported": float((p <= LEVEL).mean()),
+        "contradicted": float((against <= LEVEL).mean()),
+        "file": float(1 - (p > LEVEL / FILE).mean() ** FILE),
+        "covered": float(((low <= 1e-12) & (high >= -1e-12))[shown].mean()) if shown.any() else np.nan,
         "shown": int(shown.sum()),
-        "files": float(np.mean([any(one["verdict"] == "supported" for one in file) for file in files])),
-        "of": len(files),
     }
 
 
