@@ -100,7 +100,7 @@ def markdown(checked: Checked) -> str:
             parts += [piped(HEADS), piped([":--", ":--", *["--:"] * 5, ":--", ":--"])]
             parts += [piped([*map(safe, row)]) for row in reading.rows]
             parts.append("")
-    return "\n".join([*parts, safe(rule(checked)), ""])
+    return "\n".join([*parts, *(f"- {safe(line)}" for line in rule(checked)), ""])
 
 
 def sentences(checked: Checked) -> list[Sentence]:
@@ -169,17 +169,20 @@ def headline(checked: Checked) -> str:
     return f"{claims} claim{'s' * (claims != 1)} in {len(checked.rows)} rows: {told}; checked against {checked.run}"
 
 
-def rule(checked: Checked) -> str:
-    """How rows are decided."""
+def rule(checked: Checked) -> list[str]:
+    """How rows are decided, line by line."""
     level, tests = f"{100 * checked.level:g} %", int(checked.rows["p"].notna().sum())
-    return (
-        "The rule. A claim is tested on the samples that have all its quantities, by the differences of each sample's "
-        "two values; samples of one cluster count as one. It is supported where the sign-flip test refutes its "
-        "opposite, contradicted where it refutes the claim, else undecided. Greater: the mean difference is above the "
-        "margin. Not less: it is above minus the margin. Equal: it lies between both. Predicts: the area under the "
-        "ROC curve is above that of chance, or of another quantity, by more than the margin. Explains: the effect is "
-        "above 0, and of its mean at least a share of the margin goes away. Each of both tests is corrected for "
-        f"{tests} rows (Holm): the chance that any row is supported, and is not so, is at most {level}, and the same "
-        "holds for contradicted. p is the smaller of both. Intervals are of 95 % for each row alone, and decide "
-        f"nothing; {MISSING}: n is too small, or all values are one."
-    )
+    return [
+        "Every row is about the samples that have all its quantities, each sample's values paired; samples of one "
+        "cluster count as one.",
+        "Supported: tests refute the opposite of the claim. Contradicted: tests refute the claim. Undecided: neither. "
+        "Two tests must agree: the sign-flip test, and the one that intervals are made of.",
+        "More than, less than: the mean difference lies beyond the margin. No less than, no more than: it does not lie "
+        "beyond the margin on the other side. As much as: it lies within the margin on both sides. An AUROC is the "
+        "chance that a sample with the outcome has the higher value. A share is explained where the effect is above 0, "
+        "and goes away by that share.",
+        f"What would support a claim is corrected for all {tests} rows that were tested (Holm), and so is what would "
+        f"contradict it: at most {level} is the chance that any row is said to be supported and is not, and the same "
+        "holds for contradicted. p is the smaller of both, corrected.",
+        f"Intervals are of 95 % for each row alone. {MISSING}: n is too small, or nearly all values are one.",
+    ]

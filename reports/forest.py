@@ -35,11 +35,11 @@ def forests(checked: Checked) -> Iterator[Figure]:
 
 def _panel(axis: Any, rows: pd.DataFrame, names: Sequence[str]) -> None:
     says, margin = rows["says"].iloc[0], float(rows["margin"].iloc[0])
-    for place, row in enumerate(rows.itertuples()):
-        colour = COLOURS[str(row.verdict)]
-        if np.isfinite([row.low, row.high]).all():
-            axis.plot([row.low, row.high], [place, place], color=colour, lw=1.4, solid_capstyle="butt")
-        axis.plot(row.difference, place, "o", color=colour, ms=3.5)
+    for place, row in enumerate(rows.to_dict("records")):
+        colour = COLOURS[row["verdict"]]
+        if np.isfinite([row["low"], row["high"]]).all():
+            axis.plot([row["low"], row["high"]], [place, place], color=colour, lw=1.4, solid_capstyle="butt")
+        axis.plot(row["difference"], place, "o", color=colour, ms=3.5)
     axis.axvline(0, color="0.35", lw=0.6)
     low, high = said(says, margin)
     for edge in (low, high):

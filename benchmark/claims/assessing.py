@@ -11,7 +11,7 @@ import pandas as pd
 from camfaith.benchmark.claims.declaration import Claim
 from camfaith.benchmark.claims.explaining import explained_share
 from camfaith.benchmark.claims.predicting import Outcome, placements, spread_out
-from camfaith.benchmark.results.intervals import FEWEST, Floats, mean_interval
+from camfaith.benchmark.results.intervals import FEWEST, Floats, mean_interval, mean_tails
 from camfaith.benchmark.results.paired import differences
 from camfaith.benchmark.results.signflip import sign_flip
 
@@ -87,7 +87,7 @@ def _prediction(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
     area, other = (float(placed[outcome].mean()) for placed in (a, b))
     found = area - other
     d = spread_out(a - b, outcome, claim.margin)
-    above, below = sign_flip(d, units)
+    above, below = _tails(d, units)
     _, _, _, n, held, deviation = (each[0] for each in mean_interval(d, units))
     low, high = (found + float(end[0]) for end in mean_interval(spread_out(a - b, outcome, found), units)[1:3])
     rare, value = min((len({*names}), value) for value, names in _by_outcome(outcome, units).items())
@@ -123,13 +123,16 @@ def _share(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
     d = (1 - claim.margin) * effect - left
     mean, _, _, n, held, deviation = (each[0] for each in mean_interval(d, units))
     p, p_against = _sides(d, "greater", 0.0, units)
-    p_effect = float(sign_flip(effect, units).greater[0])
+    share = explained_share(effect, left, units)
+    p_effect = float(_tails(effect, units)[0][0])
     return Assessed(
         n=int(n),
         units=int(held),
         measured=_mean(effect),
         against=_mean(left),
-        **dict(zip(("difference", "low", "high"), explained_share(effect, left, units), strict=True)),
+        difference=share.share,
+        low=share.low,
+        high=share.high,
         p=max(p, p_effect),
         p_against=max(p_against, p_effect),
         p_effect=p_effect,
@@ -140,13 +143,20 @@ def _share(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
 
 def _sides(d: Floats, says: str, margin: float, units: Units) -> tuple[float, float]:
     """The p for a claim and against it."""
-    above, below = sign_flip(np.stack([d - margin, d + margin]), units)  # the margin, minus the margin
+    above, below = _tails(np.stack([d - margin, d + margin]), units)  # the margin, minus the margin
     if says == "equal":
         return float(max(below[0], above[1])), float(min(1, 2 * min(above[0], below[1])))
     edge, side = EDGES[says]
     at = 0 if edge > 0 else 1
     p, against = (above[at], below[at]) if side > 0 else (below[at], above[at])
     return float(p), float(against)
+
+
+def _tails(d: Floats, units: Units) -> tuple[Floats, Floats]:
+    """The p of each row's mean being greater than 0, and less: the larger of the sign-flip test's, which is exact for
+    symmetric differences, and of that by which intervals are made, which knows skewed ones."""
+    flips, skewed = sign_flip(d, units), mean_tails(d, units)
+    return np.fmax(flips.greater, skewed[0]), np.fmax(flips.less, skewed[1])
 
 
 def _distance(mean: float, says: str, margin: float) -> float:

@@ -113,7 +113,8 @@ def _row(claim: Claim, place: Place, quantities: Quantities) -> dict[str, Any]:
         values, samples = _values(claim, place, quantities)
     except NotMeasured as error:
         return told | {"refused": f"not measured: {error}"}
-    whole = values[np.isfinite(values).all(axis=1)]
+    finite: Any = np.isfinite(values).all(axis=1)
+    whole = values.loc[finite]
     units = units_of(whole.index, samples.loc[whole.index, "cluster"])
     told |= {"n": len(whole), "units": len(whole if units is None else {*units}), "lost": len(values) - len(whole)}
     if place.other != place.model:

@@ -73,5 +73,5 @@ def _show(found: Any) -> None:
             for model, dataset, *_, reason in reading.rows:
                 if reason:
                     console.print(Text(clean(f"  {model} on {dataset}: {reason}."), "dim"))
-    console.print(Text(clean(rule(found)), "dim"))
+    console.print(*(Text(clean(line), "dim") for line in rule(found)), sep="\n")
     console.print(Text(clean(headline(found)), "bold"))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -42,6 +42,40 @@ def mean_interval(values: Floats, units: Sequence[Any] | None = None, *, level: 
     its spread is that of the units' parts in it, n their number. Limits are NaN, n is too small, for less than `FEWEST`
     units, or where less than `APART` of them differ from the median unit.
     """
+    found = _spread(values, units)
+    low, high = (np.full(len(found.n), np.nan) for _ in range(2))
+    shown = (found.size >= FEWEST) & (found.apart >= APART)
+    limits = _limits(found.parts[shown], found.deviation[shown], found.size[shown], level)
+    low[shown], high[shown] = (found.mean[shown] + limit for limit in limits)
+    return Interval(found.mean, low, high, found.n, found.size, found.deviation)
+
+
+def mean_tails(values: Floats, units: Sequence[Any] | None = None) -> tuple[Floats, Floats]:
+    """For each row the p of the mean being greater than 0, and of its being less, by the same transformation: those at
+    which a limit of the interval would be 0. Where there is no interval, p is 1, and NaN where all units are equal."""
+    found = _spread(values, units)
+    greater, less = np.where(found.apart > 0, 1.0, np.nan), np.where(found.apart > 0, 1.0, np.nan)
+    shown = (found.size >= FEWEST) & (found.apart >= APART)
+    parts, deviation, size = found.parts[shown], found.deviation[shown], found.size[shown]
+    skew, t = _skew(parts, deviation, size), found.mean[shown] / deviation * np.sqrt(size)
+    symmetric = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
+    greater[shown], less[shown] = stdtr(size - 1, -symmetric), stdtr(size - 1, symmetric)
+    return greater, less
+
+
+class _Spread(NamedTuple):
+    """For each row: the mean, the number of values and of units, the units' parts in the mean (rows × units, 0 for
+    none), their deviation, and how many units differ from the median one."""
+
+    mean: Floats
+    n: NDArray[np.int64]
+    size: NDArray[np.int64]
+    parts: Floats
+    deviation: Floats
+    apart: NDArray[np.int64]
+
+
+def _spread(values: Floats, units: Sequence[Any] | None) -> _Spread:
     values = np.atleast_2d(np.asarray(values, float))
     finite = np.isfinite(values)
     n, mean = finite.sum(1), means(values)
@@ -49,13 +83,9 @@ def mean_interval(values: Floats, units: Sequence[Any] | None = None, *, level: 
     held = counts > 0
     size = held.sum(1)
     own = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=held)
-    shown = (size >= FEWEST) & (_apart(own, mean) >= APART)
-    low, high = (np.full(len(n), np.nan) for _ in range(2))
     parts = sums * (size / np.maximum(n, 1))[:, None]
-    spread = np.where(size > 1, _deviation(parts, size), np.nan)
-    limits = _limits(parts[shown], spread[shown], size[shown], level)
-    low[shown], high[shown] = (mean[shown] + limit for limit in limits)
-    return Interval(mean, low, high, n.astype(np.int64), size.astype(np.int64), spread)
+    deviation = np.where(size > 1, _deviation(parts, size), np.nan)
+    return _Spread(mean, n.astype(np.int64), size.astype(np.int64), parts, deviation, _apart(own, mean))
 
 
 def means(values: Floats) -> Floats:
@@ -102,8 +132,7 @@ def _apart(own: Floats, mean: Floats) -> NDArray[np.int64]:
 
 def _limits(parts: Floats, spread: Floats, size: NDArray[np.int64], level: float) -> tuple[Floats, Floats]:
     """Both limits, as deviations from the mean, of rows of units' parts whose mean is 0; units that are none are 0."""
-    error = spread / np.sqrt(size)
-    skew = ((parts / spread[:, None]) ** 3).sum(1) / size * (size / (size - 1)) ** 1.5 / np.sqrt(size)
+    error, skew = spread / np.sqrt(size), _skew(parts, spread, size)
     skew = np.where(np.abs(skew) < 1e-6, 1e-6, skew)  # where it vanishes, g is the identity
     quantile = stdtrit(size - 1, (1 + level) / 2)
 
@@ -112,3 +141,9 @@ def _limits(parts: Floats, spread: Floats, size: NDArray[np.int64], level: float
         return found
 
     return -error * back(quantile), -error * back(-quantile)
+
+
+def _skew(parts: Floats, spread: Floats, size: NDArray[np.int64]) -> Floats:
+    """γ: the skewness of a row's units, over √n."""
+    found: Floats = ((parts / spread[:, None]) ** 3).sum(1) / size * (size / (size - 1)) ** 1.5 / np.sqrt(size)
+    return found

@@ -2,7 +2,7 @@
 
     python tests/calibration/page.py > docs/statistics.md
 
-All is drawn from fixed seeds and goes through the code that a run and a comparison go through. It takes about five
+All is drawn from fixed seeds and goes through the code that a run and a comparison go through. It takes about seven
 minutes on two cores; `--processes` says how many there are.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import claims
 import decisions
 import gate
 import limits
@@ -34,7 +35,7 @@ Results = list[tuple[tuple[Any, ...], dict[str, float]]]
 @dataclass(frozen=True)
 class Effort:
     """How often each thing is drawn: intervals and single tests, tables, tables with something to find, runs until
-    separated, comparisons where nothing is lost at 32 images, and others."""
+    separated, comparisons where nothing is lost at 32 images, others, and claims."""
 
     rows: int = 4000
     tables: int = 1000
@@ -42,6 +43,7 @@ class Effort:
     runs: int = 200
     equal: int = 1000
     unequal: int = 100
+    claims: int = 600
 
 
 def tasks(effort: Effort) -> dict[str, list[Task]]:
@@ -64,6 +66,12 @@ def tasks(effort: Effort) -> dict[str, list[Task]]:
         ],
         "leads": [(decisions.leads, (name, 300, effort.runs)) for name in decisions.BETTER],
         "gate": [(gate.verdicts, given) for given in gates],
+        "claims": [
+            (claims.on_the_edge, (kind, values, n, effort.claims))
+            for kind in claims.KINDS
+            for values in ("normal", "exponential", CLUSTERS)
+            for n in some
+        ],
     }
 
 

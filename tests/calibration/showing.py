@@ -75,6 +75,15 @@ def gate(found: Results) -> str:
     return table(["lost", "under", "noise", "n", *VERDICTS, "losing cells told"], lines)
 
 
+def claims(found: Results) -> str:
+    head = ["claim", "values", "n", "supported", "contradicted", "any of 20 supported", "interval covers"]
+    lines = []
+    for (kind, values, n, rows), r in found:
+        wrong = [most(r[verdict], 0.05, rows) for verdict in ("supported", "contradicted")]
+        lines.append([kind, values, n, *wrong, share(r["file"]), least(r["covered"], 0.95, r["shown"])])
+    return table(head, lines)
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     lines = [head, [":--", *["--:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -27,7 +27,7 @@ def script(monkeypatch):
 def test_the_page_is_written_by_its_command(script, monkeypatch):
     page = script("page")
     monkeypatch.setattr(page, "SIZES", (8, 16))
-    effort = page.Effort(rows=10, tables=1, planted=1, runs=1, equal=1, unequal=1)
+    effort = page.Effort(rows=10, tables=1, planted=1, runs=1, equal=1, unequal=1, claims=2)
     found = page.simulated(effort)
     lines = page.page(found, effort).splitlines()
     assert len([line for line in lines if line.startswith("|")]) == sum(len(of) + 2 for of in found.values()) + 9

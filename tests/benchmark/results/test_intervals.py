@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import skew, t
 
-from camfaith.benchmark.results.intervals import Floats, mean_interval
+from camfaith.benchmark.results.intervals import Floats, mean_interval, mean_tails
 
 SKEWED = np.random.default_rng(3).exponential(size=32) ** 1.5
 
@@ -21,6 +21,18 @@ def test_the_limits_are_where_halls_statistic_is_students_quantile(level: float)
         g = skew(SKEWED) / np.sqrt(n)
         hall = student + g * student**2 / 3 + g**2 * student**3 / 27 + g / 6
         assert hall == pytest.approx(way * t.ppf((1 + level) / 2, n - 1))
+
+
+@pytest.mark.parametrize("units", [None, np.arange(32) // 3], ids=["samples", "clusters"])
+def test_tails_are_those_at_which_a_limit_would_be_zero(units: Floats | None) -> None:
+    found = mean_interval(SKEWED, units)
+    assert mean_tails(SKEWED - found.low, units)[0] == pytest.approx(0.025)
+    assert mean_tails(SKEWED - found.high, units)[1] == pytest.approx(0.025)
+    few = np.array([[0.3] * 32, [0.0] * 28 + [1.0] * 4, [0.0] * 30 + [1.0] * 2])
+    greater, less = mean_tails(few)
+    assert np.isnan([greater[0], less[0]]).all()
+    assert (greater[2], less[2]) == (1, 1)
+    assert greater[1] < 0.05 < less[1]
 
 
 def test_the_interval_of_symmetric_values_is_students() -> None:
