@@ -86,12 +86,12 @@ def reliability_curves(parts: Mapping[str, Evaluation]) -> Figure:
     (hue,) = (look.colour for look in looks(["one"], ()).values())
     for (above, below), (part, found) in zip(axes.T, parts.items(), strict=True):
         bins: Any = pd.DataFrame(found.reliability)
-        held = bins[bins["n"] > 0]
+        held = bins[bins["count"] > 0]
         above.plot([0, 1], [0, 1], color="0.35", lw=0.8, ls=(0, (4, 2)))
         above.plot(held["confidence"], held["accuracy"], color=hue, marker="o", ms=3)
         above.set_title(f"{part}, calibration error {found.ece:.3f}", loc="left")
         above.set_ylim(-0.02, 1.02)
-        below.bar(bins["low"], bins["n"], bins["high"] - bins["low"], align="edge", color=hue, alpha=0.4)
+        below.bar(bins["low"], bins["count"], bins["high"] - bins["low"], align="edge", color=hue, alpha=0.4)
         below.set_xlim(0, 1)
         below.set_xlabel("confidence")
         below.yaxis.set_major_locator(MaxNLocator(3, integer=True))

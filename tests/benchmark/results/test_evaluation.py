@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -54,8 +55,8 @@ def test_calibration_by_hand():
     p = [[0.62, 0.38]] * 2 + [[0.38, 0.62]] * 2 + [[1.0, 0.0]]
     found = evaluate(p, [0, 1, 1, 0, 0], ("a", "b"))
     assert found.ece == pytest.approx(4 / 5 * 0.12)
-    held = [bin for bin in found.reliability if bin.n]
-    assert [tuple(bin) for bin in held] == [
+    held = [bin for bin in found.reliability if bin.count]
+    assert [astuple(bin) for bin in held] == [
         pytest.approx((9 / 15, 10 / 15, 4, 0.62, 0.5)),
         pytest.approx((14 / 15, 1, 1, 1, 1)),
     ]
