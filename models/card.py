@@ -59,9 +59,11 @@ class Card:
 
 
 def write_card(folder: str | Path, card: Card) -> Card:
-    """Write `model.json` into the folder of the weights, whole or not at all; returns the card with their digest."""
+    """Write `model.json` into the folder of the weights, whole or not at all; returns the card with their digest. An
+    architecture that is such a folder itself stands for that of its card."""
     folder = Path(folder)
-    card = replace(card, sha256=_digest(_inside(folder, card.weights)))
+    architecture = read_card(card.architecture).architecture if has_card(card.architecture) else card.architecture
+    card = replace(card, architecture=architecture, sha256=_digest(_inside(folder, card.weights)))
     draft = folder / f".{CARD}.part"
     draft.write_text(json.dumps(asdict(card), indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
     os.replace(draft, folder / CARD)

@@ -7,6 +7,7 @@ import math
 import sys
 import warnings
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlparse
@@ -104,9 +105,9 @@ def _build(name: str, weights: str | None, class_names: Sequence[str] | None) ->
 def build_for(name: str, outputs: int, weights: str | Path | None = None) -> nn.Module:
     """A network by name, as `load` builds it, whose last layer is drawn anew, seeded, for so many outputs.
 
-    `weights` are those that it starts from: the name of the library's, which may download them, `"DEFAULT"` for a
-    shipped network's own, a local file, whatever its number of classes, or `None` for none. Raises `ValueError` for
-    networks of transformers, and as `load` does.
+    `weights` are those that it starts from: the name of the library's, which may download them, `"DEFAULT"` for those
+    of a shipped network or of a card's folder, a local file, whatever its number of classes, or None for none. Raises
+    `ValueError` for networks of transformers, and as `load` does.
     """
     if name.startswith(PREFIX):
         raise ValueError(f"model {name!r}: networks of transformers are not built for other classes; take timm's")
@@ -119,16 +120,16 @@ def build_for(name: str, outputs: int, weights: str | Path | None = None) -> nn.
 
 
 def _architecture(name: str, weights: str) -> nn.Module:
-    """The network with the library's weights of that name; one that takes weights from a file is untrained yet."""
-    named = "none" if is_checkpoint(weights) else weights
-    if name in REFERENCES and named == "DEFAULT":
-        return load_weights(name)
-    network, _ = _build(name, named, None)
+    """The network with the library's weights of that name, or its own; one that takes weights from a file is untrained
+    yet."""
+    own = weights == "DEFAULT" and (name in REFERENCES or has_card(name))
+    network: Any = _build(name, None if own else "none" if is_checkpoint(weights) else weights, None)[0]
     if hasattr(network, "transform_input"):  # GoogLeNet and Inception v3: torchvision's differ with and without weights
         network.transform_input, network.aux_logits = True, False
         for auxiliary in ("aux1", "aux2", "AuxLogits"):
             setattr(network, auxiliary, None)
-    return network
+    made: nn.Module = deepcopy(network)  # a network in somebody's own file stays as it is
+    return made
 
 
 def card_of(name: str) -> Card | None:
@@ -138,6 +139,10 @@ def card_of(name: str) -> Card | None:
 
 
 def _carded(folder: str, card: Card, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
+    if has_card(card.architecture):
+        raise ValueError(
+            f"{CARD} of {folder} names another folder, {card.architecture}, as the architecture; name its own"
+        )
     if card.head not in HEADS:
         raise UnknownName(f"head in {CARD} of {folder}", card.head, HEADS)
     code = Path(card.architecture.rpartition(":")[0])

@@ -122,7 +122,7 @@ def _write_tables(folder: Path, parts: Mapping[str, Evaluation], shown: Mapping[
     """What is shown as Markdown, and all numbers as CSV."""
     own_folder(folder)
     for name, table in shown.items():
-        heads = [piped([*map(plain, table)]), piped([":--", *["--:"] * (table.shape[1] - 1)])]
+        heads = [piped([plain(str(head)) for head in table]), piped([":--", *["--:"] * (table.shape[1] - 1)])]
         rows = [piped([*map(plain, row)]) for row in table.itertuples(index=False)]
         write_whole(folder / f"{name}.md", "\n".join([*heads, *rows, ""]))
     totals = [

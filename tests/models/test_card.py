@@ -120,6 +120,19 @@ def test_code_of_ones_own_is_run_but_not_out_of_the_cards_folder(folder, tmp_pat
             load(str(folder))
 
 
+def test_a_network_trained_further_has_the_architecture_of_that_which_it_was(folder, tmp_path):
+    further = build_for(str(folder), 3, "DEFAULT")
+    theirs = load(str(folder)).network
+    assert torch.equal(further.features[0].conv.weight, theirs.features[0].conv.weight)
+    assert further.classifier.out_features == 3
+    save_file(further.state_dict(), tmp_path / "model.safetensors")
+    assert write_card(tmp_path, Card(architecture=str(folder), class_names=GRADES)).architecture == "fundus-effnet"
+    assert load(str(tmp_path)).scores(IMAGES).shape == (2, 3)
+    changed(tmp_path, architecture=str(tmp_path))
+    with pytest.raises(ValueError, match=r"names another folder, .*, as the architecture; name its own"):
+        load(str(tmp_path))
+
+
 def test_a_network_goes_before_a_folder_of_its_name(folder, monkeypatch):
     folder.rename(folder.parent / "fundus-vgg")
     monkeypatch.chdir(folder.parent)

@@ -55,6 +55,13 @@ def test_a_shipped_networks_own_weights_are_its_default():
     assert found.head.out_features == 2
 
 
+def test_a_network_in_a_file_of_ones_own_stays_as_it_is(tmp_path):
+    (tmp_path / "mine.py").write_text("from torch import nn\n\nmade = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))\n")
+    name = f"{tmp_path / 'mine.py'}:made"
+    assert build_for(name, 3)[1].out_features == 3
+    assert load(name).network[1].out_features == 5
+
+
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 @pytest.mark.filterwarnings("ignore:The default weight initialization")
 def test_a_network_is_the_same_with_the_librarys_weights_and_without(monkeypatch, name):

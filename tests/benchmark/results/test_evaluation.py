@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_calibration_by_hand():
     found = evaluate(p, [0, 1, 1, 0, 0], ("a", "b"))
     assert found.ece == pytest.approx(4 / 5 * 0.12)
     held = [bin for bin in found.reliability if bin.count]
-    assert [tuple(bin) for bin in held] == [
+    assert [astuple(bin) for bin in held] == [
         pytest.approx((9 / 15, 10 / 15, 4, 0.62, 0.5)),
         pytest.approx((14 / 15, 1, 1, 1, 1)),
     ]
