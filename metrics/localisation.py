@@ -54,7 +54,7 @@ class PointingGame(Metric):
     mask, and for a constant map.
     """
 
-    tolerance: NotNegative = 15
+    tolerance: NotNegative = 15.0
     name: ClassVar[str] = "pointing-game"
     main: ClassVar[str] = "hit"
     better: ClassVar[Mapping[str, Direction]] = {"hit": "higher", "excess": "higher"}
