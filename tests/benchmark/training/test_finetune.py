@@ -114,6 +114,7 @@ def test_somebody_elses_network_is_not_written_over(told):
     assert (told["out"] / "model.safetensors").read_bytes() == b"dear"
 
 
+@pytest.mark.filterwarnings("ignore:.*they are left out")
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
