@@ -94,9 +94,9 @@ def finetune(
     folder = Path(out) if out is not None else Path("networks", _slug(whole.name), _slug(entry.name))
     file = folder.parent / "split.csv" if split is None else Path(split).expanduser()
     tell, chosen = progress or _silent, _device(device)
+    classifier = starting_classifier(entry, start, names, head, size)
+    asked = _asked(classifier, entry.name, whole.name, start, limit, recipe)
     with held(folder, overwrite):
-        classifier = starting_classifier(entry, start, names, head, size)
-        asked = _asked(classifier, entry.name, whole.name, start, limit, recipe)
         require_same(folder, asked)
         if (done := _done(folder, recipe)) is not None:
             return done
