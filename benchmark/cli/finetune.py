@@ -92,7 +92,7 @@ def _show(found: Any) -> None:
     from rich.table import Table
 
     best = int(found.history["val_loss"].argmin())
-    typer.echo(f"{len(found.history)} epochs, the best is number {best + 1}")
+    typer.echo(f"epochs: {len(found.history)}, the best is number {best + 1}")
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("part", "pictures", "accuracy", "balanced accuracy", "quadratic kappa", "macro F1", "ECE"):
         table.add_column(name, justify="left" if name == "part" else "right")

@@ -1,1 +1,1 @@
-"""Training the networks that ship."""
+"""Training: any network for the classes of a data set, and the networks that ship."""

@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import BaseModel, ValidationError
 
 from camfaith.benchmark.datasets import Dataset, subset
 from camfaith.benchmark.datasets.subset import known_labels
 from camfaith.benchmark.results.evaluation import Evaluation, evaluate
 from camfaith.benchmark.results.files import write_whole
 from camfaith.benchmark.suite.declaration import DatasetEntry, ModelEntry
+from camfaith.benchmark.suite.mistakes import SuiteError, explained
 from camfaith.benchmark.suite.opening import whole_dataset
 from camfaith.benchmark.training.drawing import Balance
 from camfaith.benchmark.training.keeping import BEST, EVALUATION, HISTORY, PICTURES, held, keep, require_same
@@ -30,7 +32,9 @@ from camfaith.benchmark.training.starting import starting_classifier, starting_w
 from camfaith.models import Classifier
 from camfaith.models.card import CARD, Card, write_card
 from camfaith.models.checkpoint import read_state
+from camfaith.models.lookup import UnknownName
 
+E = TypeVar("E", bound=BaseModel)
 Tell = Callable[[int, int, str], None]
 
 
@@ -67,9 +71,10 @@ def finetune(
 ) -> Finetuned:
     """Train a network for the classes of a data set: all its layers, from the weights it has, but a new last one.
 
-    `model` and `dataset` are names as in a suite, or tables of a name and its settings; `root` is the data set's
-    setting of that name. `weights` are those to start from (`build_for`): left out, those that ship, else torchvision's
-    where they are on this disk, else none, which is told. `head` is "softmax", or "ordinal" for classes in an order.
+    `model` and `dataset` are names as in a suite, or tables of a name and its settings: of a model `mean` and `std`.
+    `root` is the data set's setting of that name. `weights` are those to start from (`build_for`): left out, those that
+    ship, else torchvision's where they are on this disk, else none, which is told. `head` is "softmax", or "ordinal"
+    for classes in an order.
 
     Pictures are squeezed to `size` × `size` pixels. They are split by class, and whole by cluster, in 70 % to learn
     from (train), 15 % to choose the epoch by (val) and 15 % that are held back (test). The file `split`, which is
@@ -84,8 +89,9 @@ def finetune(
     """
     if find_spec("pytorch_lightning") is None or find_spec("torchmetrics") is None:
         raise ValueError("training needs Lightning and torchmetrics: pip install 'camfaith[train]'")
-    entry = ModelEntry(**({"name": model} if isinstance(model, str) else model))
-    data = DatasetEntry(**(_named(dataset) | ({} if root is None else {"root": str(root)})))
+    entry = _entry(ModelEntry, "model", _named(model), ("name", "mean", "std"))
+    data = _entry(DatasetEntry, "dataset", _named(dataset) | ({} if root is None else {"root": str(root)}))
+    limit = limit or data.limit
     whole = whole_dataset(data)
     taken, names = whole if limit is None else subset(whole, limit, seed or 0), _class_names(whole)
     said = {"epochs": epochs, "patience": patience, "batch": batch, "rate": rate, "balance": balance, "seed": seed}
@@ -94,9 +100,9 @@ def finetune(
     folder = Path(out) if out is not None else Path("networks", _slug(whole.name), _slug(entry.name))
     file = folder.parent / "split.csv" if split is None else Path(split).expanduser()
     tell, chosen = progress or _silent, _device(device)
+    classifier = starting_classifier(entry, start, names, head, size)
+    asked = _asked(classifier, entry.name, whole.name, start, limit, recipe)
     with held(folder, overwrite):
-        classifier = starting_classifier(entry, start, names, head, size)
-        asked = _asked(classifier, entry.name, whole.name, start, limit, recipe)
         require_same(folder, asked)
         if (done := _done(folder, recipe)) is not None:
             return done
@@ -128,6 +134,16 @@ def _silent(done: int, total: int, what: str) -> None:
 
 def _named(thing: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"name": thing} if isinstance(thing, str) else dict(thing)
+
+
+def _entry(kind: type[E], what: str, told: Mapping[str, Any], known: Sequence[str] = ()) -> E:
+    """A suite's entry; of keys that are not `known`, where some are, a training has no use."""
+    if strange := [key for key in told if known and key not in known]:
+        raise UnknownName(f"setting of a {what} to train", strange[0], known)
+    try:
+        return kind(**told)
+    except ValidationError as error:
+        raise SuiteError(explained(error, what, kind)) from None
 
 
 def _slug(name: str) -> str:

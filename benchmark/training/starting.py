@@ -32,7 +32,7 @@ def starting_weights(model: str, given: str | None) -> str | None:
         default: Any = torchvision_models.get_model_weights(model)["DEFAULT"]
         if (checkpoints() / PurePosixPath(urlparse(default.url).path).name).is_file():
             return "DEFAULT"
-    elif ":" in model and not model.startswith("timm:"):
+    elif not model.startswith("timm:"):
         return None  # as its function makes it
     warnings.warn(
         f"no weights for {model!r} on this disk: it learns from scratch, which needs many pictures and epochs; "

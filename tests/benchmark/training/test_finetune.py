@@ -114,6 +114,7 @@ def test_somebody_elses_network_is_not_written_over(told):
     assert (told["out"] / "model.safetensors").read_bytes() == b"dear"
 
 
+@pytest.mark.filterwarnings("ignore:.*they are left out")
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -157,6 +158,9 @@ def test_what_a_split_lacks_is_told(told):
         ({"epochs": 0}, "epochs must be"),
         ({"rate": -1.0}, "rate must be"),
         ({"balance": "some"}, "balance must be"),
+        ({"model": {"name": "fundus-resnet", "layer": "layer3"}}, "unknown setting of a model to train 'layer'"),
+        ({"model": {"name": "fundus-resnet", "mean": "grey"}}, "model: key 'mean' must be a list"),
+        ({"dataset": {"name": "fundus", "samples": 0}}, "samples must be a whole number, 1 or more"),
         ({"size": 3}, "takes no pictures of 3 × 3 pixels"),
         ({"device": "tpu"}, "device must be auto, cpu or cuda"),
         ({"rate": 1e30}, "the loss is no finite number in epoch 1: learn with a lower rate than 1e+30"),
