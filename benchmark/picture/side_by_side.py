@@ -173,8 +173,7 @@ def _sole_model(suite: str, data: str | Path | None) -> ModelEntry:
 def _class_names(classifier: Classifier) -> Sequence[str]:
     """The model's own class names; ImageNet's for a torchvision network without, as with weights from a file."""
     if classifier.class_names is None and classifier.name in torchvision_models.list_models(module=torchvision_models):
-        labels: Sequence[str] = torchvision_models.ResNet18_Weights.DEFAULT.meta["categories"]
-        return labels
+        return [*torchvision_models.ResNet18_Weights.DEFAULT.meta["categories"]]
     return classifier.class_names or classifier.head.class_names or ()
 
 
