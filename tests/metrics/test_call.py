@@ -14,12 +14,7 @@ from camfaith.metrics import (
     AOPC,
     ROAD,
     SHIPPED,
-    AverageDrop,
-    Conservation,
-    CornerArtifact,
-    CornerCauses,
     Deletion,
-    EnergyPointingGame,
     FaithfulnessCorrelation,
     Infidelity,
     Insertion,
@@ -28,10 +23,6 @@ from camfaith.metrics import (
     PixelFlipping,
     PointingGame,
     SensitivityN,
-    SeveralObjects,
-    ShiftEquivariance,
-    SignedRemoval,
-    Sparseness,
     find,
 )
 from camfaith.models import Classifier, UnknownName
@@ -59,7 +50,7 @@ MAIN = {
     "shift-equivariance": "spearman",
     "corner-causes": "share",
 }
-ALTERING = {
+SETTINGS = {
     Deletion: {"steps": 6},
     Insertion: {"steps": 6},
     SensitivityN: {"sizes": (9, 60), "subsets": 6},
@@ -71,21 +62,8 @@ ALTERING = {
     ROAD: {"percentiles": (25, 75), "noise": 0},
     MaxSensitivity: {"samples": 3},
     PointingGame: {"tolerance": 1.5},
-    **dict.fromkeys(
-        (
-            CornerArtifact,
-            Conservation,
-            EnergyPointingGame,
-            AverageDrop,
-            SeveralObjects,
-            Sparseness,
-            SignedRemoval,
-            ShiftEquivariance,
-            CornerCauses,
-        ),
-        {},
-    ),
 }
+ALTERING = {find(name): SETTINGS.get(find(name), {}) for name in SHIPPED}
 
 
 class Squares:
