@@ -200,14 +200,15 @@ app.command(cls=Deciding)(gate)
 
 @app.command("list")
 def list_names(
-    what: Annotated[str, typer.Argument(help="methods, metrics, models, datasets or suites.")] = "",
+    what: Annotated[str, typer.Argument(help="methods, metrics, models, datasets, suites or claims.")] = "",
 ) -> None:
-    """List the names that may stand in a suite."""
+    """List the names that may stand in a suite, and the claims that ship."""
     with errors_in_one_line():
+        from camfaith.benchmark.claims.declaration import shipped_claims
         from camfaith.benchmark.suite.catalogue import known_names
         from camfaith.methods.adapters import missing
 
-        names = known_names()
+        names = known_names() | {"claims": list(shipped_claims())}
         if what and what not in names:
             from camfaith.models.lookup import UnknownName
 

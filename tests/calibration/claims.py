@@ -15,8 +15,6 @@ from camfaith.benchmark.claims.declaration import Claim
 
 LEVEL = 0.05
 MARGIN = 0.3
-FILE = 20
-"""Claims in a file, which are corrected together."""
 METRIC = {"metric": "mass", "method": "a"}
 ORDERS = ("greater", "less", "equal", "not less", "not greater")
 SHARE_RIGHT = 0.75
@@ -32,8 +30,8 @@ KINDS = {
 
 
 def on_the_edge(kind: str, values: str, n: int, rows: int, seed: int) -> dict[str, float]:
-    """The share of rows whose claim is supported, and contradicted, at `LEVEL`; how often a file of `FILE` such claims
-    has one that is supported; the share of intervals that cover the truth, of those shown."""
+    """The share of rows whose claim is supported, and contradicted, each at `LEVEL`; and of the intervals that are
+    shown those that cover the truth."""
     rng = np.random.default_rng(seed)
     claim = Claim.model_validate({"sentence": "s", "reading": "r", "measure": METRIC} | KINDS[kind])
     found = []
@@ -46,7 +44,6 @@ def on_the_edge(kind: str, values: str, n: int, rows: int, seed: int) -> dict[st
     return {
         "supported": float((p <= LEVEL).mean()),
         "contradicted": float((against <= LEVEL).mean()),
-        "file": float(1 - (p > LEVEL / FILE).mean() ** FILE),
         "covered": float(((low <= 1e-12) & (high >= -1e-12))[shown].mean()) if shown.any() else np.nan,
         "shown": int(shown.sum()),
     }

@@ -76,11 +76,11 @@ def gate(found: Results) -> str:
 
 
 def claims(found: Results) -> str:
-    head = ["claim", "values", "n", "supported", "contradicted", "any of 20 supported", "interval covers"]
+    head = ["claim", "values", "n", "supported", "contradicted", "interval covers"]
     lines = []
     for (kind, values, n, rows), r in found:
         wrong = [most(r[verdict], 0.05, rows) for verdict in ("supported", "contradicted")]
-        lines.append([kind, values, n, *wrong, share(r["file"]), least(r["covered"], 0.95, r["shown"])])
+        lines.append([kind, values, n, *wrong, least(r["covered"], 0.95, r["shown"])])
     return table(head, lines)
 
 
