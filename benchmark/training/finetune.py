@@ -26,7 +26,16 @@ from camfaith.benchmark.suite.mistakes import SuiteError, explained
 from camfaith.benchmark.suite.opening import whole_dataset
 from camfaith.benchmark.suite.settings import parameters_of
 from camfaith.benchmark.training.drawing import Balance
-from camfaith.benchmark.training.keeping import BEST, EVALUATION, HISTORY, PICTURES, held, keep, require_same, whole_files
+from camfaith.benchmark.training.keeping import (
+    BEST,
+    EVALUATION,
+    HISTORY,
+    PICTURES,
+    held,
+    keep,
+    require_same,
+    whole_files,
+)
 from camfaith.benchmark.training.parting import Rows, parts_of
 from camfaith.benchmark.training.pictures import Pictures, forget_pictures, read_pictures
 from camfaith.benchmark.training.recipe import Recipe, best_epoch, is_over, recipe_for
