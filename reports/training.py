@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pandas as pd
 
 from camfaith.benchmark.results.evaluation import HEADLINES, Evaluation
 from camfaith.benchmark.results.files import own_folder, whole, write_whole
+from camfaith.reports.decision import clean, safe
 from camfaith.reports.learning import confusion_maps, history_curves, reliability_curves
-from camfaith.reports.markup import piped, plain
+from camfaith.reports.markup import piped
 from camfaith.reports.page import Facts, embedded, one_line, rendered
 from camfaith.reports.style import save, settings
 from camfaith.reports.tables import without_formulas
@@ -67,12 +69,16 @@ def _read(folder: Path) -> tuple[Mapping[str, Any], pd.DataFrame, dict[str, Eval
         missing = [column for column in _HISTORY if column not in history]
         if missing or not len(history):
             raise ValueError(f"history.csv has no {missing[0] if missing else 'epoch'}")
-        parts = {part: Evaluation.of_json(told[part]) for part in PARTS if part in told}
+        parts = {part: _shown(Evaluation.of_json(told[part])) for part in PARTS if part in told}
         if not isinstance(card, Mapping) or not parts:
             raise ValueError("model.json is no card" if parts else "evaluation.json has neither val nor test")
     except (ValueError, TypeError) as error:
         raise ValueError(f"the training in {folder} cannot be read: {error}") from error
     return card, history, parts
+
+
+def _shown(found: Evaluation) -> Evaluation:
+    return replace(found, class_names=tuple(map(clean, found.class_names)))
 
 
 def _facts(card: Mapping[str, Any]) -> Facts:
@@ -122,8 +128,8 @@ def _write_tables(folder: Path, parts: Mapping[str, Evaluation], shown: Mapping[
     """What is shown as Markdown, and all numbers as CSV."""
     own_folder(folder)
     for name, table in shown.items():
-        heads = [piped([plain(str(head)) for head in table]), piped([":--", *["--:"] * (table.shape[1] - 1)])]
-        rows = [piped([*map(plain, row)]) for row in table.itertuples(index=False)]
+        heads = [piped([safe(str(head)) for head in table]), piped([":--", *["--:"] * (table.shape[1] - 1)])]
+        rows = [piped([*map(safe, row)]) for row in table.itertuples(index=False)]
         write_whole(folder / f"{name}.md", "\n".join([*heads, *rows, ""]))
     totals = [
         {"part": part, "n": p.n, "units": p.units, "column": name, "value": getattr(p, name)}

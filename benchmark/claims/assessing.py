@@ -17,6 +17,7 @@ from camfaith.benchmark.results.signflip import sign_flip
 
 Units = Sequence[Any] | None
 CHANCE = 0.5
+ALIKE = "nearly all values are one, and the rest is unknown"
 EDGES = {"greater": (1, 1), "not greater": (1, -1), "less": (-1, -1), "not less": (-1, 1)}
 """Where the edge of a claim is, in margins, and on which side of it the mean is said to lie."""
 
@@ -76,6 +77,7 @@ def _order(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
         p_effect=np.nan,
         distance=_distance(float(mean), claim.says, claim.margin),
         deviation=float(deviation),
+        scarce=_scarce(p, p_against),
     )
 
 
@@ -138,6 +140,7 @@ def _share(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
         p_effect=p_effect,
         distance=abs(float(mean)),
         deviation=float(deviation),
+        scarce=_scarce(p, p_against),
     )
 
 
@@ -157,6 +160,11 @@ def _tails(d: Floats, units: Units) -> tuple[Floats, Floats]:
     symmetric differences, and of that by which intervals are made, which knows skewed ones."""
     flips, skewed = sign_flip(d, units), mean_tails(d, units)
     return np.fmax(flips.greater, skewed[0]), np.fmax(flips.less, skewed[1])
+
+
+def _scarce(p: float, p_against: float) -> str:
+    """Both are 1 where there is no interval: else they add up to about 1."""
+    return ALIKE if p == p_against == 1 else ""
 
 
 def _distance(mean: float, says: str, margin: float) -> float:

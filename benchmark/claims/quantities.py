@@ -108,7 +108,7 @@ class Quantities:
             raise NotMeasured(f"{dataset} has no labels")
         engine = [e for e in self.info.get("engine", ()) if (e["model"], e["dataset"]) == (model, dataset)]
         if any(not each.get("labels_fit", True) for each in engine):
-            raise NotMeasured(f"the classes of {dataset} are not those of {model}")
+            raise NotMeasured(f"the labels of {dataset} are not the classes that {model} predicts")
         return pd.Series(chosen == samples["label"], samples.index).astype(float).where(samples["label"].notna())
 
     def _similarity(self, quantity: Quantity, model: str, dataset: str, index: pd.Index) -> pd.Series:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from camfaith.benchmark import check_claims
@@ -145,6 +146,10 @@ def test_p_are_corrected_for_all_rows_and_an_open_row_says_how_many_would_decide
     assert (alone["verdict"][0], many["verdict"][0]) == ("supported", "undecided")
     assert many["p"][0] == pytest.approx(10 * alone["p"][0], rel=1e-9)
     assert (many["why"][0], many["needed"][0] > N) == ("the samples do not tell", True)
+    one = BASE + 0.1 + np.where(np.arange(N) == 0, 1e-3, 0)
+    (row,) = check_claims(plant(scores(one)), one_claim(measure=A, against=B, says="greater")).rows.to_dict("records")
+    assert row["why"] == "the samples do not tell: nearly all values are one, and the rest is unknown"
+    assert pd.isna(row["needed"])  # more of the same would not decide
 
 
 def test_missing_values_are_counted_and_what_is_not_there_is_said_once(plant, one_claim):
