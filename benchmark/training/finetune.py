@@ -108,7 +108,7 @@ def finetune(
     said = {"epochs": epochs, "patience": patience, "batch": batch, "rate": rate, "balance": balance, "seed": seed}
     recipe = recipe_for(data.name, **said)
     start = starting_weights(entry.name, None if weights is None else str(weights))
-    folder = Path(out) if out is not None else Path("networks", _slug(whole.name), _slug(entry.name))
+    folder = Path(out).expanduser() if out is not None else Path("networks", _slug(whole.name), _slug(entry.name))
     file = folder.parent / "split.csv" if split is None else Path(split).expanduser()
     tell, chosen = progress or _silent, _device(device)
     classifier = starting_classifier(entry, start, names, head, size)
@@ -231,6 +231,8 @@ def _done(folder: Path, recipe: Recipe) -> Finetuned | None:
             return None
         weights_of(folder, read_card(folder))
         told = json.loads((folder / EVALUATION).read_text("utf-8"))
+        if not told:
+            raise ValueError(f"{EVALUATION} has no part")
         return Finetuned(folder, history, {part: Evaluation.of_json(each) for part, each in told.items()})
 
 

@@ -55,12 +55,12 @@ def require_same(folder: Path, asked: Mapping[str, Any], known: str) -> None:
     record, now = _record(folder), json.loads(json.dumps(asked))
     before = record.get("asked")
     for name, value in now.items():
-        if before is not None and before.get(name) != value:
+        if before is not None and before.get(name, value) != value:
             raise ValueError(
                 f"the training in {folder} has {name} {before.get(name)!r}, and is asked for {value!r}: give another "
                 "folder as out, or overwrite it"
             )
-    if record and record.get("known") != known:
+    if record.get("known") not in (None, known):  # None: of a training that did not record it
         raise ValueError(_OTHERS.format(folder))
 
 
@@ -89,7 +89,7 @@ def _record(folder: Path) -> dict[str, Any]:
         return {}
     with whole_files(folder):
         found: dict[str, Any] = json.loads((folder / ASKED).read_text("utf-8"))
-        return {name: found[name] for name in ("asked", "known", "data", "made")}
+        return {"known": None, **{name: found[name] for name in ("asked", "data", "made")}, **found}
 
 
 @contextmanager

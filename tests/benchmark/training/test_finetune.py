@@ -123,7 +123,7 @@ def test_what_is_done_is_not_read_back_for_other_data(told, colours, tmp_path):
 @pytest.mark.parametrize("name", ["asked.json", "history.csv", "evaluation.json", "model.safetensors", "last.ckpt"])
 def test_a_damaged_folder_is_refused_in_words(told, name):
     finetune(**told)
-    for content in ("junk", "[]", ""):
+    for content in ("junk", "{}", "[]", ""):
         (told["out"] / name).write_text(content)
         with pytest.raises(ValueError, match=r"is damaged \(.*or overwrite it"):
             finetune(**told | {"epochs": 99 if name == "last.ckpt" else 6, "patience": 99})
