@@ -105,7 +105,7 @@ class Quantities:
         if what == "confidence":
             return pd.Series(confidence, samples.index)
         if samples["label"].isna().all():
-            raise NotMeasured(f"{dataset} has no labels")
+            raise NotMeasured(f"no sample of {dataset} has a label, or it has several")
         engine = [e for e in self.info.get("engine", ()) if (e["model"], e["dataset"]) == (model, dataset)]
         if any(not each.get("labels_fit", True) for each in engine):
             raise NotMeasured(f"the labels of {dataset} are not the classes that {model} predicts")

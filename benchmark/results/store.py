@@ -171,7 +171,7 @@ class Result:
         rows = self.select(metric=metric)
         known = list(rows["column"].unique())
         if column is not None and column not in known:
-            raise ValueError(f"metric {metric!r} has no column {column!r}; it has {', '.join(known)}")
+            raise ValueError(f"metric {metric!r} has no column {column!r}; it has {', '.join(known) or 'none'}")
         rows = rows[rows["main"] if column is None else rows["column"] == column]
         by = ["model", "dataset", "sample", "method"]
         rows = rows[rows["method"] != ""].drop_duplicates(by, keep="last").set_index(by)

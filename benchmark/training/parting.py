@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from camfaith.benchmark.datasets.split import PARTS, read_split, split, write_split
@@ -25,10 +26,9 @@ def parts_of(pictures: Pictures, file: Path, class_names: Sequence[str], seed: i
     cluster, and where nothing can be learned: no picture in train or val, or one class alone in train.
     """
     if not file.exists():
-        own_folder(file.parent)
-        parts = split(pictures.ids, pictures.labels.tolist(), pictures.clusters, seed=seed)
-        _require_learnable(_rows(parts), pictures, f"a split of {len(parts)} pictures")  # else nothing is left behind
-        write_split(file, pictures.ids, parts, pictures.clusters, pictures.labels.tolist())
+        with FileLock(own_folder(file.parent) / f".{file.name}.lock"):  # networks that begin at once share one split
+            if not file.exists():
+                _make(file, pictures, seed)
     placed = read_split(file)
     _require_same(placed, pictures, file)
     part = placed["part"].reindex(list(pictures.ids)).to_numpy()
@@ -39,6 +39,14 @@ def parts_of(pictures: Pictures, file: Path, class_names: Sequence[str], seed: i
     _require_learnable(rows, pictures, str(file))
     _tell_lacking(rows, pictures, class_names, file)
     return rows
+
+
+def _make(file: Path, pictures: Pictures, seed: int) -> None:
+    """A split of the pictures, in the file; none where it teaches nothing."""
+    labels = pictures.labels.tolist()
+    parts = split(pictures.ids, labels, pictures.clusters, seed=seed)
+    _require_learnable(_rows(parts), pictures, f"a split of {len(parts)} pictures")
+    write_split(file, pictures.ids, parts, pictures.clusters, labels)
 
 
 def _rows(parts: Sequence[str]) -> dict[str, Rows]:

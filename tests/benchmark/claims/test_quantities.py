@@ -92,5 +92,8 @@ def test_what_the_run_lacks_is_said(plant, keys, text):
     run = plant(SCORES, engine=[{"model": "net", "dataset": "skin", "labels_fit": False}])
     with pytest.raises(NotMeasured, match=text):
         of(run, **keys)
+    bare = plant({key: values for key, values in SCORES.items() if "diagnostics" not in key})
+    with pytest.raises(NotMeasured, match="metric 'diagnostics' has no column 'x'; it has none"):
+        of(bare, metric="diagnostics", method="a", column="x")
     with pytest.raises(NotMeasured, match="unknown class of net 'melanoma'"):
         Quantities(run).within(Scope(target="melanoma"), "net", "skin")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from PIL import Image
 from torch import nn
 
 from camfaith.benchmark.datasets import Sample, SampleError
-from camfaith.benchmark.training.pictures import read_pictures
+from camfaith.benchmark.training import parting
+from camfaith.benchmark.training.pictures import Pictures, read_pictures
 from camfaith.models import Classifier
 
 
@@ -81,3 +84,25 @@ def test_the_file_grows_as_they_are_read(tmp_path):
 
 def _size(path):
     return path.stat().st_size if path.is_file() else 0
+
+
+def test_two_networks_that_begin_at_once_share_a_split(tmp_path, monkeypatch):
+    labels = np.arange(80) % 2
+    pictures = Pictures(np.zeros((80, 1, 1, 1), np.uint8), list(map(str, range(80))), labels, [None] * 80)
+    found, made = {}, parting.split
+    other = threading.Thread(target=lambda: found.update(other=part(1)))
+
+    def part(seed):
+        parts = parting.parts_of(pictures, tmp_path / "split.csv", ("a", "b"), seed)
+        return {name: rows.tolist() for name, rows in parts.items()}
+
+    def meanwhile(*given, **told):
+        monkeypatch.setattr(parting, "split", made)
+        other.start()
+        other.join(0.5)
+        return made(*given, **told)
+
+    monkeypatch.setattr(parting, "split", meanwhile)
+    found["first"] = part(0)
+    other.join()
+    assert found["other"] == found["first"] == part(2)
