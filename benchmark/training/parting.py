@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from camfaith.benchmark.datasets.split import PARTS, read_split, split, write_split
 from camfaith.benchmark.results.files import own_folder
@@ -49,8 +49,8 @@ def _make(file: Path, pictures: Pictures, seed: int) -> None:
     write_split(file, pictures.ids, parts, pictures.clusters, labels)
 
 
-def _rows(parts: Sequence[str]) -> dict[str, Rows]:
-    return {name: np.flatnonzero(np.array(parts) == name) for name in PARTS}
+def _rows(parts: ArrayLike) -> dict[str, Rows]:
+    return {name: np.flatnonzero(np.asarray(parts) == name) for name in PARTS}
 
 
 def _require_same(placed: pd.DataFrame, pictures: Pictures, file: Path) -> None:
