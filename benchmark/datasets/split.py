@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
-from camfaith.benchmark.datasets.sample import Dataset
-from camfaith.benchmark.datasets.subset import Subset
+from camfaith.benchmark.datasets.sample import Dataset, Part
+from camfaith.benchmark.datasets.subset import Subset, lot
 from camfaith.benchmark.results.files import write_whole
 
-PARTS = ("train", "val", "test")
+PARTS: tuple[str, ...] = get_args(Part)
 SHARES = (0.7, 0.15, 0.15)
 COLUMNS = ("sample", "part", "cluster", "label")
 
@@ -50,7 +49,7 @@ def split(
     due = np.outer(shares, total)
     there = np.zeros_like(due)
     parts = [""] * len(ids)
-    for key in sorted(members, key=lambda key: (-len(members[key]), _draw(seed, *key))):
+    for key in sorted(members, key=lambda key: (-len(members[key]), lot("split", seed, *key))):
         worse = (((there + counts[key] - due) ** 2 - (there - due) ** 2) / total).sum(1)
         chosen = int(np.argmin(worse.round(9)))
         there[chosen] += counts[key]
@@ -62,10 +61,6 @@ def split(
 def _counts(classes: Sequence[int], most: int) -> np.ndarray:
     """How many of each class, and of all."""
     return np.append(np.bincount(classes, minlength=most), len(classes)).astype(float)
-
-
-def _draw(seed: int, is_cluster: bool, name: str) -> bytes:
-    return hashlib.sha256(f"split:{seed}:{is_cluster}:{name}".encode("utf-8", "backslashreplace")).digest()
 
 
 def write_split(

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from camfaith.benchmark.datasets.sample import Part
 from camfaith.benchmark.suite.mistakes import SuiteError as SuiteError
 from camfaith.benchmark.suite.mistakes import explained, read_named, read_text
 from camfaith.models.card import has_card
@@ -101,7 +102,7 @@ class ModelEntry(BaseModel):
 class DatasetEntry(Entry):
     limit: Count | None = None
     """How many samples are taken, the first in the order that the seed gives; None takes all."""
-    part: Literal["train", "val", "test"] | None = None
+    part: Part | None = None
     """Only the samples of this part of the file `split = "..."`, which `camfaith finetune` writes; None takes all."""
 
 
