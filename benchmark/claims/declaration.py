@@ -17,6 +17,8 @@ from camfaith.models.settings import NotNegative, Text
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 KINDS = ("metric", "similarity", "cost", "prediction", "number")
+CHANCE = 0.5
+"""The AUROC of what says nothing of an outcome."""
 Names = Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]
 
 
@@ -164,7 +166,7 @@ class Claim(BaseModel):
     @property
     def against_whom(self) -> Quantity:
         """`against`, or the number that stands for it."""
-        return self.against or Quantity(number=0.5 if self.says == "predicts" else 0.0)
+        return self.against or Quantity(number=CHANCE if self.says == "predicts" else 0.0)
 
     @property
     def quantities(self) -> dict[str, Quantity]:
