@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from camfaith.benchmark.claims.auroc import Outcome, placements, spread_out
 from camfaith.benchmark.claims.declaration import Claim
-from camfaith.benchmark.claims.explaining import explained_share
-from camfaith.benchmark.claims.predicting import Outcome, placements, spread_out
+from camfaith.benchmark.claims.share import explained_share
 from camfaith.benchmark.results.intervals import FEWEST, Floats, Interval, mean_interval, mean_tails
 from camfaith.benchmark.results.paired import differences
 from camfaith.benchmark.results.signflip import sign_flip

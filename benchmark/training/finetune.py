@@ -23,10 +23,10 @@ from camfaith.benchmark.results.files import write_whole
 from camfaith.benchmark.suite.declaration import DatasetEntry, ModelEntry
 from camfaith.benchmark.suite.mistakes import SuiteError, explained
 from camfaith.benchmark.suite.opening import whole_dataset
-from camfaith.benchmark.training.drawing import Balance
 from camfaith.benchmark.training.keeping import BEST, EVALUATION, HISTORY, PICTURES, held, keep, require_same
 from camfaith.benchmark.training.parting import Rows, parts_of
 from camfaith.benchmark.training.pictures import Pictures, forget_pictures, read_pictures
+from camfaith.benchmark.training.randomness import Balance
 from camfaith.benchmark.training.recipe import Recipe, best_epoch, is_over, recipe_for
 from camfaith.benchmark.training.starting import starting_classifier, starting_weights
 from camfaith.models import Classifier

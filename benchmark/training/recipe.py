@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge
 
-from camfaith.benchmark.training.drawing import Augmentation, Balance
+from camfaith.benchmark.training.randomness import Augmentation, Balance
 from camfaith.models.settings import Count, Positive, Seed, settle_fields
 
 Row = Mapping[Any, float]

@@ -10,9 +10,9 @@ from scipy.optimize import brentq
 from sklearn.metrics import roc_auc_score
 
 from camfaith.benchmark.claims.assessing import assess
+from camfaith.benchmark.claims.auroc import placements, spread_out
 from camfaith.benchmark.claims.declaration import CHANCE, Claim
-from camfaith.benchmark.claims.explaining import explained_share
-from camfaith.benchmark.claims.predicting import placements, spread_out
+from camfaith.benchmark.claims.share import explained_share
 
 RNG = np.random.default_rng(5)
 OUTCOME = RNG.random(60) < 0.7
