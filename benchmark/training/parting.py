@@ -1,4 +1,4 @@
-"""The parts of a data set's pictures, out of the file of their split, or into it."""
+"""Which pictures are in which part: as the file of their split says, which is written where it is not there."""
 
 from __future__ import annotations
 

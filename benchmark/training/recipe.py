@@ -1,4 +1,4 @@
-"""How a network is trained where nothing is said: as in the two studies of the eye and of the skin."""
+"""How a network is trained unless something else is said: as in the two studies of the eye and of the skin."""
 
 from __future__ import annotations
 
