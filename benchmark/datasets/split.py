@@ -25,7 +25,6 @@ def split(
     labels: Sequence[Hashable],
     clusters: Sequence[str | None] | None = None,
     *,
-    shares: Sequence[float] = SHARES,
     seed: int = 0,
 ) -> list[str]:
     """The part of each sample, "train", "val" or "test": stratified by class, and whole by cluster.
@@ -34,11 +33,7 @@ def split(
     first, and equal ones in the order that `seed` and their ids draw, each join the part where they leave the smallest
     Σ_c (a_pc − t_pc)² / n_c + (a_p − t_p)² / n, a being what the part has by then. A sample without a cluster is one of
     its own. So a cluster that holds most of a class goes to train, and so does the only sample of one.
-
-    Raises `ValueError` for shares that are not three numbers from 0 with the sum 1.
     """
-    if len(shares) != len(PARTS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
-        raise ValueError(f"shares must be three numbers from 0 with the sum 1, for {', '.join(PARTS)}; got {shares}")
     known = {label: place for place, label in enumerate(dict.fromkeys(labels))}
     members: dict[tuple[bool, str], list[int]] = defaultdict(list)
     for position, name in enumerate(ids):
@@ -46,7 +41,7 @@ def split(
         members[(False, name) if cluster is None else (True, cluster)].append(position)
     counts = {key: _counts([known[labels[i]] for i in rows], len(known)) for key, rows in members.items()}
     total = np.sum(list(counts.values()), axis=0) if counts else np.ones(1)
-    due = np.outer(shares, total)
+    due = np.outer(SHARES, total)
     there = np.zeros_like(due)
     parts = [""] * len(ids)
     for key in sorted(members, key=lambda key: (-len(members[key]), lot("split", seed, *key))):
