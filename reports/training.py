@@ -124,7 +124,7 @@ def _write_tables(folder: Path, parts: Mapping[str, Evaluation], shown: Mapping[
     own_folder(folder)
     for name, table in shown.items():
         rows = ([*map(plain, row)] for row in table.itertuples(index=False))
-        write_whole(folder / f"{name}.md", "\n".join([*piped([*map(plain, table)], rows), ""]))
+        write_whole(folder / f"{name}.md", "\n".join([*piped([plain(str(head)) for head in table], rows), ""]))
     totals = [
         {"part": part, "n": p.n, "units": p.units, "column": name, "value": getattr(p, name)}
         | dict(zip(("low", "high"), p.intervals.get(name, (math.nan, math.nan)), strict=True))
