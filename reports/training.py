@@ -13,11 +13,11 @@ import pandas as pd
 from camfaith.benchmark.results.evaluation import HEADLINES, Evaluation
 from camfaith.benchmark.results.files import own_folder, write_whole
 from camfaith.benchmark.results.showing import NONE
-from camfaith.reports.learning import confusion_maps, history_curves, reliability_curves
 from camfaith.reports.markup import piped, plain
 from camfaith.reports.page import Facts, embedded, one_line, rendered
 from camfaith.reports.style import save, settings
 from camfaith.reports.tables import write_csv
+from camfaith.reports.training_figures import confusion_maps, history_curves, reliability_curves
 
 PARTS = ("val", "test")
 _HISTORY = (

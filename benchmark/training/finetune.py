@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,7 @@ from camfaith.benchmark.datasets import Dataset, subset
 from camfaith.benchmark.datasets.subset import known_labels
 from camfaith.benchmark.results.evaluation import Evaluation, evaluate
 from camfaith.benchmark.results.files import write_whole
+from camfaith.benchmark.running.runner import Progress
 from camfaith.benchmark.suite.declaration import DatasetEntry, ModelEntry
 from camfaith.benchmark.suite.mistakes import SuiteError, explained
 from camfaith.benchmark.suite.opening import whole_dataset
@@ -35,7 +36,6 @@ from camfaith.models.checkpoint import read_state
 from camfaith.models.lookup import UnknownName
 
 E = TypeVar("E", bound=BaseModel)
-Tell = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def finetune(
     seed: int | None = None,
     device: str = "auto",
     overwrite: bool = False,
-    progress: Tell | None = None,
+    progress: Progress | None = None,
 ) -> Finetuned:
     """Train a network for the classes of a data set: all its layers, from the weights it has, but a new last one.
 
