@@ -14,6 +14,9 @@ _MODES = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 INTERPOLATIONS = {name: Image.Resampling[name.upper()] for name in _MODES} | {"nearest-exact": Image.Resampling.NEAREST}
 """What lies between two pixels, by torchvision's and Pillow's names."""
 
+LARGEST = 2**14
+"""No network takes pictures with longer sides; a slip of the pen would fill the memory."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -66,6 +69,8 @@ def length(name: str, given: Any) -> int | tuple[int, int] | None:
     """A side, or height and width, in whole pixels; `ValueError` for anything else."""
     listed = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
     fits = len(listed) == 2 or not isinstance(given, Sequence)
+    if any(type(one) is int and one > LARGEST for one in listed):
+        raise ValueError(f"{name} must be at most {LARGEST} pixels a side, got {given!r}")
     if given is not None and not (fits and all(type(one) is int and one >= 1 for one in listed)):
         raise ValueError(f"{name} must be whole pixels, a side or [height, width]; got {given!r}")
     return (listed[0], listed[1]) if len(listed) == 2 else given

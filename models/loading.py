@@ -134,8 +134,22 @@ def _architecture(name: str, weights: str) -> nn.Module:
 
 def card_of(name: str) -> Card | None:
     """The card that a model's name stands for; None where it is no folder with a card, or names a shipped or
-    torchvision network."""
-    return read_card(name) if name not in model_names() and has_card(name) else None
+    torchvision network. Raises `ValueError` where the card names code in its own folder, before any of it is run, and
+    `FileNotFoundError` where that code is not there."""
+    if name in model_names() or not has_card(name):
+        return None
+    card = read_card(name)
+    code = Path(card.architecture.rpartition(":")[0])
+    if code.suffix != ".py":
+        return card
+    if code.resolve().is_relative_to(Path(name).resolve()):
+        raise ValueError(f"{CARD} of {name} names {code}, in its own folder, which is not run; keep code elsewhere")
+    if not code.is_file():
+        raise FileNotFoundError(
+            f"{CARD} of {name} names {card.architecture}, and there is no {code} from here: start in the folder from "
+            "which the network was trained, or write the whole path there"
+        )
+    return card
 
 
 def _carded(folder: str, card: Card, weights: str | None) -> tuple[nn.Module, dict[str, Any]]:
@@ -145,9 +159,6 @@ def _carded(folder: str, card: Card, weights: str | None) -> tuple[nn.Module, di
         )
     if card.head not in HEADS:
         raise UnknownName(f"head in {CARD} of {folder}", card.head, HEADS)
-    code = Path(card.architecture.rpartition(":")[0])
-    if code.suffix == ".py" and code.resolve().is_relative_to(Path(folder).resolve()):
-        raise ValueError(f"{CARD} of {folder} names {code}, in its own folder, which is not run; keep code elsewhere")
     network = build_for(card.architecture, HEADS[card.head].outputs(len(card.class_names)))
     return with_weights(network, folder, weights or str(weights_of(folder, card))), card.settings
 

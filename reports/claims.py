@@ -167,7 +167,7 @@ def rule(checked: Checked) -> list[str]:
     level, tests = f"{100 * checked.level:g} %", int(checked.rows["p"].notna().sum())
     return [
         "Every row is about the samples that have all its quantities, each sample's values paired; samples of one "
-        "cluster count as one.",
+        "cluster count as one; of seconds, a cluster is what was explained in one batch.",
         "Supported: tests refute the opposite of the claim. Contradicted: tests refute the claim. Undecided: neither. "
         "Two tests must agree: the sign-flip test, and the one that intervals are made of.",
         "More than, less than: the mean difference lies beyond the margin. No less than, no more than: it does not lie "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pandas as pd
 from camfaith.benchmark.results.evaluation import HEADLINES, Evaluation
 from camfaith.benchmark.results.files import own_folder, write_whole
 from camfaith.benchmark.results.showing import NONE
-from camfaith.reports.markup import piped, plain
+from camfaith.reports.decision import clean, safe
+from camfaith.reports.markup import piped
 from camfaith.reports.page import Facts, embedded, one_line, rendered
 from camfaith.reports.style import save, settings
 from camfaith.reports.tables import write_csv
@@ -68,12 +70,16 @@ def _read(folder: Path) -> tuple[Mapping[str, Any], pd.DataFrame, dict[str, Eval
         missing = [column for column in _HISTORY if column not in history]
         if missing or not len(history):
             raise ValueError(f"history.csv has no {missing[0] if missing else 'epoch'}")
-        parts = {part: Evaluation.of_json(told[part]) for part in PARTS if part in told}
+        parts = {part: _shown(Evaluation.of_json(told[part])) for part in PARTS if part in told}
         if not isinstance(card, Mapping) or not parts:
             raise ValueError("model.json is no card" if parts else "evaluation.json has neither val nor test")
     except (ValueError, TypeError) as error:
         raise ValueError(f"the training in {folder} cannot be read: {error}") from error
     return card, history, parts
+
+
+def _shown(found: Evaluation) -> Evaluation:
+    return replace(found, class_names=tuple(map(clean, found.class_names)))
 
 
 def _facts(card: Mapping[str, Any]) -> Facts:
@@ -123,8 +129,8 @@ def _write_tables(folder: Path, parts: Mapping[str, Evaluation], shown: Mapping[
     """What is shown as Markdown, and all numbers as CSV."""
     own_folder(folder)
     for name, table in shown.items():
-        rows = ([*map(plain, row)] for row in table.itertuples(index=False))
-        write_whole(folder / f"{name}.md", "\n".join([*piped([plain(str(head)) for head in table], rows), ""]))
+        rows = ([*map(safe, row)] for row in table.itertuples(index=False))
+        write_whole(folder / f"{name}.md", "\n".join([*piped([safe(str(head)) for head in table], rows), ""]))
     totals = [
         {"part": part, "n": p.n, "units": p.units, "column": name, "value": getattr(p, name)}
         | dict(zip(("low", "high"), p.intervals.get(name, (math.nan, math.nan)), strict=True))

@@ -16,6 +16,7 @@ from camfaith.benchmark.results.paired import differences
 from camfaith.benchmark.results.signflip import sign_flip
 
 Units = Sequence[Any] | None
+ALIKE = "nearly all values are one, and the rest is unknown"
 EDGES = {"greater": (1, 1), "not greater": (1, -1), "less": (-1, -1), "not less": (-1, 1)}
 """Where the edge of a claim is, in margins, and on which side of it the mean is said to lie."""
 
@@ -74,6 +75,7 @@ def _order(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
         p_against=p_against,
         distance=_distance(found.mean, claim.says, claim.margin),
         deviation=found.deviation,
+        scarce=_scarce(p, p_against),
     )
 
 
@@ -132,6 +134,7 @@ def _share(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
         p_effect=p_effect,
         distance=abs(found.mean),
         deviation=found.deviation,
+        scarce=_scarce(p, p_against),
     )
 
 
@@ -151,6 +154,11 @@ def _tails(d: Floats, units: Units) -> tuple[Floats, Floats]:
     symmetric differences, and of that by which intervals are made, which knows skewed ones."""
     flips, skewed = sign_flip(d, units), mean_tails(d, units)
     return np.fmax(flips.greater, skewed[0]), np.fmax(flips.less, skewed[1])
+
+
+def _scarce(p: float, p_against: float) -> str:
+    """Both are 1 where there is no interval: else they add up to about 1."""
+    return ALIKE if p == p_against == 1 else ""
 
 
 def _distance(mean: float, says: str, margin: float) -> float:

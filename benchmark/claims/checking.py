@@ -116,7 +116,7 @@ def _row(claim: Claim, place: Place, quantities: Quantities) -> dict[str, Any]:
         return told | {"refused": f"not measured: {error}"}
     finite: Any = np.isfinite(values).all(axis=1)
     whole = values.loc[finite]
-    units = units_of(whole.index, samples.loc[whole.index, "cluster"])
+    units = _timed(claim, whole) or units_of(whole.index, samples.loc[whole.index, "cluster"])
     told |= {"n": len(whole), "units": len(whole if units is None else {*units}), "lost": len(values) - len(whole)}
     if place.other != place.model:
         others = quantities.samples(place.other, place.dataset)["target"].reindex(samples.index)
@@ -125,12 +125,20 @@ def _row(claim: Claim, place: Place, quantities: Quantities) -> dict[str, Any]:
     return told | {"refused": refused} | ({} if refused else assess(claim, whole, units)._asdict())
 
 
+def _timed(claim: Claim, whole: pd.DataFrame) -> list[Any] | None:
+    """The batch of each sample, where a claim is about seconds: those of a batch are measured once, and shared out."""
+    timed = [part for part, quantity in claim.quantities.items() if quantity.cost == "seconds"]
+    return list(whole[timed].itertuples(index=False, name=None)) if timed else None
+
+
 def _refusal(claim: Claim, whole: pd.DataFrame, told: Mapping[str, Any], until: bool) -> str:
     """Why a row is not tested; "" where it is."""
     if whole.empty:
         return f"none of {told['lost']} samples has a value" if told["lost"] else "no sample is in the scope"
     if told["units"] < FEWEST:
         what = "samples" if told["units"] == told["n"] else "clusters"
+        if _timed(claim, whole) is not None:
+            what = "batches, each timed as a whole"
         return f"too few: {told['units']} {what}; at least {FEWEST} are needed"
     if claim.says == "predicts" and len(whole["outcome"].unique()) == 1:
         outcome, value = claim.quantities["outcome"], whole["outcome"].iloc[0]

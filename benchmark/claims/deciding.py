@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from camfaith.benchmark.claims.assessing import ALIKE
 from camfaith.benchmark.results.families import holm, levels
 from camfaith.benchmark.results.paired import enough
 
@@ -25,7 +26,7 @@ def decide(rows: Sequence[dict[str, Any]], level: float) -> None:
     for row, step in zip(rows, steps, strict=True):
         row["verdict"], row["why"] = _verdict(row, level)
         row["needed"] = None
-        if row["why"].startswith(OPEN):
+        if row["why"].startswith(OPEN) and row["scarce"] != ALIKE:
             row["needed"] = enough(row["distance"], row["deviation"], row["units"], float(step))
 
 

@@ -37,7 +37,7 @@ class Quantity(BaseModel):
     similarity: Literal["spearman", "ssim", "top-k"] | None = None
     """How alike the maps of `methods` are: the mean over all pairs."""
     cost: Literal["seconds", "forwards", "backwards"] | None = None
-    """What one map of `method` costs, or the mean over `methods`."""
+    """What one map of `method` costs, or the mean over `methods`. Seconds are measured once for each batch."""
     prediction: Literal["correct", "confidence"] | None = None
     """Whether the network takes the image for what its label says (1 or 0), or the probability that it gives it."""
     number: float | None = None

@@ -107,7 +107,7 @@ class Quantities:
         if samples["label"].isna().all():
             raise NotMeasured(f"{dataset} has no labels")
         if (model, dataset) in strangers(self.info):
-            raise NotMeasured(f"the classes of {dataset} are not those of {model}")
+            raise NotMeasured(f"the labels of {dataset} are not the classes that {model} predicts")
         return pd.Series(chosen == samples["label"], samples.index).astype(float).where(samples["label"].notna())
 
     def _similarity(self, quantity: Quantity, model: str, dataset: str, index: pd.Index) -> pd.Series:

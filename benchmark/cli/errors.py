@@ -19,7 +19,7 @@ def errors_in_one_line(code: int = 2) -> Iterator[None]:
         try:
             yield
         except (ValueError, OSError) as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(_safe(f"error: {error}"), err=True)
             raise typer.Exit(code) from None
         except KeyboardInterrupt:
             typer.echo("stopped", err=True)
@@ -27,4 +27,9 @@ def errors_in_one_line(code: int = 2) -> Iterator[None]:
 
 
 def _show(message: Warning | str, *_: Any, **__: Any) -> None:
-    typer.echo(f"warning: {message}", err=True)
+    typer.echo(_safe(f"warning: {message}"), err=True)
+
+
+def _safe(text: str) -> str:
+    """Text without what steers a terminal: names of samples and classes come from elsewhere."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "�" for sign in text)

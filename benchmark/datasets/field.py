@@ -21,6 +21,9 @@ NEAR = 0.012
 ALIKE = 0.8
 """The least intersection over union of the circle with what is bright."""
 
+LEAST = 0.05
+"""What is bright in less than this share of the picture is a speck in a dark picture, and no field."""
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Circle = tuple[float, float, float]
@@ -33,11 +36,11 @@ def field_of(picture: Image.Image) -> Image.Image:
     What is brighter than the frame, in its largest piece, shows where the field's edge is. The field is the circle on
     which most of the edge lies, so that a dark rim belongs to it and a notch or a glow outside does not; the picture's
     own edges may cut it off. Where no circle fits, the field is that piece, its holes filled. A picture without a dark
-    frame is field throughout.
+    frame is field throughout, and so is one that is dark but for a speck.
     """
     factor = max(1, max(picture.size) // SIDE)
     bright = _bright(picture.reduce(factor))
-    if bright.all():
+    if bright.all() or bright.mean() < LEAST:
         return Image.new("L", picture.size, 255)
     circle = _circle(_edge(bright))
     if circle is None or _overlap(_disc(circle, bright.shape), bright) < ALIKE:

@@ -272,7 +272,8 @@ def _first_image(classifier: Classifier, dataset: Dataset, label: str) -> Tensor
             return classifier.prepare(dataset[index].image)
         except Exception as error:  # whatever a data set raises, the next sample may work
             first = first or error
-    raise SuiteError(f"data set {label!r}: not one of its {len(dataset)} samples can be read; the first: {first}")
+    text = "" if first is None else in_one_line(first)
+    raise SuiteError(f"data set {label!r}: not one of its {len(dataset)} samples can be read; the first: {text}")
 
 
 def open_arm(

@@ -16,22 +16,33 @@ import pandas as pd
 import torch
 from pydantic import BaseModel, ValidationError
 
-from camfaith.benchmark.datasets import Dataset, subset
-from camfaith.benchmark.datasets.subset import known_labels
+from camfaith.benchmark import datasets
+from camfaith.benchmark.datasets import Dataset
+from camfaith.benchmark.datasets.subset import known_clusters, known_labels
 from camfaith.benchmark.results.evaluation import Evaluation, evaluate
 from camfaith.benchmark.results.files import write_whole
 from camfaith.benchmark.running.runner import Progress
 from camfaith.benchmark.suite.declaration import DatasetEntry, ModelEntry
 from camfaith.benchmark.suite.mistakes import SuiteError, explained
 from camfaith.benchmark.suite.opening import whole_dataset
-from camfaith.benchmark.training.keeping import BEST, EVALUATION, HISTORY, PICTURES, held, keep, require_same
+from camfaith.benchmark.suite.settings import parameters_of
+from camfaith.benchmark.training.keeping import (
+    BEST,
+    EVALUATION,
+    HISTORY,
+    PICTURES,
+    held,
+    keep,
+    require_same,
+    whole_files,
+)
 from camfaith.benchmark.training.parting import Rows, parts_of
 from camfaith.benchmark.training.pictures import Pictures, forget_pictures, read_pictures
 from camfaith.benchmark.training.randomness import Balance
 from camfaith.benchmark.training.recipe import Recipe, best_epoch, is_over, recipe_for
 from camfaith.benchmark.training.starting import starting_classifier, starting_weights
 from camfaith.models import Classifier
-from camfaith.models.card import CARD, Card, write_card
+from camfaith.models.card import CARD, Card, read_card, weights_of, write_card
 from camfaith.models.checkpoint import read_state
 from camfaith.models.lookup import UnknownName
 
@@ -93,7 +104,7 @@ def finetune(
     data = _entry(DatasetEntry, "dataset", _named(dataset) | ({} if root is None else {"root": str(root)}))
     limit = limit or data.limit
     whole = whole_dataset(data)
-    taken, names = whole if limit is None else subset(whole, limit, seed or 0), _class_names(whole)
+    taken, names = whole if limit is None else datasets.subset(whole, limit, seed or 0), _class_names(whole)
     said = {"epochs": epochs, "patience": patience, "batch": batch, "rate": rate, "balance": balance, "seed": seed}
     recipe = recipe_for(data.name, **said)
     start = starting_weights(entry.name, None if weights is None else str(weights))
@@ -101,15 +112,16 @@ def finetune(
     file = folder.parent / "split.csv" if split is None else Path(split).expanduser()
     tell, chosen = progress or _silent, _device(device)
     classifier = starting_classifier(entry, start, names, head, size)
-    asked = _asked(classifier, entry.name, whole.name, start, limit, recipe)
+    asked = _asked(classifier, entry.name, whole.name, start, limit, recipe) | {"settings": _settings(data)}
+    known = _known(taken)
     with held(folder, overwrite):
-        require_same(folder, asked)
+        require_same(folder, asked, known)
         if (done := _done(folder, recipe)) is not None:
             return done
         pictures = read_pictures(taken, classifier, folder / PICTURES, lambda n, of: tell(n, of, "reading pictures"))
         try:
             parts = parts_of(pictures, file, names, recipe.seed)
-            keep(folder, asked, _digest(pictures, parts), chosen)
+            keep(folder, asked, known, _digest(pictures, parts), chosen)
         except ValueError:
             forget_pictures(folder / PICTURES)  # so that what is restored is read
             raise
@@ -162,11 +174,29 @@ def _device(name: str) -> str:
 def _class_names(dataset: Dataset) -> tuple[str, ...]:
     """The data set's, or numbers up to the greatest label."""
     if dataset.class_names is not None:
-        return tuple(dataset.class_names)
+        return _several(dataset, tuple(dataset.class_names))
     labels = [label for label in known_labels(dataset) if isinstance(label, int)]
     if not labels:
         raise ValueError(f"data set {dataset.name!r} tells no class before it is read: give classes = [...]")
-    return tuple(map(str, range(max(labels) + 1)))
+    return _several(dataset, tuple(map(str, range(max(labels) + 1))))
+
+
+def _several(dataset: Dataset, names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(names) < 2:
+        raise ValueError(f"data set {dataset.name!r} has one class alone; a network learns to tell two or more apart")
+    return names
+
+
+def _settings(data: DatasetEntry) -> dict[str, Any]:
+    """What a data set is told, beside texts: these say where it lies, which may change, and what it holds is known."""
+    told = parameters_of(datasets.find(data.name), data.settings)
+    return {name: value for name, value in told.items() if not isinstance(value, str | None)}
+
+
+def _known(dataset: Dataset) -> str:
+    """A hash of what a data set says of its samples before any is read."""
+    about = [list(dataset.ids), list(known_labels(dataset)), list(known_clusters(dataset))]
+    return hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()
 
 
 def _asked(
@@ -193,11 +223,15 @@ def _done(folder: Path, recipe: Recipe) -> Finetuned | None:
     """What the folder holds of a training that is over and judged."""
     if not all((folder / name).is_file() for name in (BEST, CARD, HISTORY, EVALUATION)):
         return None
-    history = pd.read_csv(folder / HISTORY)
-    if not is_over(history.to_dict("records"), recipe):
-        return None
-    told = json.loads((folder / EVALUATION).read_text("utf-8"))
-    return Finetuned(folder, history, {part: Evaluation.of_json(each) for part, each in told.items()})
+    with whole_files(folder):
+        history = pd.read_csv(folder / HISTORY)
+        if not len(history):
+            raise ValueError(f"{HISTORY} has no epoch")
+        if not is_over(history.to_dict("records"), recipe):
+            return None
+        weights_of(folder, read_card(folder))
+        told = json.loads((folder / EVALUATION).read_text("utf-8"))
+        return Finetuned(folder, history, {part: Evaluation.of_json(each) for part, each in told.items()})
 
 
 def _write_card(folder: Path, classifier: Classifier, facts: Mapping[str, Any]) -> None:

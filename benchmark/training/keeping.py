@@ -16,10 +16,15 @@ from camfaith.benchmark.results.files import own_folder, require_no_links, write
 from camfaith.benchmark.suite.identity import libraries
 from camfaith.benchmark.training.pictures import forget_pictures
 from camfaith.models.card import CARD
+from camfaith.models.errors import in_one_line
 
 ASKED, BEST, LAST = "asked.json", "model.safetensors", "last.ckpt"
 HISTORY, EVALUATION, PICTURES = "history.csv", "evaluation.json", "pictures"
 _FILES = (ASKED, BEST, LAST, HISTORY, EVALUATION, CARD)
+_OTHERS = (
+    "the training in {} has other pictures, labels or parts than there are now: restore them, give another folder as "
+    "out, or overwrite it"
+)
 
 
 @contextmanager
@@ -44,18 +49,22 @@ def held(folder: Path, overwrite: bool) -> Iterator[None]:
         raise ValueError(f"another process trains in {folder}: wait for it, or give another folder as out") from None
 
 
-def require_same(folder: Path, asked: Mapping[str, Any]) -> None:
-    """`ValueError` where the folder's training was asked for something else."""
-    before, now = _record(folder).get("asked"), json.loads(json.dumps(asked))
+def require_same(folder: Path, asked: Mapping[str, Any], known: str) -> None:
+    """`ValueError` where the folder's training was asked for something else, or has other samples, of which `known` is
+    a hash of what is known before they are read."""
+    record, now = _record(folder), json.loads(json.dumps(asked))
+    before = record.get("asked")
     for name, value in now.items():
         if before is not None and before.get(name) != value:
             raise ValueError(
                 f"the training in {folder} has {name} {before.get(name)!r}, and is asked for {value!r}: give another "
                 "folder as out, or overwrite it"
             )
+    if record and record.get("known") != known:
+        raise ValueError(_OTHERS.format(folder))
 
 
-def keep(folder: Path, asked: Mapping[str, Any], data: str, device: str) -> None:
+def keep(folder: Path, asked: Mapping[str, Any], known: str, data: str, device: str) -> None:
     """Record what a training was asked, with `data`, a hash of all its pictures and their parts.
 
     Raises `ValueError` where the folder's training has other ones. Warns where it goes on with other libraries, another
@@ -63,10 +72,7 @@ def keep(folder: Path, asked: Mapping[str, Any], data: str, device: str) -> None
     """
     before = _record(folder)
     if before and before["data"] != data:
-        raise ValueError(
-            f"the training in {folder} has other pictures, labels or parts than there are now: restore them, give "
-            "another folder as out, or overwrite it"
-        )
+        raise ValueError(_OTHERS.format(folder))
     made: dict[str, Any] = {"device": device, "threads": torch.get_num_threads()}
     made |= libraries("torch", "torchvision", "pytorch-lightning", "numpy")
     for name, value in made.items():
@@ -74,10 +80,25 @@ def keep(folder: Path, asked: Mapping[str, Any], data: str, device: str) -> None
             text = f"the training in {folder} began with {name} {before['made'].get(name)} and goes on with {value}"
             warnings.warn(f"{text}: its weights will differ in last digits from one that was not stopped", stacklevel=3)
     if not before:
-        record = {"asked": asked, "data": data, "made": made}
+        record = {"asked": asked, "known": known, "data": data, "made": made}
         write_whole(folder / ASKED, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / ASKED).read_text("utf-8")) if (folder / ASKED).is_file() else {}
-    return found
+    if not (folder / ASKED).is_file():
+        return {}
+    with whole_files(folder):
+        found: dict[str, Any] = json.loads((folder / ASKED).read_text("utf-8"))
+        return {name: found[name] for name in ("asked", "known", "data", "made")}
+
+
+@contextmanager
+def whole_files(folder: Path) -> Iterator[None]:
+    """What goes wrong where a file of the folder is damaged says so, and what to do."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, FileNotFoundError) as error:
+        raise ValueError(
+            f"the training in {folder} is damaged ({in_one_line(error)}): restore it, give another folder as out, or "
+            "overwrite it"
+        ) from error

@@ -179,7 +179,12 @@ class WholeFiles(TorchCheckpointIO):
             torch.save(checkpoint, draft)
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
-        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file makes torch raise almost anything
+            raise ValueError(
+                f"{path} is damaged ({type(error).__name__}): restore it, give another folder as out, or overwrite it"
+            ) from error
         return found
 
 

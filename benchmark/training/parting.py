@@ -27,6 +27,7 @@ def parts_of(pictures: Pictures, file: Path, class_names: Sequence[str], seed: i
     if not file.exists():
         own_folder(file.parent)
         parts = split(pictures.ids, pictures.labels.tolist(), pictures.clusters, seed=seed)
+        _require_learnable(_rows(parts), pictures, f"a split of {len(parts)} pictures")  # else nothing is left behind
         write_split(file, pictures.ids, parts, pictures.clusters, pictures.labels.tolist())
     placed = read_split(file)
     _require_same(placed, pictures, file)
@@ -34,9 +35,14 @@ def parts_of(pictures: Pictures, file: Path, class_names: Sequence[str], seed: i
     if unnamed := [name for name, each in zip(pictures.ids, part, strict=True) if each not in PARTS]:
         text = f"{file} does not name {len(unnamed)} of {len(part)} pictures, first {unnamed[0]!r}: they are left out"
         warnings.warn(f"{text}; remove the file to split anew", stacklevel=2)
-    rows = {name: np.flatnonzero(part == name) for name in PARTS}
+    rows = _rows(part)
+    _require_learnable(rows, pictures, str(file))
     _tell_lacking(rows, pictures, class_names, file)
     return rows
+
+
+def _rows(parts: Sequence[str]) -> dict[str, Rows]:
+    return {name: np.flatnonzero(np.array(parts) == name) for name in PARTS}
 
 
 def _require_same(placed: pd.DataFrame, pictures: Pictures, file: Path) -> None:
@@ -60,13 +66,16 @@ def _require_same(placed: pd.DataFrame, pictures: Pictures, file: Path) -> None:
             )
 
 
-def _tell_lacking(rows: Mapping[str, Rows], pictures: Pictures, class_names: Sequence[str], file: Path) -> None:
-    held = {name: {*pictures.labels[each].tolist()} for name, each in rows.items()}
+def _require_learnable(rows: Mapping[str, Rows], pictures: Pictures, what: str) -> None:
     for name in ("train", "val"):
         if not len(rows[name]):
-            raise ValueError(f"{file} has no picture in part {name!r}: a network needs some there to learn")
-    if len(held["train"]) < 2:
-        raise ValueError(f"{file} has one class alone in train; a network learns to tell two or more apart")
+            raise ValueError(f"{what} has no picture in part {name!r}: a network needs some there to learn")
+    if len({*pictures.labels[rows["train"]].tolist()}) < 2:
+        raise ValueError(f"{what} has one class alone in train; a network learns to tell two or more apart")
+
+
+def _tell_lacking(rows: Mapping[str, Rows], pictures: Pictures, class_names: Sequence[str], file: Path) -> None:
+    held = {name: {*pictures.labels[each].tolist()} for name, each in rows.items()}
     for name, labels in held.items():
         if lacking := [text for label, text in enumerate(class_names) if label not in labels]:
             warnings.warn(f"no picture of {', '.join(map(repr, lacking))} in part {name!r} ({file})", stacklevel=3)

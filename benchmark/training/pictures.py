@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -58,6 +59,7 @@ def read_pictures(dataset: Dataset, classifier: Classifier, folder: Path, told: 
     if left := known["left_out"]:
         text = f"data set {dataset.name!r}: {len(left)} of {len(dataset)} samples are left out, the first: {left[0]}"
         if not known["ids"]:
+            forget_pictures(folder)  # so that what is restored is read
             raise ValueError(text)
         warnings.warn(text, stacklevel=2)
     pixels = np.load(folder / _PIXELS, mmap_mode="r")[: len(known["ids"])]
@@ -75,8 +77,9 @@ def _read(
     """Write the pixels; what else there is to know of the samples that can be used, and why the others cannot."""
     found: dict[str, list[Any]] = {"ids": [], "labels": [], "clusters": [], "left_out": []}
     take = partial(_taken, dataset, classifier)
-    with whole(folder / _PIXELS) as draft, ThreadPoolExecutor(2) as pool:
-        pixels = None
+    # Written, and not mapped: on a full disk that is an error, and not the end of the process.
+    with whole(folder / _PIXELS) as draft, draft.open("wb") as stream, ThreadPoolExecutor(2) as pool:
+        size = 0
         for start in range(0, len(dataset), _TOGETHER):
             indices = range(start, min(start + _TOGETHER, len(dataset)))
             for index, taken in zip(indices, pool.map(take, indices), strict=True):
@@ -84,15 +87,16 @@ def _read(
                     found["left_out"].append(taken)
                     continue
                 picture, label, cluster = taken
-                if pixels is None:
+                if not size:
                     shape = (len(dataset), *picture.shape)
-                    pixels = np.lib.format.open_memmap(draft, "w+", np.uint8, shape)
-                pixels[len(found["ids"])] = picture
+                    about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(stream, about)
+                    size = stream.tell() + math.prod(shape)
+                stream.write(picture.tobytes())
                 for name, value in (("ids", dataset.ids[index]), ("labels", label), ("clusters", cluster)):
                     found[name].append(value)
             told(indices.stop, len(dataset))
-        if pixels is not None:
-            pixels.flush()
+        stream.truncate(size)  # as many as there are samples, whatever was left out
     return found
 
 

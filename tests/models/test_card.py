@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from camfaith.models import UnknownName, load
 from camfaith.models.card import Card, read_card, write_card
-from camfaith.models.loading import build_for
+from camfaith.models.loading import build_for, card_of
 
 IMAGES = torch.rand(2, 3, 32, 32)
 COLOURS = {"mean": (0.4, 0.3, 0.2), "std": (0.2, 0.2, 0.1)}
@@ -116,8 +116,12 @@ def test_code_of_ones_own_is_run_but_not_out_of_the_cards_folder(folder, tmp_pat
     torch.testing.assert_close(load(str(folder)).scores(IMAGES), expected)
     for inside in (folder, folder / ".." / "effnet"):
         changed(folder, architecture=f"{inside / 'net.py'}:made")
-        with pytest.raises(ValueError, match="in its own folder, which is not run; keep code elsewhere"):
-            load(str(folder))
+        for read in (load, card_of):  # by which a run tells models apart, before it loads any
+            with pytest.raises(ValueError, match="in its own folder, which is not run; keep code elsewhere"):
+                read(str(folder))
+    changed(folder, architecture="elsewhere/net.py:made")
+    with pytest.raises(FileNotFoundError, match=r"effnet names elsewhere.net.py:made, and there is no .* start in the"):
+        load(str(folder))
 
 
 def test_a_network_trained_further_has_the_architecture_of_that_which_it_was(folder, tmp_path):

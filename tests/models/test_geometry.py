@@ -55,6 +55,7 @@ def test_fine_levels_stay_fine():
         ({"resize": (224,)}, "resize must be whole pixels"),
         ({"crop": (2, 3, 4)}, "crop must be whole pixels"),
         ({"crop": "224"}, "crop must be whole pixels"),
+        ({"resize": (8, 100_000)}, "resize must be at most 16384 pixels a side"),
         ({"resize": True}, "resize must be whole pixels"),
         ({"interpolation": "bicubik"}, "unknown interpolation 'bicubik': did you mean 'bicubic'"),
     ],

@@ -99,6 +99,14 @@ def test_tables_are_the_evaluation_in_markdown_and_csv(reported):
     assert tuple(totals.loc[("val", "accuracy"), ["n", "units"]]) == (40, 20)
 
 
+def test_a_class_steers_no_terminal_and_is_no_link(folder):
+    names = ("\x1b[31mred", "@you http://x www.x")
+    (folder / "evaluation.json").write_text(json.dumps({"test": judged(120, 2, names).to_json()}))
+    training_report(folder)
+    assert not any(b"\x1b" in path.read_bytes() for path in (folder / "tables").iterdir())
+    assert "@\u2060you http:/\u2060/x www.\u2060x" in (folder / "tables/classes-test.md").read_text("utf-8")
+
+
 def test_curves_are_drawn_of_the_history_and_the_kept_epoch_is_marked():
     with settings():
         loss, accuracy, kappa, rate = history_curves(HISTORY, 2).axes

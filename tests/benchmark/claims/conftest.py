@@ -30,6 +30,7 @@ def planted(
     *,
     maps: Mapping[tuple[str, str], Any] | None = None,
     costs: Mapping[tuple[str, str], Any] | None = None,
+    seconds: Mapping[tuple[str, str], Any] | None = None,
     rectified: Sequence[str] = (),
     right: Any = None,
     confidence: Any = None,
@@ -37,9 +38,9 @@ def planted(
     clusters: Sequence[str | None] | None = None,
     **info: Any,
 ) -> Result:
-    """A run of these `scores`: a value for each sample by (model, method, metric, column). `maps` and `costs` (images
-    forward) are by (model, method). `right` says of each sample whether all models take it for what its label says,
-    `confidence` how probable the class seems to them."""
+    """A run of these `scores`: a value for each sample by (model, method, metric, column). `maps`, `costs` (images
+    forward) and `seconds` are by (model, method). `right` says of each sample whether all models take it for what its
+    label says, `confidence` how probable the class seems to them."""
     n = len(next(iter(scores.values())))
     models, methods = (list(dict.fromkeys(key[at] for key in scores)) for at in (0, 1))
     metrics = {metric: column for *_, metric, column in reversed(scores) if metric != "diagnostics"}
@@ -81,8 +82,9 @@ def planted(
             for i, at in enumerate(place):
                 raw = np.asarray(maps[model, method][i] if maps else np.eye(4), "<f4")
                 cost = float((costs or {}).get((model, method), np.ones(n))[i])
+                took = float((seconds or {}).get((model, method), np.full(n, 0.1))[i])
                 drawn = (method in rectified, *raw.shape, "<f4", raw.tobytes(), None)
-                rows["maps"].append((*at, method, method, *drawn, "ok", "", 0.1, cost, 1.0))
+                rows["maps"].append((*at, method, method, *drawn, "ok", "", took, cost, 1.0))
         for i, at in enumerate(place):
             known = (_of(clusters, i), labels[i], np.broadcast_to(target, n)[i], "float32", picture.getvalue())
             rows["pictures"].append((*at, *known, None, None, None, [0.0, odds[i], 0.0], 0.0, 0.0, "digest"))

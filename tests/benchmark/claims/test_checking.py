@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from camfaith.benchmark import check_claims
@@ -145,6 +146,10 @@ def test_p_are_corrected_for_all_rows_and_an_open_row_says_how_many_would_decide
     assert (alone["verdict"][0], many["verdict"][0]) == ("supported", "undecided")
     assert many["p"][0] == pytest.approx(10 * alone["p"][0], rel=1e-9)
     assert (many["why"][0], many["needed"][0] > N) == ("the samples do not tell", True)
+    one = BASE + 0.1 + np.where(np.arange(N) == 0, 1e-3, 0)
+    (row,) = check_claims(plant(scores(one)), one_claim(measure=A, against=B, says="greater")).rows.to_dict("records")
+    assert row["why"] == "the samples do not tell: nearly all values are one, and the rest is unknown"
+    assert pd.isna(row["needed"])  # more of the same would not decide
 
 
 def test_missing_values_are_counted_and_what_is_not_there_is_said_once(plant, one_claim):
@@ -160,3 +165,18 @@ def test_missing_values_are_counted_and_what_is_not_there_is_said_once(plant, on
     until = check_claims(plant(scores(), suite=stopped, status="failed"), one_claim(measure=A, against=B, says="less"))
     assert until.rows["why"][0].startswith("the run stopped judging where its own test had decided")
     assert until.notes[0].startswith("The run is not complete (status: failed)")
+
+
+@pytest.mark.parametrize(
+    ("batch", "verdict"), [(1, "supported"), (3, "supported"), (8, "undecided"), (32, "undecided")]
+)
+def test_seconds_of_a_batch_count_once(plant, one_claim, batch, verdict):
+    """All samples of a batch share its seconds, whatever cluster they are of."""
+    took = {("net", "a"): np.repeat(NOISE[: N // batch + 1] - 2, batch)[:N], ("net", "b"): np.zeros(N)}
+    run = plant(scores(), seconds=took, clusters=[f"c{i // 2}" for i in range(N)])
+    quick = one_claim(
+        measure={"cost": "seconds", "method": "a"}, against={"cost": "seconds", "method": "b"}, says="less"
+    )
+    (row,) = check_claims(run, quick).rows.to_dict("records")
+    assert (row["verdict"], row["n"], row["units"]) == (verdict, N, -(-N // batch))
+    assert ("batches, each timed as a whole; at least 8" in row["why"]) == (verdict == "undecided")

@@ -85,7 +85,7 @@ def test_a_scope_is_a_class_and_a_range_of_another_quantity(plant):
         ({"metric": "mass", "method": "aa"}, "unknown method 'aa'"),
         ({"metric": "mass", "method": "a", "column": "top"}, "metric 'mass' has no column 'top'; it has share, peak"),
         ({"metric": "mass", "method": "a", "model": "vgg1"}, "unknown model 'vgg1': did you mean 'vgg'"),
-        ({"prediction": "correct"}, "the classes of skin are not those of net"),
+        ({"prediction": "correct"}, "the labels of skin are not the classes that net predicts"),
     ],
 )
 def test_what_the_run_lacks_is_said(plant, keys, text):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 
 import pytest
 import torch
+import typer
 from PIL import Image
 from typer.testing import CliRunner
 
 from camfaith.benchmark.cli.command_line import app
+from camfaith.benchmark.cli.errors import errors_in_one_line
 from camfaith.models.reference import GRADES, build
 
 OWN = """
@@ -199,3 +202,15 @@ def test_a_mistake_in_a_suite_is_one_line(folder, tmp_path, key, value, message)
 @pytest.mark.parametrize(("words", "message"), COMMANDS)
 def test_a_mistaken_command_is_one_line(folder, words, message):
     assert re.search(message, told(*(word.replace("{}", f"{folder}/") for word in words)))
+
+
+@pytest.mark.filterwarnings("always")
+def test_what_steers_a_terminal_is_not_printed(capsys):
+    def told():
+        with errors_in_one_line():
+            warnings.warn("sample \x1b[31mred", stacklevel=1)
+            raise ValueError("class \x1b]0;title\x07")
+
+    with pytest.raises(typer.Exit):
+        told()
+    assert capsys.readouterr().err == "warning: sample �[31mred\nerror: class �]0;title�\n"

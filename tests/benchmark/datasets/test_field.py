@@ -91,6 +91,10 @@ def test_without_a_frame_everything_is_field(value: int) -> None:
     assert found(np.full((40, 60), value)).all()
 
 
+def test_a_speck_in_a_dark_picture_is_no_field() -> None:
+    assert found(shown(disc(300, 400, 30, 20, 4))).all()
+
+
 def test_grey_of_more_than_eight_bits_has_a_field_too() -> None:
     levels = Image.fromarray((ROUND * 0.6).astype(np.float32))
     assert overlap(np.asarray(field_of(levels)) > 0, ROUND) > 0.99

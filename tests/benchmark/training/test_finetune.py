@@ -106,6 +106,39 @@ def test_a_folder_goes_on_with_what_it_was_asked_for_alone(told, tmp_path):
     assert len(finetune(**told | {"rate": 0.01, "epochs": 9, "patience": 9}).history) == 9
 
 
+def test_what_is_done_is_not_read_back_for_other_data(told, colours, tmp_path):
+    finetune(**told)
+    for setting in ({"field": True}, {"classes": ["red", "blue", "green"]}):
+        with pytest.raises(ValueError, match=f"has {'settings' if 'field' in setting else 'class_names'} .*, and is"):
+            finetune(**told | {"dataset": colours | setting})
+    (tmp_path / "moved").mkdir()
+    moved = {"path": str((tmp_path / "colours.csv").rename(tmp_path / "moved/colours.csv")), "root": str(tmp_path)}
+    finetune(**told | {"dataset": colours | moved})
+    table = tmp_path / "moved/colours.csv"
+    table.write_text(table.read_text().replace("3.png,0", "3.png,1"))
+    with pytest.raises(ValueError, match="has other pictures, labels or parts"):
+        finetune(**told | {"dataset": colours | moved})
+
+
+@pytest.mark.parametrize("name", ["asked.json", "history.csv", "evaluation.json", "model.safetensors", "last.ckpt"])
+def test_a_damaged_folder_is_refused_in_words(told, name):
+    finetune(**told)
+    for content in ("junk", "[]", ""):
+        (told["out"] / name).write_text(content)
+        with pytest.raises(ValueError, match=r"is damaged \(.*or overwrite it"):
+            finetune(**told | {"epochs": 99 if name == "last.ckpt" else 6, "patience": 99})
+
+
+def test_a_split_that_teaches_nothing_is_not_left_behind(told, tmp_path):
+    table = tmp_path / "colours.csv"
+    rows = table.read_text()
+    table.write_text("\n".join(rows.splitlines()[:3]))
+    with pytest.raises(ValueError, match="a split of 2 pictures has no picture in part 'val'"):
+        finetune(**told)
+    table.write_text(rows)
+    assert finetune(**told).evaluation["test"].accuracy == 1
+
+
 def test_somebody_elses_network_is_not_written_over(told):
     told["out"].mkdir(parents=True)
     (told["out"] / "model.safetensors").write_bytes(b"dear")
@@ -162,12 +195,14 @@ def test_what_a_split_lacks_is_told(told):
         ({"model": {"name": "fundus-resnet", "mean": "grey"}}, "model: key 'mean' must be a list"),
         ({"dataset": {"name": "fundus", "samples": 0}}, "samples must be a whole number, 1 or more"),
         ({"size": 3}, "takes no pictures of 3 × 3 pixels"),
+        ({"dataset": {"name": "csv", "path": "colours.csv", "classes": ["a"]}}, "has one class alone; a network"),
         ({"device": "tpu"}, "device must be auto, cpu or cuda"),
         ({"rate": 1e30}, "the loss is no finite number in epoch 1: learn with a lower rate than 1e+30"),
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused_in_words(told, said, message):
+def test_what_cannot_be_is_refused_in_words(told, said, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=re.escape(message)):
         finetune(**told | said)
 

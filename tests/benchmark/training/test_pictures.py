@@ -55,6 +55,7 @@ def test_what_cannot_be_used_is_left_out_and_told(tmp_path):
     assert (list(found.ids), found.labels.tolist(), len(found.pixels)) == (["s0", "s7"], [0, 1], 2)
     with pytest.raises(ValueError, match="6 of 6 samples"):
         read_pictures(Drawn(bad), network(), tmp_path / "q", silent)
+    assert len(read_pictures(Drawn([0] * 6), network(), tmp_path / "q", silent)) == 6  # once they are restored
 
 
 def test_they_are_read_once_for_the_same_samples_and_size(tmp_path):
@@ -67,3 +68,16 @@ def test_they_are_read_once_for_the_same_samples_and_size(tmp_path):
     data.labels_given[1] = 0
     with pytest.warns(UserWarning, match="left out"):
         assert read_pictures(data, network(), tmp_path / "q", silent).digest() != first
+
+
+def test_the_file_grows_as_they_are_read(tmp_path):
+    """A file that is mapped before its room on the disk is taken ends the process where the disk is full."""
+    sizes = []
+    read_pictures(
+        Drawn([0, 1] * 100), network(32), tmp_path / "p", lambda *_: sizes.append(sum(map(_size, tmp_path.rglob("*"))))
+    )
+    assert sizes[0] < sizes[-1] / 2
+
+
+def _size(path):
+    return path.stat().st_size if path.is_file() else 0
