@@ -31,7 +31,7 @@ def parts_of(pictures: Pictures, file: Path, class_names: Sequence[str], seed: i
         write_split(file, pictures.ids, parts, pictures.clusters, pictures.labels.tolist())
     placed = read_split(file)
     _require_same(placed, pictures, file)
-    part = placed["part"].reindex(list(pictures.ids)).to_numpy()
+    part = placed["part"].reindex(list(pictures.ids)).to_list()
     if unnamed := [name for name, each in zip(pictures.ids, part, strict=True) if each not in PARTS]:
         text = f"{file} does not name {len(unnamed)} of {len(part)} pictures, first {unnamed[0]!r}: they are left out"
         warnings.warn(f"{text}; remove the file to split anew", stacklevel=2)
