@@ -17,10 +17,10 @@ from camfaith.metrics.base import Direction, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, Probe, Subject
-from camfaith.metrics.probing.redrawn import Explained
+from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.models.classifier import Classifier
 from camfaith.models.inside.padding import Border, padding_by
-from camfaith.models.maps import rectify, upsample
+from camfaith.models.maps import upsample
 from camfaith.models.zones import CELLS, corners
 
 LEAST = 0.25
@@ -157,10 +157,9 @@ class CornerCauses(Metric):
         drawn, probability = {"": maps.raw}, {"": case.whole("probability").cpu()}
         for key, probe in self._probes.items():
             drawn[key], probability[key] = answers[probe].explanations[:, 0], answers[probe].of("probability")[:, 0]
-        rectified = maps.explainer is not None and maps.explainer.rectified
         columns: dict[str, Tensor] = {}
         for key, raw in drawn.items():
-            mass = upsample(rectify(raw) if rectified else raw, case.size).cpu().to(torch.float64).abs()
+            mass = upsample(as_meant(maps, raw), case.size).cpu().to(torch.float64).abs()
             columns |= {f"share{key}": share_in(corner, mass), f"outside{key}": share_in(outside, mass)}
             columns[f"probability{key}"] = probability[key]
         del columns["outside_cropped"]  # a crop has no outside

@@ -14,9 +14,9 @@ from camfaith.metrics.base import Direction, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, Probe, Subject
-from camfaith.metrics.probing.redrawn import Explained
+from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.metrics.similarity import WINDOW, spearman, ssim, top_k
-from camfaith.models.maps import rectify, upsample
+from camfaith.models.maps import upsample
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,7 @@ class ShiftEquivariance(Metric):
         return (self._shifted,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        before, after = maps.raw, answers[self._shifted].explanations
-        if maps.explainer is not None and maps.explainer.rectified:
-            before, after = rectify(before), rectify(after)
+        before, after = (as_meant(maps, raw) for raw in (maps.raw, answers[self._shifted].explanations))
         before, found = upsample(before, case.size), []
         for place, (down, right) in enumerate(self._shifted.offsets(case.size)):
             here, there = _common(before, -down, -right), _common(upsample(after[:, place], case.size), down, right)

@@ -14,8 +14,7 @@ from camfaith.metrics.base import Direction, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, Probe, Subject
-from camfaith.metrics.probing.redrawn import Explained
-from camfaith.models.maps import rectify
+from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.models.settings import Count, Positive, Seed
 
 
@@ -87,9 +86,7 @@ class MaxSensitivity(Metric):
         if before.shape[1:] != after.shape[2:]:
             got, made = ("×".join(map(str, each.shape[-2:])) for each in (before, after))
             raise ValueError(f"maps of {got} cannot be compared with the method's of {made}: give its raw maps")
-        if maps.explainer is not None and maps.explainer.rectified:
-            before, after = rectify(before), rectify(after)
-        before, after = before.flatten(1).to(torch.float64), after.flatten(2).to(torch.float64)
+        before, after = as_meant(maps, before).flatten(1).double(), as_meant(maps, after).flatten(2).double()
         size = before.norm(dim=1)
         moved = (after - before[:, None]).norm(dim=2) / torch.where(size > 0, size, torch.nan)[:, None]
         return {"max": moved.amax(1).cpu(), "avg": moved.mean(1).cpu()}

@@ -59,8 +59,8 @@ class Card:
 
 
 def write_card(folder: str | Path, card: Card) -> Card:
-    """Write `model.json` into the folder of the weights, whole or not at all; returns the card with their digest. An
-    architecture that is such a folder itself stands for that of its card."""
+    """Write `model.json` into the folder of the weights, whole or not at all; returns the card with their digest. Where
+    the architecture is such a folder itself, the architecture of its card is written."""
     folder = Path(folder)
     architecture = read_card(card.architecture).architecture if has_card(card.architecture) else card.architecture
     card = replace(card, architecture=architecture, sha256=_digest(_inside(folder, card.weights)))
@@ -76,7 +76,7 @@ def has_card(folder: str | Path) -> bool:
 
 
 def read_card(folder: str | Path) -> Card:
-    """The card in a folder; `FileNotFoundError` where there is none, `ValueError` where it is none."""
+    """The card in a folder; `FileNotFoundError` where the folder has none, `ValueError` where the file is no card."""
     path = Path(folder, CARD)
     if not path.is_file():
         raise FileNotFoundError(f"no {CARD} in {path.parent}: it is not the folder of a trained network")

@@ -21,8 +21,8 @@ def is_checkpoint(weights: str) -> bool:
 
 
 def with_weights(network: nn.Module, name: str, weights: str, *, but: Sequence[str] = ()) -> nn.Module:
-    """The network, called `name`, with the weights in a file, all `but` those of some layers, or as it is where they
-    are `"none"`.
+    """Load the weights in a file into the network, called `name`, except those of the layers in `but`; `"none"` leaves
+    it as it is.
 
     Raises `ValueError` for weights that do not fit.
     """

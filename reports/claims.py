@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from camfaith.benchmark.results.checked import VERDICTS, Checked
-from camfaith.benchmark.results.files import own_folder, whole, write_whole
+from camfaith.benchmark.results.files import own_folder, write_whole
 from camfaith.benchmark.results.showing import MISSING, NONE
 from camfaith.reports.decision import clean, safe
 from camfaith.reports.figures import Drawing
@@ -17,10 +17,12 @@ from camfaith.reports.forest import forests
 from camfaith.reports.markup import piped
 from camfaith.reports.page import embedded, rendered
 from camfaith.reports.style import save, settings
-from camfaith.reports.tables import without_formulas
+from camfaith.reports.tables import write_csv
 from camfaith.reports.view import file_stem, numbers
 
 HEADS = ("model", "data set", "n", "measured", "compared with", "difference", "p", "verdict", "why")
+WORDS = (0, 1, 7, 8)
+"""Which of these columns hold words; the others hold numbers."""
 SIGNS = {"supported": "✅", "contradicted": "❌", "undecided": "❔"}
 _SAYS = {
     "greater": "more than",
@@ -78,12 +80,12 @@ def write(checked: Checked, folder: Path) -> Path:
         checked=checked,
         sentences=sentences(checked),
         heads=HEADS,
+        words=WORDS,
         headline=headline(checked),
         rule=rule(checked),
         drawings=[(drawing, *embedded(drawing.path)) for drawing in drawings],
     )
-    with whole(f"{stem}.csv") as draft:
-        without_formulas(checked.rows).to_csv(draft, index=False)
+    write_csv(f"{stem}.csv", checked.rows)
     write_whole(f"{stem}.md", markdown(checked))
     write_whole(f"{stem}.html", page)
     return Path(f"{stem}.html")
@@ -96,10 +98,8 @@ def markdown(checked: Checked) -> str:
         sign = SIGNS.get(sentence.verdict, "")
         parts += [f"#### {safe(sentence.text)}", "", f"{sign} **{safe(sentence.summary)}**".strip(), ""]
         for reading in sentence.readings:
-            parts += [f"{safe(reading.text)}  ", f"{safe(reading.compared)}", ""]
-            parts += [piped(HEADS), piped([":--", ":--", *["--:"] * 5, ":--", ":--"])]
-            parts += [piped([*map(safe, row)]) for row in reading.rows]
-            parts.append("")
+            rows = [[*map(safe, row)] for row in reading.rows]
+            parts += [f"{safe(reading.text)}  ", f"{safe(reading.compared)}", "", *piped(HEADS, rows, WORDS), ""]
     return "\n".join([*parts, *(f"- {safe(line)}" for line in rule(checked)), ""])
 
 
@@ -134,15 +134,8 @@ def _cells(row: Any) -> list[str]:
     if row["lost"]:
         n += f" ({row['lost']} without)"
     if math.isnan(row["difference"]):
-        n = n if row["n"] else NONE
-        return [
-            row["model"] or "any model",
-            row["dataset"] or "any data set",
-            n,
-            *[NONE] * 4,
-            row["verdict"],
-            row["why"],
-        ]
+        place = row["model"] or "any model", row["dataset"] or "any data set"
+        return [*place, n if row["n"] else NONE, *[NONE] * 4, row["verdict"], row["why"]]
     measured, against = numbers(row["measured"], row["against"])
     delta, low, high = numbers(row["difference"], row["low"], row["high"])
     signed = delta if delta.startswith(("-", NONE)) or row["says"] == "explains" else f"+{delta}"

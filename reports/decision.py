@@ -46,9 +46,8 @@ def markdown(found: Comparison | Exactness) -> str:
     parts = [f"### {_SIGNS.get(found.verdict, '❔')} {safe(headline(found))}", ""]
     if isinstance(found, Comparison):
         for title, rows in tables(found):
-            parts += [f"**{safe(title)}**", "", piped(HEADS), piped([":--", *["--:"] * 5, ":--"])]
-            parts += [piped([*map(safe, row[:-1]), f"**{safe(row[-1])}**"]) for row in rows]
-            parts.append("")
+            told = [[*map(safe, row[:-1]), f"**{safe(row[-1])}**"] for row in rows]
+            parts += [f"**{safe(title)}**", "", *piped(HEADS, told, left=(0, 6)), ""]
     for head, lines in sections(found):
         parts += [f"**{head}**", ""] if head else []
         parts += [*(f"- {safe(line)}" for line in lines), ""]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,16 +47,18 @@ class Table:
 
 def markdown(table: Table) -> str:
     """A title, the table as GitHub writes it, and its notes."""
-    lines = [f"### {plain(table.title)}", "", piped(["method", *map(plain, table.heads)])]
-    lines.append(piped([":--", *["--:"] * len(table.heads)]))
+    rows = []
     for row in table.rows:
         values = [f"**{plain(value.text)}**" if value.best else plain(value.text) for value in row.values]
-        lines.append(piped([f"*{plain(row.method)}*" if row.control else plain(row.method), *values]))
+        rows.append([f"*{plain(row.method)}*" if row.control else plain(row.method), *values])
+    lines = [f"### {plain(table.title)}", "", *piped(["method", *map(plain, table.heads)], rows)]
     return "\n".join([*lines, "", *(f"- {plain(note)}" for note in table.notes), ""])
 
 
-def piped(texts: Sequence[str]) -> str:
-    return f"| {' | '.join(texts)} |"
+def piped(heads: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
+    """The lines of a table as GitHub writes it; the columns `left` hold words, the others numbers."""
+    sides = [":--" if place in left else "--:" for place in range(len(heads))]
+    return [f"| {' | '.join(texts)} |" for texts in (heads, sides, *rows)]
 
 
 def plain(text: str) -> str:

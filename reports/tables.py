@@ -35,8 +35,7 @@ def write(view: View, folder: Path) -> list[Table]:
     else:
         frames |= {"comparisons": view.comparisons, "ranking": view.ranking}
     for name, frame in frames.items():
-        with whole(folder / f"{name}.csv") as draft:
-            without_formulas(frame).to_csv(draft, index=False)
+        write_csv(folder / f"{name}.csv", frame)
     tables = [block_table(view, block) for block in view.blocks]
     if over_all := overall_table(view):
         tables.append(over_all)
@@ -47,14 +46,15 @@ def write(view: View, folder: Path) -> list[Table]:
     return tables
 
 
-def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same, but a text that a spreadsheet would take for a formula begins with an apostrophe; numbers stay."""
+def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write the file whole. A text that a spreadsheet would take for a formula begins with an apostrophe there."""
 
     def safe(cell: Any) -> Any:
         return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
     texts = [str(name) for name in frame if not is_numeric_dtype(frame[name])]
-    return frame.assign(**{name: frame[name].map(safe) for name in texts})
+    with whole(path) as draft:
+        frame.assign(**{name: frame[name].map(safe) for name in texts}).to_csv(draft, index=False)
 
 
 def block_table(view: View, block: Block) -> Table:

@@ -12,13 +12,14 @@ from typing import Any
 import pandas as pd
 
 from camfaith.benchmark.results.evaluation import HEADLINES, Evaluation
-from camfaith.benchmark.results.files import own_folder, whole, write_whole
+from camfaith.benchmark.results.files import own_folder, write_whole
+from camfaith.benchmark.results.showing import NONE
 from camfaith.reports.decision import clean, safe
-from camfaith.reports.learning import confusion_maps, history_curves, reliability_curves
 from camfaith.reports.markup import piped
 from camfaith.reports.page import Facts, embedded, one_line, rendered
 from camfaith.reports.style import save, settings
-from camfaith.reports.tables import without_formulas
+from camfaith.reports.tables import write_csv
+from camfaith.reports.training_figures import confusion_maps, history_curves, reliability_curves
 
 PARTS = ("val", "test")
 _HISTORY = (
@@ -121,16 +122,15 @@ def _with_limits(value: float, limits: tuple[float, float]) -> str:
 
 
 def _share(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
+    return NONE if math.isnan(value) else f"{value:.3f}"
 
 
 def _write_tables(folder: Path, parts: Mapping[str, Evaluation], shown: Mapping[str, Texts]) -> None:
     """What is shown as Markdown, and all numbers as CSV."""
     own_folder(folder)
     for name, table in shown.items():
-        heads = [piped([safe(str(head)) for head in table]), piped([":--", *["--:"] * (table.shape[1] - 1)])]
-        rows = [piped([*map(safe, row)]) for row in table.itertuples(index=False)]
-        write_whole(folder / f"{name}.md", "\n".join([*heads, *rows, ""]))
+        rows = ([*map(safe, row)] for row in table.itertuples(index=False))
+        write_whole(folder / f"{name}.md", "\n".join([*piped([safe(str(head)) for head in table], rows), ""]))
     totals = [
         {"part": part, "n": p.n, "units": p.units, "column": name, "value": getattr(p, name)}
         | dict(zip(("low", "high"), p.intervals.get(name, (math.nan, math.nan)), strict=True))
@@ -145,8 +145,7 @@ def _write_tables(folder: Path, parts: Mapping[str, Evaluation], shown: Mapping[
         frames[f"confusion-{part}"] = pd.concat([pd.Series(p.class_names, name="label"), counts], axis=1)
         frames[f"calibration-{part}"] = pd.DataFrame(p.reliability)
     for name, frame in frames.items():
-        with whole(folder / f"{name}.csv") as draft:
-            without_formulas(frame).to_csv(draft, index=False)
+        write_csv(folder / f"{name}.csv", frame)
 
 
 def _draw(

@@ -20,14 +20,17 @@ from PIL import Image
 from camfaith import metrics
 from camfaith.benchmark import check_method, run
 from camfaith.benchmark import load as load_run
+from camfaith.benchmark.claims.declaration import Claims
 from camfaith.benchmark.cli.methods_page import PEERS
 from camfaith.benchmark.cli.pages import PAGES
-from camfaith.benchmark.suite.declaration import Suite
+from camfaith.benchmark.suite.declaration import Suite, shipped_suites
+from camfaith.benchmark.suite.labels import labels
 from camfaith.benchmark.suite.opening import open_judges
 from camfaith.methods import SHIPPED, find
 from camfaith.models import Classifier
 
 ROOT = Path(__file__).parents[1]
+SMALL = ROOT / "examples" / "studies" / "aptos2019-small.toml"
 
 
 def blocks(document, language):
@@ -109,18 +112,39 @@ def test_the_python_of_the_readme_runs(monkeypatch, tmp_path, counting):
     assert scores["sample"].nunique() == 3
 
 
-def test_the_suites_of_the_readme_are_valid():
-    content, more = (tomllib.loads(block) for block in blocks("README.md", "toml"))
+def test_the_suites_and_claims_of_the_readme_are_valid():
+    content, claims, more = (tomllib.loads(block) for block in blocks("README.md", "toml"))
     suite = Suite.of(content, data="pictures")
     assert [entry.name for entry in suite.suite.methods[:2]] == ["gradcam", "gradcam++"]
     faster = Suite.of(content | {"suite": content["suite"] | more["suite"]}, data="pictures")
     assert (faster.suite.until, faster.suite.allow) == ("separated", ("bf16",))
     assert open_judges(faster.suite.metrics)[0].metric.steps == 12
+    assert Claims.of(claims).claim[0].margin == 0.02
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [*(ROOT / "examples").glob("*.toml"), *SMALL.parent.glob("*.toml")], ids=lambda path: path.stem
+)
 def test_every_example_is_a_valid_suite(path):
     assert Suite.of(path, data="somewhere").suite.name == path.stem
+
+
+@pytest.mark.parametrize("name", shipped_suites())
+def test_every_shipped_suite_is_valid(name):
+    assert Suite.of(name, data="somewhere").suite.name == name
+
+
+@pytest.mark.parametrize(
+    ("claims", "suite"),
+    [("aptos2019", "aptos2019"), ("corners", "aptos2019"), ("ham10000", "ham10000"), ("corners", SMALL)],
+)
+def test_the_claims_that_ship_ask_for_what_their_suites_measure(claims, suite):
+    asked = Suite.of(suite, data="somewhere")
+    methods, metrics = (set(labels(entries)) for entries in (asked.suite.methods, asked.suite.metrics))
+    for claim in Claims.of(claims).claim:
+        for quantity in [*claim.quantities.values(), *([claim.scope.where] if claim.scope.where else [])]:
+            assert set(quantity.of_methods) <= methods, claim.sentence
+            assert quantity.metric in {*metrics, "diagnostics", None}, claim.sentence
 
 
 def test_the_map_of_contributing_names_every_folder_and_its_nouns_are_where_it_says():

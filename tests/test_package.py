@@ -21,6 +21,7 @@ import pytest
         ("models", "weights/fundus-tag-resnet.safetensors"),
         ("models", "weights/accuracy.json"),
         ("benchmark", "suite/shipped/quick.toml"),
+        ("benchmark", "claims/shipped/corners.toml"),
         ("reports", "templates/report.html"),
     ],
 )
@@ -40,7 +41,7 @@ def test_the_command_is_installed_and_works_elsewhere(tmp_path):
     code = "from camfaith.benchmark.cli.command_line import main; main()"
     words = [sys.executable, "-c", code, "list", "suites"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout.strip() == "suites: quick"
+    assert done.stdout.strip() == "suites: aptos2019, ham10000, quick"
 
 
 @pytest.mark.parametrize(

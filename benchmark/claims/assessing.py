@@ -8,22 +8,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from camfaith.benchmark.claims.auroc import Outcome, placements, spread_out
 from camfaith.benchmark.claims.declaration import Claim
-from camfaith.benchmark.claims.explaining import explained_share
-from camfaith.benchmark.claims.predicting import Outcome, placements, spread_out
-from camfaith.benchmark.results.intervals import FEWEST, Floats, mean_interval, mean_tails
+from camfaith.benchmark.claims.share import explained_share
+from camfaith.benchmark.results.intervals import FEWEST, Floats, Interval, mean_interval, mean_tails
 from camfaith.benchmark.results.paired import differences
 from camfaith.benchmark.results.signflip import sign_flip
 
 Units = Sequence[Any] | None
-CHANCE = 0.5
 ALIKE = "nearly all values are one, and the rest is unknown"
 EDGES = {"greater": (1, 1), "not greater": (1, -1), "less": (-1, -1), "not less": (-1, 1)}
 """Where the edge of a claim is, in margins, and on which side of it the mean is said to lie."""
 
 
 class Assessed(NamedTuple):
-    """What came of a claim on one model and data set.
+    """What came of a claim on one model and data set; the defaults are of a claim that was not tested.
 
     `difference` with its interval is measured − against, or a share. `p` is that of the test which would support the
     claim, `p_against` of that which would contradict it, `p_effect` that there is something to explain (NaN where
@@ -31,18 +30,18 @@ class Assessed(NamedTuple):
     in that mean. `scarce`: what there is too little of for an interval.
     """
 
-    n: int
-    units: int
-    measured: float
-    against: float
-    difference: float
-    low: float
-    high: float
-    p: float
-    p_against: float
-    p_effect: float
-    distance: float
-    deviation: float
+    n: int = 0
+    units: int = 0
+    measured: float = np.nan
+    against: float = np.nan
+    difference: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    p: float = np.nan
+    p_against: float = np.nan
+    p_effect: float = np.nan
+    distance: float = np.nan
+    deviation: float = np.nan
     scarce: str = ""
 
 
@@ -63,20 +62,19 @@ def _order(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
     a, b = (values[part].to_numpy(float) for part in ("measure", "against"))
     d = differences(a, b)
     p, p_against = _sides(d, claim.says, claim.margin, units)
-    mean, low, high, n, held, deviation = (each[0] for each in mean_interval(d, units))
+    found = _mean_of(d, units)
     return Assessed(
-        n=int(n),
-        units=int(held),
+        n=found.n,
+        units=found.units,
         measured=_mean(a),
         against=_mean(b),
-        difference=float(mean),
-        low=float(low),
-        high=float(high),
+        difference=found.mean,
+        low=found.low,
+        high=found.high,
         p=p,
         p_against=p_against,
-        p_effect=np.nan,
-        distance=_distance(float(mean), claim.says, claim.margin),
-        deviation=float(deviation),
+        distance=_distance(found.mean, claim.says, claim.margin),
+        deviation=found.deviation,
         scarce=_scarce(p, p_against),
     )
 
@@ -84,29 +82,25 @@ def _order(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
 def _prediction(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
     outcome = values["outcome"].to_numpy(float) > 0
     a, b = (placements(values[part].to_numpy(float), outcome) for part in ("measure", "against"))
-    if claim.against is None:
-        b = np.full(len(a), CHANCE)
     area, other = (float(placed[outcome].mean()) for placed in (a, b))
-    found = area - other
+    difference = area - other
     d = spread_out(a - b, outcome, claim.margin)
     above, below = _tails(d, units)
-    _, _, _, n, held, deviation = (each[0] for each in mean_interval(d, units))
-    low, high = (found + float(end[0]) for end in mean_interval(spread_out(a - b, outcome, found), units)[1:3])
+    found, around = _mean_of(d, units), _mean_of(spread_out(a - b, outcome, difference), units)
     rare, value = min((len({*names}), value) for value, names in _by_outcome(outcome, units).items())
-    scarce = f"only {rare} of {held} are {value} in the outcome" if rare < FEWEST else ""
+    scarce = f"only {rare} of {found.units} are {value} in the outcome" if rare < FEWEST else ""
     return Assessed(
-        n=int(n),
-        units=int(held),
+        n=found.n,
+        units=found.units,
         measured=area,
         against=other,
-        difference=found,
-        low=np.nan if scarce else low,
-        high=np.nan if scarce else high,
+        difference=difference,
+        low=np.nan if scarce else difference + around.low,
+        high=np.nan if scarce else difference + around.high,
         p=float(above[0]),
         p_against=float(below[0]),
-        p_effect=np.nan,
-        distance=abs(found - claim.margin),
-        deviation=float(deviation),
+        distance=abs(difference - claim.margin),
+        deviation=found.deviation,
         scarce=scarce,
     )
 
@@ -123,13 +117,13 @@ def _share(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
     )
     effect, left = differences(before, reference), differences(after, changed)
     d = (1 - claim.margin) * effect - left
-    mean, _, _, n, held, deviation = (each[0] for each in mean_interval(d, units))
+    found = _mean_of(d, units)
     p, p_against = _sides(d, "greater", 0.0, units)
     share = explained_share(effect, left, units)
     p_effect = float(_tails(effect, units)[0][0])
     return Assessed(
-        n=int(n),
-        units=int(held),
+        n=found.n,
+        units=found.units,
         measured=_mean(effect),
         against=_mean(left),
         difference=share.share,
@@ -138,8 +132,8 @@ def _share(claim: Claim, values: pd.DataFrame, units: Units) -> Assessed:
         p=max(p, p_effect),
         p_against=max(p_against, p_effect),
         p_effect=p_effect,
-        distance=abs(float(mean)),
-        deviation=float(deviation),
+        distance=abs(found.mean),
+        deviation=found.deviation,
         scarce=_scarce(p, p_against),
     )
 
@@ -170,6 +164,12 @@ def _scarce(p: float, p_against: float) -> str:
 def _distance(mean: float, says: str, margin: float) -> float:
     """How far a mean is from the nearest edge of the claim."""
     return abs(margin - abs(mean)) if says == "equal" else abs(mean - EDGES[says][0] * margin)
+
+
+def _mean_of(d: Floats, units: Units) -> Any:
+    """The `mean_interval` of one row, in plain numbers."""
+    found: Any = mean_interval(d, units)
+    return Interval(*(each.item() for each in found))
 
 
 def _mean(values: Floats) -> float:

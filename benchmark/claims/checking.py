@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from camfaith.benchmark.claims.assessing import assess
-from camfaith.benchmark.claims.deciding import decide, nothing_tested
+from camfaith.benchmark.claims.assessing import Assessed, assess
+from camfaith.benchmark.claims.deciding import decide
 from camfaith.benchmark.claims.declaration import Claim, Claims, Quantity
 from camfaith.benchmark.claims.quantities import NotMeasured, Quantities
 from camfaith.benchmark.results.accuracy import doubts
@@ -106,7 +106,8 @@ def _anywhere(quantity: Quantity) -> Quantity:
 def _row(claim: Claim, place: Place, quantities: Quantities) -> dict[str, Any]:
     """A claim on one model and data set, tested but not decided."""
     told = {name: getattr(claim, name) for name in ("sentence", "reading", "says", "margin")}
-    told |= {"model": place.title, "dataset": place.dataset, **_words(claim), **nothing_tested()}
+    told |= {"model": place.title, "dataset": place.dataset, "lost": 0, "apart": 0}
+    told |= {**_words(claim), **Assessed()._asdict()}
     if place.other == "":
         return told | {"model": place.model, "refused": "the run has no other model to compare with"}
     try:

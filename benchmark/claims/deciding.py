@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,10 +42,3 @@ def _verdict(row: Mapping[str, Any], level: float) -> tuple[str, str]:
     if row["distance"] <= NEAR * row["deviation"]:
         return "undecided", "the mean lies on the edge of the claim"
     return "undecided", f"{OPEN}: {row['scarce']}" if row["scarce"] else OPEN
-
-
-def nothing_tested() -> dict[str, Any]:
-    """The numbers of a row that was not tested."""
-    counts = dict.fromkeys(("n", "units", "lost", "apart"), 0)
-    numbers = ("measured", "against", "difference", "low", "high", "p", "p_against", "p_effect", "distance")
-    return counts | dict.fromkeys(numbers, math.nan) | {"deviation": math.nan, "scarce": ""}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import reprlib
-import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -12,14 +11,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from camfaith.benchmark.suite.mistakes import explained, read_text
+from camfaith.benchmark.suite.mistakes import explained, read_named
 from camfaith.models.lookup import UnknownName
 from camfaith.models.settings import NotNegative, Text
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 KINDS = ("metric", "similarity", "cost", "prediction", "number")
-ORDERS = ("greater", "less", "equal", "not less", "not greater")
-"""What may be said of two quantities, or of a quantity and a number."""
+CHANCE = 0.5
+"""The AUROC of what says nothing of an outcome."""
 Names = Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]
 
 
@@ -148,7 +147,7 @@ class Claim(BaseModel):
 
     @model_validator(mode="after")
     def _keys_fit(self) -> Self:
-        if self.says in ORDERS and self.against is None:
+        if self.says not in ("predicts", "explains") and self.against is None:
             raise ValueError(f"{self.says!r} needs against: a quantity, or a number")
         if self.says == "equal" and not self.margin:
             raise ValueError("'equal' needs a margin: no two means are equal to the last digit")
@@ -167,7 +166,7 @@ class Claim(BaseModel):
     @property
     def against_whom(self) -> Quantity:
         """`against`, or the number that stands for it."""
-        return self.against or Quantity(number=0.5 if self.says == "predicts" else 0.0)
+        return self.against or Quantity(number=CHANCE if self.says == "predicts" else 0.0)
 
     @property
     def quantities(self) -> dict[str, Quantity]:
@@ -209,16 +208,16 @@ class Claims(BaseModel):
         if not isinstance(source, Claims | Mapping | str | os.PathLike):
             raise ClaimsError(f"expected the name of claims, their TOML file or a mapping, got {reprlib.repr(source)}")
         content: Any = source.model_dump(exclude_unset=True) if isinstance(source, Claims) else source
-        where = str(source) if isinstance(source, str | os.PathLike) else "claims"
+        where = "claims"
         if isinstance(source, str | os.PathLike):
-            content = _read(source)
+            where, content = str(source), read_named(source, shipped_claims(), "claims", ClaimsError)
         try:
             found = cls.model_validate(content)
             if not names:
                 return found
-            unknown = sorted(set(names) - {*_names(found.model_dump())})
-            if unknown:
-                raise UnknownName("name in the claims", unknown[0], {*_names(found.model_dump())})
+            known = {*_names(found.model_dump())}
+            if unknown := sorted({*names} - known):
+                raise UnknownName("name in the claims", unknown[0], known)
             return cls.model_validate(_renamed(found.model_dump(exclude_unset=True), names))
         except ValidationError as error:
             raise ClaimsError(explained(error, where, cls, "the claims")) from None
@@ -251,16 +250,3 @@ def shipped_claims() -> dict[str, Path]:
     """The claims that come with the package, by name."""
     folder = Path(str(files("camfaith.benchmark.claims") / "shipped"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def _read(source: str | Path) -> dict[str, Any]:
-    shipped = shipped_claims()
-    path = shipped.get(str(source), Path(source))
-    if not path.is_file():
-        if path.suffix == ".toml":
-            raise ClaimsError(f"no file of claims at {path}")
-        raise UnknownName("claims", str(source), shipped, "or give a .toml file")
-    try:
-        return tomllib.loads(read_text(path, "the claims"))
-    except tomllib.TOMLDecodeError as error:
-        raise ClaimsError(f"{path} is not valid TOML: {error}") from None

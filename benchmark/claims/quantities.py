@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from camfaith.benchmark.claims.declaration import Quantity, Scope
-from camfaith.benchmark.results.accuracy import predicted
+from camfaith.benchmark.results.accuracy import predicted, strangers
 from camfaith.benchmark.results.intervals import Floats
 from camfaith.benchmark.results.pictures import opened
 from camfaith.benchmark.results.store import Result, map_of
@@ -106,8 +106,7 @@ class Quantities:
             return pd.Series(confidence, samples.index)
         if samples["label"].isna().all():
             raise NotMeasured(f"no sample of {dataset} has a label, or it has several")
-        engine = [e for e in self.info.get("engine", ()) if (e["model"], e["dataset"]) == (model, dataset)]
-        if any(not each.get("labels_fit", True) for each in engine):
+        if (model, dataset) in strangers(self.info):
             raise NotMeasured(f"the labels of {dataset} are not the classes that {model} predicts")
         return pd.Series(chosen == samples["label"], samples.index).astype(float).where(samples["label"].notna())
 

@@ -91,8 +91,10 @@ def _show(found: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    best = int(found.history["val_loss"].argmin())
-    typer.echo(f"epochs: {len(found.history)}, the best is number {best + 1}")
+    from camfaith.benchmark.training.recipe import best_epoch
+
+    best = best_epoch(found.history.to_dict("records")) + 1
+    typer.echo(f"epochs: {len(found.history)}, the best is number {best}")
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("part", "pictures", "accuracy", "balanced accuracy", "quadratic kappa", "macro F1", "ECE"):
         table.add_column(name, justify="left" if name == "part" else "right")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from camfaith.benchmark.datasets.field import field_of
 from camfaith.benchmark.datasets.listing import Listed, Row, label_in, read_rows
 from camfaith.benchmark.datasets.pictures import ByStem, read_mask, read_picture, required
-from camfaith.benchmark.datasets.sample import Sample, SampleError
+from camfaith.benchmark.datasets.sample import Sample
 from camfaith.models.settings import Location, Text, checked
 
 WHERE = (
@@ -47,7 +47,7 @@ class Aptos2019(Listed):
             folder / "train.csv",
             ("id_code", "diagnosis"),
             lambda fields, line: fields["id_code"] or f"line {line}",
-            lambda fields: _grade(fields["diagnosis"]),
+            lambda fields: label_in(fields["diagnosis"], GRADES, "no diagnosis is given: expected a grade from 0 to 4"),
         )
         stems = [row.fields["id_code"] for row in rows]
         super().__init__(rows, _tied([*map(_patient, stems)], self._pictures.equal(stems)))
@@ -72,12 +72,6 @@ def _tied(names: Sequence[str], groups: Iterable[Sequence[int]]) -> list[str]:
         tied = {found[names[position]] for position in group}
         found = {name: min(tied) if now in tied else now for name, now in found.items()}
     return [found[name] for name in names]
-
-
-def _grade(text: str) -> int | None:
-    if not text:
-        raise SampleError("no diagnosis is given: expected a grade from 0 to 4")
-    return label_in(text, GRADES)
 
 
 def _cropped(sample: Sample) -> Sample:

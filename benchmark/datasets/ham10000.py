@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from camfaith.benchmark.datasets.field import field_of
 from camfaith.benchmark.datasets.listing import Listed, Row, label_in, read_rows
 from camfaith.benchmark.datasets.pictures import ByStem, read_mask, read_picture, required
-from camfaith.benchmark.datasets.sample import Sample, SampleError
+from camfaith.benchmark.datasets.sample import Sample
 from camfaith.models.settings import Location, Text, checked
 
 IMAGES = ("HAM10000_images_part_1", "HAM10000_images_part_2")
@@ -48,7 +48,7 @@ class Ham10000(Listed):
             folder / "HAM10000_metadata.csv",
             ("lesion_id", "image_id", "dx"),
             lambda fields, line: fields["image_id"] or f"line {line}",
-            lambda fields: _kind(fields["dx"]),
+            lambda fields: label_in(fields["dx"], KINDS, f"no dx is given: expected one of {', '.join(KINDS)}"),
         )
         super().__init__(rows, [row.fields["lesion_id"] or None for row in rows])
 
@@ -57,9 +57,3 @@ class Ham10000(Listed):
         masked = f"{row.fields['image_id']}_segmentation"
         mask = read_mask(self._masks[masked], image.size) if masked in self._masks else None
         return Sample(row.id, image, row.label, mask, field_of(image) if self._field else None, cluster)
-
-
-def _kind(text: str) -> int | None:
-    if not text:
-        raise SampleError(f"no dx is given: expected one of {', '.join(KINDS)}")
-    return label_in(text, KINDS)

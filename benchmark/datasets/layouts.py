@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -19,6 +19,7 @@ from PIL import Image
 
 from camfaith.benchmark.datasets.fundus import photograph
 from camfaith.benchmark.datasets.ham10000 import IMAGES, KINDS, MASKS
+from camfaith.benchmark.datasets.pictures import mask_of
 from camfaith.benchmark.datasets.skin import kind_of, lesion_of, skin_photograph
 
 Layout = StrEnum("Layout", ["aptos2019", "ham10000"])
@@ -32,8 +33,8 @@ def write_aptos2019(root: Path, samples: int, *, size: int = 128, seed: int = 0,
         photo = photograph(index, seed=seed, split=split, size=size)
         name = _name("aptos2019", split, seed, index)[:12]
         rows.append((name, photo.grade))
-        _save(_widened(photo.pixels), root / "train_images" / f"{name}.png")
-        _save(_widened(photo.lesions.astype(np.uint8) * 255), root / "lesion_masks" / f"{name}.png")
+        _save(Image.fromarray(_widened(photo.pixels)), root / "train_images" / f"{name}.png")
+        _save(mask_of(_widened(photo.lesions)), root / "lesion_masks" / f"{name}.png")
     _write_table(root / "train.csv", ("id_code", "diagnosis"), rows)
 
 
@@ -45,8 +46,8 @@ def write_ham10000(root: Path, samples: int, *, size: int = 128, seed: int = 0, 
         photo = skin_photograph(index, seed=seed, split=split, size=size)
         name, lesion = f"ISIC_{start + index:07d}", f"HAM_{start + lesion_of(index):07d}"
         rows.append((lesion, name, KINDS[kind_of(index)], "generated", "", "unknown", "unknown"))
-        _save(photo.pixels, root / IMAGES[2 * index // samples] / f"{name}.jpg")
-        _save(photo.mask.astype(np.uint8) * 255, root / MASKS / f"{name}_segmentation.png")
+        _save(Image.fromarray(photo.pixels), root / IMAGES[2 * index // samples] / f"{name}.jpg")
+        _save(mask_of(photo.mask), root / MASKS / f"{name}_segmentation.png")
     _write_table(
         root / "HAM10000_metadata.csv", ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"), rows
     )
@@ -56,15 +57,15 @@ def _name(*about: object) -> str:
     return hashlib.sha256(repr(about).encode()).hexdigest()
 
 
-def _widened(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _widened(pixels: NDArray[Any]) -> NDArray[Any]:
     """Black at both sides, to the shape 3:2."""
     side = len(pixels) // 4
     return np.pad(pixels, ((0, 0), (side, side), *[(0, 0)] * (pixels.ndim - 2)))
 
 
-def _save(pixels: NDArray[np.uint8], path: Path) -> None:
+def _save(picture: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, quality=95) if path.suffix == ".jpg" else Image.fromarray(pixels).save(path)
+    picture.save(path, quality=95)  # of a JPEG; PNG has none
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -89,12 +89,15 @@ def read_rows(
     return rows
 
 
-def label_in(text: str, classes: Sequence[str] | None) -> int | None:
+def label_in(text: str, classes: Sequence[str] | None, missing: str = "") -> int | None:
     """The class index that `text` gives, as an index or as a name; None where it is empty.
 
-    Raises `SampleError` where it is neither, out of range, or could be two classes.
+    Raises `SampleError` where it is neither, out of range, or could be two classes, and where it is empty and `missing`
+    says what should stand there.
     """
     if not text:
+        if missing:
+            raise SampleError(missing)
         return None
     meant = {index for index, name in enumerate(classes or ()) if name == text}
     if WHOLE_NUMBER.fullmatch(text):

@@ -21,11 +21,11 @@ from camfaith.models.pictures import PictureError, Stored, bands, load_picture, 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 
 
-def existing_folder(path: str | os.PathLike[str]) -> Path:
-    """The folder's absolute path, `~` expanded. Raises `FileNotFoundError` where there is none."""
+def existing_folder(path: str | os.PathLike[str], remedy: str = "") -> Path:
+    """The folder's absolute path, `~` expanded. Raises `FileNotFoundError`, with the `remedy`, where there is none."""
     folder = Path(path).expanduser().absolute()
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder at {str(folder)!r}")
+        raise FileNotFoundError(f"no folder at {str(folder)!r}{remedy and ': '}{remedy}")
     return folder
 
 
@@ -34,9 +34,7 @@ def required(root: str | os.PathLike[str], remedy: str, *needed: Sequence[str]) 
 
     Raises `FileNotFoundError`, which says what is missing and the `remedy`, where it does not.
     """
-    folder = Path(root).expanduser().absolute()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder at {str(folder)!r}: {remedy}")
+    folder = existing_folder(root, remedy)
     for names in needed:
         if not any((folder / name).exists() for name in names):
             raise FileNotFoundError(f"no {' or '.join(names)} in {str(folder)!r}: {remedy}")
@@ -94,10 +92,7 @@ def read_mask(path: str | os.PathLike[str], size: tuple[int, int]) -> Image.Imag
     Raises `SampleError` as `read_picture` does, and where the mask has another size, has an EXIF orientation of its
     own, or is a JPEG.
     """
-    path = Path(path)
-    with _of_a_sample():
-        stored = read_file(path, partial(_check_mask_file, path))
-    _check_size(path, stored.image.size, size)
+    stored = _stored_mask(Path(path), size)
     mask = Image.new("L", size)
     for corner, band in bands(stored.image):
         mask.paste(mask_of(_inside(replace(stored, image=band))), corner)
@@ -108,14 +103,10 @@ def read_classes(path: str | os.PathLike[str], size: tuple[int, int]) -> Image.I
     """The number of the class at each pixel, as a palette or grey picture of 8 bits holds it; otherwise as
     `read_mask`."""
     path = Path(path)
-    with _of_a_sample():
-        stored = read_file(path, partial(_check_mask_file, path))
-    _check_size(path, stored.image.size, size)
-    if stored.image.mode not in ("P", "L"):
-        raise SampleError(
-            f"mask {_quoted(path)} is {stored.image.mode}: give one whose pixels are class numbers (P or L)"
-        )
-    return stored.image
+    image = _stored_mask(path, size).image
+    if image.mode not in ("P", "L"):
+        raise SampleError(f"mask {_quoted(path)} is {image.mode}: give one whose pixels are class numbers (P or L)")
+    return image
 
 
 def mask_of(inside: NDArray[np.bool_]) -> Image.Image:
@@ -197,6 +188,13 @@ def _of_a_sample() -> Iterator[None]:
         yield
     except PictureError as error:
         raise SampleError(str(error)) from error
+
+
+def _stored_mask(path: Path, size: tuple[int, int]) -> Stored:
+    with _of_a_sample():
+        stored = read_file(path, partial(_check_mask_file, path))
+    _check_size(path, stored.image.size, size)
+    return stored
 
 
 def _check_mask_file(path: Path, image: Image.Image) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from PIL.Image import Image
 
+Part = Literal["train", "val", "test"]
+"""What a sample is for: a network learns from it, is chosen by it, or is judged by it."""
 Label = int | tuple[int, ...] | None
 """A class index, or several where a picture shows several classes; None where it is not known."""
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
-from camfaith.benchmark.datasets.sample import Dataset
-from camfaith.benchmark.datasets.subset import Subset
+from camfaith.benchmark.datasets.sample import Dataset, Part
+from camfaith.benchmark.datasets.subset import Subset, lot
 from camfaith.benchmark.results.files import write_whole
 
-PARTS = ("train", "val", "test")
+PARTS: tuple[str, ...] = get_args(Part)
 SHARES = (0.7, 0.15, 0.15)
 COLUMNS = ("sample", "part", "cluster", "label")
 
@@ -26,7 +25,6 @@ def split(
     labels: Sequence[Hashable],
     clusters: Sequence[str | None] | None = None,
     *,
-    shares: Sequence[float] = SHARES,
     seed: int = 0,
 ) -> list[str]:
     """The part of each sample, "train", "val" or "test": stratified by class, and whole by cluster.
@@ -35,11 +33,7 @@ def split(
     first, and equal ones in the order that `seed` and their ids draw, each join the part where they leave the smallest
     Σ_c (a_pc − t_pc)² / n_c + (a_p − t_p)² / n, a being what the part has by then. A sample without a cluster is one of
     its own. So a cluster that holds most of a class goes to train, and so does the only sample of one.
-
-    Raises `ValueError` for shares that are not three numbers from 0 with the sum 1.
     """
-    if len(shares) != len(PARTS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
-        raise ValueError(f"shares must be three numbers from 0 with the sum 1, for {', '.join(PARTS)}; got {shares}")
     known = {label: place for place, label in enumerate(dict.fromkeys(labels))}
     members: dict[tuple[bool, str], list[int]] = defaultdict(list)
     for position, name in enumerate(ids):
@@ -47,10 +41,10 @@ def split(
         members[(False, name) if cluster is None else (True, cluster)].append(position)
     counts = {key: _counts([known[labels[i]] for i in rows], len(known)) for key, rows in members.items()}
     total = np.sum(list(counts.values()), axis=0) if counts else np.ones(1)
-    due = np.outer(shares, total)
+    due = np.outer(SHARES, total)
     there = np.zeros_like(due)
     parts = [""] * len(ids)
-    for key in sorted(members, key=lambda key: (-len(members[key]), _draw(seed, *key))):
+    for key in sorted(members, key=lambda key: (-len(members[key]), lot("split", seed, *key))):
         worse = (((there + counts[key] - due) ** 2 - (there - due) ** 2) / total).sum(1)
         chosen = int(np.argmin(worse.round(9)))
         there[chosen] += counts[key]
@@ -62,10 +56,6 @@ def split(
 def _counts(classes: Sequence[int], most: int) -> np.ndarray:
     """How many of each class, and of all."""
     return np.append(np.bincount(classes, minlength=most), len(classes)).astype(float)
-
-
-def _draw(seed: int, is_cluster: bool, name: str) -> bytes:
-    return hashlib.sha256(f"split:{seed}:{is_cluster}:{name}".encode("utf-8", "backslashreplace")).digest()
 
 
 def write_split(

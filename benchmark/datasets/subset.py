@@ -45,12 +45,13 @@ def subset(dataset: Dataset, limit: int | None = None, seed: int = 0, *, by_clas
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be 1 or more, got {limit}: give None for all samples")
-    drawn = sorted(range(len(dataset)), key=lambda position: _draw(seed, dataset.ids[position]))
+    drawn = sorted(range(len(dataset)), key=lambda position: lot("order", seed, dataset.ids[position]))
     return Subset(dataset, (_in_turns(drawn, known_labels(dataset)) if by_class else drawn)[:limit])
 
 
-def _draw(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"order:{seed}:{name}".encode("utf-8", "backslashreplace")).digest()
+def lot(*about: object) -> bytes:
+    """A draw by which things are ordered; it depends on nothing but what it is `about`."""
+    return hashlib.sha256(":".join(map(str, about)).encode("utf-8", "backslashreplace")).digest()
 
 
 def _in_turns(drawn: Sequence[int], labels: Sequence[Label]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le
 from PIL import Image
@@ -11,14 +11,13 @@ from PIL import Image
 from camfaith.benchmark.datasets.fundus import photograph
 from camfaith.benchmark.datasets.ham10000 import KINDS
 from camfaith.benchmark.datasets.pictures import mask_of
-from camfaith.benchmark.datasets.sample import Sample
+from camfaith.benchmark.datasets.sample import Part, Sample
 from camfaith.benchmark.datasets.skin import kind_of, lesion_of, skin_photograph
 from camfaith.models.reference import GRADES
 from camfaith.models.settings import Seed, checked
 
 Samples = Annotated[int, Ge(1), Le(1_000_000)]
 Size = Annotated[int, Ge(32)]
-Split = Literal["train", "val", "test"]
 
 
 class Fundus:
@@ -29,7 +28,7 @@ class Fundus:
     tagged: ClassVar[bool] = False
 
     @checked
-    def __init__(self, *, samples: Samples = 500, size: Size = 96, seed: Seed = 0, split: Split = "test") -> None:
+    def __init__(self, *, samples: Samples = 500, size: Size = 96, seed: Seed = 0, split: Part = "test") -> None:
         self._size, self._seed, self._split = size, seed, split
         self.ids: Sequence[str] = [f"{split}-{seed}-{index:05d}" for index in range(samples)]
         self.labels: Sequence[int | None] = [index % len(GRADES) for index in range(samples)]
@@ -62,7 +61,7 @@ class Skin:
     name: str = "skin"
 
     @checked
-    def __init__(self, *, samples: Samples = 500, size: Size = 96, seed: Seed = 0, split: Split = "test") -> None:
+    def __init__(self, *, samples: Samples = 500, size: Size = 96, seed: Seed = 0, split: Part = "test") -> None:
         self._size, self._seed, self._split = size, seed, split
         self.ids: Sequence[str] = [f"{split}-{seed}-{index:05d}" for index in range(samples)]
         self.labels: Sequence[int | None] = [kind_of(index) for index in range(samples)]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from camfaith.benchmark.suite.declaration import Entry, MethodEntry, ModelEntry
-from camfaith.benchmark.suite.mistakes import SuiteError, explained, read_text
+from camfaith.benchmark.suite.mistakes import SuiteError, explained, read_toml
 from camfaith.models.settings import Count, Text
 
 FILE = Path("pyproject.toml")
@@ -72,8 +71,6 @@ def declared(file: Path = FILE) -> GateSettings:
     if not file.is_file():
         return GateSettings()
     try:
-        return _Project.model_validate(tomllib.loads(read_text(file, "the project's settings"))).tool.camfaith.gate
-    except tomllib.TOMLDecodeError as error:
-        raise SuiteError(f"{file} is not valid TOML: {error}") from None
+        return _Project.model_validate(read_toml(file, "the project's settings")).tool.camfaith.gate
     except ValidationError as error:
         raise SuiteError(explained(error, str(file), _Project)) from None

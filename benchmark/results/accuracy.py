@@ -25,7 +25,7 @@ def accuracies(pictures: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
     labels mean nothing to the model, and there is no row.
     """
     heads = {model["name"]: model.get("head", "softmax") for model in info.get("models", ())}
-    strange = {(e["model"], e["dataset"]) for e in info.get("engine", ()) if not e.get("labels_fit", True)}
+    strange = strangers(info)
     rows = []
     groups: Any = pictures[pictures["label"].notna()].groupby(["model", "dataset"], sort=False)
     for place, found in groups:
@@ -38,6 +38,11 @@ def accuracies(pictures: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
         chance = len(right) >= FEWEST and binom.sf(right.sum() - 1, len(right), 1 / classes) > 0.05
         rows.append((*place, len(right), classes, right.mean(), balanced, confidence.mean(), bool(chance)))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def strangers(info: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Models with the data sets whose classes are not theirs."""
+    return {(e["model"], e["dataset"]) for e in info.get("engine", ()) if not e.get("labels_fit", True)}
 
 
 def predicted(logits: NDArray[np.floating], head: str) -> tuple[NDArray[np.int64], NDArray[np.floating]]:

@@ -41,13 +41,6 @@ class Checked:
 
     def to_json(self) -> str:
         """All of it as JSON; a number that is none is null."""
-        about = {
-            "name": self.name,
-            "title": self.title,
-            "source": self.source,
-            "run": self.run,
-            "level": self.level,
-            **self.counts(),
-        }
+        about = {name: getattr(self, name) for name in ("name", "title", "source", "run", "level")} | self.counts()
         rows = json.loads(self.rows.to_json(orient="records", double_precision=15))
         return json.dumps({**about, "rows": rows, "notes": list(self.notes)}, indent=2, ensure_ascii=False)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from camfaith.benchmark.results.intervals import APART, FEWEST, Floats
-from camfaith.benchmark.results.resampling import RESAMPLES
+from camfaith.benchmark.results.resampling import resamples
 
 BINS = 15
 HEADLINES = ("accuracy", "balanced_accuracy", "kappa", "macro_f1")
@@ -173,11 +173,7 @@ def _intervals(
     held = [len(np.unique(units[which])) for which in (right, ~right)]
     if size < FEWEST or min(held) < APART:
         return dict.fromkeys(HEADLINES, (np.nan, np.nan))
-    rng = np.random.default_rng([seed, size])
-    drawn = np.empty((RESAMPLES, len(HEADLINES)))
-    for resample in drawn:
-        times = np.bincount(rng.integers(size, size=size), minlength=size)
-        resample[:] = _headlines(_confusion(y, predicted, classes, times[units]))
+    drawn = [_headlines(_confusion(y, predicted, classes, times[units])) for times in resamples(size, seed).T]
     limits = np.nanquantile(drawn, [0.025, 0.975], axis=0).T
     return {name: (float(low), float(high)) for name, (low, high) in zip(HEADLINES, limits, strict=True)}
 

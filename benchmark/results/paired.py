@@ -58,9 +58,9 @@ def detectable(deviation: Floats | float, units: NDArray[np.int64] | int, level:
 
 
 def enough(effect: float, deviation: float, units: int, level: float) -> int:
-    """How many units would show, in one test at `level` and with a chance of `POWER`, that a mean lies so far from what
-    is to be refuted, if mean and spread stay as they are: n = ((z_{1−level} + z_POWER) · deviation / effect)²; more
-    than there are, and no fewer than an exact test needs."""
+    """How many units one test at `level` needs to refute, with a chance of `POWER`, what lies `effect` away from the
+    mean, if mean and spread stay as they are: n = ((z_{1−level} + z_POWER) · deviation / effect)²; more than there are,
+    and no fewer than an exact test needs."""
     z = float(ndtri(1 - level) + ndtri(POWER))
     count = math.ceil((z * deviation / effect) ** 2)
     return int(max(count, units + 1, math.ceil(-math.log2(level))))

@@ -58,8 +58,8 @@ def whole(verdicts: Sequence[str]) -> str:
 
 
 def needed(row: Mapping[str, Any], level: float) -> int:
-    """How many samples (or clusters) would decide: `enough`, where the effect is the distance of the mean from the
-    nearer of what is to be refuted: δ̂ + margin, or −δ̂ where the candidate looks worse than half a margin. α is the
-    corrected level."""
+    """How many samples (or clusters) are `enough` to decide. The effect is the distance of the mean from the nearer of
+    what is to be refuted: δ̂ + margin, or −δ̂ where the candidate looks worse than half a margin. `level` is corrected.
+    """
     effect = max(row["difference"] + row["margin"], -row["difference"])
     return enough(effect, row["deviation"], row["units"], level)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import reprlib
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -15,11 +14,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from camfaith.benchmark.datasets.sample import Part
 from camfaith.benchmark.suite.mistakes import SuiteError as SuiteError
-from camfaith.benchmark.suite.mistakes import explained, read_text
+from camfaith.benchmark.suite.mistakes import explained, read_named, read_text
 from camfaith.models.card import has_card
 from camfaith.models.geometry import interpolation, length
-from camfaith.models.lookup import UnknownName
 from camfaith.models.settings import Count, Positive, Seed, Text
 from camfaith.models.speed.shortcuts import Shortcut
 
@@ -103,7 +102,7 @@ class ModelEntry(BaseModel):
 class DatasetEntry(Entry):
     limit: Count | None = None
     """How many samples are taken, the first in the order that the seed gives; None takes all."""
-    part: Literal["train", "val", "test"] | None = None
+    part: Part | None = None
     """Only the samples of this part of the file `split = "..."`, which `camfaith finetune` writes; None takes all."""
 
 
@@ -184,7 +183,7 @@ class Suite(BaseModel):
         if not isinstance(source, Mapping | str | os.PathLike):
             raise SuiteError(f"expected a suite's name, its TOML file or a mapping, got {reprlib.repr(source)}")
         where = "suite" if isinstance(source, Mapping) else str(source)
-        content = source if isinstance(source, Mapping) else _read(source)
+        content = source if isinstance(source, Mapping) else read_named(source, shipped_suites(), "suite")
         try:
             return cls.model_validate(_fill(content, data, where))
         except ValidationError as error:
@@ -245,19 +244,6 @@ def shipped_suites() -> dict[str, Path]:
     """The suites that come with the package, by name."""
     folder = Path(str(files("camfaith.benchmark.suite") / "shipped"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def _read(source: str | Path) -> dict[str, Any]:
-    suites = shipped_suites()
-    path = suites.get(str(source), Path(source))
-    if not path.is_file():
-        if path.suffix == ".toml":
-            raise SuiteError(f"no suite file at {path}")
-        raise UnknownName("suite", str(source), suites, "or give a .toml file")
-    try:
-        return tomllib.loads(read_text(path, "the suite"))
-    except tomllib.TOMLDecodeError as error:
-        raise SuiteError(f"{path} is not valid TOML: {error}") from None
 
 
 def _fill(content: Any, data: str | Path | None, where: str) -> Any:

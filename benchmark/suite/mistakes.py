@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import reprlib
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -38,14 +40,35 @@ def explained(error: ValidationError, where: str, kind: type[BaseModel], whole: 
     return "\n".join(lines.values())
 
 
-def read_text(path: Path, what: str) -> str:
-    """A text file, with or without a byte-order mark; `SuiteError` where it is missing, or not in UTF-8."""
+def read_text(path: Path, what: str, mistake: type[ValueError] = SuiteError) -> str:
+    """A text file, with or without a byte-order mark; a `mistake` where it is missing, or not in UTF-8."""
     try:
         return path.read_text("utf-8-sig")
     except UnicodeDecodeError:
-        raise SuiteError(f"{what} in {path} are not in UTF-8: save the file in that encoding") from None
+        raise mistake(f"{what} in {path} are not in UTF-8: save the file in that encoding") from None
     except OSError as error:
-        raise SuiteError(f"{what} in {path} cannot be read: {error.strerror or error}") from None
+        raise mistake(f"{what} in {path} cannot be read: {error.strerror or error}") from None
+
+
+def read_toml(path: Path, what: str, mistake: type[ValueError] = SuiteError) -> dict[str, Any]:
+    """A TOML file; a `mistake` where it is none."""
+    try:
+        return tomllib.loads(read_text(path, what, mistake))
+    except tomllib.TOMLDecodeError as error:
+        raise mistake(f"{path} is not valid TOML: {error}") from None
+
+
+def read_named(
+    source: str | Path, shipped: Mapping[str, Path], what: str, mistake: type[ValueError] = SuiteError
+) -> dict[str, Any]:
+    """A TOML file that ships, by its name, or any other, by its path. Raises `UnknownName` for a name that none has, a
+    `mistake` for a file that is missing or is no TOML."""
+    path = shipped.get(str(source), Path(source))
+    if not path.is_file():
+        if path.suffix == ".toml":
+            raise mistake(f"no {what} file at {path}")
+        raise UnknownName(what, str(source), shipped, "or give a .toml file")
+    return read_toml(path, f"the {what}", mistake)
 
 
 def _place(loc: tuple[int | str, ...], kind: type[BaseModel]) -> tuple[str, type[BaseModel]]:

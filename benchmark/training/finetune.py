@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,11 +21,11 @@ from camfaith.benchmark.datasets import Dataset
 from camfaith.benchmark.datasets.subset import known_clusters, known_labels
 from camfaith.benchmark.results.evaluation import Evaluation, evaluate
 from camfaith.benchmark.results.files import write_whole
+from camfaith.benchmark.running.runner import Progress
 from camfaith.benchmark.suite.declaration import DatasetEntry, ModelEntry
 from camfaith.benchmark.suite.mistakes import SuiteError, explained
 from camfaith.benchmark.suite.opening import whole_dataset
 from camfaith.benchmark.suite.settings import parameters_of
-from camfaith.benchmark.training.drawing import Balance
 from camfaith.benchmark.training.keeping import (
     BEST,
     EVALUATION,
@@ -38,6 +38,7 @@ from camfaith.benchmark.training.keeping import (
 )
 from camfaith.benchmark.training.parting import Rows, parts_of
 from camfaith.benchmark.training.pictures import Pictures, forget_pictures, read_pictures
+from camfaith.benchmark.training.randomness import Balance
 from camfaith.benchmark.training.recipe import Recipe, best_epoch, is_over, recipe_for
 from camfaith.benchmark.training.starting import starting_classifier, starting_weights
 from camfaith.models import Classifier
@@ -46,7 +47,6 @@ from camfaith.models.checkpoint import read_state
 from camfaith.models.lookup import UnknownName
 
 E = TypeVar("E", bound=BaseModel)
-Tell = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def finetune(
     seed: int | None = None,
     device: str = "auto",
     overwrite: bool = False,
-    progress: Tell | None = None,
+    progress: Progress | None = None,
 ) -> Finetuned:
     """Train a network for the classes of a data set: all its layers, from the weights it has, but a new last one.
 

@@ -3,7 +3,7 @@ it is started again, in the weights that it would have had, bit for bit.
 
 For that nothing is remembered that is not in the checkpoint of the last whole epoch: the network, Adam's moments and
 the history of epochs. The schedule, the patience and the best epoch follow from the history, and what is random from
-the seed, the epoch and the batch (`drawing`). Lightning itself would step a plateau schedule after the checkpoint of
+the seed, the epoch and the batch (`randomness`). Lightning itself would step a plateau schedule after the checkpoint of
 its epoch is written, and forget that a training has stopped early.
 """
 
@@ -37,9 +37,9 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCohenKappa, MulticlassRecall
 
 from camfaith.benchmark.results.files import whole, write_whole
-from camfaith.benchmark.training.drawing import batches, chances_for, class_weights, key
 from camfaith.benchmark.training.keeping import BEST, HISTORY, LAST
 from camfaith.benchmark.training.pictures import Pictures
+from camfaith.benchmark.training.randomness import batches, chances_for, class_weights, key
 from camfaith.benchmark.training.recipe import Recipe, best_epoch, is_over
 from camfaith.models import Classifier
 

@@ -1,4 +1,4 @@
-"""The parts of a data set's pictures, out of the file of their split, or into it."""
+"""Which pictures are in which part: as the file of their split says, which is written where it is not there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parts_of(pictures: Pictures, file: Path, class_names: Sequence[str], seed: i
                 _make(file, pictures, seed)
     placed = read_split(file)
     _require_same(placed, pictures, file)
-    part = placed["part"].reindex(list(pictures.ids)).to_numpy()
+    part = placed["part"].reindex(list(pictures.ids)).to_list()
     if unnamed := [name for name, each in zip(pictures.ids, part, strict=True) if each not in PARTS]:
         text = f"{file} does not name {len(unnamed)} of {len(part)} pictures, first {unnamed[0]!r}: they are left out"
         warnings.warn(f"{text}; remove the file to split anew", stacklevel=2)

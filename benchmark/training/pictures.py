@@ -36,9 +36,6 @@ class Pictures:
     labels: NDArray[np.int64]
     clusters: Sequence[str | None]
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     def digest(self) -> str:
         """A hash of all that is here."""
         found = hashlib.sha256(json.dumps([*self.ids, *self.labels.tolist(), *self.clusters]).encode())

@@ -1,4 +1,4 @@
-"""How a network is trained where nothing is said: as in the two studies of the eye and of the skin."""
+"""How a network is trained unless something else is said: as in the two studies of the eye and of the skin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge
 
-from camfaith.benchmark.training.drawing import Augmentation, Balance
+from camfaith.benchmark.training.randomness import Augmentation, Balance
 from camfaith.models.settings import Count, Positive, Seed, settle_fields
 
 Row = Mapping[Any, float]

@@ -24,8 +24,8 @@ _TRAINABLE = ("softmax", "ordinal")
 
 
 def starting_weights(model: str, given: str | None) -> str | None:
-    """What `build_for` takes as weights: what is given; else those that ship, or torchvision's where they are on this
-    disk. None is none, and is told where nothing else was asked for."""
+    """The weights to start from, as `build_for` takes them: those `given`, else those that ship, else torchvision's
+    where they are on this disk, else None. Warns where a library's own are not at hand."""
     if given is not None or model in REFERENCES:
         return None if given == "none" else given or "DEFAULT"
     if model in torchvision_models.list_models(module=torchvision_models):

@@ -16,6 +16,7 @@ from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.contract import Bound
 from camfaith.models.errors import kind_and_text
+from camfaith.models.maps import rectify
 from camfaith.models.speed.batches import each_alone
 
 
@@ -29,6 +30,11 @@ class Explained(ImageProbe):
     def within(self, classifier: Classifier) -> AbstractContextManager[object]:
         """Entered while the maps are made: a probe of an altered network alters it here, and puts it back."""
         return nullcontext()
+
+
+def as_meant(maps: Maps, raw: Tensor) -> Tensor:
+    """Raw maps of the method that made `maps`, after its ReLU where it has one."""
+    return rectify(raw) if maps.explainer is not None and maps.explainer.rectified else raw
 
 
 class Redrawn:

@@ -10,8 +10,8 @@ import pandas as pd
 from draws import CLUSTERS, Floats, drawn
 from numpy.random import Generator
 
-from camfaith.benchmark.claims.assessing import CHANCE, assess
-from camfaith.benchmark.claims.declaration import Claim
+from camfaith.benchmark.claims.assessing import assess
+from camfaith.benchmark.claims.declaration import CHANCE, Claim
 
 LEVEL = 0.05
 MARGIN = 0.3

@@ -14,31 +14,12 @@ from camfaith.reports.claims import rule, sentences
 from camfaith.reports.forest import forests, said
 
 NASTY = "a|b <img src=x> [x](http://e.vil) @team \x1b[31m\u202e`rm`\n\n# title"
-ROW = {
-    **{"claim": 1, "sentence": "A is above B.", "reading": "mass of both", "says": "greater", "margin": 0.02},
-    **{
-        "model": "vgg",
-        "dataset": "skin",
-        "n": 32,
-        "units": 32,
-        "lost": 0,
-        "measure": "mass of a",
-        "compared": "mass of b",
-    },
-    **{"measured": 0.5, "against": 0.41, "difference": 0.09, "low": 0.07, "high": 0.11, "p": 0.0004, "p_against": 1.0},
-    **{"verdict": "supported", "why": "", "needed": None},
-}
-OPEN = ROW | {
-    "model": "net",
-    "n": 30,
-    "units": 8,
-    "lost": 2,
-    "p": 0.2,
-    "difference": 0.01,
-    "low": np.nan,
-    "high": np.nan,
-}
-OPEN |= {"verdict": "undecided", "why": "the samples do not tell", "needed": 1200}
+ROW = {"claim": 1, "sentence": "A is above B.", "reading": "mass of both", "says": "greater", "margin": 0.02}
+ROW |= {"model": "vgg", "dataset": "skin", "n": 32, "units": 32, "lost": 0}
+ROW |= {"measure": "mass of a", "compared": "mass of b", "measured": 0.5, "against": 0.41, "difference": 0.09}
+ROW |= {"low": 0.07, "high": 0.11, "p": 0.0004, "p_against": 1.0, "verdict": "supported", "why": "", "needed": None}
+OPEN = ROW | {"model": "net", "n": 30, "units": 8, "lost": 2, "difference": 0.01, "low": np.nan, "high": np.nan}
+OPEN |= {"p": 0.2, "verdict": "undecided", "why": "the samples do not tell", "needed": 1200}
 LACKS = ROW | dict.fromkeys(("measured", "against", "difference", "low", "high", "p", "p_against"), np.nan)
 LACKS |= {"claim": 2, "n": 0, "model": "", "dataset": "", "verdict": "undecided", "why": "not measured: no metric"}
 
@@ -56,27 +37,12 @@ def test_numbers_verdicts_and_reasons_stand_there():
     assert (one.verdict, one.summary) == ("", "supported 1, undecided 2")
     assert [reading.number for reading in one.readings] == [1, 2]
     assert one.readings[0].compared == "mass of a is more than mass of b, by more than 0.02"
-    assert list(one.readings[0].rows[0]) == [
-        "vgg",
-        "skin",
-        "32",
-        "0.500",
-        "0.410",
-        "+0.090 [0.070, 0.110]",
-        "< 0.001",
-        "supported",
-        "",
-    ]
-    second = one.readings[0].rows[1]
-    assert second[2] == "30 in 8 clusters (2 without)"
-    assert second[-1] == "the samples do not tell; about 1,200 clusters would decide, if mean and spread stay"
-    assert list(one.readings[1].rows[0]) == [
-        "any model",
-        "any data set",
-        *["–"] * 5,
-        "undecided",
-        "not measured: no metric",
-    ]
+    first, second = (" | ".join(row) for row in one.readings[0].rows)
+    assert first == "vgg | skin | 32 | 0.500 | 0.410 | +0.090 [0.070, 0.110] | < 0.001 | supported | "
+    assert second.startswith("net | skin | 30 in 8 clusters (2 without) | ")
+    assert second.endswith(" | the samples do not tell; about 1,200 clusters would decide, if mean and spread stay")
+    (third,) = (" | ".join(row) for row in one.readings[1].rows)
+    assert third == "any model | any data set | – | – | – | – | – | undecided | not measured: no metric"
     assert "corrected for all 2 rows that were tested (Holm)" in " ".join(rule(found))
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from camfaith.benchmark.results.evaluation import evaluate
 from camfaith.reports import training_report
-from camfaith.reports.learning import confusion_maps, history_curves, reliability_curves
 from camfaith.reports.style import settings
+from camfaith.reports.training_figures import confusion_maps, history_curves, reliability_curves
 
 NAMES = ("none", "=mild", "<b>severe|</b>")
 HISTORY = pd.DataFrame(

@@ -64,9 +64,8 @@ def planted(
     run = RunFolder(folder)
     run.write_info(about | info)
     labels = np.where(np.full(n, True) if right is None else right, 1, 0)
-    odds = np.log(
-        2 * np.divide(*(lambda p: (p, 1 - p))(np.full(n, 0.8) if confidence is None else np.array(confidence)))
-    )
+    p = np.full(n, 0.8) if confidence is None else np.array(confidence)
+    odds = np.log(2 * p / (1 - p))  # against the two other logits, which are 0
     picture = io.BytesIO()
     Image.new("RGB", (SIDE, SIDE)).save(picture, "PNG")
     for model in models:

@@ -10,9 +10,9 @@ from scipy.optimize import brentq
 from sklearn.metrics import roc_auc_score
 
 from camfaith.benchmark.claims.assessing import assess
-from camfaith.benchmark.claims.declaration import Claim
-from camfaith.benchmark.claims.explaining import explained_share
-from camfaith.benchmark.claims.predicting import placements, spread_out
+from camfaith.benchmark.claims.auroc import placements, spread_out
+from camfaith.benchmark.claims.declaration import CHANCE, Claim
+from camfaith.benchmark.claims.share import explained_share
 
 RNG = np.random.default_rng(5)
 OUTCOME = RNG.random(60) < 0.7
@@ -63,17 +63,18 @@ def test_an_auroc_has_sklearns_value_and_the_published_variance(units):
 
 def test_a_prediction_is_measured_against_chance_or_another_quantity():
     values = pd.DataFrame({"measure": VALUES, "against": OTHER, "outcome": OUTCOME.astype(float)})
-    alone = assess(claim("predicts"), values, None)
+    chance = values.assign(against=CHANCE)
+    alone = assess(claim("predicts"), chance, None)
     assert (alone.measured, alone.against) == (pytest.approx(roc_auc_score(OUTCOME, VALUES)), 0.5)
     assert alone.difference == pytest.approx(alone.measured - 0.5)
     assert alone.low < alone.difference < alone.high
     both = assess(claim("predicts", against=METRIC | {"method": "b"}), values, None)
     assert both.against == pytest.approx(roc_auc_score(OUTCOME, OTHER))
     assert both.p > alone.p
-    near = values.assign(measure=VALUES - 0.75 * OUTCOME)
+    near = chance.assign(measure=VALUES - 0.75 * OUTCOME)
     ranks = stats.mannwhitneyu(*(near["measure"][one == OUTCOME] for one in (True, False)), alternative="greater")
     assert 0.05 < assess(claim("predicts"), near, None).p == pytest.approx(ranks.pvalue, rel=0.1)
-    rare = assess(claim("predicts"), values.assign(outcome=(np.arange(60) > 2).astype(float)), None)
+    rare = assess(claim("predicts"), chance.assign(outcome=(np.arange(60) > 2).astype(float)), None)
     assert np.isnan(rare.low)
     assert rare.scarce == "only 3 of 60 are 0 in the outcome"
 

@@ -83,7 +83,7 @@ def test_the_command_writes_page_table_and_figure_and_shows_the_rows(two_network
     ("words", "text"),
     [
         (["{run}", "cornes"], "error: unknown claims 'cornes'"),
-        (["{run}", "none.toml"], "error: no file of claims at none.toml"),
+        (["{run}", "none.toml"], "error: no claims file at none.toml"),
         (["{run}", FILE, "--as", "slow"], "error: --as takes NAME=LABEL"),
         (["{run}", FILE, "--as", "slw=x"], "error: unknown name in the claims 'slw': did you mean 'slow'?"),
         (["nowhere", FILE], "error: nowhere is no run folder"),

@@ -58,9 +58,12 @@ def test_a_mistake_is_one_line_that_names_the_key(one_claim, change, line):
 def test_a_file_that_is_missing_broken_or_unknown(tmp_path):
     broken = tmp_path / "broken.toml"
     broken.write_text("[claims", "utf-8")
+    sixteen = tmp_path / "sixteen.toml"
+    sixteen.write_text("[claims]", "utf-16")
     for source, kind, text in (
         (broken, ClaimsError, "is not valid TOML"),
-        (tmp_path / "none.toml", ClaimsError, "no file of claims"),
+        (sixteen, ClaimsError, "are not in UTF-8"),
+        (tmp_path / "none.toml", ClaimsError, "no claims file"),
         ("aptos", UnknownName, "unknown claims 'aptos'.*or give a .toml file"),
         (7, ClaimsError, "expected the name of claims"),
         ({"claim": []}, ClaimsError, "key 'claims' is missing"),

@@ -113,25 +113,10 @@ def test_what_is_wrong_in_aptos_costs_its_own_row_alone(tmp_path: Path, monkeypa
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 999_999)
     rows = ["good,0", "upper,1", "photo,2", "absent,0", "cut,1", "huge,2", "twice,3", "bad,5", "none,", "good,0"]
     data = aptos(tmp_path, [*rows, "../secret,1", "link,1", ",1"])
-    assert data.ids == [
-        "good",
-        "upper",
-        "photo",
-        "absent",
-        "cut",
-        "huge",
-        "twice",
-        "bad",
-        "none",
-        "good#2",
-        "../secret",
-        "link",
-        "line 14",
-    ]
+    names = ["good", "upper", "photo", "absent", "cut", "huge", "twice", "bad", "none", "good#2", "../secret", "link"]
+    assert data.ids == [*names, "line 14"]
     expected = [
-        None,
-        None,
-        None,
+        *[None] * 3,
         "train.csv line 5: no picture 'absent' in 'train_images', with any suffix",
         "train.csv line 6: '.*cut.png' is damaged or cut short",
         "train.csv line 7: '.*huge.png' is too large to be read safely",
@@ -174,13 +159,8 @@ def test_ham_reads_both_parts_masks_and_lesions(tmp_path: Path, picture: Save, m
 
 
 def test_what_is_wrong_in_ham_costs_its_own_row_alone(tmp_path: Path, picture: Save, mask: Save) -> None:
-    for name in (
-        f"{IMAGES[0]}/ISIC_1.jpg",
-        f"{IMAGES[1]}/ISIC_1.jpg",
-        f"{IMAGES[0]}/ISIC_2.jpg",
-        f"{IMAGES[0]}/ISIC_3.jpg",
-    ):
-        picture(tmp_path / name)
+    for place, number in ((0, 1), (1, 1), (0, 2), (0, 3)):
+        picture(tmp_path / IMAGES[place] / f"ISIC_{number}.jpg")
     mask(tmp_path / MASKS / "ISIC_3_segmentation.png", (0, 0, 1, 1), size=(3, 2))
     data = ham(tmp_path, ["L,ISIC_1,nv,", "L,ISIC_2,scc,", "L,ISIC_2,,", "L,ISIC_3,nv,", "L,ISIC_4,nv,"])
     for index, reason in enumerate(

@@ -31,7 +31,7 @@ def suite(**head):
 def test_every_shipped_suite_is_valid():
     assert "quick" in shipped_suites()
     for path in shipped_suites().values():
-        Suite.of(path)
+        Suite.of(path, data="there")
 
 
 @pytest.mark.parametrize("content", [3, None, ["quick"], {1: 2}, suite(methods=[{"name": "gradcam", 3: 4}])])

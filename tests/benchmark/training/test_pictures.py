@@ -58,7 +58,7 @@ def test_what_cannot_be_used_is_left_out_and_told(tmp_path):
     assert (list(found.ids), found.labels.tolist(), len(found.pixels)) == (["s0", "s7"], [0, 1], 2)
     with pytest.raises(ValueError, match="6 of 6 samples"):
         read_pictures(Drawn(bad), network(), tmp_path / "q", silent)
-    assert len(read_pictures(Drawn([0] * 6), network(), tmp_path / "q", silent)) == 6  # once they are restored
+    assert len(read_pictures(Drawn([0] * 6), network(), tmp_path / "q", silent).ids) == 6  # once they are restored
 
 
 def test_they_are_read_once_for_the_same_samples_and_size(tmp_path):

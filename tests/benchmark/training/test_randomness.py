@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
-from camfaith.benchmark.training.drawing import Augmentation, batches, chances_for, class_weights, key
+from camfaith.benchmark.training.randomness import Augmentation, batches, chances_for, class_weights, key
 
 LABELS = np.array([0] * 20 + [1] * 10 + [3] * 3)
 

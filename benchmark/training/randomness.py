@@ -56,9 +56,9 @@ class Augmentation:
     zoom: float = 0.1
     """The scale lies between 1 − zoom and 1 + zoom."""
     light: float = 0.15
-    """All colours are multiplied by a number between 1 − light and 1 + light,"""
+    """All colours are multiplied by the same number, between 1 − light and 1 + light. Black stays black."""
     colour: float = 0.05
-    """and each by one between 1 − colour and 1 + colour. Black stays black."""
+    """Each colour is also multiplied by a number of its own, between 1 − colour and 1 + colour."""
 
     def __call__(self, images: Tensor, chances: Tensor) -> Tensor:
         """Images in [0, 1] (B×C×H×H), changed by as many `chances` as `chances_for` says, each in [0, 1) (B×K)."""

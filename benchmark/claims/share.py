@@ -19,8 +19,8 @@ class Share(NamedTuple):
     high: float
 
 
-def explained_share(effect: Floats, left: Floats, units: Sequence[Any] | None = None, *, level: float = 0.95) -> Share:
-    """s = 1 − mean(left)/mean(effect), with Fieller's limits (1954): all s for which a t test at 1 − level does not
+def explained_share(effect: Floats, left: Floats, units: Sequence[Any] | None = None) -> Share:
+    """s = 1 − mean(left)/mean(effect), with Fieller's 95 % limits (1954): all s for which a t test at 5 % does not
     refute that mean(left − (1 − s)·effect) is 0; samples of one of the `units` count together."""
     n = len(effect)
     both = np.stack([effect, left])
@@ -31,7 +31,7 @@ def explained_share(effect: Floats, left: Floats, units: Sequence[Any] | None = 
     if size < FEWEST:
         return Share(float(share), np.nan, np.nan)
     parts = sums * (size / n)
-    spread = stdtrit(size - 1, (1 + level) / 2) ** 2 * (parts @ parts.T) / (size * (size - 1))
+    spread = stdtrit(size - 1, 0.975) ** 2 * (parts @ parts.T) / (size * (size - 1))
     square, product, rest = np.outer(mean, mean)[[0, 0, 1], [0, 1, 1]] - spread[[0, 0, 1], [0, 1, 1]]
     inside = product**2 - square * rest
     if square <= 0 or inside < 0:
