@@ -12,6 +12,7 @@ from camfaith.benchmark.results.families import holm, levels
 from camfaith.benchmark.results.paired import enough
 
 OPEN = "the samples do not tell"
+NOTHING = "there is no effect to explain: it is not shown to be above 0"
 NEAR = 1e-3
 """A mean no further from the edge of a claim than this share of the values' deviation lies on it."""
 
@@ -26,6 +27,8 @@ def decide(rows: Sequence[dict[str, Any]], level: float) -> None:
     for row, step in zip(rows, steps, strict=True):
         row["verdict"], row["why"] = _verdict(row, level)
         row["needed"] = None
+        if row["why"] == NOTHING:  # whose share would be a quotient of noise
+            row |= dict.fromkeys(("difference", "low", "high"), np.nan)
         if row["why"].startswith(OPEN) and row["scarce"] != ALIKE:
             row["needed"] = enough(row["distance"], row["deviation"], row["units"], float(step))
 
@@ -34,7 +37,7 @@ def _verdict(row: Mapping[str, Any], level: float) -> tuple[str, str]:
     if row["refused"]:
         return "undecided", str(row["refused"])
     if row["p_effect"] > level:
-        return "undecided", "there is no effect to explain: it is not shown to be above 0"
+        return "undecided", NOTHING
     if row["p"] <= level:
         return "supported", ""
     if row["p_against"] <= level:

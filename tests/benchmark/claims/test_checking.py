@@ -103,6 +103,7 @@ def test_an_intervention_explains_an_artefact_and_nothing_where_there_is_none(pl
         assert found["verdict"] == verdict
         assert found["difference"] == pytest.approx(1 - left) or verdict == "undecided"
     assert found["why"] == "there is no effect to explain: it is not shown to be above 0"
+    assert np.isnan([found[name] for name in ("difference", "low", "high")]).all()
 
 
 def test_networks_are_paired_by_sample_and_a_row_says_which(plant, one_claim):
