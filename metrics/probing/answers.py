@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from camfaith.metrics.probing.case import own_copy
 from camfaith.metrics.probing.probes import Probe
 
 
@@ -42,9 +43,8 @@ class Answer:
         return self if rows is None else Answer(self.logit[list(rows)], self.log_probability[list(rows)])
 
     def copy(self) -> Answer:
-        """A copy in memory of its own, for code that may write into it."""
-        at, maps = (None if held is None else held.clone() for held in (self.at, self.maps))
-        return Answer(self.logit.clone(), self.log_probability.clone(), at, maps, self.failures)
+        """A copy for a metric, which may write into it: on the CPU, in double precision."""
+        return Answer(*map(own_copy, (self.logit, self.log_probability, self.at, self.maps)), self.failures)
 
 
 Answers = Mapping[Probe, Answer]
