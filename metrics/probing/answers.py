@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -39,8 +39,13 @@ class Answer:
         return self.log_probability.exp() if score == "probability" else self.logit
 
     def select(self, rows: Sequence[int] | None) -> Answer:
-        """The same scores for some of the images; None for all."""
-        return self if rows is None else Answer(self.logit[list(rows)], self.log_probability[list(rows)])
+        """The same for some of the images; None for all."""
+        if rows is None:
+            return self
+        at, held = list(rows), {each.name: getattr(self, each.name) for each in fields(self)}
+        some = {name: value[at] for name, value in held.items() if isinstance(value, Tensor)}
+        why = {place: self.failures[row] for place, row in enumerate(at) if row in self.failures}
+        return replace(self, **some, failures=why)
 
     def copy(self) -> Answer:
         """A copy for a metric, which may write into it: on the CPU, in double precision."""
