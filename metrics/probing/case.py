@@ -37,6 +37,14 @@ def _copied(value: Any) -> Any:
     return tuple(map(_copied, value)) if isinstance(value, tuple) else None if value is None else value.clone()
 
 
+class PerImage:
+    """A value of one image, as its superpixels, that no method or metric changes; subclasses are frozen values."""
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        """The value of an image (3×H×W); what is random in it is drawn from `seed`."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Case:
     """B images, one target class each, the logits they get, and what is known of them.
@@ -56,6 +64,7 @@ class Case:
     target_scores: Tensor | None = None
     original: Case | None = field(default=None, repr=False, compare=False)
     _replaced: dict[Baseline, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _found: dict[tuple[PerImage, int], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -133,6 +142,18 @@ class Case:
             made = baseline(self.images, self.seeds) if of is None else of.replaced(baseline).clone()
             self._replaced[baseline] = made
         return self._replaced[baseline]
+
+    def once(self, value: PerImage) -> list[Tensor]:
+        """That value of each image, worked out once for all methods and metrics."""
+        return [self.once_of(value, index) for index in range(len(self))]
+
+    def once_of(self, value: PerImage, index: int) -> Tensor:
+        """That value of one image."""
+        key, of = (value, index), self.original
+        if key not in self._found:
+            made = value(self.images[index], int(self.seeds[index])) if of is None else of.once_of(*key).clone()
+            self._found[key] = made
+        return self._found[key]
 
     @cached_property
     def of_target(self) -> Tensor:
