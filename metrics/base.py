@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from camfaith.metrics.fitting import why_unfit
+from camfaith.metrics.judgement import Line as Line
+from camfaith.metrics.judgement import judged
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
@@ -24,16 +26,6 @@ from camfaith.models.settings import settle_fields
 from camfaith.models.speed.setup import Setup
 
 Direction = Literal["higher", "lower"]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A curve behind a metric's number: x (n) is the same for all images, y is B×n."""
-
-    x: Tensor
-    y: Tensor
-    x_label: str
-    y_label: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +44,11 @@ class Metric:
     main: ClassVar[str]
     better: ClassVar[Mapping[str, Direction]]
     """Which way is better, for the columns that judge; the others describe."""
+    range: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """The closed interval in which each column's values lie."""
     undefined: ClassVar[str] = "not defined for this image"
+    exempt: ClassVar[Mapping[str, str]] = {}
+    """Conformance checks that the metric's definition breaks, each with the reason."""
 
     def __post_init__(self) -> None:
         """Check and settle the settings; a metric that checks more of them calls this first."""
@@ -127,4 +123,4 @@ class Metric:
         for answer in answers.values():
             for place, why in answer.failures.items():
                 warnings.warn(f"{self.name} has no value for image {place}: {why}", stacklevel=2)
-        return self.judge(case, given, answers)
+        return judged(self, case, given, answers)[0]

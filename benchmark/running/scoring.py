@@ -12,12 +12,13 @@ from torch import Tensor
 
 from camfaith.benchmark.running.asking import Failure
 from camfaith.benchmark.running.block import Block
-from camfaith.benchmark.running.explaining import Explanations, columns_of
+from camfaith.benchmark.running.explaining import Explanations
 from camfaith.benchmark.running.hearing import heard, left
 from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.records import Place, Records
 from camfaith.benchmark.suite.arms import Judge
 from camfaith.metrics import Line, Maps
+from camfaith.metrics.judgement import judged
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models.errors import RAISED, kind_and_text, text_of, traced
@@ -58,14 +59,14 @@ def record(
     flat = is_constant(maps.saliency).tolist()
     for judge in judges:
         with heard() as said:
-            judged = _judged(judge, maps, answers, broken.get(judge.label), guard, said)
+            result = _result(judge, maps, answers, broken.get(judge.label), guard, said)
         records.warn(kept[0], said, arm, judge)
-        if isinstance(judged, Failure):
-            records.traces.setdefault(f"metric {judge.label}", judged.trace)
+        if isinstance(result, Failure):
+            records.traces.setdefault(f"metric {judge.label}", result.trace)
             for place in kept:
-                records.score(place, arm, judge, judge.metric.main, float("nan"), "error", judged.text, found.seconds)
+                records.score(place, arm, judge, judge.metric.main, float("nan"), "error", result.text, found.seconds)
             continue
-        columns, line, asked = judged
+        columns, line, asked = result
         forwards = sum(0 if isinstance(p, Channels) else p.count(maps.case.pixels) for p in asked)
         failed = _failures(answers, asked, len(kept))
         for column, values in columns.items():
@@ -77,32 +78,21 @@ def record(
             records.line(kept, arm, judge, line)
 
 
-def _judged(
+def _result(
     judge: Judge, maps: Maps, answers: Answers, broken: Failure | None, guard: Guard | None, said: Counter[str]
 ) -> tuple[dict[str, Tensor], Line | None, Sequence[Probe]] | Failure:
-    """A metric's columns and curve, and what it asked. It is given copies, so that it may write into them."""
+    """A metric's columns and curve, and what it asked."""
     if broken:
         return broken
-    given, metric = maps.copy(maps.case.copy()), judge.metric
     try:
         asked = judge.probes(maps.layer, maps.case.pixels)
-        own = {probe: answers[probe].copy() for probe in asked}
-        columns = columns_of(metric.judge(given.case, given, own), len(given.case), judge.label)
-        line = metric.line_of(given.case, given, own) if hasattr(metric, "line_of") else None
-        return columns, None if line is None else _checked(line, len(given.case)), asked
+        columns, line = judged(judge.metric, maps.case, maps, {probe: answers[probe] for probe in asked})
+        return columns, line, asked
     except RAISED as error:
         return Failure(kind_and_text(error), traced(error))
     finally:
         if guard:
             said.update(left(guard.left()))
-
-
-def _checked(line: Line, count: int) -> Line:
-    """`ValueError` for a curve that is none."""
-    x, y = line.x, line.y
-    if x.ndim != 1 or y.shape != (count, len(x)) or x.is_complex() or y.is_complex():
-        raise ValueError(f"a line needs n real x and {count}×n y, got {tuple(x.shape)} and {tuple(y.shape)}")
-    return Line(x, y, text_of(line.x_label), text_of(line.y_label))
 
 
 def _failures(answers: Answers, asked: Sequence[Probe], count: int) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from camfaith.metrics.probing.case import own_copy
 from camfaith.metrics.probing.probes import Probe
 from camfaith.models.heads import Head
 
@@ -51,10 +52,9 @@ class Answer:
         return self if rows is None else stacked(self.tables[list(rows)])
 
     def copy(self) -> Answer:
-        """A copy in memory of its own, for code that may write into it."""
-        own = (None if held is None else held.clone() for held in (self.at, self.maps))
-        logits = None if self.logits is None else self.logits.clone()
-        return Answer(self.logit.clone(), self.log_probability.clone(), *own, self.failures, logits)
+        """A copy for a metric, which may write into it: on the CPU, in double precision."""
+        names = ("logit", "log_probability", "at", "maps", "logits")
+        return replace(self, **{name: own_copy(getattr(self, name)) for name in names})
 
 
 Answers = Mapping[Probe, Answer]

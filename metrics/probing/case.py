@@ -27,14 +27,19 @@ def _once(work: Callable[[Any], Found]) -> cached_property[Found]:
     """A tensor, or several, worked out once for an original and all its copies, each of which holds its own."""
 
     def found(self: Any) -> Any:
-        return work(self) if self.original is None else _copied(getattr(self.original, work.__name__))
+        return work(self) if self.original is None else own_copy(getattr(self.original, work.__name__))
 
     found.__doc__ = work.__doc__
     return cached_property(found)
 
 
-def _copied(value: Any) -> Any:
-    return tuple(map(_copied, value)) if isinstance(value, tuple) else None if value is None else value.clone()
+def own_copy(value: Any) -> Any:
+    """A copy of a tensor, or of several, on the CPU, in double precision where it is one of real numbers."""
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        return tuple(map(own_copy, value))
+    return value.to("cpu", torch.float64 if value.is_floating_point() else value.dtype, copy=True)
 
 
 class PerImage:
@@ -118,9 +123,18 @@ class Case:
         )
 
     def copy(self) -> Case:
-        """A copy in memory of its own, for code that may write into it."""
-        names = ("images", "targets", "logits", "seeds", "masks", "contents", "target_scores")
-        return replace(self, **{name: _copied(getattr(self, name)) for name in names}, original=self)
+        """A copy for a metric, which may write into it: on the CPU, and in double precision but for the images."""
+        return self._exact._copied()
+
+    @cached_property
+    def _exact(self) -> Case:
+        """What copies are made of, so that each number is brought to the CPU once."""
+        return self._copied()
+
+    def _copied(self) -> Case:
+        names = ("targets", "logits", "seeds", "masks", "contents", "target_scores")
+        own = {name: own_copy(getattr(self, name)) for name in names}
+        return replace(self, images=self.images.to("cpu", copy=True), **own, original=self)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -139,7 +153,7 @@ class Case:
         """The images' baselines (B×3×H×W), made once."""
         if baseline not in self._replaced:
             of = self.original
-            made = baseline(self.images, self.seeds) if of is None else of.replaced(baseline).clone()
+            made = baseline(self.images, self.seeds) if of is None else of.replaced(baseline).to("cpu", copy=True)
             self._replaced[baseline] = made
         return self._replaced[baseline]
 
@@ -151,7 +165,7 @@ class Case:
         """That value of one image."""
         key, of = (value, index), self.original
         if key not in self._found:
-            made = value(self.images[index], int(self.seeds[index])) if of is None else of.once_of(*key).clone()
+            made = value(self.images[index], int(self.seeds[index])) if of is None else own_copy(of.once_of(*key))
             self._found[key] = made
         return self._found[key]
 
@@ -196,8 +210,15 @@ class Maps:
             raise ValueError(f"the maps of images {(~finite).nonzero().flatten().tolist()} hold NaN or infinite values")
 
     def copy(self, case: Case) -> Maps:
-        """A copy in memory of its own, for code that may write into it, with the copy of its case."""
-        own = {name: _copied(getattr(self, name)) for name in ("raw", "contributions")}
+        """A copy for a metric, which may write into it, with the copy of its case: on the CPU, in double precision."""
+        return self._exact._copied(case)
+
+    @cached_property
+    def _exact(self) -> Maps:
+        return self._copied(self.case)
+
+    def _copied(self, case: Case) -> Maps:
+        own = {name: own_copy(getattr(self, name)) for name in ("raw", "contributions")}
         return replace(self, **own, case=case, lines={}, original=self)
 
     @_once
