@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from camfaith.metrics.fitting import why_unfit
+from camfaith.metrics.judgement import Line as Line
+from camfaith.metrics.judgement import judged, judged_together, over_several
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.engine import Engine
 from camfaith.metrics.probing.probes import Probe
-from camfaith.models.arrays import Array, tensor_of
+from camfaith.models.arrays import Array
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound
 from camfaith.models.errors import NotApplicable
@@ -26,22 +27,14 @@ from camfaith.models.speed.setup import Setup
 Direction = Literal["higher", "lower"]
 
 
-@dataclass(frozen=True)
-class Line:
-    """A curve behind a metric's number: x (n) is the same for all images, y is B×n."""
-
-    x: Tensor
-    y: Tensor
-    x_label: str
-    y_label: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class Metric:
     """A faithfulness metric; a new one is a frozen dataclass that overrides `probes` and `judge`.
 
     `probes` says which answers of the model it needs, `judge` turns them into one value per image and column. NaN
-    means that a column is not defined for an image; `undefined` says when that is.
+    means that a column is not defined for an image; `undefined` says when that is. A metric over several methods
+    defines `judge_all(case, maps, answers)` in its place: it is given the maps of all methods that are judged together,
+    of the same images, and their answers, by the methods' names, and gives columns by these names.
 
     Its fields are its settings, and their annotations say what they may be (`Annotated[int, Ge(1)]`, or `Count`). A
     `baseline` is given by name and becomes a `Baseline`.
@@ -52,7 +45,11 @@ class Metric:
     main: ClassVar[str]
     better: ClassVar[Mapping[str, Direction]]
     """Which way is better, for the columns that judge; the others describe."""
+    range: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """The closed interval in which each column's values lie."""
     undefined: ClassVar[str] = "not defined for this image"
+    exempt: ClassVar[Mapping[str, str]] = {}
+    """Conformance checks that the metric's definition breaks, each with the reason."""
 
     def __post_init__(self) -> None:
         """Check and settle the settings; a metric that checks more of them calls this first."""
@@ -93,38 +90,65 @@ class Metric:
         model: nn.Module,
         images: Array,
         targets: Targets,
-        maps: Array,
+        maps: Array | Mapping[str, Array],
         *,
         masks: Array | None = None,
         contents: Array | None = None,
-        layer: str | None = None,
-        contributions: Array | None = None,
+        layer: str | Mapping[str, str] | None = None,
+        contributions: Array | Mapping[str, Array] | None = None,
         seeds: Array | None = None,
         method: Any = None,
         batch_size: int = 64,
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Any]:
         """Judge maps from anywhere (B×h×w, higher = more relevant, ranked as they are): column → B values.
 
         `model` is a Classifier or a plain module; images, maps and the like are tensors, numpy arrays or lists. `masks`
         and `contents` are B×H×W, bool. The axioms need `layer`, the layer that the maps explain, and `contributions`
         (B×K), what each of its channels adds. Ties and noise are drawn from `seeds`, one integer per image. `method`
         made the maps: anything with `explain(evidence, classifier)`; some metrics ask it for maps of altered images.
-        Raises `ValueError` for maps of another shape, or with NaN, and `NotApplicable` where the metric needs a
-        probability and the model's head gives none.
+
+        Maps of several methods are given by name, `{"gradcam": maps, "random": others}`, and so may `layer`,
+        `contributions` and `method` be; then the columns come by name too: name → column → B values. What is asked for
+        several of them is asked once. A metric that compares methods wants maps so; `method` tells it which are
+        controls. Raises `ValueError` for maps of another shape, or with NaN, and `NotApplicable` where the metric needs
+        a probability and the model's head gives none.
         """
         classifier = Classifier.of(model)
         if why := why_unfit(self, classifier.head):
             raise NotApplicable(f"{self.name} {why}")
+        every = maps if isinstance(maps, Mapping) else {"": maps}
+        if over_several(self) and not isinstance(maps, Mapping):
+            raise ValueError(
+                f"{self.name} compares methods: give maps by name, as {{'gradcam': maps, 'random': others}}"
+            )
+        layers, added, methods = (
+            _each(given, every, what)
+            for what, given in (("layer", layer), ("contributions", contributions), ("method", method))
+        )
         case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)
-        # Half precision would tie pixels that the maps tell apart.
-        found = tensor_of(maps, "maps").detach()
-        exact = found.to(case.images.device, torch.promote_types(found.dtype, torch.float32))
-        added = None if contributions is None else tensor_of(contributions, "contributions")
-        made_by = None if method is None else Bound.of(method, classifier, layer)
-        given = Maps(exact, case, layer=layer, contributions=added, explainer=made_by)
-        wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {"maps": (given, tuple(self.probes(layer, case.pixels)))}
-        answers = Engine(classifier, Setup(batch_size)).answer(case, wanted)["maps"]
-        for answer in answers.values():
-            for place, why in answer.failures.items():
-                warnings.warn(f"{self.name} has no value for image {place}: {why}", stacklevel=2)
-        return self.judge(case, given, answers)
+        of = {}
+        for name, raw in every.items():
+            made_by = None if methods[name] is None else Bound.of(methods[name], classifier, layers[name])
+            of[name] = Maps.of(case, raw, layer=layers[name], contributions=added[name], explainer=made_by)
+        wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {
+            name: (given, tuple(self.probes(given.layer, case.pixels))) for name, given in of.items()
+        }
+        answers = Engine(classifier, Setup(batch_size)).answer(case, wanted)
+        for name, told in answers.items():
+            for place, why in [each for answer in told.values() for each in answer.failures.items()]:
+                whose = f" and {name}" if name else ""
+                warnings.warn(f"{self.name} has no value for image {place}{whose}: {why}", stacklevel=2)
+        if over_several(self):
+            found = judged_together(self, case, of, {name: answers[name] for name in of})
+        else:
+            found = {name: judged(self, case, given, answers[name])[0] for name, given in of.items()}
+        return found if isinstance(maps, Mapping) else found[""]
+
+
+def _each(given: Any, names: Collection[str], what: str) -> dict[str, Any]:
+    """What is given for each method, by its name; what stands alone is of all of them."""
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(names, given)
+    if unknown := [name for name in given if name not in names]:
+        raise ValueError(f"{what} is given for {unknown[0]!r}, of which there are no maps; there are of {list(names)}")
+    return {name: given.get(name) for name in names}
