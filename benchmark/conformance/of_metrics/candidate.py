@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -14,8 +15,11 @@ from camfaith.benchmark.conformance.of_metrics.scenes import Scene
 from camfaith.benchmark.suite.declaration import SuiteError
 from camfaith.benchmark.suite.settings import checked_settings, make
 from camfaith.metrics import Metric
+from camfaith.metrics.judgement import MalformedColumns, over_several
 
 Columns = dict[str, Tensor]
+OWN, OTHER = "own", "other"
+"""The names of a scene's maps, where they are given by name."""
 EQUAL = 1e-6
 """How far apart two values may be that should be equal, in units of the larger one, or of 1 if that is larger."""
 
@@ -42,6 +46,7 @@ class Candidate:
         self.better: Mapping[str, str] = example.better
         self.range: Mapping[str, tuple[float, float]] = getattr(example, "range", {})
         self.exempt: Mapping[str, str] = getattr(example, "exempt", {})
+        self.compares = over_several(example)
         self.columns = list(dict.fromkeys([self.main, *self.better]))
         """Those that judge."""
 
@@ -50,35 +55,37 @@ class Candidate:
         return make(self._what, self.kind, self.settings)
 
     def judged(self, scene: Scene, metric: Any = None) -> Columns:
-        """What the metric, or a given object of it, says of a scene, in float64; `Malformed` if it is no B values a
-        column."""
+        """What the metric, or a given object of it, says of a scene; `Malformed` if it is no B values a column. One
+        that compares methods is given the scene's maps and its `other` ones."""
+        if not self.compares:
+            return self._called(scene, scene.maps, metric)
+        columns: Columns = self.of_both(scene, metric)[OWN]
+        return columns
+
+    def of_both(self, scene: Scene, metric: Any = None) -> dict[str, Columns]:
+        """What it says of the scene's maps (`OWN`) and of its `other` ones, given by name."""
+        return self._called(scene, {OWN: scene.maps, OTHER: scene.other}, metric)
+
+    def _called(self, scene: Scene, maps: Any, metric: Any) -> Any:
         metric = self.make() if metric is None else metric
-        found = as_called(metric)(
-            *(scene.network, scene.images, scene.targets, scene.maps),
-            masks=scene.masks,
-            contents=scene.contents,
-            layer=scene.layer,
-            contributions=scene.contributions,
-            seeds=scene.seeds,
-            method=scene.method,
-        )
-        if not isinstance(found, Mapping):
-            raise Malformed(f"judge gives a {type(found).__name__}, not a dict of columns")
-        for column, values in found.items():
-            if not isinstance(values, Tensor) or values.shape != (len(scene),) or values.is_complex():
-                got = f"{values.dtype} {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
-                raise Malformed(f"{column!r}: expected {len(scene)} real numbers, one per image, got {got}")
-        return {column: values.detach().cpu().double() for column, values in found.items()}
+        try:
+            # One that derives from nothing is called as all others are.
+            return (metric if callable(metric) else partial(Metric.__call__, metric))(
+                *(scene.network, scene.images, scene.targets, maps),
+                masks=scene.masks,
+                contents=scene.contents,
+                layer=scene.layer,
+                contributions=scene.contributions,
+                seeds=scene.seeds,
+                method=scene.method,
+            )
+        except MalformedColumns as reason:
+            raise Malformed(str(reason)) from None
 
     def asked(self, scene: Scene) -> list[Any]:
         """Its probes for a scene, equal ones once."""
         pixels = scene.images.shape[-2] * scene.images.shape[-1]
         return list(dict.fromkeys(self.make().probes(scene.layer, pixels)))
-
-
-def as_called(metric: Any) -> Callable[..., Any]:
-    """A metric's call; one that derives from nothing is called as all others are."""
-    return metric if callable(metric) else lambda *given, **more: Metric.__call__(metric, *given, **more)
 
 
 def must_equal(found: Columns, expected: Columns, what: str, tolerance: float = EQUAL) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from camfaith.benchmark.conformance.examination import Broken, Malformed
 from camfaith.benchmark.conformance.networks import small
-from camfaith.benchmark.conformance.of_metrics.candidate import Candidate, must_equal
+from camfaith.benchmark.conformance.of_metrics.candidate import OTHER, OWN, Candidate, must_equal
 from camfaith.benchmark.conformance.of_metrics.scenes import Scene, brightness, noise
 from camfaith.benchmark.conformance.trials import Trial, set_generators
 from camfaith.metrics import Channels, ImageProbe, Metric
@@ -35,20 +35,12 @@ def per_image(candidate: Candidate, trial: Trial) -> None:
 
 
 def batch(candidate: Candidate, trial: Trial) -> None:
-    """A batch of N images gets the values of N batches of one."""
+    """A batch of N images, in whatever order, gets the values of N batches of one."""
     scene = noise(trial)
-    together = candidate.judged(scene)
     alone = [candidate.judged(scene.select([row])) for row in range(len(scene))]
-    must_equal(
-        together, {name: torch.cat([one[name] for one in alone]) for name in together}, "together and one by one"
-    )
-
-
-def order(candidate: Candidate, trial: Trial) -> None:
-    """Each image keeps its value where the batch comes in another order."""
-    scene, rows = noise(trial), list(reversed(range(trial.batch)))
-    found = candidate.judged(scene.select(rows))
-    must_equal({name: values[rows] for name, values in found.items()}, candidate.judged(scene), "reversed and not")
+    for rows in (list(range(len(scene))), list(reversed(range(len(scene))))):
+        expected = {name: torch.cat([alone[row][name] for row in rows]) for name in alone[0]}
+        must_equal(candidate.judged(scene.select(rows)), expected, "together and one by one")
 
 
 def grey(candidate: Candidate, trial: Trial) -> None:
@@ -120,8 +112,8 @@ def state(candidate: Candidate, trial: Trial) -> None:
     one, other = candidate.make(), candidate.make()
     scene = noise(trial)
     before = candidate.judged(scene, one)
-    candidate.judged(noise(replace(trial, height=trial.width, width=trial.height + 1, seed=trial.seed + 2)), one)
-    must_equal(candidate.judged(scene, one), before, "after another question and before", 1e-12)
+    candidate.judged(noise(replace(trial, height=trial.height + 1, width=trial.width + 1, seed=trial.seed + 2)), one)
+    must_equal(candidate.judged(scene, one), before, "after another question and before")
     asked = [tuple(each.probes(scene.layer, scene.images[0, 0].numel())) for each in (one, other)]
     if asked[0] != asked[1] or hash(asked[0]) != hash(asked[1]):
         raise Broken("two of the same settings ask probes that are not equal: make them frozen dataclasses")
@@ -168,3 +160,18 @@ def no_grad(candidate: Candidate, trial: Trial) -> None:
             found = candidate.judged(scene)
         must_equal(found, expected, f"inside torch.{mode.__name__}() and outside")
     must_equal(candidate.judged(replace(scene, maps=scene.maps.requires_grad_())), expected, "maps with gradients")
+
+
+def several(candidate: Candidate, trial: Trial) -> None:
+    """Maps of several methods, given by name, each get the values that they get alone; a metric that compares methods
+    says the same in whatever order they come."""
+    scene = noise(trial)
+    both = candidate.of_both(scene)
+    turned = replace(scene, maps=scene.other, other=scene.maps)
+    if candidate.compares:
+        swapped = candidate.of_both(turned)
+        must_equal(swapped[OTHER], both[OWN], "named second and first")
+        must_equal(swapped[OWN], both[OTHER], "named first and second")
+    else:
+        must_equal(both[OWN], candidate.judged(scene), "beside another method's maps and alone")
+        must_equal(both[OTHER], candidate.judged(turned), "beside another method's maps and alone")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 
 from camfaith.benchmark.conformance.examination import Broken
@@ -40,4 +39,7 @@ def documentation(candidate: Candidate, trial: Trial) -> None:  # noqa: ARG001 -
 def _docstrings(kind: type) -> str:
     """The docstrings of the class and of what it derives from, up to what all metrics share."""
     own = [base for base in getattr(kind, "__mro__", (kind,)) if base not in (Metric, object)]
-    return " ".join(" ".join((inspect.cleandoc(base.__dict__.get("__doc__") or "")).split()) for base in own).strip()
+    told = [" ".join((vars(base).get("__doc__") or "").split()) for base in own]
+    return " ".join(
+        text for text, base in zip(told, own, strict=True) if not text.startswith(f"{base.__name__}(")
+    ).strip()

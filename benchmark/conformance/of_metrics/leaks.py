@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,24 +18,25 @@ from camfaith.models.leaks import Watch, alike, copies_of
 
 
 class Overheard:
-    """Stands in for a metric, and looks at what `judge` is given and gives; subclasses say at what."""
+    """Stands in for a metric, and listens while it judges; subclasses say to what."""
 
     def __init__(self, metric: Any) -> None:
         self._metric = metric
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._metric, name)
+        found = getattr(self._metric, name)
+        return partial(self.hear, found) if name in ("judge", "judge_all") else found
 
-    def judge(self, *given: Any) -> Any:
-        return self._metric.judge(*given)
+    def hear(self, judge: Callable[..., Any], *given: Any) -> Any:
+        raise NotImplementedError
 
 
-class _Kept(Overheard):
+class _Written(Overheard):
     """Tells what `judge` writes into."""
 
-    def judge(self, *given: Any) -> Any:
+    def hear(self, judge: Callable[..., Any], *given: Any) -> Any:
         before = {name: value.clone() for name, value in _tensors(given).items()}
-        found = super().judge(*given)
+        found = judge(*given)
         for name, value in _tensors(given).items():
             if name in before and not alike(value, before[name]):
                 raise Broken(f"judge writes into {name}")
@@ -63,7 +65,7 @@ def inputs_untouched(candidate: Candidate, trial: Trial) -> None:
     """The metric writes into nothing that it is given: images, maps, masks, answers."""
     scene = noise(trial)
     before = scene.each(torch.clone)
-    candidate.judged(scene, _Kept(candidate.make()))
+    candidate.judged(scene, _Written(candidate.make()))
     for name, value in before.tensors.items():
         if not alike(scene.tensors[name], value):
             raise Broken(f"the caller's {name} are changed")
