@@ -21,7 +21,7 @@ from camfaith.models.settings import Count
 
 @dataclass(frozen=True, kw_only=True)
 class SeveralObjects(Metric):
-    """How many of the objects in the ground-truth mask a map finds.
+    """How many of the objects in the ground-truth mask a map finds (own definition).
 
     An object is a connected part of the mask (pixels touch at sides and corners) of at least `least` pixels; smaller
     ones leave the mask. The map's hottest region are its highest pixels above 0, as many as the mask has; where pixels

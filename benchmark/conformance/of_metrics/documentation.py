@@ -10,9 +10,7 @@ from camfaith.benchmark.conformance.trials import Trial
 from camfaith.metrics import Metric
 from camfaith.models.settings import settings_of
 
-_RANGE = re.compile(
-    r"[\[(][^\[\]()]*,[^\[\]()]*[\])]|any size|any sign|at (most|least)|1 or 0|0 or 1|between|from .* to "
-)
+_RANGE = re.compile(r"[\[(][−-]?[\d./∞]+\w*, [−-]?[\d./∞]+\w*[\])]|\bany size\b|\bat most\b|\b1 or 0\b")
 _SOURCE = re.compile(r"\b(1[89]|20)\d\d\b|\bown\b")
 
 

@@ -131,7 +131,7 @@ def scale(candidate: Candidate, trial: Trial) -> None:
 
 
 def range(candidate: Candidate, trial: Trial) -> None:
-    """Values lie in the range that is declared, whatever the map."""
+    """Every column has a declared range, and its values lie there, whatever the map."""
     if not candidate.range:
         raise NotApplicable("it declares no range")
     scene, true = noise(trial), truth(trial)
@@ -140,10 +140,10 @@ def range(candidate: Candidate, trial: Trial) -> None:
     shown |= {"true": true, "inverted": replace(true, maps=-true.maps)}
     for name, each in shown.items():
         found = candidate.judged(each)
-        if unknown := [column for column in candidate.range if column not in found]:
-            raise Broken(f"a range is declared for {unknown[0]!r}, which is no column")
-        for column, (least, most) in candidate.range.items():
-            values = found[column]
+        for column, values in found.items():
+            if column not in candidate.range:
+                raise Broken(f"no range is declared for {column!r}")
+            least, most = candidate.range[column]
             if bool(((values < least - 1e-9) | (values > most + 1e-9)).any()):
                 worst = values[~((values >= least) & (values <= most)) & ~values.isnan()][0]
                 raise Broken(f"{column!r} of a map ({name}) is {float(worst):.6g}, outside of [{least}, {most}]")
