@@ -66,7 +66,8 @@ class CornerArtifact(Metric):
     """How much of a map lies in the corners, the border band and outside the content, and how much of that the model
     does not support (own definition). A model that truly uses a corner is not marked down for a map that shows it.
 
-    With R the zone, r its share of the area, M the saliency map, f the `score` of the target, and b the `baseline`:
+    With R the zone (the corners are cells of a `cells`×`cells` grid), r its share of the area, M the saliency map, f
+    the `score` of the target, and b the `baseline`:
 
     - `share`: Σ_R|M| / Σ|M|, in [0, 1]; `excess`: share − r
     - `peak`: 1 where the largest value lies in R, else 0; of several equal largest values, the share in R

@@ -67,7 +67,9 @@ def columns_of(given: Any, count: int, who: str) -> dict[str, Tensor]:
         if not isinstance(column, str):
             raise MalformedColumns(f"{who} must name columns by text; got {column!r}")
         if not isinstance(values, Tensor) or values.shape != (count,) or values.is_complex():
-            raise MalformedColumns(f"{who} must give {count} values, one per image, for {column!r}; got {shape_of(values)}")
+            raise MalformedColumns(
+                f"{who} must give {count} values, one per image, for {column!r}; got {shape_of(values)}"
+            )
     return {text_of(column): values.detach().cpu().double() for column, values in given.items()}
 
 

@@ -153,6 +153,8 @@ class BlindToSigns(Loss):
 
 
 class InUnits(Loss):
+    range = Loss.range | {"wide": (0, 1)}
+
     def judge(self, case, maps, answers):
         wide = (maps.saliency > 0.1).double().mean((1, 2))
         return super().judge(case, maps, answers) | {"wide": wide}
