@@ -63,6 +63,8 @@ class Candidate:
     does not exist.
     """
 
+    lost: ClassVar[str] = "it gives no map there"
+
     def __init__(self, method: Any, /, *, like: Any = None, **settings: Any) -> None:
         named, self.settings = asked_for(method, settings)
         self.kind = methods.find(named) if isinstance(named, str) else named

@@ -386,8 +386,8 @@ class OverflowingInHalf(GradCAM):
 
 def test_the_precision_that_fails_is_named():
     check = BY_NAME["low-precision"]
-    assert check(OverflowingInHalf).seen == "in float16: the map holds NaN or infinite values"
-    assert check(ByNumpy).seen.startswith("in bfloat16: TypeError: ")
+    assert check.of(Candidate(OverflowingInHalf)).seen == "in float16: the map holds NaN or infinite values"
+    assert check.of(Candidate(ByNumpy)).seen.startswith("in bfloat16: TypeError: ")
 
 
 def test_a_failing_check_fails_its_test():

@@ -15,6 +15,7 @@ from camfaith.benchmark.cli.command_line import app
 from camfaith.benchmark.conformance import Finding, Report, page
 from camfaith.benchmark.conformance.of_methods import CHECKS, checks
 from camfaith.benchmark.conformance.of_methods.defects import Defect
+from camfaith.benchmark.conformance.report import show
 from camfaith.methods import SHIPPED
 from camfaith.methods.adapters import LIBRARIES
 
@@ -66,6 +67,34 @@ def test_the_command_names_what_it_does_not_know():
     assert "name a method" in ask().output
 
 
+SPREAD = """
+from camfaith.metrics import Metric
+
+class Spread(Metric):
+    \"\"\"The share of pixels above half of the highest, in [0, 1]; lower is better (own definition).\"\"\"
+
+    name, main, better = "spread", "share", {"share": "lower"}
+
+    def judge(self, case, maps, answers):
+        top = maps.saliency.amax((1, 2), keepdim=True)
+        return {"share": (maps.saliency > top / 2).double().where(top > 0, float("nan")).mean((1, 2))}
+"""
+
+
+def test_the_command_tells_metrics_from_methods(tmp_path):
+    metric, both = tmp_path / "spread.py", tmp_path / "both.py"
+    metric.write_text(SPREAD)
+    both.write_text(SPREAD + "    def explain(self, evidence, classifier):\n        ...\n")
+    passed, missed = ask(f"{metric}:Spread", "--out", tmp_path / "page.md"), ask("spread.py:Spread")
+    assert passed.exit_code == 0, passed.output
+    assert f"| {metric}:Spread | 2" in (tmp_path / "page.md").read_text("utf-8")
+    assert "no Python file at spread.py" in missed.output
+    assert "is a method and a metric: name the class that is meant" in " ".join(ask(f"{both}:Spread").output.split())
+    assert "--like is for methods" in ask("deletion", "--like", "gradcam").output
+    assert "no method: expected a class with explain" in ask("os:system").output
+    assert "did you mean 'deletion'" in ask("deletio").output
+
+
 def test_the_command_writes_a_page(files, tmp_path, monkeypatch):
     sound, broken = files
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
@@ -112,6 +141,7 @@ def test_all_is_every_shipped_method_and_metric_and_every_installed_method():
 
 def test_the_command_takes_settings_of_a_method_and_of_the_one_it_must_equal(monkeypatch):
     monkeypatch.setattr(checks, "CHECKS", [check for check in CHECKS if check.name == "like"])
+    monkeypatch.setattr(checks, "require_known", lambda candidate, known: None)
     words = ("gradcam++", "--set", "variant=pgc", "--like", "gradcam++")
     differing, equal = ask(*words), ask(*words, "--like-set", "variant=pgc")
     assert differing.exit_code == 1
@@ -131,12 +161,12 @@ def test_the_command_names_the_settings_that_there_are():
 def told():
     """What is shown of a report on a terminal of 80 columns, line by line."""
 
-    def show(found, **how):
+    def told(found, **how):
         console = Console(width=80, record=True, file=io.StringIO())
         show(found, console, **how)
         return console.export_text().splitlines()
 
-    return show
+    return told
 
 
 @pytest.fixture

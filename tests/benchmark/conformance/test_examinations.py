@@ -94,7 +94,7 @@ def test_a_setting_may_be_called_method():
     candidate = Candidate("noise-tunnel", method="saliency")
     assert candidate.name == "noise-tunnel(method=saliency)"
     shape = BY_NAME["shape"]
-    assert shape("noise-tunnel", method="saliency", samples=2).outcome == "passed"
+    assert shape.of(Candidate("noise-tunnel", method="saliency", samples=2)).outcome == "passed"
     assert str(method_checks("noise-tunnel", method="saliency")[0]) == "noise-tunnel(method=saliency)-shape"
 
 

@@ -62,7 +62,7 @@ def test_what_breaks_only_from_some_height_on_is_shown_at_that_height():
 
 def test_an_input_is_not_made_smaller_than_the_check_can_be_asked_on():
     check = replace(BY_NAME["finite"], least=Trial(2, 2, 7, 1))
-    assert check(BrokenWhereHigh).smallest == "batch 2, 5×7 px, seed 1"
+    assert check.of(Candidate(BrokenWhereHigh)).smallest == "batch 2, 5×7 px, seed 1"
 
 
 class RaisingWhereLow(BrokenWhereHigh):
@@ -75,7 +75,7 @@ class RaisingWhereLow(BrokenWhereHigh):
 def test_an_input_that_breaks_in_another_way_is_not_taken_for_a_smaller_one():
     finding = BY_NAME["finite"].of(Candidate(RaisingWhereLow))
     assert (finding.smallest, finding.seen) == ("batch 1, 2×2 px, seed 0", "ValueError: too low")
-    finding = replace(BY_NAME["finite"], trials=[Trial(2, 8, 8)])(RaisingWhereLow)
+    finding = replace(BY_NAME["finite"], trials=[Trial(2, 8, 8)]).of(Candidate(RaisingWhereLow))
     assert (finding.smallest, finding.seen) == ("batch 1, 4×2 px, seed 0", "2 of 2 values are NaN or infinite")
 
 
