@@ -57,14 +57,15 @@ class Candidate:
     def judged(self, scene: Scene, metric: Any = None) -> Columns:
         """What the metric, or a given object of it, says of a scene; `Malformed` if it is no B values a column. One
         that compares methods is given the scene's maps and its `other` ones."""
-        if not self.compares:
-            return self._called(scene, scene.maps, metric)
-        columns: Columns = self.of_both(scene, metric)[OWN]
-        return columns
+        if self.compares:
+            return self.of_both(scene, metric)[OWN]
+        found: Columns = self._called(scene, scene.maps, metric)
+        return found
 
     def of_both(self, scene: Scene, metric: Any = None) -> dict[str, Columns]:
         """What it says of the scene's maps (`OWN`) and of its `other` ones, given by name."""
-        return self._called(scene, {OWN: scene.maps, OTHER: scene.other}, metric)
+        found: dict[str, Columns] = self._called(scene, {OWN: scene.maps, OTHER: scene.other}, metric)
+        return found
 
     def _called(self, scene: Scene, maps: Any, metric: Any) -> Any:
         metric = self.make() if metric is None else metric

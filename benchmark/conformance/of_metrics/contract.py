@@ -78,6 +78,8 @@ def _shown(scene: Scene, images: torch.Tensor, reads: torch.Tensor) -> Scene:
 
 
 class _Reading(nn.Module):
+    colours: torch.Tensor
+
     def __init__(self, network: nn.Module, colours: torch.Tensor) -> None:
         super().__init__()
         self.network = network

@@ -44,7 +44,8 @@ class Scene:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Scene:
         """The scene with all its tensors changed."""
-        return replace(self, **{name: change(value) for name, value in self.tensors.items()})
+        changed: dict[str, Any] = {name: change(value) for name, value in self.tensors.items()}
+        return replace(self, **changed)
 
     def select(self, rows: Sequence[int]) -> Scene:
         return self.each(lambda value: value[list(rows)])
