@@ -36,8 +36,7 @@ def judged(metric: Any, case: Case, maps: Maps, answers: Answers) -> tuple[dict[
 
 
 def columns_of(given: Any, count: int, who: str) -> dict[str, Tensor]:
-    """What a method or metric gave by name, a real number for each image (float64, on the CPU); `ValueError` where it is
-    not."""
+    """What a method or metric gave by name, a real number for each image (float64, on the CPU); else `ValueError`."""
     if not isinstance(given, Mapping):
         raise ValueError(f"{who} must give values by column; got {type(given).__name__}")
     for column, values in given.items():

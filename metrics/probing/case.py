@@ -148,6 +148,12 @@ class Case:
             self._replaced[baseline] = made
         return self._replaced[baseline]
 
+    def content(self, index: int) -> Tensor | None:
+        """The content mask of one image (H×W); None where there is none."""
+        if self.contents is None or not bool(self.contents[index].any()):
+            return None
+        return self.contents[index].to(self.images.device)
+
     @cached_property
     def of_target(self) -> Tensor:
         """`target_scores`, or what a softmax makes of the logits."""
@@ -206,9 +212,14 @@ class Maps:
         return steps.upsample(self.raw, self.case.size)
 
     @_once
+    def positive(self) -> Tensor:
+        """The maps rectified, whatever the method, and brought to the images' size (B×H×W)."""
+        return steps.upsample(steps.rectify(self.raw), self.case.size)
+
+    @_once
     def saliency(self) -> Tensor:
         """The maps as the method means them, after its ReLU where it has one, at the images' size (B×H×W)."""
-        return steps.upsample(steps.rectify(self.raw), self.case.size) if self.rectified else self.signed
+        return self.positive if self.rectified else self.signed
 
     @property
     def ranks(self) -> Tensor:
@@ -227,7 +238,7 @@ class Maps:
     @_once
     def displayed(self) -> Tensor:
         """The maps as they are shown: rectified, upsampled to the images' size and stretched to [0, 1] (B×H×W)."""
-        return steps.normalise(steps.upsample(steps.rectify(self.raw), self.case.size))
+        return steps.normalise(self.positive)
 
     def prints(self, aspect: Aspect) -> list[Hashable]:
         """A fingerprint of that aspect of each map: equal aspects have equal ones."""
