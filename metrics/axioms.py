@@ -18,8 +18,8 @@ from camfaith.metrics.probing.probes import Blank, Channels, Probe
 
 
 def conservation(maps: Tensor, logit: Tensor, explainable: Tensor, least: Tensor | float = 0.0) -> dict[str, Tensor]:
-    """`residual` and `residual_corrected` of `Conservation`, and what they come from: raw maps M (B×h×w), logits S_c (B)
-    and what of these a map can explain (B). NaN where what is divided by is no more than `least`.
+    """`residual` and `residual_corrected` of `Conservation`, and what they come from: raw maps M (B×h×w), logits S_c
+    (B), and what of these a map can explain (B). NaN where what is divided by is no more than `least`.
 
     >>> found = conservation(torch.tensor([[[1.0, 2.0]]]), torch.tensor([4.0]), torch.tensor([3.0]))
     >>> {name: value.item() for name, value in found.items()}

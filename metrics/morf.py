@@ -20,7 +20,7 @@ from camfaith.models.settings import Count
 def aopc(scores: Tensor) -> Tensor:
     """1/(L + 1) Σ_{k=0…L} [f(x⁰) − f(xᵏ)], for the scores f(xᵏ) (B×(L + 1)) as the most relevant pixels leave first.
 
-    >>> aopc(torch.tensor([[0.9, 0.3, 0.0]])).item()
+    >>> aopc(torch.tensor([[1.0, 0.5, 0.0]])).item()
     0.5
     """
     scores = scores.double()

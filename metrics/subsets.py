@@ -39,7 +39,7 @@ def sensitivity_n(maps: Tensor, subsets: Tensor, drops: Tensor, noise: Tensor | 
     Sensitivity-n is their mean over the sizes that have one (Ancona et al. 2018).
 
     >>> one, drops = torch.eye(3, dtype=torch.bool).view(1, 3, 1, 3), torch.tensor([[[0, 1, 2], [5, 4, 3]]])
-    >>> sensitivity_n(torch.tensor([[[0, 1, 2]]]), torch.cat([one, ~one]), drops)
+    >>> sensitivity_n(torch.tensor([[[0, 1, 2]]]), torch.cat([one, ~one]), drops).round(decimals=6)
     tensor([[1., 1.]], dtype=torch.float64)
     """
     every = zip(subsets, drops.unbind(1), strict=True)
