@@ -60,7 +60,8 @@ def display_steps(
     {'relu': 0.5, 'upsampling': 0.0, 'normalisation': -0.25}
     """
     cell = maps[0].numel() / positive[0].numel()
-    sums = [each.double().sum((1, 2)) for each in (maps, maps.clamp(min=0), cell * positive, cell * displayed)]
+    steps = ((1, maps), (1, maps.clamp(min=0)), (cell, positive), (cell, displayed))
+    sums = [weight * each.double().sum((1, 2)) for weight, each in steps]
     names = ("relu", "upsampling", "normalisation")
     added = zip(names, sums, sums[1:], strict=False)
     return {name: quotient(after - before, logit.double().abs(), least) for name, before, after in added}
