@@ -79,12 +79,6 @@ class Metric:
         """The curve behind the number, where there is one."""
         return None
 
-    def line_of(self, case: Case, maps: Maps, answers: Answers) -> Any:
-        """`line`, worked out once for these maps."""
-        if self not in maps.lines:
-            maps.lines[self] = self.line(case, maps, answers)
-        return maps.lines[self]
-
     def __call__(
         self,
         model: nn.Module,

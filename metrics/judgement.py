@@ -31,7 +31,7 @@ def judged(metric: Any, case: Case, maps: Maps, answers: Answers) -> tuple[dict[
     own = case.copy()
     given, told = maps.copy(own), {probe: answer.copy() for probe, answer in answers.items()}
     columns = columns_of(metric.judge(own, given, told), len(own), getattr(metric, "name", type(metric).__name__))
-    line = metric.line_of(own, given, told) if hasattr(metric, "line_of") else None
+    line = metric.line(own, given, told) if hasattr(metric, "line") else None
     return columns, None if line is None else _checked(line, len(own))
 
 

@@ -68,12 +68,7 @@ class MostRelevantFirst(Metric):
         return self._morf.probes(layer, pixels)
 
     def line(self, case: Case, maps: Maps, answers: Answers) -> Line | None:
-        return self._morf.line_of(case, maps, answers)  # type: ignore[no-any-return]
-
-    def points(self, case: Case, maps: Maps, answers: Answers) -> Tensor:
-        """f(xᵏ), B×(L + 1)."""
-        line: Line = self._morf.line_of(case, maps, answers)
-        return line.y
+        return self._morf.line(case, maps, answers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +86,7 @@ class AOPC(MostRelevantFirst):
     range: ClassVar[Mapping[str, Interval]] = {"aopc": (-1, 1)}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {"aopc": aopc(self.points(case, maps, answers))}
+        return {"aopc": aopc(self._morf.line(case, maps, answers).y)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +105,7 @@ class PixelFlipping(MostRelevantFirst):
     range: ClassVar[Mapping[str, Interval]] = {"mean": (0, 1)}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {"mean": pixel_flipping(self.points(case, maps, answers))}
+        return {"mean": pixel_flipping(self._morf.line(case, maps, answers).y)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +136,5 @@ class ABPC(MostRelevantFirst):
         """None: deletion and insertion draw the two curves."""
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        morf: Line = self._morf.line_of(case, maps, answers)
-        inserted: Line = self._lerf.line_of(case, maps, answers)
+        morf, inserted = (each.line(case, maps, answers) for each in (self._morf, self._lerf))
         return abpc(morf.y, inserted.y.flip(1), morf.x, 1 - inserted.x.flip(0))

@@ -90,12 +90,14 @@ class SubsetCorrelation(Metric):
 
     def correlations(self, case: Case, maps: Maps, answers: Answers) -> Tensor:
         """B×sizes, in [−1, 1]; NaN where there is none."""
-        probe = self._subsets(case.pixels)
-        drops = case.whole(self.score)[:, None] - answers[probe].of(self.score)
-        noise = 2 * rounding(case, answers[probe], self.score).amax(1)
-        each = (len(probe.sizes), self.subsets)
-        subsets = probe.members(case.pixels).view(*each, *case.size)
-        return sensitivity_n(maps.signed, subsets, drops.unflatten(1, each), noise)
+        if self not in maps.found:
+            probe = self._subsets(case.pixels)
+            drops = case.whole(self.score)[:, None] - answers[probe].of(self.score)
+            noise = 2 * rounding(case, answers[probe], self.score).amax(1)
+            each = (len(probe.sizes), self.subsets)
+            subsets = probe.members(case.pixels).view(*each, *case.size)
+            maps.found[self] = sensitivity_n(maps.signed, subsets, drops.unflatten(1, each), noise)
+        return maps.found[self]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +122,7 @@ class SensitivityN(SubsetCorrelation):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         unanswered = answers[self._subsets(case.pixels)].of(self.score).isnan().any(1)
-        mean = self.line_of(case, maps, answers).y.nanmean(1)
+        mean = self.correlations(case, maps, answers).nanmean(1)
         return {"correlation": torch.where(unanswered, torch.nan, mean)}
 
 

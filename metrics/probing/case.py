@@ -173,7 +173,7 @@ class Maps:
     `rectified` says that the method's definition ends in a ReLU, `layer` which layer it explains (None: the input),
     `contributions` (B×K) what each of the layer's channels adds to the map's sum. `rows` are the places of these images
     in a larger case, where a method explained only some of its images; `explainer` made the maps, where that is known;
-    `lines` keeps a metric's curve for its second use.
+    `found` is where a metric keeps what both its number and its curve are made of.
     """
 
     raw: Tensor
@@ -183,7 +183,7 @@ class Maps:
     contributions: Tensor | None = None
     rows: Sequence[int] | None = None
     explainer: Bound | None = None
-    lines: dict[Any, Any] = field(default_factory=dict, repr=False)
+    found: dict[Any, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     original: Maps | None = field(default=None, repr=False, compare=False)
     _prints: dict[Aspect, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -204,7 +204,7 @@ class Maps:
 
     def _copied(self, case: Case) -> Maps:
         own = {name: own_copy(getattr(self, name)) for name in ("raw", "contributions")}
-        return replace(self, **own, case=case, lines={}, original=self)
+        return replace(self, **own, case=case, original=self)
 
     @_once
     def signed(self) -> Tensor:
