@@ -105,5 +105,5 @@ class ShiftEquivariance(Metric):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         before, after = (as_meant(maps, raw) for raw in (maps.raw, answers[self._shifted].explanations))
-        moved = upsample(after.flatten(0, 1), case.size).unflatten(0, after.shape[:2])
+        moved = torch.stack([upsample(each, case.size) for each in after.unbind(1)], 1)
         return shift_equivariance(upsample(before, case.size), moved, self._shifted.offsets(case.size))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -44,7 +44,8 @@ class Answer:
 
     def copy(self) -> Answer:
         """A copy for a metric, which may write into it: on the CPU, in double precision."""
-        return Answer(*map(own_copy, (self.logit, self.log_probability, self.at, self.maps)), self.failures)
+        names = ("logit", "log_probability", "at", "maps")
+        return replace(self, **{name: own_copy(getattr(self, name)) for name in names})
 
 
 Answers = Mapping[Probe, Answer]
