@@ -199,13 +199,14 @@ def _keep_answers(
     places: Sequence[Place],
     records: Records,
 ) -> None:
-    """Write down what probes of images alone were told and nobody knew before."""
+    """Write down what probes of images alone were told and nobody knew before. Those that chose where their images lie
+    are asked again: a table does not say it."""
     done = set(told)
     for label, of in maps.items():
         for probe, answer in answers[label].items():
-            if probe not in keys:
+            if probe not in keys or answer.at is not None:
                 continue
-            scores = torch.stack([answer.logit, answer.log_probability], 2)
+            scores = answer.tables
             for at, row in enumerate(of.rows if of.rows is not None else range(len(places))):
                 if (probe, row) not in done:
                     records.answer(places[row], keys[probe], scores[at])

@@ -109,11 +109,10 @@ class Records:
             self.rows["maps"].append({**places[row].columns, **of, "status": status, "error": error})
 
     def answer(self, place: Place, probe: str, scores: Tensor) -> None:
-        """What a probe was told of one image: n×2, logit and log-probability."""
-        logit, log_probability = scores.T.tolist()
-        self.rows["answers"].append(
-            {**place.columns, "probe": probe, "logit": logit, "log_probability": log_probability}
-        )
+        """What a probe was told of one image: n×2, logit and log-probability, or n×(2 + C) with all logits."""
+        (logit, log_probability), logits = scores[:, :2].T.tolist(), scores[:, 2:].flatten().tolist()
+        told = {"probe": probe, "logit": logit, "log_probability": log_probability, "logits": logits or None}
+        self.rows["answers"].append({**place.columns, **told})
 
     def pictures(self, places: Sequence[Place], samples: Sequence[Ready], case: Case, *, images: bool) -> None:
         """The images as the model saw them, with their masks (`images`), and the logits that they got."""

@@ -42,6 +42,14 @@ def own_copy(value: Any) -> Any:
     return value.to("cpu", torch.float64 if value.is_floating_point() else value.dtype, copy=True)
 
 
+class PerImage:
+    """A value of one image, as its superpixels, that no method or metric changes; subclasses are frozen values."""
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        """The value of an image (3×H×W); what is random in it is drawn from `seed`."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Case:
     """B images, one target class each, the logits they get, and what is known of them.
@@ -61,6 +69,7 @@ class Case:
     target_scores: Tensor | None = None
     original: Case | None = field(default=None, repr=False, compare=False)
     _replaced: dict[Baseline, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _found: dict[tuple[PerImage, int], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -153,6 +162,18 @@ class Case:
         if self.contents is None or not bool(self.contents[index].any()):
             return None
         return self.contents[index].to(self.images.device)
+
+    def once(self, value: PerImage) -> list[Tensor]:
+        """That value of each image, worked out once for all methods and metrics."""
+        return [self.once_of(value, index) for index in range(len(self))]
+
+    def once_of(self, value: PerImage, index: int) -> Tensor:
+        """That value of one image."""
+        key, of = (value, index), self.original
+        if key not in self._found:
+            made = value(self.images[index], int(self.seeds[index])) if of is None else own_copy(of.once_of(*key))
+            self._found[key] = made
+        return self._found[key]
 
     @cached_property
     def of_target(self) -> Tensor:
