@@ -28,8 +28,13 @@ def agreement(maps: Tensor, others: Sequence[bool]) -> dict[str, Tensor]:
     The first two are NaN where K is empty: there is no other map, or the method's own is constant or holds NaN.
 
     >>> maps = torch.tensor([[[[1.0, 2], [3, 4]]], [[[1.0, 2], [4, 3]]], [[[4.0, 3], [2, 1]]]])  # of one image
-    >>> {name: values.flatten().tolist() for name, values in agreement(maps, [True, True, False]).items()}
-    {'spearman': [0.8, 0.8, -0.9], 'nearest': [0.8, 0.8, -0.8], 'others': [1.0, 1.0, 2.0]}
+    >>> found = agreement(maps, [True, True, False])
+    >>> found["spearman"].flatten()
+    tensor([ 0.8000,  0.8000, -0.9000], dtype=torch.float64)
+    >>> found["nearest"].flatten()
+    tensor([ 0.8000,  0.8000, -0.8000], dtype=torch.float64)
+    >>> found["others"].flatten()
+    tensor([1., 1., 2.], dtype=torch.float64)
     """
     # Image by image: ranks take ten times the memory of the maps.
     rho = torch.cat([spearmans(image) for image in maps.split(1, dim=1)], dim=2)
