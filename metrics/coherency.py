@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
 from camfaith.metrics.masking import Masked
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
@@ -53,7 +53,7 @@ class Coherency(Metric):
     name: ClassVar[str] = "coherency"
     main: ClassVar[str] = "coherency"
     better: ClassVar[Mapping[str, Direction]] = {"coherency": "higher"}
-    range: ClassVar[Mapping[str, tuple[float, float]]] = {"coherency": (-1, 1)}
+    range: ClassVar[Mapping[str, Interval]] = {"coherency": (-1, 1)}
     undefined: ClassVar[str] = "a map is constant: it correlates with nothing"
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:

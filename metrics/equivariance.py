@@ -31,9 +31,8 @@ def shift_equivariance(maps: Tensor, moved: Tensor, shifts: Sequence[tuple[int, 
     found = []
     for place, (down, right) in enumerate(shifts):
         here, there = _common(maps, -down, -right), _common(moved[:, place], down, right)
-        fits = min(here.shape[1:]) >= WINDOW
-        nothing = torch.full((len(maps),), torch.nan, dtype=torch.float64, device=maps.device)
-        found.append(torch.stack((spearman(here, there), ssim(here, there) if fits else nothing, top_k(here, there))))
+        rho, fits = spearman(here, there), min(here.shape[1:]) >= WINDOW
+        found.append(torch.stack((rho, ssim(here, there) if fits else rho * torch.nan, top_k(here, there))))
     return dict(zip(("spearman", "ssim", "top_k"), torch.stack(found).mean(0), strict=True))
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.case import Case, Maps, PerImage
@@ -117,7 +117,7 @@ class IROF(Metric):
     name: ClassVar[str] = "irof"
     main: ClassVar[str] = "irof"
     better: ClassVar[Mapping[str, Direction]] = {"irof": "higher", "kept": "lower"}
-    range: ClassVar[Mapping[str, tuple[float, float]]] = {
+    range: ClassVar[Mapping[str, Interval]] = {
         "irof": (-torch.inf, 1),
         "kept": (0, 1),
         "segments": (1, torch.inf),
