@@ -24,13 +24,17 @@ def faithfulness_correlation(maps: Tensor, subsets: Tensor, drops: Tensor, noise
     """Pearson correlation, in [−1, 1], of Σ_{i∈S} M_i with f(x) − f(x without S), over subsets S of n pixels each.
 
     Maps M (B×H×W), subsets (s×H×W, bool), drops f(x) − f(x without S) (B×s); gives B values, higher is better (Bhatt et
-    al. 2020). NaN where the sums do not vary, or the drops not beyond `noise`, a standard deviation (B).
+    al. 2020). NaN where the sums do not vary, or the drops not beyond `noise`, a standard deviation (B). `ValueError`
+    for subsets of different sizes.
 
     >>> subsets = torch.tensor([[[True, False, False]], [[False, True, False]], [[False, False, True]]])
     >>> faithfulness_correlation(torch.tensor([[[0, 1, 2]]]), subsets, torch.tensor([[0, 20, 10]]))
     tensor([0.5000], dtype=torch.float64)
     """
-    M = maps.double().flatten(1)
+    M, sizes = maps.double().flatten(1), subsets.flatten(1).sum(1)
+    if (sizes != sizes[0]).any():
+        raise ValueError(f"subsets must hold equally many pixels, got from {int(sizes.min())} to {int(sizes.max())}")
+    # Centred, which changes no correlation, so that the differences between sums are exact.
     return pearson(weighed(M - M.mean(1, keepdim=True), subsets.flatten(1)), drops, noise)
 
 

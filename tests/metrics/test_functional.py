@@ -21,7 +21,7 @@ def eighths(*shape):
 MAPS, OTHERS, MASKS = eighths(2, 12, 12) - 0.5, eighths(2, 3, 12, 12), eighths(2, 12, 12) > 0.7
 SCORES, MORE, FRACTIONS = eighths(2, 5), eighths(2, 5).flip(0), torch.arange(5) / 4
 ONE, TWO, THREE = SCORES.unbind(1)[:3]
-PLANES = eighths(4, 5, 12, 12) > 0.5
+SUBSETS = torch.rand(4, 5, 144, generator=torch.Generator().manual_seed(0)).argsort(2).view(4, 5, 12, 12) < 20
 ARGUMENTS = {
     "auc": (SCORES, FRACTIONS),
     "aopc": (SCORES,),
@@ -32,8 +32,8 @@ ARGUMENTS = {
     "class_kept": (eighths(2, 4, 3), torch.tensor([2, 0]), FRACTIONS[1:].expand(2, -1)),
     "average_drop": (ONE, TWO),
     "signed_removal": (MAPS, ONE, TWO, THREE),
-    "faithfulness_correlation": (MAPS, PLANES[0], SCORES),
-    "sensitivity_n": (MAPS, PLANES, torch.stack([SCORES, MORE, SCORES + MORE, SCORES - MORE], 1)),
+    "faithfulness_correlation": (MAPS, SUBSETS[0], SCORES),
+    "sensitivity_n": (MAPS, SUBSETS, torch.stack([SCORES, MORE, SCORES + MORE, SCORES - MORE], 1)),
     "infidelity": (MAPS, eighths(5, 12, 12) - 0.5, SCORES),
     "conservation": (MAPS, ONE, TWO),
     "channel_sensitivity": (SCORES, MORE),
@@ -42,7 +42,7 @@ ARGUMENTS = {
     "pointing_game": (MAPS, MASKS, 1.0),
     "share_in": (MAPS.abs(), MASKS),
     "several_objects": (MAPS, MASKS),
-    "corner_artifact": (MAPS, PLANES[:2, :4], SCORES),
+    "corner_artifact": (MAPS, SUBSETS[:2, :4], SCORES),
     "sparseness": (MAPS,),
     "max_sensitivity": (MAPS, OTHERS),
     "shift_equivariance": (MAPS, OTHERS, [(1, 1), (1, -1), (-1, 1)]),
@@ -81,3 +81,11 @@ def test_a_formula_takes_any_precision_and_gives_double(name, given):
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         torch.testing.assert_close(found(dtype), exact, rtol=0, atol=0, equal_nan=True)
     assert {value.dtype for value in exact.values()} == {torch.float64}
+
+
+def test_correlations_over_subsets_know_no_offset_and_one_size():
+    maps, subsets, drops = ARGUMENTS["faithfulness_correlation"]
+    expected = functional.faithfulness_correlation(maps, subsets, drops)
+    torch.testing.assert_close(functional.faithfulness_correlation(maps.double() + 2.0**48, subsets, drops), expected)
+    with pytest.raises(ValueError, match="must hold equally many pixels, got from 20 to 144"):
+        functional.faithfulness_correlation(maps, torch.cat([subsets[:4], torch.ones(1, 12, 12).bool()]), drops)
