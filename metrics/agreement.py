@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.similarity import spearmans
@@ -67,7 +67,7 @@ class SpearmanAgreement(Metric):
     name: ClassVar[str] = "spearman-agreement"
     main: ClassVar[str] = "spearman"
     better: ClassVar[Mapping[str, Direction]] = {}
-    range: ClassVar[Mapping[str, tuple[float, float]]] = {
+    range: ClassVar[Mapping[str, Interval]] = {
         "spearman": (-1, 1),
         "nearest": (-1, 1),
         "others": (0, torch.inf),
