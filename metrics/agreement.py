@@ -37,7 +37,7 @@ def agreement(maps: Tensor, others: Sequence[bool]) -> dict[str, Tensor]:
     tensor([1., 1., 2.], dtype=torch.float64)
     """
     # Image by image: ranks take ten times the memory of the maps.
-    rho = torch.cat([spearmans(image) for image in maps.split(1, dim=1)], dim=2)
+    rho = torch.cat([spearmans(image) for image in torch.split(maps, 1, dim=1)], dim=2)
     compared = torch.tensor(others, device=maps.device) & ~torch.eye(len(maps), dtype=torch.bool, device=maps.device)
     rho[~compared] = torch.nan
     count = (~rho.isnan()).sum(1).double()
