@@ -87,9 +87,10 @@ class Partition(Planes):
 @dataclass(frozen=True, kw_only=True)
 class CornerArtifact(Metric):
     """How much of a map lies in the corners, the border band and outside the content, and how much of that the model
-    does not support. A model that truly uses a corner is not marked down for a map that shows it.
+    does not support (own definition). A model that truly uses a corner is not marked down for a map that shows it.
 
-    With R the zone, r its share of the area, M the saliency map, and f the `score` of the target:
+    With R the zone (the corners are cells of a `cells`×`cells` grid), r its share of the area, M the saliency map, f
+    the `score` of the target, and b the `baseline`:
 
     - `share`: Σ_R|M| / Σ|M|, in [0, 1]; `excess`: share − r
     - `peak`: 1 where the largest value lies in R, else 0; of several equal largest values, the share in R
@@ -123,6 +124,7 @@ class CornerArtifact(Metric):
         for column in ("share", "excess", "peak", "support", "unsupported")
     }
     undefined: ClassVar[str] = "the map is zero, or the zone is empty (no content mask)"
+    exempt: ClassVar[Mapping[str, str]] = {"opposite-map": "it asks where a map lies, for or against the class"}
 
     @property
     def _partitions(self) -> dict[str, Partition]:

@@ -75,13 +75,13 @@ class Conservation(Metric):
 
     - `residual`: |S_c − ΣM| / |S_c|
     - `residual_corrected`: the same against what the map can explain, S_c − S_c(layer's activations all zero), or
-      S_c(x) − S_c(b) for a map of the input
+      S_c(x) − S_c(b) for a map of the input, b the `baseline`
     - `sensitivity`: Σ_k |Δ_k − Σ_ij w_k A^k_ij| / Σ_k |Δ_k|, where Δ_k is what the logit loses without channel k;
       only for methods that say what each channel adds
     - `map_sum`, `logit`, `explainable`: ΣM, S_c, and the corrected target
     - `relu`, `upsampling`, `normalisation`: what each display step adds to the sum (per native cell), over |S_c|
 
-    A quotient is undefined where its denominator is below 10⁻⁶ of the largest logit.
+    The three are in [0, ∞). A quotient is undefined where its denominator is below 10⁻⁶ of the largest logit.
     """
 
     baseline: Any = "black"
@@ -97,6 +97,7 @@ class Conservation(Metric):
         **dict.fromkeys(("map_sum", "logit", "explainable", "relu", "upsampling", "normalisation"), (-inf, inf)),
     }
     undefined: ClassVar[str] = "the denominator is too small, or the method does not say what each channel adds"
+    exempt: ClassVar[Mapping[str, str]] = {"scale": "the map's sum is compared with the logit"}
 
     def _reference(self, layer: str | None) -> Channels | Blank:
         return Blank(self.baseline) if layer is None else Channels(layer)

@@ -101,7 +101,8 @@ def box_inside(content: Tensor) -> tuple[slice, slice] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class CornerCauses(Metric):
-    """How much of a map lies in the corners and outside the content, and how much is left of that without a cause.
+    """How much of a map lies in the corners and outside the content, and how much is left of that without a cause (own
+    definition).
 
     With M the saliency map at the image's size, and R the four corner cells of a `cells`×`cells` grid: `share` =
     Σ_R|M| / Σ|M|, in [0, 1], as in `corner-artifact`; `outside` is the same for all that is outside the content mask.

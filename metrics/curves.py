@@ -36,7 +36,8 @@ def auc(scores: Tensor, fractions: Tensor) -> Tensor:
 class PixelCurve(Metric):
     """The target's score over the true fraction of pixels changed, both ends included, and the area under it.
 
-    Point i of `steps` has exactly i·N/steps pixels changed, rounded up; trapezoids give the area. Columns:
+    Point i of `steps` has exactly i·N/steps pixels changed to the `baseline` or from it, rounded up; trapezoids give
+    the area. Columns:
 
     - `auc`: in [0, 1] for probabilities; not divided by anything
     - `auc_relative`: `auc` divided by the score of the unchanged image

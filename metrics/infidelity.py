@@ -81,7 +81,8 @@ def _perturbations(
 class Infidelity(Metric):
     """Mean squared error of the score changes that a map predicts for perturbations of the image (Yeh et al. 2019).
 
-    With I ~ N(0, σ²) per pixel, M the raw signed map, upsampled, and Δ = f(x) − f(x − I); all in [0, ∞) but `scale`:
+    With I ~ N(0, σ²) per pixel, drawn `samples` times (σ is `sigma`), M the raw signed map, upsampled, and
+    Δ = f(x) − f(x − I); all in [0, ∞) but `scale`:
 
     - `infidelity_scaled`: E_I[(β IᵀM − Δ)²], lower is better, at most E[Δ²]. It is what the authors' code computes
     - `scale`: β = E[IᵀM·Δ]/E[(IᵀM)²], the scale that fits best. It tells a map from its opposite: both have the same
@@ -107,6 +108,10 @@ class Infidelity(Metric):
         "infidelity": (0, inf),
     }
     undefined: ClassVar[str] = "the map is zero: no scale fits it"
+    exempt: ClassVar[Mapping[str, str]] = {
+        "opposite-map": "`scale` tells a map from its opposite, and `infidelity_scaled` does not",
+        "scale": "`infidelity` and `scale` are in the map's units",
+    }
 
     @property
     def _perturbed(self) -> Perturbed:

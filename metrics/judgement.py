@@ -23,6 +23,10 @@ class Line:
     y_label: str
 
 
+class MalformedColumns(ValueError):
+    """What a metric gave is not one real number per image in each column."""
+
+
 def judged(metric: Any, case: Case, maps: Maps, answers: Answers) -> tuple[dict[str, Tensor], Line | None]:
     """A metric's columns (B values each, float64, on the CPU), and its curve where it draws one.
 
@@ -50,19 +54,21 @@ def judged_together(
     found, who = metric.judge_all(own, given, told), getattr(metric, "name", type(metric).__name__)
     if not isinstance(found, Mapping) or set(found) != set(maps):
         got = f"those of {list(found)}" if isinstance(found, Mapping) else type(found).__name__
-        raise ValueError(f"{who} must give columns by method, of {list(maps)}; got {got}")
+        raise MalformedColumns(f"{who} must give columns by method, of {list(maps)}; got {got}")
     return {name: columns_of(found[name], len(own), f"{who} of {name}") for name in maps}
 
 
 def columns_of(given: Any, count: int, who: str) -> dict[str, Tensor]:
     """What a method or metric gave by name, a real number for each image (float64, on the CPU); else `ValueError`."""
     if not isinstance(given, Mapping):
-        raise ValueError(f"{who} must give values by column; got {type(given).__name__}")
+        raise MalformedColumns(f"{who} must give values by column; got {type(given).__name__}")
     for column, values in given.items():
         if not isinstance(column, str):
-            raise ValueError(f"{who} must name columns by text; got {column!r}")
+            raise MalformedColumns(f"{who} must name columns by text; got {column!r}")
         if not isinstance(values, Tensor) or values.shape != (count,) or values.is_complex():
-            raise ValueError(f"{who} must give {count} values, one per image, for {column!r}; got {shape_of(values)}")
+            raise MalformedColumns(
+                f"{who} must give {count} values, one per image, for {column!r}; got {shape_of(values)}"
+            )
     return {text_of(column): values.detach().cpu().double() for column, values in given.items()}
 
 

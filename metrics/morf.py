@@ -117,7 +117,7 @@ class ABPC(MostRelevantFirst):
     backwards, over the true shares N − ⌈iN/L⌉ of pixels removed, so its points are those of `Insertion`. The
     baseline's own effect is in both areas and cancels: a random order has 0 on average.
 
-    Columns: `abpc`, and the areas `lerf` and `morf`, by trapezoids.
+    Columns: `abpc`, and the areas `lerf`, higher is better, and `morf`, lower is better, by trapezoids.
     """
 
     name: ClassVar[str] = "abpc"

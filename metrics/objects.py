@@ -53,7 +53,7 @@ def _of_one(mass: Tensor, mask: Tensor, least: int) -> tuple[float, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class SeveralObjects(Metric):
-    """How many of the objects in the ground-truth mask a map finds.
+    """How many of the objects in the ground-truth mask a map finds (own definition).
 
     An object is a connected part of the mask (pixels touch at sides and corners) of at least `least` pixels; smaller
     ones leave the mask. The map's hottest region are its highest pixels above 0, as many as the mask has; where pixels

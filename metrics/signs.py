@@ -52,7 +52,8 @@ class Ends(ImageProbe):
 
 @dataclass(frozen=True, kw_only=True)
 class SignedRemoval(Metric):
-    """What the class's logit z loses with a map's top, and gains without its bottom (red for, blue against).
+    """What the class's logit z loses with a map's top, and gains without its bottom (red for, blue against; own
+    definition).
 
     Top and bottom are the `share` of pixels where the map is highest and lowest; `baseline` replaces them. Columns,
     higher is better:

@@ -58,7 +58,7 @@ def weighed(maps: Tensor, weights: Tensor) -> Tensor:
 @dataclass(frozen=True, kw_only=True)
 class SubsetCorrelation(Metric):
     """Pearson correlation, within an image, of Σ_{i∈S} M_i with f(x) − f(x with S := b), over random subsets S of
-    exactly n pixels. M is the raw signed map, upsampled.
+    exactly n pixels. M is the raw signed map, upsampled, f the class's `score`, and b the `baseline`.
 
     The subsets are the same for all images and methods (drawn from `seed`), so they are scored once per image, and once
     for all metrics that want equal ones. Where the map's sums or the drops do not vary beyond rounding there is no

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from camfaith.benchmark import method_checks
-from camfaith.benchmark.conformance import CHECKS
-from camfaith.benchmark.conformance.candidate import Candidate
+from camfaith.benchmark.conformance.of_methods import CHECKS
+from camfaith.benchmark.conformance.of_methods.candidate import Candidate
 from camfaith.methods import Calls, GradCAM, Method
 from camfaith.models.errors import NotApplicable
 
@@ -372,7 +372,7 @@ def test_a_check_catches_the_method_that_is_broken_in_its_way_alone(name):
 
 
 def test_an_error_that_a_check_is_about_has_its_meaning():
-    frozen = BY_NAME["frozen"](NeedingParameters)
+    frozen = BY_NAME["frozen"].of(Candidate(NeedingParameters))
     assert frozen.seen.startswith("RuntimeError")
     assert frozen.means == "it cannot explain a model whose weights are fixed, as in deployment"
 
