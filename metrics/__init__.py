@@ -9,7 +9,7 @@ from camfaith.models.lookup import resolve
 from camfaith.metrics.base import Direction as Direction, Line as Line, Metric as Metric
 from camfaith.metrics.probing.answers import Answer as Answer, Answers as Answers
 from camfaith.metrics.probing.baselines import Baseline as Baseline, baseline as baseline
-from camfaith.metrics.probing.case import Case as Case, Maps as Maps
+from camfaith.metrics.probing.case import Case as Case, Maps as Maps, PerImage as PerImage
 from camfaith.metrics.probing.engine import Engine as Engine
 from camfaith.metrics.probing.probes import (
     Blank as Blank,
@@ -36,7 +36,9 @@ from camfaith.metrics.morf import AOPC as AOPC
 from camfaith.metrics.morf import ABPC as ABPC
 from camfaith.metrics.morf import PixelFlipping as PixelFlipping
 from camfaith.metrics.road import ROAD as ROAD
+from camfaith.metrics.irof import IROF as IROF
 from camfaith.metrics.masking import AverageDrop as AverageDrop
+from camfaith.metrics.coherency import Coherency as Coherency
 from camfaith.metrics.subsets import SensitivityN as SensitivityN
 from camfaith.metrics.subsets import FaithfulnessCorrelation as FaithfulnessCorrelation
 from camfaith.metrics.infidelity import Infidelity as Infidelity
@@ -51,6 +53,7 @@ from camfaith.metrics.signs import SignedRemoval as SignedRemoval
 from camfaith.metrics.agreement import SpearmanAgreement as SpearmanAgreement
 from camfaith.metrics.stability import MaxSensitivity as MaxSensitivity
 from camfaith.metrics.equivariance import ShiftEquivariance as ShiftEquivariance
+from camfaith.metrics.random_logit import RandomLogit as RandomLogit
 # isort: on
 
 SHIPPED = {

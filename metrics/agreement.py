@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.similarity import spearmans
@@ -28,11 +28,16 @@ def agreement(maps: Tensor, others: Sequence[bool]) -> dict[str, Tensor]:
     The first two are NaN where K is empty: there is no other map, or the method's own is constant or holds NaN.
 
     >>> maps = torch.tensor([[[[1.0, 2], [3, 4]]], [[[1.0, 2], [4, 3]]], [[[4.0, 3], [2, 1]]]])  # of one image
-    >>> {name: values.flatten().tolist() for name, values in agreement(maps, [True, True, False]).items()}
-    {'spearman': [0.8, 0.8, -0.9], 'nearest': [0.8, 0.8, -0.8], 'others': [1.0, 1.0, 2.0]}
+    >>> found = agreement(maps, [True, True, False])
+    >>> found["spearman"].flatten()
+    tensor([ 0.8000,  0.8000, -0.9000], dtype=torch.float64)
+    >>> found["nearest"].flatten()
+    tensor([ 0.8000,  0.8000, -0.8000], dtype=torch.float64)
+    >>> found["others"].flatten()
+    tensor([1., 1., 2.], dtype=torch.float64)
     """
     # Image by image: ranks take ten times the memory of the maps.
-    rho = torch.cat([spearmans(image) for image in maps.split(1, dim=1)], dim=2)
+    rho = torch.cat([spearmans(image) for image in torch.split(maps, 1, dim=1)], dim=2)
     compared = torch.tensor(others, device=maps.device) & ~torch.eye(len(maps), dtype=torch.bool, device=maps.device)
     rho[~compared] = torch.nan
     count = (~rho.isnan()).sum(1).double()
@@ -62,7 +67,7 @@ class SpearmanAgreement(Metric):
     name: ClassVar[str] = "spearman-agreement"
     main: ClassVar[str] = "spearman"
     better: ClassVar[Mapping[str, Direction]] = {}
-    range: ClassVar[Mapping[str, tuple[float, float]]] = {
+    range: ClassVar[Mapping[str, Interval]] = {
         "spearman": (-1, 1),
         "nearest": (-1, 1),
         "others": (0, torch.inf),

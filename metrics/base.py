@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -25,6 +25,7 @@ from camfaith.models.settings import settle_fields
 from camfaith.models.speed.setup import Setup
 
 Direction = Literal["higher", "lower"]
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +46,8 @@ class Metric:
     main: ClassVar[str]
     better: ClassVar[Mapping[str, Direction]]
     """Which way is better, for the columns that judge; the others describe."""
-    range: ClassVar[Mapping[str, tuple[float, float]]] = {}
-    """The closed interval in which each column's values lie."""
+    range: ClassVar[Mapping[str, Interval]] = {}
+    """The closed interval in which each column's values lie; scores are unbounded where they are logits."""
     undefined: ClassVar[str] = "not defined for this image"
     exempt: ClassVar[Mapping[str, str]] = {}
     """Conformance checks that the metric's definition breaks, each with the reason."""
@@ -79,12 +80,6 @@ class Metric:
         """The curve behind the number, where there is one."""
         return None
 
-    def line_of(self, case: Case, maps: Maps, answers: Answers) -> Any:
-        """`line`, worked out once for these maps."""
-        if self not in maps.lines:
-            maps.lines[self] = self.line(case, maps, answers)
-        return maps.lines[self]
-
     def __call__(
         self,
         model: nn.Module,
@@ -108,47 +103,44 @@ class Metric:
         made the maps: anything with `explain(evidence, classifier)`; some metrics ask it for maps of altered images.
 
         Maps of several methods are given by name, `{"gradcam": maps, "random": others}`, and so may `layer`,
-        `contributions` and `method` be; then the columns come by name too: name → column → B values. What is asked for
-        several of them is asked once. A metric that compares methods wants maps so; `method` tells it which are
+        `contributions` and `method` be; then the columns come by name too: name → column → B values. What several of
+        them ask alike is asked once. A metric that compares methods wants maps so; `method` tells it which are
         controls. Raises `ValueError` for maps of another shape, or with NaN, and `NotApplicable` where the metric needs
         a probability and the model's head gives none.
         """
         classifier = Classifier.of(model)
         if why := why_unfit(self, classifier.head):
             raise NotApplicable(f"{self.name} {why}")
-        every = maps if isinstance(maps, Mapping) else {"": maps}
-        if over_several(self) and not isinstance(maps, Mapping):
-            raise ValueError(
-                f"{self.name} compares methods: give maps by name, as {{'gradcam': maps, 'random': others}}"
-            )
-        layers, added, methods = (
-            _each(given, every, what)
-            for what, given in (("layer", layer), ("contributions", contributions), ("method", method))
-        )
+        several = maps if isinstance(maps, Mapping) else {"": maps}
+        if not several or (over_several(self) and several is not maps):
+            raise ValueError(f"{self.name} wants the maps of several methods by name: {{'gradcam': maps, ...}}")
         case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)
-        of = {}
-        for name, raw in every.items():
-            made_by = None if methods[name] is None else Bound.of(methods[name], classifier, layers[name])
-            of[name] = Maps.of(case, raw, layer=layers[name], contributions=added[name], explainer=made_by)
+        given = _by_name(classifier, case, several, layer=layer, contributions=contributions, method=method)
         wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {
-            name: (given, tuple(self.probes(given.layer, case.pixels))) for name, given in of.items()
+            name: (each, tuple(self.probes(each.layer, case.pixels))) for name, each in given.items()
         }
         answers = Engine(classifier, Setup(batch_size)).answer(case, wanted)
         for name, told in answers.items():
-            for place, why in [each for answer in told.values() for each in answer.failures.items()]:
+            for place, why in [failure for answer in told.values() for failure in answer.failures.items()]:
                 whose = f" and {name}" if name else ""
                 warnings.warn(f"{self.name} has no value for image {place}{whose}: {why}", stacklevel=2)
         if over_several(self):
-            found = judged_together(self, case, of, {name: answers[name] for name in of})
+            found = judged_together(self, case, given, {name: answers[name] for name in given})
         else:
-            found = {name: judged(self, case, given, answers[name])[0] for name, given in of.items()}
-        return found if isinstance(maps, Mapping) else found[""]
+            found = {name: judged(self, case, each, answers[name])[0] for name, each in given.items()}
+        return found if several is maps else found[""]
 
 
-def _each(given: Any, names: Collection[str], what: str) -> dict[str, Any]:
-    """What is given for each method, by its name; what stands alone is of all of them."""
-    if not isinstance(given, Mapping):
-        return dict.fromkeys(names, given)
-    if unknown := [name for name in given if name not in names]:
-        raise ValueError(f"{what} is given for {unknown[0]!r}, of which there are no maps; there are of {list(names)}")
-    return {name: given.get(name) for name in names}
+def _by_name(classifier: Classifier, case: Case, maps: Mapping[str, Array], **more: Any) -> dict[str, Maps]:
+    """The maps of each method, with what is given of it by name; what stands alone is of all of them."""
+    for what, given in more.items():
+        if isinstance(given, Mapping) and (unknown := [name for name in given if name not in maps]):
+            raise ValueError(f"{what} is given for {unknown[0]!r}, but maps only for {', '.join(map(repr, maps))}")
+    found = {}
+    for name, raw in maps.items():
+        own = {what: given.get(name) if isinstance(given, Mapping) else given for what, given in more.items()}
+        method, layer = own.pop("method"), own["layer"]
+        found[name] = Maps.of(
+            case, raw, **own, explainer=None if method is None else Bound.of(method, classifier, layer)
+        )
+    return found

@@ -75,8 +75,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 """scores: long form, one row per sample × method × metric × column; lines: the curves behind the numbers; maps: raw
 maps on their native grid, and the images that went through the network for one, and back: the pass that methods share,
 and the method's own; warnings: what methods, metrics, models and readers warned of, where first, and how often;
-answers: what image probes were told, with the logits of all classes, image by image, where they want them; pictures: the images as the model saw them, with their `exact` values (float32)
-where 8 bits are too few."""
+answers: what image probes were told, and the logits of all classes, one altered image after the other, where they want
+them; pictures: the images as the model saw them, with their `exact` values (float32) where 8 bits are too few."""
 
 
 def map_of(row: Any) -> NDArray[np.floating]:

@@ -62,7 +62,7 @@ def groups(judge: Judge, case: Case, methods: Sequence[Told]) -> list[list[Told]
     if not judge.is_over_several:
         return [[one] for one in methods]
     failed = [_failed(judge, one) for one in methods]
-    samples: Mapping[tuple[int, ...], list[int]] = {}
+    samples: dict[tuple[int, ...], list[int]] = {}
     for row in range(len(case)):
         there = [place for place, one in enumerate(methods) if row in one.rows]
         apart = [place for place in there if row in failed[place]]

@@ -157,6 +157,12 @@ class Case:
             self._replaced[baseline] = made
         return self._replaced[baseline]
 
+    def content(self, index: int) -> Tensor | None:
+        """The content mask of one image (H×W); None where there is none."""
+        if self.contents is None or not bool(self.contents[index].any()):
+            return None
+        return self.contents[index].to(self.images.device)
+
     def once(self, value: PerImage) -> list[Tensor]:
         """That value of each image, worked out once for all methods and metrics."""
         return [self.once_of(value, index) for index in range(len(self))]
@@ -188,8 +194,8 @@ class Maps:
     `rectified` says that the method's definition ends in a ReLU, `layer` which layer it explains (None: the input),
     `contributions` (B×K) what each of the layer's channels adds to the map's sum. `rows` are the places of these images
     in a larger case, where a method explained only some of its images; `explainer` made the maps, where that is known;
-    `control` says that the method is a yardstick that does not look at the network; `lines` keeps a metric's curve for
-    its second use.
+    `control` says that the method is a yardstick that does not look at the network; `found` is where a metric keeps
+    what both its number and its curve are made of.
     """
 
     raw: Tensor
@@ -200,7 +206,7 @@ class Maps:
     rows: Sequence[int] | None = None
     explainer: Bound | None = None
     control: bool = False
-    lines: dict[Any, Any] = field(default_factory=dict, repr=False)
+    found: dict[Any, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     original: Maps | None = field(default=None, repr=False, compare=False)
     _prints: dict[Aspect, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -242,12 +248,12 @@ class Maps:
 
     def _copied(self, case: Case) -> Maps:
         own = {name: own_copy(getattr(self, name)) for name in ("raw", "contributions")}
-        return replace(self, **own, case=case, lines={}, original=self)
+        return replace(self, **own, case=case, original=self)
 
     def select(self, at: Sequence[int], rows: Sequence[int], case: Case) -> Maps:
         """The maps at some places: those of `case`, whose images are the `rows` of a larger one."""
         added = None if self.contributions is None else self.contributions[list(at)]
-        return replace(self, raw=self.raw[list(at)], case=case, contributions=added, rows=rows, lines={})
+        return replace(self, raw=self.raw[list(at)], case=case, contributions=added, rows=rows)
 
     @_once
     def signed(self) -> Tensor:
@@ -255,9 +261,14 @@ class Maps:
         return steps.upsample(self.raw, self.case.size)
 
     @_once
+    def positive(self) -> Tensor:
+        """The maps rectified, whatever the method, and brought to the images' size (B×H×W)."""
+        return steps.upsample(steps.rectify(self.raw), self.case.size)
+
+    @_once
     def saliency(self) -> Tensor:
         """The maps as the method means them, after its ReLU where it has one, at the images' size (B×H×W)."""
-        return steps.upsample(steps.rectify(self.raw), self.case.size) if self.rectified else self.signed
+        return self.positive if self.rectified else self.signed
 
     @property
     def ranks(self) -> Tensor:
@@ -276,7 +287,7 @@ class Maps:
     @_once
     def displayed(self) -> Tensor:
         """The maps as they are shown: rectified, upsampled to the images' size and stretched to [0, 1] (B×H×W)."""
-        return steps.normalise(steps.upsample(steps.rectify(self.raw), self.case.size))
+        return steps.normalise(self.positive)
 
     def prints(self, aspect: Aspect) -> list[Hashable]:
         """A fingerprint of that aspect of each map: equal aspects have equal ones."""

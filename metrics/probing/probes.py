@@ -82,7 +82,7 @@ class ImageProbe:
         raise NotImplementedError
 
     def told(self, classes: int) -> int:
-        """How many numbers it is told of each image: the target's logit and log-probability, and all logits if wanted."""
+        """How many numbers it is told of an image: the target's logit and log-probability, and all logits if wanted."""
         return 2 + self.all_logits * classes
 
     def fill(self, subject: Subject) -> Fill:
