@@ -26,6 +26,7 @@ from camfaith.models.settings import settle_fields
 from camfaith.models.speed.setup import Setup
 
 Direction = Literal["higher", "lower"]
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,8 @@ class Metric:
     main: ClassVar[str]
     better: ClassVar[Mapping[str, Direction]]
     """Which way is better, for the columns that judge; the others describe."""
-    range: ClassVar[Mapping[str, tuple[float, float]]] = {}
-    """The closed interval in which each column's values lie."""
+    range: ClassVar[Mapping[str, Interval]] = {}
+    """The closed interval in which each column's values lie; scores are unbounded where they are logits."""
     undefined: ClassVar[str] = "not defined for this image"
     exempt: ClassVar[Mapping[str, str]] = {}
     """Conformance checks that the metric's definition breaks, each with the reason."""
@@ -77,12 +78,6 @@ class Metric:
     def line(self, case: Case, maps: Maps, answers: Answers) -> Line | None:
         """The curve behind the number, where there is one."""
         return None
-
-    def line_of(self, case: Case, maps: Maps, answers: Answers) -> Any:
-        """`line`, worked out once for these maps."""
-        if self not in maps.lines:
-            maps.lines[self] = self.line(case, maps, answers)
-        return maps.lines[self]
 
     def __call__(
         self,

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
 from camfaith.metrics.masking import Masked
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
@@ -22,7 +22,6 @@ def coherency(maps: Tensor, again: Tensor) -> Tensor:
     """Pearson's correlation over the pixels (B, in [−1, 1]) of the display maps of x and of x ⊙ M̂ (both B×H×W). NaN
     where either is constant.
 
-    >>> import torch
     >>> coherency(torch.tensor([[[0, 0.5], [0.5, 1]]]), torch.tensor([[[0, 1.0], [0, 1.0]]]))
     tensor([0.7071], dtype=torch.float64)
     """
@@ -53,7 +52,7 @@ class Coherency(Metric):
     name: ClassVar[str] = "coherency"
     main: ClassVar[str] = "coherency"
     better: ClassVar[Mapping[str, Direction]] = {"coherency": "higher"}
-    range: ClassVar[Mapping[str, tuple[float, float]]] = {"coherency": (-1, 1)}
+    range: ClassVar[Mapping[str, Interval]] = {"coherency": (-1, 1)}
     undefined: ClassVar[str] = "a map is constant: it correlates with nothing"
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:

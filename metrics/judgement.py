@@ -31,13 +31,12 @@ def judged(metric: Any, case: Case, maps: Maps, answers: Answers) -> tuple[dict[
     own = case.copy()
     given, told = maps.copy(own), {probe: answer.copy() for probe, answer in answers.items()}
     columns = columns_of(metric.judge(own, given, told), len(own), getattr(metric, "name", type(metric).__name__))
-    line = metric.line_of(own, given, told) if hasattr(metric, "line_of") else None
+    line = metric.line(own, given, told) if hasattr(metric, "line") else None
     return columns, None if line is None else _checked(line, len(own))
 
 
 def columns_of(given: Any, count: int, who: str) -> dict[str, Tensor]:
-    """What a method or metric gave by name, a real number for each image (float64, on the CPU); `ValueError` where it is
-    not."""
+    """What a method or metric gave by name, a real number for each image (float64, on the CPU); else `ValueError`."""
     if not isinstance(given, Mapping):
         raise ValueError(f"{who} must give values by column; got {type(given).__name__}")
     for column, values in given.items():

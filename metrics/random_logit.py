@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, Probe, Subject
@@ -68,15 +68,15 @@ class RandomLogit(Metric):
     - `ssim`: the structural similarity of the maps stretched to [0, 1], in [−1, 1] (Wang et al. 2004)
     - `spearman`: Spearman's rank correlation, in [−1, 1]
 
-    A network may see the same evidence for both classes, and the maps of a true method are then alike. A method's random
-    choices keep their seed, so that a map that ignores the class has 1. Read this beside a metric of faithfulness, and
-    the controls.
+    A network may see the same evidence for both classes, and a faithful method's maps are then alike. A method's random
+    choices keep their seed, so a map that ignores the class has 1. Read this beside a metric of faithfulness, and the
+    controls.
     """
 
     name: ClassVar[str] = "random-logit"
     main: ClassVar[str] = "ssim"
     better: ClassVar[Mapping[str, Direction]] = {"ssim": "lower", "spearman": "lower"}
-    range: ClassVar[Mapping[str, tuple[float, float]]] = {"ssim": (-1, 1), "spearman": (-1, 1)}
+    range: ClassVar[Mapping[str, Interval]] = {"ssim": (-1, 1), "spearman": (-1, 1)}
     undefined: ClassVar[str] = (
         f"there is no other class, a map is constant or, for ssim, the image smaller than {WINDOW}×{WINDOW} pixels"
     )

@@ -25,8 +25,8 @@ def pearson(a: Tensor, b: Tensor, noise: Tensor | float = 0.0) -> Tensor:
     r = Σ (a − ā)(b − b̄) / √(Σ (a − ā)² Σ (b − b̄)²). NaN where either does not vary beyond the rounding of double
     precision, or b not beyond `noise`, a standard deviation.
 
-    >>> pearson(torch.tensor([1, 2, 3]), torch.tensor([3, 2, 1]))
-    tensor(-1., dtype=torch.float64)
+    >>> pearson(torch.tensor([0, 1, 2]), torch.tensor([0, 20, 10]))
+    tensor(0.5000, dtype=torch.float64)
     """
     (a, scale_a), (b, scale_b) = ((x.double(), x.double().abs().amax(-1)) for x in (a, b))
     a, b = a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True)

@@ -169,6 +169,12 @@ class Case:
             self._found[key] = made
         return self._found[key]
 
+    def content(self, index: int) -> Tensor | None:
+        """The content mask of one image (H×W); None where there is none."""
+        if self.contents is None or not bool(self.contents[index].any()):
+            return None
+        return self.contents[index].to(self.images.device)
+
     @cached_property
     def of_target(self) -> Tensor:
         """`target_scores`, or what a softmax makes of the logits."""
@@ -188,7 +194,7 @@ class Maps:
     `rectified` says that the method's definition ends in a ReLU, `layer` which layer it explains (None: the input),
     `contributions` (B×K) what each of the layer's channels adds to the map's sum. `rows` are the places of these images
     in a larger case, where a method explained only some of its images; `explainer` made the maps, where that is known;
-    `lines` keeps a metric's curve for its second use.
+    `found` is where a metric keeps what both its number and its curve are made of.
     """
 
     raw: Tensor
@@ -198,7 +204,7 @@ class Maps:
     contributions: Tensor | None = None
     rows: Sequence[int] | None = None
     explainer: Bound | None = None
-    lines: dict[Any, Any] = field(default_factory=dict, repr=False)
+    found: dict[Any, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     original: Maps | None = field(default=None, repr=False, compare=False)
     _prints: dict[Aspect, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -219,7 +225,7 @@ class Maps:
 
     def _copied(self, case: Case) -> Maps:
         own = {name: own_copy(getattr(self, name)) for name in ("raw", "contributions")}
-        return replace(self, **own, case=case, lines={}, original=self)
+        return replace(self, **own, case=case, original=self)
 
     @_once
     def signed(self) -> Tensor:
@@ -227,9 +233,14 @@ class Maps:
         return steps.upsample(self.raw, self.case.size)
 
     @_once
+    def positive(self) -> Tensor:
+        """The maps rectified, whatever the method, and brought to the images' size (B×H×W)."""
+        return steps.upsample(steps.rectify(self.raw), self.case.size)
+
+    @_once
     def saliency(self) -> Tensor:
         """The maps as the method means them, after its ReLU where it has one, at the images' size (B×H×W)."""
-        return steps.upsample(steps.rectify(self.raw), self.case.size) if self.rectified else self.signed
+        return self.positive if self.rectified else self.signed
 
     @property
     def ranks(self) -> Tensor:
@@ -248,7 +259,7 @@ class Maps:
     @_once
     def displayed(self) -> Tensor:
         """The maps as they are shown: rectified, upsampled to the images' size and stretched to [0, 1] (B×H×W)."""
-        return steps.normalise(steps.upsample(steps.rectify(self.raw), self.case.size))
+        return steps.normalise(self.positive)
 
     def prints(self, aspect: Aspect) -> list[Hashable]:
         """A fingerprint of that aspect of each map: equal aspects have equal ones."""

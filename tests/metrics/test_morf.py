@@ -132,7 +132,7 @@ def test_the_curve_is_that_of_deletion(classifier, images, noise_maps):
     answers = Engine(classifier).answer(case, {"it": (maps, AOPC(steps=4).probes(None, 36))})["it"]
     deleted = Deletion(steps=4).line(case, maps, answers)
     for metric in (AOPC(steps=4), PixelFlipping(steps=4)):
-        line = metric.line_of(case, maps, answers)
+        line = metric.line(case, maps, answers)
         assert torch.equal(line.x, deleted.x)
         assert torch.equal(line.y, deleted.y)
 
