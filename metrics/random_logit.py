@@ -12,8 +12,8 @@ from torch import Tensor
 from camfaith.metrics.base import Direction, Interval, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, Probe, Subject
-from camfaith.metrics.probing.redrawn import Explained, as_meant
+from camfaith.metrics.probing.probes import Probe, Subject
+from camfaith.metrics.probing.redrawn import OneImage, as_meant
 from camfaith.metrics.similarity import WINDOW, spearman, ssim
 from camfaith.models.maps import upsample
 
@@ -43,18 +43,12 @@ def other_class(target: int, classes: int, seed: int) -> int:
 
 
 @dataclass(frozen=True)
-class OtherClass(Explained):
+class OtherClass(OneImage):
     """The image as it is, to be explained for another class than its own, drawn from its seed."""
-
-    def count(self, pixels: int) -> int:
-        return 1
 
     def target(self, subject: Subject) -> int:
         case, index = subject.case, subject.index
         return other_class(super().target(subject), case.logits.shape[1], int(case.seeds[index]))
-
-    def fill(self, subject: Subject) -> Fill:
-        return lambda _start, _stop, out: out.copy_(subject.image)
 
 
 @dataclass(frozen=True, kw_only=True)
