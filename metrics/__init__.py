@@ -50,6 +50,7 @@ from camfaith.metrics.localisation import PointingGame as PointingGame
 from camfaith.metrics.objects import SeveralObjects as SeveralObjects
 from camfaith.metrics.shape import Sparseness as Sparseness
 from camfaith.metrics.signs import SignedRemoval as SignedRemoval
+from camfaith.metrics.agreement import SpearmanAgreement as SpearmanAgreement
 from camfaith.metrics.stability import MaxSensitivity as MaxSensitivity
 from camfaith.metrics.equivariance import ShiftEquivariance as ShiftEquivariance
 from camfaith.metrics.random_logit import RandomLogit as RandomLogit
@@ -64,4 +65,4 @@ SHIPPED = {
 
 def find(name: str) -> Any:
     """The metric class of that name: shipped, an entry point of `camfaith.metrics`, or `module:Class`."""
-    return resolve("metric", name, SHIPPED, owes=("probes", "judge"))
+    return resolve("metric", name, SHIPPED, owes=("probes", "judge or judge_all"))

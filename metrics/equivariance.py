@@ -31,9 +31,8 @@ def shift_equivariance(maps: Tensor, moved: Tensor, shifts: Sequence[tuple[int, 
     found = []
     for place, (down, right) in enumerate(shifts):
         here, there = _common(maps, -down, -right), _common(moved[:, place], down, right)
-        fits = min(here.shape[1:]) >= WINDOW
-        nothing = torch.full((len(maps),), torch.nan, dtype=torch.float64, device=maps.device)
-        found.append(torch.stack((spearman(here, there), ssim(here, there) if fits else nothing, top_k(here, there))))
+        rho, fits = spearman(here, there), min(here.shape[1:]) >= WINDOW
+        found.append(torch.stack((rho, ssim(here, there) if fits else rho * torch.nan, top_k(here, there))))
     return dict(zip(("spearman", "ssim", "top_k"), torch.stack(found).mean(0), strict=True))
 
 
@@ -105,5 +104,5 @@ class ShiftEquivariance(Metric):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         before, after = (as_meant(maps, raw) for raw in (maps.raw, answers[self._shifted].explanations))
-        moved = upsample(after.flatten(0, 1), case.size).unflatten(0, after.shape[:2])
+        moved = torch.stack([upsample(each, case.size) for each in after.unbind(1)], 1)
         return shift_equivariance(upsample(before, case.size), moved, self._shifted.offsets(case.size))

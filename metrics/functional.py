@@ -14,6 +14,7 @@ tensor([0.4000], dtype=torch.float64)
 from camfaith.metrics.curves import auc as auc
 from camfaith.metrics.morf import aopc as aopc, abpc as abpc, pixel_flipping as pixel_flipping
 from camfaith.metrics.road import road as road
+from camfaith.metrics.irof import irof as irof, class_kept as class_kept
 
 # The same along superpixels.
 from camfaith.metrics.irof import irof as irof, class_kept as class_kept, segment_ranks as segment_ranks
@@ -40,7 +41,10 @@ from camfaith.metrics.objects import several_objects as several_objects
 from camfaith.metrics.artifacts import corner_artifact as corner_artifact
 from camfaith.metrics.shape import sparseness as sparseness
 
-# How a map changes, and how alike two are.
+# How a map changes, and how alike two or more are.
+from camfaith.metrics.coherency import coherency as coherency
+from camfaith.metrics.random_logit import random_logit as random_logit
+from camfaith.metrics.agreement import agreement as agreement
 from camfaith.metrics.stability import max_sensitivity as max_sensitivity
 from camfaith.metrics.equivariance import shift_equivariance as shift_equivariance
 from camfaith.metrics.coherency import coherency as coherency

@@ -118,4 +118,4 @@ class Infidelity(Metric):
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         drops = case.whole(self.score)[:, None] - answers[self._perturbed].of(self.score)
         perturbations = self._perturbed.perturbations(case.pixels, case.images)
-        return infidelity(maps.signed, perturbations.unflatten(1, case.size), drops)
+        return infidelity(maps.signed, perturbations.view(-1, *case.size), drops)

@@ -35,6 +35,25 @@ def judged(metric: Any, case: Case, maps: Maps, answers: Answers) -> tuple[dict[
     return columns, None if line is None else _checked(line, len(own))
 
 
+def over_several(metric: Any) -> bool:
+    """Whether a metric judges the maps of several methods together, by `judge_all`."""
+    return callable(getattr(metric, "judge_all", None))
+
+
+def judged_together(
+    metric: Any, case: Case, maps: Mapping[str, Maps], answers: Mapping[str, Answers]
+) -> dict[str, dict[str, Tensor]]:
+    """The columns that a metric over several methods gives each of them, as in `judged`; all `maps` are of `case`."""
+    own = case.copy()
+    given = {name: of.copy(own) for name, of in maps.items()}
+    told = {name: {probe: answer.copy() for probe, answer in of.items()} for name, of in answers.items()}
+    found, who = metric.judge_all(own, given, told), getattr(metric, "name", type(metric).__name__)
+    if not isinstance(found, Mapping) or set(found) != set(maps):
+        got = f"those of {list(found)}" if isinstance(found, Mapping) else type(found).__name__
+        raise ValueError(f"{who} must give columns by method, of {list(maps)}; got {got}")
+    return {name: columns_of(found[name], len(own), f"{who} of {name}") for name in maps}
+
+
 def columns_of(given: Any, count: int, who: str) -> dict[str, Tensor]:
     """What a method or metric gave by name, a real number for each image (float64, on the CPU); else `ValueError`."""
     if not isinstance(given, Mapping):

@@ -1,7 +1,7 @@
 """How alike two maps of the same image are. A constant map, or one with NaN, is like nothing: the value is NaN.
 
-Each function but `pearson`, which takes any two series, takes two stacks of B maps of the same size (B×H×W), and gives
-B values in float64. None of them changes where a map is multiplied by a positive number.
+Each function takes two stacks of B maps of the same size (B×H×W) and gives B values in float64; `spearmans` takes any
+number of stacks, and `pearson` any two series. None of them changes where a map is multiplied by a positive number.
 """
 
 from __future__ import annotations
@@ -44,7 +44,18 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
     >>> spearman(torch.tensor([[[0, 1], [2, 3]]]), torch.tensor([[[0, 10], [200, 100]]]))
     tensor([0.8000], dtype=torch.float64)
     """
-    return torch.where(_undefined(a, b), torch.nan, pearson(_mean_ranks(a), _mean_ranks(b)))
+    _require_alike(a, b)
+    return spearmans(torch.stack([a, b]))[0, 1]
+
+
+def spearmans(maps: Tensor) -> Tensor:
+    """`spearman` of every two of M stacks of B maps (M×B×H×W): M×M×B. Each map is ranked once."""
+    stacks, count = maps.shape[:2]
+    ranks = _mean_ranks(maps.flatten(0, 1)).view(stacks, count, -1)
+    ranks -= ranks.mean(2, keepdim=True)
+    length, undefined = ranks.norm(dim=2), _says_nothing(maps)
+    rho = torch.einsum("mbn,kbn->mkb", ranks, ranks) / (length[:, None] * length)
+    return torch.where(undefined[:, None] | undefined, torch.nan, rho)
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -98,12 +109,21 @@ def top(maps: Tensor, share: float) -> Tensor:
 
 
 def _undefined(a: Tensor, b: Tensor) -> Tensor:
-    """Which of B pairs hold a map that is constant or not finite (B, bool)."""
+    """Which of B pairs hold a map that is like nothing (B, bool)."""
+    _require_alike(a, b)
+    return _says_nothing(torch.stack([a, b])).any(0)
+
+
+def _require_alike(a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape or a.ndim != 3:
         shapes = " and ".join("×".join(map(str, maps.shape)) for maps in (a, b))
         raise ValueError(f"expected two stacks of maps of the same shape B×H×W, got {shapes}")
-    both = torch.stack([a, b]).flatten(2)
-    return ((both.amax(2) <= both.amin(2)) | ~both.isfinite().all(2)).any(0)
+
+
+def _says_nothing(maps: Tensor) -> Tensor:
+    """Which of M×B maps are constant, or not finite (M×B, bool)."""
+    flat = maps.flatten(2)
+    return (flat.amax(2) <= flat.amin(2)) | ~flat.isfinite().all(2)
 
 
 def _mean_ranks(maps: Tensor) -> Tensor:

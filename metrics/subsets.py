@@ -96,7 +96,7 @@ class SubsetCorrelation(Metric):
             noise = 2 * rounding(case, answers[probe], self.score).amax(1)
             each = (len(probe.sizes), self.subsets)
             subsets = probe.members(case.pixels).view(*each, *case.size)
-            maps.found[self] = sensitivity_n(maps.signed, subsets, drops.unflatten(1, each), noise)
+            maps.found[self] = sensitivity_n(maps.signed, subsets, drops.view(-1, *each), noise)
         return maps.found[self]
 
 

@@ -42,6 +42,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         **_PLACE,
         **_METHOD,
         rectified=pa.bool_(),
+        control=pa.bool_(),
         height=_WHOLE,
         width=_WHOLE,
         precision=_TEXT,

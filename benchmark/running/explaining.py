@@ -123,7 +123,8 @@ class _Watched:
         return found
 
 
-def maps_of(case: Case, arm: Arm, found: Explanations, guard: Guard) -> Maps:
+def maps_of(case: Case, arm: Any, found: Explanations, guard: Guard | None = None) -> Maps:
+    """The maps that a method made; one that a `guard` watches can make more."""
     every = len(found.rows) == len(case)
     return Maps(
         torch.stack(found.raw),
@@ -132,5 +133,6 @@ def maps_of(case: Case, arm: Arm, found: Explanations, guard: Guard) -> Maps:
         layer=arm.layer,
         contributions=found.contributions,
         rows=None if every else found.rows,
-        explainer=replace(arm, explainer=_Watched(arm.explainer, guard, found)),
+        explainer=None if guard is None else replace(arm, explainer=_Watched(arm.explainer, guard, found)),
+        control=bool(arm.control),
     )

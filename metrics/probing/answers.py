@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -48,8 +48,13 @@ class Answer:
         return both if self.logits is None else torch.cat([both, self.logits], 2)
 
     def select(self, rows: Sequence[int] | None) -> Answer:
-        """The same scores for some of the images; None for all."""
-        return self if rows is None else stacked(self.tables[list(rows)])
+        """The same for some of the images; None for all."""
+        if rows is None:
+            return self
+        at, held = list(rows), {each.name: getattr(self, each.name) for each in fields(self)}
+        some = {name: value[at] for name, value in held.items() if isinstance(value, Tensor)}
+        why = {place: self.failures[row] for place, row in enumerate(at) if row in self.failures}
+        return replace(self, **some, failures=why)
 
     def copy(self) -> Answer:
         """A copy for a metric, which may write into it: on the CPU, in double precision."""

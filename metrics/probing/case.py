@@ -157,6 +157,12 @@ class Case:
             self._replaced[baseline] = made
         return self._replaced[baseline]
 
+    def content(self, index: int) -> Tensor | None:
+        """The content mask of one image (H×W); None where there is none."""
+        if self.contents is None or not bool(self.contents[index].any()):
+            return None
+        return self.contents[index].to(self.images.device)
+
     def once(self, value: PerImage) -> list[Tensor]:
         """That value of each image, worked out once for all methods and metrics."""
         return [self.once_of(value, index) for index in range(len(self))]
@@ -168,12 +174,6 @@ class Case:
             made = value(self.images[index], int(self.seeds[index])) if of is None else own_copy(of.once_of(*key))
             self._found[key] = made
         return self._found[key]
-
-    def content(self, index: int) -> Tensor | None:
-        """The content mask of one image (H×W); None where there is none."""
-        if self.contents is None or not bool(self.contents[index].any()):
-            return None
-        return self.contents[index].to(self.images.device)
 
     @cached_property
     def of_target(self) -> Tensor:
@@ -194,7 +194,8 @@ class Maps:
     `rectified` says that the method's definition ends in a ReLU, `layer` which layer it explains (None: the input),
     `contributions` (B×K) what each of the layer's channels adds to the map's sum. `rows` are the places of these images
     in a larger case, where a method explained only some of its images; `explainer` made the maps, where that is known;
-    `found` is where a metric keeps what both its number and its curve are made of.
+    `control` says that the method is a yardstick that does not look at the network; `found` is where a metric keeps
+    what both its number and its curve are made of.
     """
 
     raw: Tensor
@@ -204,9 +205,31 @@ class Maps:
     contributions: Tensor | None = None
     rows: Sequence[int] | None = None
     explainer: Bound | None = None
+    control: bool = False
     found: dict[Any, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     original: Maps | None = field(default=None, repr=False, compare=False)
     _prints: dict[Aspect, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        case: Case,
+        raw: Array,
+        *,
+        layer: str | None = None,
+        contributions: Array | None = None,
+        explainer: Bound | None = None,
+    ) -> Maps:
+        """Maps from anywhere, in single precision at least: half would tie pixels that they tell apart."""
+        given = tensor_of(raw, "maps").detach()
+        return cls(
+            given.to(case.images.device, torch.promote_types(given.dtype, torch.float32)),
+            case,
+            layer=layer,
+            contributions=None if contributions is None else tensor_of(contributions, "contributions"),
+            explainer=explainer,
+            control=explainer is not None and bool(explainer.control),
+        )
 
     def __post_init__(self) -> None:
         if self.raw.ndim != 3 or len(self.raw) != len(self.case):
@@ -226,6 +249,11 @@ class Maps:
     def _copied(self, case: Case) -> Maps:
         own = {name: own_copy(getattr(self, name)) for name in ("raw", "contributions")}
         return replace(self, **own, case=case, original=self)
+
+    def select(self, at: Sequence[int], rows: Sequence[int], case: Case) -> Maps:
+        """The maps at some places: those of `case`, whose images are the `rows` of a larger one."""
+        added = None if self.contributions is None else self.contributions[list(at)]
+        return replace(self, raw=self.raw[list(at)], case=case, contributions=added, rows=rows)
 
     @_once
     def signed(self) -> Tensor:
