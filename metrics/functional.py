@@ -16,9 +16,6 @@ from camfaith.metrics.morf import aopc as aopc, abpc as abpc, pixel_flipping as 
 from camfaith.metrics.road import road as road
 from camfaith.metrics.irof import irof as irof, class_kept as class_kept
 
-# The same along superpixels.
-from camfaith.metrics.irof import irof as irof, class_kept as class_kept, segment_ranks as segment_ranks
-
 # What a map shows or hides, and what the score makes of it.
 from camfaith.metrics.masking import average_drop as average_drop
 from camfaith.metrics.signs import signed_removal as signed_removal
@@ -47,6 +44,4 @@ from camfaith.metrics.random_logit import random_logit as random_logit
 from camfaith.metrics.agreement import agreement as agreement
 from camfaith.metrics.stability import max_sensitivity as max_sensitivity
 from camfaith.metrics.equivariance import shift_equivariance as shift_equivariance
-from camfaith.metrics.coherency import coherency as coherency
-from camfaith.metrics.random_logit import random_logit as random_logit
 from camfaith.metrics.similarity import pearson as pearson, spearman as spearman, ssim as ssim, top_k as top_k
