@@ -134,6 +134,8 @@ def range(candidate: Candidate, trial: Trial) -> None:
     """Every column has a declared range, and its values lie there, whatever the map."""
     if not candidate.range:
         raise NotApplicable("it declares no range")
+    if "score" in candidate.settings:
+        raise NotApplicable("the range that it declares is that of its usual score")
     scene, true = noise(trial), truth(trial)
     maps = {"noise": scene.maps, "positive": scene.maps.abs(), "zero": 0 * scene.maps, "constant": 0 * scene.maps + 1}
     shown = {name: replace(scene, maps=each) for name, each in maps.items()}
