@@ -25,7 +25,7 @@ from camfaith.metrics.probing.probes import (
     Subject as Subject,
     Subsets as Subsets,
 )
-from camfaith.metrics.probing.redrawn import Explained as Explained
+from camfaith.metrics.probing.redrawn import Explained as Explained, OneImage as OneImage
 
 from camfaith.models.classifier import ScoreKind as ScoreKind
 

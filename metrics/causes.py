@@ -17,8 +17,8 @@ from camfaith.metrics.base import Direction, Interval, Metric
 from camfaith.metrics.localisation import share_in
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, Probe, Subject
-from camfaith.metrics.probing.redrawn import Explained, as_meant
+from camfaith.metrics.probing.probes import Probe, Subject
+from camfaith.metrics.probing.redrawn import OneImage, as_meant
 from camfaith.models.classifier import Classifier
 from camfaith.models.inside.padding import Border, padding_by
 from camfaith.models.maps import upsample
@@ -26,25 +26,6 @@ from camfaith.models.zones import CELLS, corners
 
 LEAST = 0.25
 """A square inside the content is enlarged at most fourfold; a smaller one would be more blur than picture."""
-
-
-class OneImage(Explained):
-    """One altered image, explained anew."""
-
-    def count(self, pixels: int) -> int:
-        return 1
-
-    def altered(self, subject: Subject) -> Tensor:
-        """The image that is explained (3×H×W)."""
-        return subject.image
-
-    def fill(self, subject: Subject) -> Fill:
-        image = self.altered(subject)
-
-        def fill(_start: int, _stop: int, out: Tensor) -> None:
-            out.copy_(image)
-
-        return fill
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from camfaith.metrics.base import Direction, Interval, Metric
-from camfaith.metrics.masking import Masked
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Probe, Reads
-from camfaith.metrics.probing.redrawn import Explained
+from camfaith.metrics.probing.probes import Probe, Reads, Subject
+from camfaith.metrics.probing.redrawn import OneImage
 from camfaith.metrics.similarity import pearson
 from camfaith.models.maps import normalise, rectify, upsample
 
@@ -22,7 +21,6 @@ def coherency(maps: Tensor, again: Tensor) -> Tensor:
     """Pearson's correlation over the pixels (B, in [−1, 1]) of the display maps of x and of x ⊙ M̂ (both B×H×W). NaN
     where either is constant.
 
-    >>> import torch
     >>> coherency(torch.tensor([[[0, 0.5], [0.5, 1]]]), torch.tensor([[[0, 1.0], [0, 1.0]]]))
     tensor([0.7071], dtype=torch.float64)
     """
@@ -30,12 +28,13 @@ def coherency(maps: Tensor, again: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MaskedAgain(Explained):
+class MaskedAgain(OneImage):
     """The image times its heat map, x ⊙ M̂, to be explained anew."""
 
     reads: ClassVar[Reads] = "displayed"
-    count = Masked.count
-    fill = Masked.fill
+
+    def altered(self, subject: Subject) -> Tensor:
+        return subject.image * subject.read("displayed").to(subject.image)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.curves import auc
+from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.case import Case, Maps, PerImage
@@ -20,15 +23,13 @@ from camfaith.models.superpixels import require, superpixels
 
 
 def irof(scores: Tensor, removed: Tensor) -> Tensor:
-    """1 − ∫ f(x^l)/f(x⁰) by trapezoids (B), for f(x⁰), …, f(x^L) in `scores`, at the shares of the superpixels that are
-    `removed`, 0, …, 1 (both B×(L+1)). A point that stands there twice counts once. NaN where f(x⁰) = 0.
+    """1 − ∫ f(x^l)/f(x⁰), by trapezoids (B): `scores` are f(x⁰), …, f(x^L) at the shares of the superpixels that are
+    `removed`, from 0 to 1 (both B×(L+1)). A point that stands there twice counts once. NaN where f(x⁰) = 0.
 
     >>> irof(torch.tensor([[0.8, 0.4, 0.0]]), torch.tensor([[0, 0.5, 1]]))
     tensor([0.5000], dtype=torch.float64)
     """
-    whole = scores[:, :1].double()
-    lost = 1 - scores / torch.where(whole > 1e-9, whole, torch.nan)
-    return torch.trapezoid(lost, removed.double(), dim=1)
+    return 1 - quotient(auc(scores, removed), scores[:, 0].double())
 
 
 def class_kept(logits: Tensor, targets: Tensor, removed: Tensor) -> Tensor:
@@ -118,9 +119,9 @@ class IROF(Metric):
     main: ClassVar[str] = "irof"
     better: ClassVar[Mapping[str, Direction]] = {"irof": "higher", "kept": "lower"}
     range: ClassVar[Mapping[str, Interval]] = {
-        "irof": (-torch.inf, 1),
+        "irof": (-inf, 1),
         "kept": (0, 1),
-        "segments": (1, torch.inf),
+        "segments": (1, inf),
     }
     undefined: ClassVar[str] = "there is no probability to lose or, for `kept`, no other class"
     needs_probability: ClassVar[bool] = True

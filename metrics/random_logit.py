@@ -12,8 +12,8 @@ from torch import Tensor
 from camfaith.metrics.base import Direction, Interval, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, Probe, Subject
-from camfaith.metrics.probing.redrawn import Explained, as_meant
+from camfaith.metrics.probing.probes import Probe, Subject
+from camfaith.metrics.probing.redrawn import OneImage, as_meant
 from camfaith.metrics.similarity import WINDOW, spearman, ssim
 from camfaith.models.maps import upsample
 
@@ -43,18 +43,12 @@ def other_class(target: int, classes: int, seed: int) -> int:
 
 
 @dataclass(frozen=True)
-class OtherClass(Explained):
+class OtherClass(OneImage):
     """The image as it is, to be explained for another class than its own, drawn from its seed."""
-
-    def count(self, pixels: int) -> int:
-        return 1
 
     def target(self, subject: Subject) -> int:
         case, index = subject.case, subject.index
         return other_class(super().target(subject), case.logits.shape[1], int(case.seeds[index]))
-
-    def fill(self, subject: Subject) -> Fill:
-        return lambda _start, _stop, out: out.copy_(subject.image)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +62,9 @@ class RandomLogit(Metric):
     - `ssim`: the structural similarity of the maps stretched to [0, 1], in [−1, 1] (Wang et al. 2004)
     - `spearman`: Spearman's rank correlation, in [−1, 1]
 
-    A network may see the same evidence for both classes, and the maps of a true method are then alike. A method's
-    random choices keep their seed, so that a map that ignores the class has 1. Read this beside a metric of
-    faithfulness, and the controls.
+    A network may see the same evidence for both classes, and a faithful method's maps are then alike. A method's random
+    choices keep their seed, so a map that ignores the class has 1. Read this beside a metric of faithfulness, and the
+    controls.
     """
 
     name: ClassVar[str] = "random-logit"
