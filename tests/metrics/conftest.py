@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camfaith.metrics import Case
+from camfaith.metrics import Case, Engine, Line, Maps, Metric
 from camfaith.models import Classifier
+from camfaith.models.speed.setup import Setup
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -87,6 +88,45 @@ def slow_order() -> Callable[[Tensor, int], list[int]]:
         return sorted(range(len(values)), key=lambda pixel: (-values[pixel], lottery.index(pixel)))
 
     return order
+
+
+@pytest.fixture
+def slow_points(slow_score) -> Callable[..., list[float]]:
+    """The score with the first so many pixels of an order at the blank, one altered image and one forward at a time."""
+
+    def points(model, image, blank, target, order, counts, kind) -> list[float]:
+        found = []
+        for count in counts:
+            altered = image.clone()
+            for pixel in order[:count]:
+                row, column = divmod(pixel, image.shape[-1])
+                altered[:, row, column] = blank[:, row, column]
+            found.append(slow_score(model, altered, target, kind))
+        return found
+
+    return points
+
+
+@pytest.fixture
+def climbing(pixel_sum) -> tuple[PixelSum, Tensor, Tensor]:
+    """A model of 12 pixels in which pixel p of a grey image is worth p + 1, that image, and the map that says so."""
+    worth = torch.arange(1.0, 13, dtype=torch.float64).view(3, 4)
+    return pixel_sum(worth / 1.5), torch.full((1, 3, 3, 4), 0.5, dtype=torch.float64), worth[None]
+
+
+@pytest.fixture
+def worked_out() -> Callable[..., tuple[Line | None, dict[str, Tensor]]]:
+    """A metric's curve and columns, by the engine; `reading` says how its maps are read (`rectified=True`)."""
+
+    def work(metric: Metric, model, images, targets, maps, *, seeds=None, batch_size=64, **reading):
+        classifier = Classifier.of(model)
+        case = Case.of(classifier, images, targets, seeds=seeds)
+        given = Maps(maps, case, **reading)
+        asked = {"it": (given, metric.probes(None, case.pixels))}
+        answers = Engine(classifier, Setup(batch_size)).answer(case, asked)["it"]
+        return metric.line(case, given, answers), metric.judge(case, given, answers)
+
+    return work
 
 
 @pytest.fixture
