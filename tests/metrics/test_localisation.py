@@ -19,7 +19,7 @@ def play(tiny, images):
 
 
 def drawn(**values):
-    """A map of zeros but for `r_c=value`, written as `p03=3`: row 0, column 3."""
+    """A map of zeros but for the given places: `p03=2` is a 2 in row 0 and column 3."""
     plane = torch.zeros(4, 5)
     for place, value in values.items():
         plane[int(place[1]), int(place[2])] = value
