@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.linalg import spsolve
 from torch import Tensor, nn
 
 from camfaith.metrics import Case, Engine, Line, Maps, Metric
@@ -105,6 +108,38 @@ def slow_points(slow_score) -> Callable[..., list[float]]:
         return found
 
     return points
+
+
+STEPS = (-1, 0, 1)
+NEIGHBOURS = {(i, j): 1 / 6 if i == 0 or j == 0 else 1 / 12 for i in STEPS for j in STEPS if i or j}
+
+
+@pytest.fixture
+def slow_imputed() -> Callable[[Tensor, Tensor], Tensor]:
+    """Each removed pixel is the weighted mean of the neighbours it has (Rong et al. 2022): one sparse system."""
+
+    def solved(image: Tensor, removed: Tensor) -> Tensor:
+        colours, height, width = image.shape
+        unknown = {pixel: row for row, pixel in enumerate(map(tuple, removed.nonzero().tolist()))}
+        known = image.double().numpy()
+        entries, right = [], np.zeros((len(unknown), colours))
+        for (y, x), row in unknown.items():
+            around = {(y + i, x + j): w for (i, j), w in NEIGHBOURS.items()}
+            inside = {(y, x): w for (y, x), w in around.items() if 0 <= y < height and 0 <= x < width}
+            entries.append((1.0, row, row))
+            for pixel, weight in inside.items():
+                share = weight / sum(inside.values())
+                if pixel in unknown:
+                    entries.append((-share, row, unknown[pixel]))
+                else:
+                    right[row] += share * known[:, pixel[0], pixel[1]]
+        values, rows, columns = zip(*entries, strict=True)
+        solution = spsolve(coo_matrix((values, (rows, columns)), shape=(len(unknown),) * 2).tocsc(), right)
+        result = image.double().clone()
+        result[:, removed] = torch.from_numpy(solution.reshape(right.shape).T)
+        return result
+
+    return solved
 
 
 @pytest.fixture
