@@ -183,18 +183,13 @@ def test_the_drawn_curve_runs_from_end_to_end_through_what_was_asked(staircase):
     torch.testing.assert_close(line.y[0], 2 + (line.x * 256 <= 100).double())
 
 
-def test_on_real_networks_areas_are_within_the_tolerance_but_for_a_few_and_a_third_of_the_points_is_asked():
-    image, apart, points = datasets.find("fundus")()[3].image, [], []
-    for network in ("fundus-vgg", "fundus-resnet"):
-        classifier = load(network)
-        picture = classifier.prepare(image)[None]
-        for method in ("gradcam", "saliency", "sobel"):
-            maps = methods.find(method)(classifier).raw(picture)
-            for metric in BOTH:
-                quick = metric(tolerance=0.005)(classifier, picture, None, maps, batch_size=16)
-                exact = metric(steps=224)(classifier, picture, None, maps, batch_size=16)
-                apart.append(abs(float(quick["auc"] - exact["auc"])))
-                points.append(float(quick["points"]) - 2)
-    assert sorted(apart)[-2] <= 0.005
-    assert max(apart) <= 0.015
-    assert sum(points) / len(points) < 224 / 3
+@pytest.mark.parametrize(("network", "method"), [("fundus-vgg", "saliency"), ("fundus-resnet", "gradcam")])
+def test_on_real_networks_areas_are_within_the_tolerance_and_less_than_a_third_of_the_points_is_asked(network, method):
+    classifier = load(network)
+    picture = classifier.prepare(datasets.find("fundus")()[3].image)[None]
+    maps = methods.find(method)(classifier).raw(picture)
+    for metric in BOTH:
+        quick = metric(tolerance=0.005)(classifier, picture, None, maps, batch_size=16)
+        exact = metric(steps=224)(classifier, picture, None, maps, batch_size=16)
+        assert abs(float(quick["auc"] - exact["auc"])) <= 0.005
+        assert quick["points"] - 2 < 224 / 3
