@@ -107,13 +107,6 @@ def test_what_is_felt_no_more_than_rounding_supports_nothing():
     assert [float(found[name]) for name in ("support", "unsupported")] == [0, 1]
 
 
-def test_mass_is_counted_by_its_absolute_value(classifier, images, noise_maps):
-    maps, signs = noise_maps(2, 12, 12).abs() + 0.1, noise_maps(2, 12, 12, seed=8).sign()
-    plain, signed = judge(classifier, maps, images(2, 12)), judge(classifier, maps * signs, images(2, 12))
-    for name in ("share", "border_share", "unsupported", "border_unsupported"):
-        torch.testing.assert_close(plain[name], signed[name])
-
-
 def test_equal_largest_values_share_the_peak(classifier, images):
     maps = torch.zeros(3, 12, 12)
     for place in ((0, 0), (5, 5), (0, 5), (7, 7)):  # one in a corner, two in the border

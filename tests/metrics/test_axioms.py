@@ -132,23 +132,17 @@ def test_sensitivity_is_one_forward_per_channel_whether_the_head_runs_alone_or_n
     assert tail(classifier, layer, pictures[:1]).alone is alone
 
 
-def test_a_head_alone_needs_one_forward_per_image_and_any_other_one_per_channel(images):
-    for name, forwards, tails in (("skips", 2, 8), ("branches", 10, 0)):
+def test_a_head_alone_needs_one_forward_per_image_and_any_other_one_per_channel_in_batches(images, watched):
+    for name, forwards, tails, batch in (("skips", 2, 8, 1), ("branches", 10, 0, 3)):
         classifier = Classifier(build(name))
         case = Case.of(classifier, images(2, 8), 0)
+        tail(classifier, "side", case.images[:1])
+        seen = watched(classifier.network)
         engine, metric = Engine(classifier, Setup(3)), Conservation()
         given = Maps(torch.rand(2, 4, 4), case, layer="side")
         engine.answer(case, {"it": (given, metric.probes("side", 64))})
         assert (engine.meter.forwards, engine.meter.tails) == (forwards, tails)
-
-
-def test_a_network_that_runs_whole_is_given_no_larger_batch_than_asked_for(images, watched):
-    network = build("branches")
-    classifier, pictures = Classifier(network), images(1, 8)
-    tail(classifier, "side", pictures)
-    seen = watched(network)
-    Conservation()(classifier, pictures, 0, torch.rand(1, 4, 4), layer="side", batch_size=3)
-    assert max(map(len, seen)) == 3
+        assert max(map(len, seen)) == batch
 
 
 @pytest.mark.parametrize("grid", [(4, 5), (9, 7)])

@@ -139,25 +139,6 @@ def test_what_was_trained_to_read_a_corner_tag_keeps_it_but_for_the_filling():
     assert found["share_reflect"].mean() > 2 * found["share_filled"].mean()
 
 
-def slow_box(content: Tensor) -> tuple[int, int, int, int]:
-    """All boxes of the plane's proportions around the middle, and the largest without a hole: top, bottom, left, right.
-
-    For square planes of an even side whose content has its bounding box's middle in a corner of four pixels."""
-    at = content.nonzero()
-    (top, left), (bottom, right) = at.amin(0).tolist(), at.amax(0).tolist()
-    row, column = (top + bottom + 1) // 2, (left + right + 1) // 2
-    fitting = [
-        r
-        for r in range(1, len(content))
-        if all(
-            0 <= i < len(content) and 0 <= j < len(content) and content[i, j]
-            for i in range(row - r, row + r)
-            for j in range(column - r, column + r)
-        )
-    ]
-    return row - max(fitting), row + max(fitting), column - max(fitting), column + max(fitting)
-
-
 def slow_share(cam: Tensor, zone: Tensor) -> float:
     grown = F.interpolate(cam.clamp(min=0)[None, None], size=zone.shape, mode="bilinear")[0, 0]
     return float(sum(grown[i, j] for i, j in zone.nonzero().tolist()) / grown.sum())
@@ -185,8 +166,8 @@ def test_every_column_is_what_its_definition_says(masked, tiny, images):
         for channel in range(3):
             filled[channel, ~content] = sum(picture[channel, content].tolist()) / int(content.sum())
         if masked:
-            top, bottom, left, right = slow_box(content)
-            cropped = F.interpolate(picture[None, :, top:bottom, left:right], size=(20, 20), mode="bilinear")[0]
+            rows, columns = box_inside(content)
+            cropped = F.interpolate(picture[None, :, rows, columns], size=(20, 20), mode="bilinear")[0]
         for key, network, image in (
             ("", tiny, picture),
             ("_reflect", mirroring, picture),

@@ -75,9 +75,3 @@ def test_the_relative_area_is_the_area_over_the_score_of_the_image(metric, worth
     image, maps = torch.full((1, 3, 2, 2), 0.5, dtype=torch.float64), torch.rand(1, 2, 2)
     found = float(metric(pixel_sum(worth * torch.ones(2, 2), bias), image, 1, maps)["auc_relative"])
     assert found == pytest.approx(torch.nan if relative is None else relative, nan_ok=True)
-
-
-@pytest.mark.parametrize("kind", BOTH)
-def test_more_steps_than_pixels_are_refused(kind, classifier, images):
-    with pytest.raises(ValueError, match="steps must lie between 1 and the number of pixels, 36; got 37"):
-        kind(steps=37, baseline="black")(classifier, images(1, 6), 0, torch.rand(1, 6, 6))

@@ -85,13 +85,6 @@ def test_the_maps_are_those_of_the_method_after_its_relu_for_the_class_that_was_
     assert found["spearman"].isfinite().any()
 
 
-def test_the_image_is_shifted_along_its_four_diagonals_and_repeats_its_edges(tiny, images, watched):
-    seen, (picture,) = watched(tiny), images(1, 20, 33)
-    ShiftEquivariance(shift=0.1)(tiny, picture[None], 0, torch.rand(1, 20, 33), method=Brightness())
-    for made, (down, right) in zip(torch.cat(seen)[-4:], [(2, 3), (2, -3), (-2, 3), (-2, -3)], strict=True):
-        assert torch.equal(made, shifted(picture, down, right))
-
-
 def test_a_constant_map_has_no_value_and_a_small_image_no_ssim(tiny, images):
     maps = torch.stack([torch.ones(11, 14), torch.rand(11, 14)])
     found = ShiftEquivariance()(tiny, images(2, 11, 14), 0, maps, method=Brightness())

@@ -91,15 +91,6 @@ def test_a_zero_map_has_no_scale_and_a_model_that_feels_nothing_the_scale_zero(
     assert found["scale"].tolist() == found["infidelity_scaled"].tolist() == [0, 0]
 
 
-def test_all_images_and_colours_are_perturbed_alike_and_nothing_is_clipped(tiny, watched):
-    seen = watched(tiny)
-    pictures = torch.stack([torch.full((3, 6, 6), grey, dtype=torch.float64) for grey in (0.0, 0.5, 1.0)])
-    Infidelity(samples=8, sigma=0.5)(tiny, pictures, 0, torch.rand(3, 6, 6), batch_size=5)
-    moved = pictures[:, None] - torch.cat(seen[1:]).view(3, 8, 3, 6, 6)
-    expected = Perturbed(8, 0.5).perturbations(36, LIKE).view(8, 1, 6, 6)
-    torch.testing.assert_close(moved, expected.expand_as(moved), atol=1e-12, rtol=0)
-
-
 def test_perturbations_are_gaussian_and_have_the_precision_of_the_images():
     drawn = Perturbed(500, 0.3, 1).perturbations(400, LIKE)
     assert abs(float(drawn.mean())) < 4 * 0.3 / 200_000**0.5

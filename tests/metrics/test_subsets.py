@@ -132,13 +132,6 @@ def test_subsets_are_drawn_evenly_from_their_seed_with_exactly_their_number_of_p
     assert not torch.equal(drawn, Subsets((5, 7), 4000, BLACK, seed=10).members(20))
 
 
-def test_all_images_meet_the_same_subsets(tiny, watched):
-    seen = watched(tiny)
-    SensitivityN(sizes=(4, 9), subsets=6)(tiny, torch.ones(3, 3, 6, 6), 0, torch.rand(3, 6, 6))
-    gone = torch.cat(seen[1:])[:, 0].view(3, 12, 36) == 0
-    assert torch.equal(gone, SensitivityN(sizes=(4, 9), subsets=6).probes(None, 36)[0].members(36).expand(3, -1, -1))
-
-
 @pytest.mark.parametrize(
     ("sizes", "counts"),
     [((1,), (1,)), ((0.1, 0.5), (10, 50)), ((1, 10.0, 0.25), (1, 10, 25)), ((0.001,), (1,)), ((10, 0.1), (10,))],

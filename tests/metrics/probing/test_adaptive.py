@@ -8,7 +8,7 @@ from torch import nn
 
 from camfaith import methods
 from camfaith.benchmark import datasets
-from camfaith.metrics import Blank, Case, Conservation, Deletion, Engine, Insertion, Maps, baseline
+from camfaith.metrics import Blank, Case, Deletion, Engine, Insertion, Maps, baseline
 from camfaith.metrics.probing.adaptive import AdaptiveCurve
 from camfaith.models import Classifier, load
 
@@ -44,13 +44,15 @@ def rugged(pixel_sum, images, noise_maps):
 
 
 @pytest.mark.parametrize("metric", BOTH)
-def test_a_straight_line_is_asked_at_the_first_points_alone(metric, pixel_sum, noise_maps, watched):
+def test_a_straight_line_is_asked_at_the_first_points_alone(metric, pixel_sum, noise_maps, watched, worked_out):
     model, image = pixel_sum(torch.ones(16, 16) / 384, bias=2.0), torch.full((1, 3, 16, 16), 0.5, dtype=torch.float64)
-    seen = watched(model)
-    found = metric(tolerance=1e-6, baseline="black", score="logit")(model, image, 1, noise_maps(1, 16, 16))
+    seen, metric = watched(model), metric(tolerance=1e-6, baseline="black", score="logit")
+    line, found = worked_out(metric, model, image, 1, noise_maps(1, 16, 16))
     assert count(seen) == 1 + FIRST + 1  # the image, and the black one
     assert float(found["auc"]) == pytest.approx(2.5)
     assert found["points"].tolist() == [FIRST + 2]
+    assert len(line.x) > FIRST + 2, "drawn at points of its own"
+    torch.testing.assert_close(line.y[0], 2 + (1 - line.x if metric.kept == "rest" else line.x))
 
 
 @pytest.mark.parametrize("metric", BOTH)
@@ -139,16 +141,6 @@ def test_a_network_that_answers_nan_is_asked_no_more(rugged, watched):
     assert Deletion(tolerance=0.01, baseline="mean")(fragile, pictures, 1, maps)["auc"].isfinite().all()
 
 
-def test_curves_and_axioms_share_one_black_image(rugged, watched):
-    model, pictures, maps = rugged
-    classifier, seen = Classifier(model), watched(model)
-    case = Case.of(classifier, pictures, 1)
-    metrics = (Deletion(tolerance=0.05), Insertion(tolerance=0.05, baseline="black"), Conservation())
-    probes = [probe for metric in metrics for probe in metric.probes(None, case.pixels)]
-    Engine(classifier).answer(case, {name: (Maps(maps * sign, case), probes) for name, sign in (("a", 1), ("b", -1))})
-    assert int((torch.cat(seen) == 0).flatten(1).all(1).sum()) == len(pictures)
-
-
 def test_maps_of_equal_order_share_their_curve(rugged):
     model, pictures, maps = rugged
     classifier = Classifier(model)
@@ -170,17 +162,6 @@ def test_an_image_of_few_pixels_is_asked_at_all_steps_there_are(metric, size, st
     exact = metric(steps=steps, baseline="black")(model, pictures, 1, maps)
     torch.testing.assert_close(found["auc"], exact["auc"], atol=1e-12, rtol=0)
     assert found["points"].tolist() == [steps + 1] * 4
-
-
-def test_the_drawn_curve_runs_from_end_to_end_through_what_was_asked(staircase):
-    model, image, maps = staircase({100: 1.0})
-    metric, classifier = Deletion(tolerance=0.005, score="logit"), Classifier(model)
-    case = Case.of(classifier, image, 1)
-    given, probes = Maps(maps, case), metric.probes(None, case.pixels)
-    line = metric.line(case, given, Engine(classifier).answer(case, {"it": (given, probes)})["it"])
-    assert line.x[0] == 0
-    assert line.x[-1] == 1
-    torch.testing.assert_close(line.y[0], 2 + (line.x * 256 <= 100).double())
 
 
 @pytest.mark.parametrize(("network", "method"), [("fundus-vgg", "saliency"), ("fundus-resnet", "gradcam")])

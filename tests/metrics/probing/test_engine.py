@@ -112,37 +112,14 @@ def test_too_little_memory_for_one_image_and_any_other_error_of_the_network_is_a
     assert engine.meter.halvings == halvings
 
 
-class Fragile(nn.Module):
-    """Gives NaN for the images that `breaks` picks."""
-
-    def __init__(self, network, breaks):
-        super().__init__()
-        self.network, self.breaks = network, breaks
-
-    def forward(self, x):
-        return torch.where(self.breaks(x)[:, None], torch.nan, self.network(x))
-
-
-def test_a_network_that_answers_nan_gets_nan_and_no_crash(tiny, images, noise_maps):
-    network = Fragile(tiny, lambda x: (x == 0).flatten(1).double().mean(1) > 0.5)
-    lost = Deletion(steps=5), Conservation()
-    for metric, column in zip(lost, ("auc", "residual_corrected"), strict=True):
-        assert metric(network, images(2, 9), 0, noise_maps(2, 9, 9))[column].isnan().all()
-    fine = Deletion(steps=5, baseline="mean"), Conservation()
-    for metric, column in zip(fine, ("auc", "residual"), strict=True):
-        assert metric(network, images(2, 9), 0, noise_maps(2, 9, 9))[column].isfinite().all()
-
-
-def test_nan_stays_with_the_image_it_belongs_to(tiny, images, noise_maps):
-    def white_and_black(x):
-        return (x == 1).flatten(1).any(1) & (x == 0).flatten(1).any(1)
-
-    pictures, maps = images(3, 9), noise_maps(3, 9, 9)
-    pictures[1, :, 4, 4], maps[1, 4, 4] = 1, maps.min() - 1  # the last pixel to leave
-    found = Deletion(steps=5)(Fragile(tiny, white_and_black), pictures, 0, maps, batch_size=4)
-    expected = Deletion(steps=5)(tiny, pictures, 0, maps)
-    assert found["auc"].isnan().tolist() == [False, True, False]
-    torch.testing.assert_close(found["auc"][[0, 2]], expected["auc"][[0, 2]])
+def test_the_network_is_asked_in_evaluation_mode(tiny, images, noise_maps):
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5), tiny).double()
+    for metric in METRICS:
+        given = (network, images(3, 9), 0, noise_maps(3, 9, 9))
+        network.train()
+        found = metric(*given, layer="2.relu1")
+        network.eval()
+        torch.testing.assert_close(found, metric(*given, layer="2.relu1"), equal_nan=True)
 
 
 def test_flags_and_hooks_come_back_after_an_error_too(classifier, case, noise_maps):

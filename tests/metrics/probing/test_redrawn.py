@@ -12,7 +12,6 @@ from torch import nn
 from camfaith.methods import GradCAM, HiResCAM, LayerCAM, Occlusion
 from camfaith.metrics import Engine
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Subject
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.metrics.stability import Neighbours
 from camfaith.models import Classifier
@@ -34,31 +33,23 @@ def maps_of(case, method, classifier, rows=None):
     return Maps(raw, chosen, rows=rows, explainer=Bound.of(method, classifier))
 
 
-def one_by_one(case, method, row):
-    """The maps of a row's neighbours, each explained alone."""
-    near = torch.empty(3, *case.images.shape[1:], dtype=case.images.dtype)
-    PROBE.fill(Subject(case, row, None, 0, lambda _: torch.empty(0)))(0, 3, near)
-    return torch.cat([method.raw(image[None], int(case.targets[row])) for image in near])
-
-
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
-def test_every_method_gets_its_maps_of_its_own_images(batch_size, case, classifier):
+def test_every_method_gets_maps_and_scores_of_its_own_images(batch_size, case, classifier):
     methods = {"cam": GradCAM(classifier, "relu1"), "late": HiResCAM(classifier, "relu2")}
     rows = {"cam": None, "late": [3, 1]}
     wanted = {name: (maps_of(case, m, classifier, rows[name]), [PROBE]) for name, m in methods.items()}
     found = Engine(classifier, Setup(batch_size)).answer(case, wanted)
+    moves = (2 * torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0)) - 1) * 0.1
     for name, method in methods.items():
-        expected = torch.stack([one_by_one(case, method, row) for row in rows[name] or range(4)])
-        torch.testing.assert_close(found[name][PROBE].explanations, expected, rtol=1e-9, atol=1e-12)
-
-
-def test_the_scores_of_the_altered_images_come_with_the_maps(case, classifier, slow_score):
-    method = GradCAM(classifier, "relu1")
-    found = Engine(classifier).answer(case, {"it": (maps_of(case, method, classifier), [PROBE])})["it"][PROBE]
-    near = case.images[2] + (2 * torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0)) - 1) * 0.1
-    for place, image in enumerate(near):
-        for kind in ("logit", "probability"):
-            assert found.of(kind)[2, place].item() == pytest.approx(slow_score(classifier, image, 2, kind), rel=1e-6)
+        for place, row in enumerate(rows[name] or range(4)):
+            near, target = case.images[row] + moves, int(case.targets[row])
+            maps = torch.cat([method.raw(image[None], target) for image in near])
+            scores = classifier.scores(near)
+            answer = found[name][PROBE]
+            torch.testing.assert_close(answer.explanations[place], maps, rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(answer.logit[place], scores[:, target], rtol=1e-6, atol=1e-9)
+            probability = scores.softmax(1)[:, target]
+            torch.testing.assert_close(answer.of("probability")[place], probability, rtol=1e-6, atol=1e-9)
 
 
 def test_all_gradient_methods_share_one_pass_and_others_pay_for_their_own(case, classifier):
