@@ -54,10 +54,8 @@ def test_every_method_gets_maps_and_scores_of_its_own_images(batch_size, case, c
 
 def test_all_gradient_methods_share_one_pass_and_others_pay_for_their_own(case, classifier):
     cams = [kind(classifier, layer) for kind in (GradCAM, HiResCAM, LayerCAM) for layer in ("relu1", "relu2")]
-    for more, own in (
-        ([], 0),
-        ([Occlusion(classifier, window=6)], Occlusion(classifier, window=6).cost(case.images[:1]).forwards),
-    ):
+    occlusion = Occlusion(classifier, window=6, stride=6)
+    for more, own in (([], 0), ([occlusion], occlusion.cost(case.images[:1]).forwards)):
         wanted = {str(i): (maps_of(case, m, classifier), [PROBE]) for i, m in enumerate([*cams, *more])}
         engine = Engine(classifier)
         with counting(classifier.network) as tally:
