@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from camfaith.benchmark.claims.checking import check_claims
-    from camfaith.benchmark.conformance import check_method, method_checks
+    from camfaith.benchmark.conformance import check_method, check_metric, method_checks, metric_checks
     from camfaith.benchmark.gating.loop import gate
     from camfaith.benchmark.picture.side_by_side import explain
     from camfaith.benchmark.results.baseline import read_baseline, write_baseline
@@ -31,6 +31,7 @@ _WHERE = {
     "add": "running.adding",
     "check_claims": "claims.checking",
     "check_method": "conformance",
+    "check_metric": "conformance",
     "compare": "results.comparison",
     "exact": "results.exact",
     "explain": "picture.side_by_side",
@@ -39,6 +40,7 @@ _WHERE = {
     "load": "results.store",
     "load_picture": "datasets.pictures",
     "method_checks": "conformance",
+    "metric_checks": "conformance",
     "plan": "running.planning",
     "read_baseline": "results.baseline",
     "run": "running.runner",
@@ -54,6 +56,7 @@ __all__ = [
     "add",
     "check_claims",
     "check_method",
+    "check_metric",
     "compare",
     "exact",
     "explain",
@@ -62,6 +65,7 @@ __all__ = [
     "load",
     "load_picture",
     "method_checks",
+    "metric_checks",
     "plan",
     "read_baseline",
     "run",

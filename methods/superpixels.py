@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,27 +15,10 @@ from camfaith.models.classifier import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.settings import Count, Few, NotNegative, Positive
 from camfaith.models.speed.setup import scoring_batch
+from camfaith.models.superpixels import require, superpixels
 
 Game = Callable[[Tensor], Tensor]
 """v: the S_c (n) of n images in which some of M superpixels are present (n×M, ones and zeros) and the others black."""
-
-
-def superpixels(image: Tensor, segments: int = 50, compactness: float = 10.0) -> Tensor:
-    """The number of each pixel's superpixel (H×W, from 0) in an image (3×H×W): about `segments` of them, by SLIC on Lab
-    colours after a Gaussian blur of σ = 1 pixel (Achanta et al. 2012). Higher `compactness` makes them squarer."""
-    slic = _extra("skimage.segmentation").slic
-    pixels = image.detach().permute(1, 2, 0).double().cpu().numpy()
-    found = slic(pixels, n_segments=segments, compactness=compactness, sigma=1, start_label=0)
-    _, counted = np.unique(found, return_inverse=True)
-    return torch.from_numpy(counted.reshape(found.shape)).to(image.device)
-
-
-def _extra(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        name = {"skimage": "scikit-image", "sklearn": "scikit-learn"}[module.partition(".")[0]]
-        raise ImportError(f"superpixels need {name}: pip install 'camfaith[superpixels]'") from error
 
 
 class SuperpixelAttribution(Attribution):
@@ -59,7 +40,7 @@ class SuperpixelAttribution(Attribution):
         super().__init__(model, target_layer)
         self.segments, self.compactness = segments, compactness
         for module in self.needs:
-            _extra(module)
+            require(module)
 
     def values(self, game: Game, everything: Tensor, batch: int) -> Tensor:
         """The value of each superpixel (1×M), from the game and a row of M ones, in batches of so many."""

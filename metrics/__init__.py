@@ -9,7 +9,7 @@ from camfaith.models.lookup import resolve
 from camfaith.metrics.base import Direction as Direction, Line as Line, Metric as Metric
 from camfaith.metrics.probing.answers import Answer as Answer, Answers as Answers
 from camfaith.metrics.probing.baselines import Baseline as Baseline, baseline as baseline
-from camfaith.metrics.probing.case import Case as Case, Maps as Maps
+from camfaith.metrics.probing.case import Case as Case, Maps as Maps, PerImage as PerImage
 from camfaith.metrics.probing.engine import Engine as Engine
 from camfaith.metrics.probing.probes import (
     Blank as Blank,
@@ -25,7 +25,7 @@ from camfaith.metrics.probing.probes import (
     Subject as Subject,
     Subsets as Subsets,
 )
-from camfaith.metrics.probing.redrawn import Explained as Explained
+from camfaith.metrics.probing.redrawn import Explained as Explained, OneImage as OneImage
 
 from camfaith.models.classifier import ScoreKind as ScoreKind
 
@@ -36,7 +36,9 @@ from camfaith.metrics.morf import AOPC as AOPC
 from camfaith.metrics.morf import ABPC as ABPC
 from camfaith.metrics.morf import PixelFlipping as PixelFlipping
 from camfaith.metrics.road import ROAD as ROAD
+from camfaith.metrics.irof import IROF as IROF
 from camfaith.metrics.masking import AverageDrop as AverageDrop
+from camfaith.metrics.coherency import Coherency as Coherency
 from camfaith.metrics.subsets import SensitivityN as SensitivityN
 from camfaith.metrics.subsets import FaithfulnessCorrelation as FaithfulnessCorrelation
 from camfaith.metrics.infidelity import Infidelity as Infidelity
@@ -48,8 +50,10 @@ from camfaith.metrics.localisation import PointingGame as PointingGame
 from camfaith.metrics.objects import SeveralObjects as SeveralObjects
 from camfaith.metrics.shape import Sparseness as Sparseness
 from camfaith.metrics.signs import SignedRemoval as SignedRemoval
+from camfaith.metrics.agreement import SpearmanAgreement as SpearmanAgreement
 from camfaith.metrics.stability import MaxSensitivity as MaxSensitivity
 from camfaith.metrics.equivariance import ShiftEquivariance as ShiftEquivariance
+from camfaith.metrics.random_logit import RandomLogit as RandomLogit
 # isort: on
 
 SHIPPED = {
@@ -61,4 +65,4 @@ SHIPPED = {
 
 def find(name: str) -> Any:
     """The metric class of that name: shipped, an entry point of `camfaith.metrics`, or `module:Class`."""
-    return resolve("metric", name, SHIPPED, owes=("probes", "judge"))
+    return resolve("metric", name, SHIPPED, owes=("probes", "judge or judge_all"))

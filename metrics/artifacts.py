@@ -10,14 +10,38 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
-from camfaith.metrics.probing.answers import Answer, Answers
+from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.localisation import share_in
+from camfaith.metrics.precision import rounding
+from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Planes, Probe, Regions
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.zones import CELLS, border, corners
 
 Zone = Literal["corners", "border", "outside"]
+
+
+def corner_artifact(maps: Tensor, parts: Tensor, effects: Tensor) -> dict[str, Tensor]:
+    """The columns of `CornerArtifact` for one zone: maps M (B×H×W), the P parts of the zone (B×P×H×W, bool), and the
+    effects |f(x) − f(x without a part)| (B×n), those of the zone's parts first and then those of the rest's tiles.
+
+    >>> found = corner_artifact(torch.tensor([[[3, 1]]]), torch.tensor([[[[True, False]]]]), torch.tensor([[0.1, 0.3]]))
+    >>> {name: round(value.item(), 2) for name, value in found.items()}
+    {'share': 0.75, 'excess': 0.25, 'peak': 1.0, 'support': 0.25, 'unsupported': 0.5}
+    """
+    zone, effects = parts.any(1), effects.double()
+    share, felt = share_in(maps.abs()[:, None], parts), effects.sum(1, keepdim=True)
+    support = torch.where(felt == 0, 0.0, effects[:, : parts.shape[1]] / felt)
+    top = maps == maps.amax((1, 2), keepdim=True)
+    columns = {
+        "share": share.sum(1),
+        "excess": share.sum(1) - zone.double().mean((1, 2)),
+        "peak": (top & zone).sum((1, 2)) / top.sum((1, 2)).double(),
+        "support": support.sum(1),
+        "unsupported": (share - support).clamp(min=0).sum(1),
+    }
+    return {name: torch.where(share.isnan().any(1), torch.nan, value) for name, value in columns.items()}
 
 
 @dataclass(frozen=True)
@@ -55,18 +79,18 @@ class Partition(Planes):
         """The zone, H×W, bool."""
         height, width = case.size
         if self.zone == "outside":
-            known = case.contents is not None and bool(case.contents[index].any())
-            nowhere = torch.zeros(height, width, dtype=torch.bool)
-            return ~case.contents[index].cpu() if known and case.contents is not None else nowhere
+            content = case.content(index)
+            return torch.zeros(height, width, dtype=torch.bool) if content is None else ~content.cpu()
         return (corners if self.zone == "corners" else border)(height, width, self.cells)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CornerArtifact(Metric):
     """How much of a map lies in the corners, the border band and outside the content, and how much of that the model
-    does not support. A model that truly uses a corner is not marked down for a map that shows it.
+    does not support (own definition). A model that truly uses a corner is not marked down for a map that shows it.
 
-    With R the zone, r its share of the area, M the saliency map, and f the `score` of the target:
+    With R the zone (the corners are cells of a `cells`×`cells` grid), r its share of the area, M the saliency map, f
+    the `score` of the target, and b the `baseline`:
 
     - `share`: Σ_R|M| / Σ|M|, in [0, 1]; `excess`: share − r
     - `peak`: 1 where the largest value lies in R, else 0; of several equal largest values, the share in R
@@ -94,7 +118,13 @@ class CornerArtifact(Metric):
         "border_unsupported": "lower",
         "outside_unsupported": "lower",
     }
+    range: ClassVar[Mapping[str, Interval]] = {
+        zone + column: (-1, 1) if column == "excess" else (0, 1)
+        for zone in ("", "border_", "outside_")
+        for column in ("share", "excess", "peak", "support", "unsupported")
+    }
     undefined: ClassVar[str] = "the map is zero, or the zone is empty (no content mask)"
+    exempt: ClassVar[Mapping[str, str]] = {"opposite-map": "it asks where a map lies, for or against the class"}
 
     @property
     def _partitions(self) -> dict[str, Partition]:
@@ -107,37 +137,9 @@ class CornerArtifact(Metric):
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         columns: dict[str, Tensor] = {}
         for key, partition in self._partitions.items():
-            zone = torch.stack([partition(case, i)[: partition.parts] for i in range(len(case))]).cpu()
-            effect = self._effect(case, answers[Regions(partition, self.baseline)])
-            columns |= {key + name: value for name, value in _measure(maps.saliency.cpu(), zone, effect).items()}
+            answer = answers[Regions(partition, self.baseline)]
+            parts = torch.stack([partition(case, index) for index in range(len(case))])[:, : partition.parts]
+            effects = (case.whole(self.score)[:, None] - answer.of(self.score)).abs()
+            effects = torch.where(effects <= 16 * rounding(case, answer, self.score), 0.0, effects)
+            columns |= {key + name: value for name, value in corner_artifact(maps.saliency, parts, effects).items()}
         return columns
-
-    def _effect(self, case: Case, answer: Answer) -> Tensor:
-        """|f(x) − f(x with a part removed)| for each part (B×n), 0 where that is no more than rounding."""
-        before, after = case.whole(self.score).cpu()[:, None], answer.of(self.score)
-        rounding = answer.logit.abs().maximum(case.logits.abs().amax(1, keepdim=True).cpu().to(torch.float64))
-        rounding = 16 * torch.finfo(case.images.dtype).eps * rounding
-        if self.score == "probability":
-            rounding = rounding * (before * (1 - before)).maximum(after * (1 - after))
-        effect = (before - after).abs()
-        return torch.where(effect <= rounding, 0.0, effect)
-
-
-def _measure(saliency: Tensor, zone: Tensor, effect: Tensor) -> dict[str, Tensor]:
-    """The columns of one zone, given its parts (B×P×H×W) and what the model feels of each part and tile (B×n)."""
-    mass, whole = saliency.to(torch.float64).abs(), zone.any(1)
-    total, within = mass.sum((1, 2)), (mass[:, None] * zone).sum((2, 3))
-    area = whole.to(torch.float64).mean((1, 2))
-    undefined = (total == 0) | (area == 0)
-    top = saliency == saliency.amax((1, 2), keepdim=True)
-    felt = effect.sum(1, keepdim=True)
-    support = torch.where(felt == 0, 0.0, effect[:, : zone.shape[1]] / felt)
-    share = within / total[:, None]
-    columns = {
-        "share": share.sum(1),
-        "excess": share.sum(1) - area,
-        "peak": (top & whole).sum((1, 2)) / top.sum((1, 2)).to(torch.float64),
-        "support": support.sum(1),
-        "unsupported": (share - support).clamp(min=0).sum(1),
-    }
-    return {name: torch.where(undefined, torch.nan, value) for name, value in columns.items()}

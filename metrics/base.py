@@ -7,16 +7,17 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from camfaith.metrics.fitting import why_unfit
+from camfaith.metrics.judgement import Line as Line
+from camfaith.metrics.judgement import judged, judged_together, over_several
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.engine import Engine
 from camfaith.metrics.probing.probes import Probe
-from camfaith.models.arrays import Array, tensor_of
+from camfaith.models.arrays import Array
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound
 from camfaith.models.errors import NotApplicable
@@ -24,16 +25,7 @@ from camfaith.models.settings import settle_fields
 from camfaith.models.speed.setup import Setup
 
 Direction = Literal["higher", "lower"]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A curve behind a metric's number: x (n) is the same for all images, y is B×n."""
-
-    x: Tensor
-    y: Tensor
-    x_label: str
-    y_label: str
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +33,9 @@ class Metric:
     """A faithfulness metric; a new one is a frozen dataclass that overrides `probes` and `judge`.
 
     `probes` says which answers of the model it needs, `judge` turns them into one value per image and column. NaN
-    means that a column is not defined for an image; `undefined` says when that is.
+    means that a column is not defined for an image; `undefined` says when that is. A metric over several methods
+    defines `judge_all(case, maps, answers)` in its place: it is given the maps of all methods that are judged together,
+    of the same images, and their answers, by the methods' names, and gives columns by these names.
 
     Its fields are its settings, and their annotations say what they may be (`Annotated[int, Ge(1)]`, or `Count`). A
     `baseline` is given by name and becomes a `Baseline`.
@@ -52,7 +46,11 @@ class Metric:
     main: ClassVar[str]
     better: ClassVar[Mapping[str, Direction]]
     """Which way is better, for the columns that judge; the others describe."""
+    range: ClassVar[Mapping[str, Interval]] = {}
+    """The closed interval in which each column's values lie; scores are unbounded where they are logits."""
     undefined: ClassVar[str] = "not defined for this image"
+    exempt: ClassVar[Mapping[str, str]] = {}
+    """Conformance checks that the metric's definition breaks, each with the reason."""
 
     def __post_init__(self) -> None:
         """Check and settle the settings; a metric that checks more of them calls this first."""
@@ -82,49 +80,67 @@ class Metric:
         """The curve behind the number, where there is one."""
         return None
 
-    def line_of(self, case: Case, maps: Maps, answers: Answers) -> Any:
-        """`line`, worked out once for these maps."""
-        if self not in maps.lines:
-            maps.lines[self] = self.line(case, maps, answers)
-        return maps.lines[self]
-
     def __call__(
         self,
         model: nn.Module,
         images: Array,
         targets: Targets,
-        maps: Array,
+        maps: Array | Mapping[str, Array],
         *,
         masks: Array | None = None,
         contents: Array | None = None,
-        layer: str | None = None,
-        contributions: Array | None = None,
+        layer: str | Mapping[str, str] | None = None,
+        contributions: Array | Mapping[str, Array] | None = None,
         seeds: Array | None = None,
         method: Any = None,
         batch_size: int = 64,
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Any]:
         """Judge maps from anywhere (B×h×w, higher = more relevant, ranked as they are): column → B values.
 
         `model` is a Classifier or a plain module; images, maps and the like are tensors, numpy arrays or lists. `masks`
         and `contents` are B×H×W, bool. The axioms need `layer`, the layer that the maps explain, and `contributions`
         (B×K), what each of its channels adds. Ties and noise are drawn from `seeds`, one integer per image. `method`
         made the maps: anything with `explain(evidence, classifier)`; some metrics ask it for maps of altered images.
-        Raises `ValueError` for maps of another shape, or with NaN, and `NotApplicable` where the metric needs a
-        probability and the model's head gives none.
+
+        Maps of several methods are given by name, `{"gradcam": maps, "random": others}`, and so may `layer`,
+        `contributions` and `method` be; then the columns come by name too: name → column → B values. What several of
+        them ask alike is asked once. A metric that compares methods wants maps so; `method` tells it which are
+        controls. Raises `ValueError` for maps of another shape, or with NaN, and `NotApplicable` where the metric needs
+        a probability and the model's head gives none.
         """
         classifier = Classifier.of(model)
         if why := why_unfit(self, classifier.head):
             raise NotApplicable(f"{self.name} {why}")
+        several = maps if isinstance(maps, Mapping) else {"": maps}
+        if not several or (over_several(self) and several is not maps):
+            raise ValueError(f"{self.name} wants the maps of several methods by name: {{'gradcam': maps, ...}}")
         case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)
-        # Half precision would tie pixels that the maps tell apart.
-        found = tensor_of(maps, "maps").detach()
-        exact = found.to(case.images.device, torch.promote_types(found.dtype, torch.float32))
-        added = None if contributions is None else tensor_of(contributions, "contributions")
-        made_by = None if method is None else Bound.of(method, classifier, layer)
-        given = Maps(exact, case, layer=layer, contributions=added, explainer=made_by)
-        wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {"maps": (given, tuple(self.probes(layer, case.pixels)))}
-        answers = Engine(classifier, Setup(batch_size)).answer(case, wanted)["maps"]
-        for answer in answers.values():
-            for place, why in answer.failures.items():
-                warnings.warn(f"{self.name} has no value for image {place}: {why}", stacklevel=2)
-        return self.judge(case, given, answers)
+        given = _by_name(classifier, case, several, layer=layer, contributions=contributions, method=method)
+        wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {
+            name: (each, tuple(self.probes(each.layer, case.pixels))) for name, each in given.items()
+        }
+        answers = Engine(classifier, Setup(batch_size)).answer(case, wanted)
+        for name, told in answers.items():
+            for place, why in [failure for answer in told.values() for failure in answer.failures.items()]:
+                whose = f" and {name}" if name else ""
+                warnings.warn(f"{self.name} has no value for image {place}{whose}: {why}", stacklevel=2)
+        if over_several(self):
+            found = judged_together(self, case, given, {name: answers[name] for name in given})
+        else:
+            found = {name: judged(self, case, each, answers[name])[0] for name, each in given.items()}
+        return found if several is maps else found[""]
+
+
+def _by_name(classifier: Classifier, case: Case, maps: Mapping[str, Array], **more: Any) -> dict[str, Maps]:
+    """The maps of each method, with what is given of it by name; what stands alone is of all of them."""
+    for what, given in more.items():
+        if isinstance(given, Mapping) and (unknown := [name for name in given if name not in maps]):
+            raise ValueError(f"{what} is given for {unknown[0]!r}, but maps only for {', '.join(map(repr, maps))}")
+    found = {}
+    for name, raw in maps.items():
+        own = {what: given.get(name) if isinstance(given, Mapping) else given for what, given in more.items()}
+        method, layer = own.pop("method"), own["layer"]
+        found[name] = Maps.of(
+            case, raw, **own, explainer=None if method is None else Bound.of(method, classifier, layer)
+        )
+    return found

@@ -13,11 +13,12 @@ from annotated_types import Ge
 from torch import Tensor
 from torch.nn import functional as F
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.localisation import share_in
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, Probe, Subject
-from camfaith.metrics.probing.redrawn import Explained, as_meant
+from camfaith.metrics.probing.probes import Probe, Subject
+from camfaith.metrics.probing.redrawn import OneImage, as_meant
 from camfaith.models.classifier import Classifier
 from camfaith.models.inside.padding import Border, padding_by
 from camfaith.models.maps import upsample
@@ -25,25 +26,6 @@ from camfaith.models.zones import CELLS, corners
 
 LEAST = 0.25
 """A square inside the content is enlarged at most fourfold; a smaller one would be more blur than picture."""
-
-
-class OneImage(Explained):
-    """One altered image, explained anew."""
-
-    def count(self, pixels: int) -> int:
-        return 1
-
-    def altered(self, subject: Subject) -> Tensor:
-        """The image that is explained (3×H×W)."""
-        return subject.image
-
-    def fill(self, subject: Subject) -> Fill:
-        image = self.altered(subject)
-
-        def fill(_start: int, _stop: int, out: Tensor) -> None:
-            out.copy_(image)
-
-        return fill
 
 
 @dataclass(frozen=True)
@@ -64,7 +46,7 @@ class Filled(OneImage):
     cells: int
 
     def altered(self, subject: Subject) -> Tensor:
-        image, content = subject.image, content_of(subject.case, subject.index)
+        image, content = subject.image, subject.case.content(subject.index)
         if content is None:
             content = ~corners(*subject.case.size, self.cells).to(image.device)
         colour = image[:, content].mean(1)
@@ -77,18 +59,11 @@ class Cropped(OneImage):
     image's size; the image itself where there is none (`box_inside`)."""
 
     def altered(self, subject: Subject) -> Tensor:
-        image, content = subject.image, content_of(subject.case, subject.index)
+        image, content = subject.image, subject.case.content(subject.index)
         box = None if content is None else box_inside(content)
         if box is None:
             return image
         return F.interpolate(image[None, :, *box], size=subject.case.size, mode="bilinear", align_corners=False)[0]
-
-
-def content_of(case: Case, index: int) -> Tensor | None:
-    """The content mask of one image (H×W) on the images' device; None where there is none."""
-    if case.contents is None or not bool(case.contents[index].any()):
-        return None
-    return case.contents[index].to(case.images.device)
 
 
 def box_inside(content: Tensor) -> tuple[slice, slice] | None:
@@ -107,7 +82,8 @@ def box_inside(content: Tensor) -> tuple[slice, slice] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class CornerCauses(Metric):
-    """How much of a map lies in the corners and outside the content, and how much is left of that without a cause.
+    """How much of a map lies in the corners and outside the content, and how much is left of that without a cause (own
+    definition).
 
     With M the saliency map at the image's size, and R the four corner cells of a `cells`×`cells` grid: `share` =
     Σ_R|M| / Σ|M|, in [0, 1], as in `corner-artifact`; `outside` is the same for all that is outside the content mask.
@@ -133,6 +109,12 @@ class CornerCauses(Metric):
     name: ClassVar[str] = "corner-causes"
     main: ClassVar[str] = "share"
     better: ClassVar[Mapping[str, Direction]] = {}
+    range: ClassVar[Mapping[str, Interval]] = {
+        column + cause: (0, 1)
+        for column in ("share", "outside", "probability")
+        for cause in ("", "_reflect", "_replicate", "_filled", "_cropped")
+        if column + cause != "outside_cropped"
+    }
     undefined: ClassVar[str] = "the map is zero, or there is no content mask (with a box inside it), or no probability"
 
     @property
@@ -148,28 +130,19 @@ class CornerCauses(Metric):
         return tuple(self._probes.values())
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        height, width = case.size
-        contents = [content_of(case, index) for index in range(len(case))]
+        contents = [case.content(index) for index in range(len(case))]
         boxes = torch.tensor([content is not None and box_inside(content) is not None for content in contents])
-        corner = corners(height, width, self.cells).expand(len(case), -1, -1)
-        nothing = torch.zeros(height, width, dtype=torch.bool)
-        outside = torch.stack([nothing if content is None else ~content.cpu() for content in contents])
-        drawn, probability = {"": maps.raw}, {"": case.whole("probability").cpu()}
+        corner = corners(*case.size, self.cells).expand(len(case), -1, -1)
+        outside = torch.stack([torch.zeros_like(corner[0]) if content is None else ~content for content in contents])
+        drawn, probability = {"": maps.raw}, {"": case.whole("probability")}
         for key, probe in self._probes.items():
             drawn[key], probability[key] = answers[probe].explanations[:, 0], answers[probe].of("probability")[:, 0]
         columns: dict[str, Tensor] = {}
         for key, raw in drawn.items():
-            mass = upsample(as_meant(maps, raw), case.size).cpu().to(torch.float64).abs()
-            columns |= {f"share{key}": share_in(corner, mass), f"outside{key}": share_in(outside, mass)}
+            mass = upsample(as_meant(maps, raw), case.size).abs()
+            columns |= {f"share{key}": share_in(mass, corner), f"outside{key}": share_in(mass, outside)}
             columns[f"probability{key}"] = probability[key]
         del columns["outside_cropped"]  # a crop has no outside
         for column in ("share_cropped", "probability_cropped"):
             columns[column] = torch.where(boxes, columns[column], torch.nan)
         return columns
-
-
-def share_in(zone: Tensor, mass: Tensor) -> Tensor:
-    """Σ_R mass / Σ mass per image; NaN where the zone is empty or there is no mass."""
-    total = mass.sum((1, 2))
-    defined = zone.flatten(1).any(1) & (total > 0)
-    return torch.where(defined, (mass * zone).sum((1, 2)) / torch.where(defined, total, 1), torch.nan)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Line, Metric
-from camfaith.metrics.probing.adaptive import AdaptiveCurve
+from camfaith.metrics.base import Direction, Interval, Line, Metric
+from camfaith.metrics.precision import quotient
+from camfaith.metrics.probing.adaptive import FINEST, AdaptiveCurve
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Blank, Curve, Probe
@@ -20,11 +22,22 @@ from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Count
 
 
+def auc(scores: Tensor, fractions: Tensor) -> Tensor:
+    """The area under B curves by trapezoids, not divided by anything: of scores (B×n) over the fractions of the pixels
+    changed (n, or B×n), which rise from 0 to 1.
+
+    >>> auc(torch.tensor([[1.0, 0.4, 0.2]]), torch.tensor([0.0, 0.5, 1.0]))
+    tensor([0.5000], dtype=torch.float64)
+    """
+    return torch.trapezoid(scores.double(), fractions.double(), dim=1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PixelCurve(Metric):
     """The target's score over the true fraction of pixels changed, both ends included, and the area under it.
 
-    Point i of `steps` has exactly i·N/steps pixels changed, rounded up; trapezoids give the area. Columns:
+    Point i of `steps` has exactly i·N/steps pixels changed to the `baseline` or from it, rounded up; trapezoids give
+    the area. Columns:
 
     - `auc`: in [0, 1] for probabilities; not divided by anything
     - `auc_relative`: `auc` divided by the score of the unchanged image
@@ -40,6 +53,12 @@ class PixelCurve(Metric):
     baseline: Any = "black"
     score: ScoreKind = "probability"
     main: ClassVar[str] = "auc"
+    range: ClassVar[Mapping[str, Interval]] = {
+        "auc": (0, 1),
+        "auc_relative": (0, inf),
+        "ties": (0, 1),
+        "points": (2, FINEST + 1),
+    }
     kept: ClassVar[Literal["rest", "top"]]
 
     @property
@@ -53,7 +72,7 @@ class PixelCurve(Metric):
 
     def _points(self, case: Case, answers: Answers) -> tuple[Tensor, Tensor]:
         """The fractions of pixels changed (n, or B×n where each curve has its own) and the scores there (B×n)."""
-        whole = case.whole(self.score).cpu()[:, None]
+        whole = case.whole(self.score)[:, None]
         blank = answers[Blank(self.baseline)].of(self.score)
         first, last = (whole, blank) if self.kept == "rest" else (blank, whole)
         inner = answers[self._interior]
@@ -74,12 +93,10 @@ class PixelCurve(Metric):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         x, y = self._points(case, answers)
-        auc = torch.trapezoid(y, x, dim=1)
-        whole = case.whole(self.score).cpu()
-        relative = torch.where(whole.abs() > 1e-9, auc / whole, torch.nan)
-        columns = {"auc": auc, "auc_relative": relative, "ties": maps.ties.cpu()}
+        area = auc(y, x)
+        columns = {"auc": area, "auc_relative": quotient(area, case.whole(self.score)), "ties": maps.ties}
         if x.ndim == 2:
-            columns["points"] = 1 + (x[:, 1:] > x[:, :-1]).sum(1).to(torch.float64)
+            columns["points"] = 1 + (x[:, 1:] > x[:, :-1]).sum(1)
         return columns
 
 

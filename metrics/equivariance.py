@@ -10,13 +10,36 @@ import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, Probe, Subject
 from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.metrics.similarity import WINDOW, spearman, ssim, top_k
 from camfaith.models.maps import upsample
+
+
+def shift_equivariance(maps: Tensor, moved: Tensor, shifts: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+    """The columns of `ShiftEquivariance`: `spearman`, `ssim` and `top_k`, for maps M(x) (B×H×W) and M(T x) (B×T×H×W), x
+    shifted by `shifts`, so many pixels down and to the right. `ssim` is NaN where less than its window is in common.
+
+    >>> maps = torch.rand(1, 20, 20)
+    >>> moved = torch.stack([maps.roll((2, -1), dims=(1, 2))], 1)
+    >>> {name: round(value.item(), 6) for name, value in shift_equivariance(maps, moved, [(2, -1)]).items()}
+    {'spearman': 1.0, 'ssim': 1.0, 'top_k': 1.0}
+    """
+    found = []
+    for place, (down, right) in enumerate(shifts):
+        here, there = _common(maps, -down, -right), _common(moved[:, place], down, right)
+        rho, fits = spearman(here, there), min(here.shape[1:]) >= WINDOW
+        found.append(torch.stack((rho, ssim(here, there) if fits else rho * torch.nan, top_k(here, there))))
+    return dict(zip(("spearman", "ssim", "top_k"), torch.stack(found).mean(0), strict=True))
+
+
+def _common(maps: Tensor, down: int, right: int) -> Tensor:
+    """Without the first `down` rows and `right` columns, or the last ones where these are negative."""
+    rows, columns = (slice(max(0, move), min(0, move) or None) for move in (down, right))
+    return maps[:, rows, columns]
 
 
 @dataclass(frozen=True)
@@ -69,6 +92,7 @@ class ShiftEquivariance(Metric):
     name: ClassVar[str] = "shift-equivariance"
     main: ClassVar[str] = "spearman"
     better: ClassVar[Mapping[str, Direction]] = {"spearman": "higher", "ssim": "higher", "top_k": "higher"}
+    range: ClassVar[Mapping[str, Interval]] = {"spearman": (-1, 1), "ssim": (-1, 1), "top_k": (0, 1)}
     undefined: ClassVar[str] = f"a map is constant or, for ssim, the common area smaller than {WINDOW}×{WINDOW} pixels"
 
     @property
@@ -80,17 +104,5 @@ class ShiftEquivariance(Metric):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         before, after = (as_meant(maps, raw) for raw in (maps.raw, answers[self._shifted].explanations))
-        before, found = upsample(before, case.size), []
-        for place, (down, right) in enumerate(self._shifted.offsets(case.size)):
-            here, there = _common(before, -down, -right), _common(upsample(after[:, place], case.size), down, right)
-            fits = min(here.shape[1:]) >= WINDOW
-            nothing = torch.full((len(case),), torch.nan, dtype=torch.float64, device=here.device)
-            alike = (spearman(here, there), ssim(here, there) if fits else nothing, top_k(here, there))
-            found.append(torch.stack(alike))
-        return dict(zip(("spearman", "ssim", "top_k"), torch.stack(found).mean(0).cpu(), strict=True))
-
-
-def _common(maps: Tensor, down: int, right: int) -> Tensor:
-    """Without the first `down` rows and `right` columns, or the last ones where these are negative."""
-    rows, columns = (slice(max(0, move), min(0, move) or None) for move in (down, right))
-    return maps[:, rows, columns]
+        moved = torch.stack([upsample(each, case.size) for each in after.unbind(1)], 1)
+        return shift_equivariance(upsample(before, case.size), moved, self._shifted.offsets(case.size))

@@ -5,18 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
+from camfaith.metrics.subsets import weighed
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Positive, Seed
+
+
+def infidelity(maps: Tensor, perturbations: Tensor, drops: Tensor) -> dict[str, Tensor]:
+    """The columns of `Infidelity` for maps M (B×H×W), n perturbations I (n×H×W) and Δ = f(x) − f(x − I) (B×n).
+
+    Each of these maps predicts the changes but for a scale, which is 2 and −2:
+
+    >>> maps, I = torch.tensor([[[1, 2]], [[-1, -2]]]), torch.tensor([[[1, 0]], [[0, 1]]])
+    >>> {name: value.tolist() for name, value in infidelity(maps, I, torch.tensor([[2, 4], [2, 4]])).items()}
+    {'infidelity_scaled': [0.0, 0.0], 'scale': [2.0, -2.0], 'infidelity': [2.5, 22.5]}
+    """
+    I, M, drops = perturbations.flatten(1), maps.flatten(1), drops.double()  # noqa: E741
+    told = weighed(M, I)  # IᵀM
+    scale = quotient((told * drops).mean(1), told.square().mean(1), least=0)
+    return {
+        "infidelity_scaled": (scale[:, None] * told - drops).square().mean(1),
+        "scale": scale,
+        "infidelity": (told - drops).square().mean(1),
+    }
 
 
 @dataclass(frozen=True)
@@ -59,7 +81,8 @@ def _perturbations(
 class Infidelity(Metric):
     """Mean squared error of the score changes that a map predicts for perturbations of the image (Yeh et al. 2019).
 
-    With I ~ N(0, σ²) per pixel, M the raw signed map, upsampled, and Δ = f(x) − f(x − I); all in [0, ∞) but `scale`:
+    With I ~ N(0, σ²) per pixel, drawn `samples` times (σ is `sigma`), M the raw signed map, upsampled, and
+    Δ = f(x) − f(x − I); all in [0, ∞) but `scale`:
 
     - `infidelity_scaled`: E_I[(β IᵀM − Δ)²], lower is better, at most E[Δ²]. It is what the authors' code computes
     - `scale`: β = E[IᵀM·Δ]/E[(IᵀM)²], the scale that fits best. It tells a map from its opposite: both have the same
@@ -79,7 +102,16 @@ class Infidelity(Metric):
     name: ClassVar[str] = "infidelity"
     main: ClassVar[str] = "infidelity_scaled"
     better: ClassVar[Mapping[str, Direction]] = {"infidelity_scaled": "lower", "infidelity": "lower"}
+    range: ClassVar[Mapping[str, Interval]] = {
+        "infidelity_scaled": (0, inf),
+        "scale": (-inf, inf),
+        "infidelity": (0, inf),
+    }
     undefined: ClassVar[str] = "the map is zero: no scale fits it"
+    exempt: ClassVar[Mapping[str, str]] = {
+        "opposite-map": "`scale` tells a map from its opposite, and `infidelity_scaled` does not",
+        "scale": "`infidelity` and `scale` are in the map's units",
+    }
 
     @property
     def _perturbed(self) -> Perturbed:
@@ -89,18 +121,6 @@ class Infidelity(Metric):
         return (self._perturbed,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        delta = case.whole(self.score).cpu()[:, None] - answers[self._perturbed].of(self.score)
-        told = _products(self._perturbed.perturbations(case.pixels, case.images), maps.signed.flatten(1))
-        power = told.square().mean(1)
-        scale = torch.where(power > 0, (told * delta).mean(1) / power, torch.nan)
-        return {
-            "infidelity_scaled": (scale[:, None] * told - delta).square().mean(1),
-            "scale": scale,
-            "infidelity": (told - delta).square().mean(1),
-        }
-
-
-def _products(perturbations: Tensor, maps: Tensor) -> Tensor:
-    """IᵀM, B×samples, in float64 a few samples at a time."""
-    exact = maps.to(torch.float64).T
-    return torch.cat([part.to(exact) @ exact for part in torch.split(perturbations, 64)]).T.cpu()
+        drops = case.whole(self.score)[:, None] - answers[self._perturbed].of(self.score)
+        perturbations = self._perturbed.perturbations(case.pixels, case.images)
+        return infidelity(maps.signed, perturbations.view(-1, *case.size), drops)

@@ -10,11 +10,56 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.models.maps import is_constant
 from camfaith.models.settings import NotNegative
+
+
+def energy_pointing_game(maps: Tensor, masks: Tensor | None) -> dict[str, Tensor]:
+    """The columns of `EnergyPointingGame`: `mass` = Σ_mask M⁺ / Σ M⁺ and `excess`, for maps M (B×H×W) and masks (B×H×W,
+    bool; an image without one has an all-False plane).
+
+    >>> found = energy_pointing_game(torch.tensor([[[3, 1], [0, -5]]]), torch.tensor([[[True, False], [False, False]]]))
+    >>> {name: value.item() for name, value in found.items()}
+    {'mass': 0.75, 'excess': 0.5}
+    """
+    masks = mask_planes(masks, maps)
+    mass = share_in(maps.clamp(min=0), masks)
+    return {"mass": mass, "excess": mass - masks.double().mean((1, 2))}
+
+
+def pointing_game(maps: Tensor, masks: Tensor | None, tolerance: float = 15.0) -> dict[str, Tensor]:
+    """The columns of `PointingGame`: `hit` and `excess`, for maps (B×H×W) and masks (B×H×W, bool; an image without one
+    has an all-False plane).
+
+    >>> maps, masks = torch.tensor([[[0, 0, 9, 0]]]), torch.tensor([[[True, False, False, False]]])
+    >>> [pointing_game(maps, masks, tolerance)["hit"].item() for tolerance in (1, 2)]
+    [0.0, 1.0]
+    """
+    masks = mask_planes(masks, maps)
+    undefined = is_constant(maps) | ~masks.flatten(1).any(1)
+    away = torch.stack([torch.from_numpy(distance_transform_edt(~mask.cpu().numpy())) for mask in masks])
+    near = (away <= tolerance).to(maps.device).double()
+    highest = maps == maps.amax((1, 2), keepdim=True)
+    hit = torch.where(undefined, torch.nan, (near * highest).sum((1, 2)) / highest.sum((1, 2)))
+    return {"hit": hit, "excess": hit - near.mean((1, 2))}
+
+
+def share_in(mass: Tensor, zones: Tensor) -> Tensor:
+    """Σ_R mass / Σ mass over the last two axes, in [0, 1]; NaN where the zone R is empty or there is no mass.
+
+    >>> share_in(torch.tensor([[[3, 1]]]), torch.tensor([[[True, False]]]))
+    tensor([0.7500], dtype=torch.float64)
+    """
+    share = (mass.double() * zones).sum((-2, -1)) / mass.double().sum((-2, -1))  # NaN where there is no mass
+    return torch.where(zones.flatten(-2).any(-1), share, torch.nan)
+
+
+def mask_planes(given: Tensor | None, maps: Tensor) -> Tensor:
+    """The planes of a mask, bool and beside the maps; all-False ones where none is given."""
+    return torch.zeros_like(maps, dtype=torch.bool) if given is None else given.to(maps.device, torch.bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +73,11 @@ class EnergyPointingGame(Metric):
     name: ClassVar[str] = "energy-pointing-game"
     main: ClassVar[str] = "mass"
     better: ClassVar[Mapping[str, Direction]] = {"mass": "higher", "excess": "higher"}
+    range: ClassVar[Mapping[str, Interval]] = {"mass": (0, 1), "excess": (-1, 1)}
     undefined: ClassVar[str] = "no mask, an empty mask, or a map without positive values"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        if case.masks is None:
-            nothing = torch.full((len(case),), torch.nan, dtype=torch.float64)
-            return {"mass": nothing, "excess": nothing}
-        energy, masks = maps.saliency.to(torch.float64).clamp(min=0), case.masks
-        total = energy.sum((1, 2))
-        undefined = (total == 0) | ~masks.flatten(1).any(1)
-        mass = torch.where(undefined, torch.nan, (energy * masks).sum((1, 2)) / total)
-        return {"mass": mass.cpu(), "excess": (mass - masks.to(torch.float64).mean((1, 2))).cpu()}
+        return energy_pointing_game(maps.saliency, case.masks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +97,8 @@ class PointingGame(Metric):
     name: ClassVar[str] = "pointing-game"
     main: ClassVar[str] = "hit"
     better: ClassVar[Mapping[str, Direction]] = {"hit": "higher", "excess": "higher"}
+    range: ClassVar[Mapping[str, Interval]] = {"hit": (0, 1), "excess": (-1, 1)}
     undefined: ClassVar[str] = "no mask, an empty mask, or a constant map"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        masks = torch.zeros_like(maps.saliency, dtype=torch.bool) if case.masks is None else case.masks
-        undefined = is_constant(maps.saliency) | ~masks.flatten(1).any(1)
-        away = torch.stack([torch.from_numpy(distance_transform_edt(~mask.cpu().numpy())) for mask in masks])
-        near = (away <= self.tolerance).to(masks.device, torch.float64)
-        highest = maps.saliency == maps.saliency.amax((1, 2), keepdim=True)
-        hit = torch.where(undefined, torch.nan, (near * highest).sum((1, 2)) / highest.sum((1, 2)))
-        return {"hit": hit.cpu(), "excess": (hit - near.mean((1, 2))).cpu()}
+        return pointing_game(maps.saliency, case.masks, self.tolerance)

@@ -9,10 +9,28 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.precision import quotient, rounding
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
+
+
+def average_drop(whole: Tensor, masked: Tensor, noise: Tensor | float = 0.0) -> dict[str, Tensor]:
+    """`drop`, `increase` and `gain` of `AverageDrop`, for the probabilities Y = f(x) (B) and O = f(x ⊙ M̂) (B). A rise
+    of no more than `noise` is no increase.
+
+    >>> found = average_drop(torch.tensor([0.8, 0.5]), torch.tensor([0.2, 0.75]))
+    >>> {name: [round(one, 6) for one in value.tolist()] for name, value in found.items()}
+    {'drop': [0.75, 0.0], 'increase': [0.0, 1.0], 'gain': [0.0, 0.5]}
+    """
+    Y, O = whole.double(), masked.double()  # noqa: E741
+    rise = O - Y
+    return {
+        "drop": quotient((-rise).clamp(min=0), Y),
+        "increase": torch.where(rise.isnan(), torch.nan, (rise > noise).double()),
+        "gain": quotient(rise.clamp(min=0), 1 - Y),
+    }
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,7 @@ class AverageDrop(Metric):
     name: ClassVar[str] = "average-drop"
     main: ClassVar[str] = "drop"
     better: ClassVar[Mapping[str, Direction]] = {"drop": "lower", "increase": "higher", "gain": "higher"}
+    range: ClassVar[Mapping[str, Interval]] = dict.fromkeys(("drop", "increase", "gain", "shown"), (0, 1))
     undefined: ClassVar[str] = "there is no probability to lose (Y = 0) or, for the gain, none to win (Y = 1)"
     needs_probability: ClassVar[bool] = True
 
@@ -63,17 +82,6 @@ class AverageDrop(Metric):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         answer = answers[Masked()]
-        Y, O = case.whole("probability").cpu(), answer.of("probability")[:, 0]  # noqa: E741
-        logits = torch.maximum(case.whole("logit").cpu().abs(), answer.logit[:, 0].abs()).clamp(min=1)
-        rounding = 16 * torch.finfo(case.images.dtype).eps * logits * Y * (1 - Y)
-        rise = O - Y
-        return {
-            "drop": _share((-rise).clamp(min=0), Y),
-            "increase": torch.where(rise.isnan(), torch.nan, (rise > rounding).to(rise.dtype)),
-            "gain": _share(rise.clamp(min=0), 1 - Y),
-            "shown": maps.displayed.to(torch.float64).mean((1, 2)).cpu(),
-        }
-
-
-def _share(part: Tensor, whole: Tensor) -> Tensor:
-    return torch.where(whole > 1e-9, part / whole, torch.nan)
+        noise = 16 * rounding(case, answer, "probability")[:, 0]
+        columns = average_drop(case.whole("probability"), answer.of("probability")[:, 0], noise)
+        return {**columns, "shown": maps.displayed.mean((1, 2))}

@@ -6,16 +6,46 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Line, Metric
-from camfaith.metrics.curves import Deletion, Insertion
+from camfaith.metrics.base import Direction, Interval, Line, Metric
+from camfaith.metrics.curves import Deletion, Insertion, auc
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Probe
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Count
+
+
+def aopc(scores: Tensor) -> Tensor:
+    """1/(L + 1) Σ_{k=0…L} [f(x⁰) − f(xᵏ)], for the scores f(xᵏ) (B×(L + 1)) as the most relevant pixels leave first.
+
+    >>> aopc(torch.tensor([[1.0, 0.5, 0.0]])).item()
+    0.5
+    """
+    scores = scores.double()
+    return (scores[:, :1] - scores).mean(1)
+
+
+def pixel_flipping(scores: Tensor) -> Tensor:
+    """1/L Σ_{k=1…L} f(xᵏ), for the scores f(xᵏ) (B×(L + 1)) as the most relevant pixels leave first.
+
+    >>> pixel_flipping(torch.tensor([[1.0, 0.5, 0.0]])).item()
+    0.25
+    """
+    return scores[:, 1:].double().mean(1)
+
+
+def abpc(morf: Tensor, lerf: Tensor, fractions: Tensor, lerf_fractions: Tensor | None = None) -> dict[str, Tensor]:
+    """The columns of `ABPC` for the scores (B×n) as the most, and as the least relevant pixels leave first, over the
+    fractions of the pixels that left (n; those of `lerf` are the same unless they are given).
+
+    >>> morf, lerf = torch.tensor([[1.0, 0.25, 0.0]]), torch.tensor([[1.0, 0.75, 0.0]])
+    >>> {name: value.item() for name, value in abpc(morf, lerf, torch.tensor([0.0, 0.5, 1.0])).items()}
+    {'abpc': 0.25, 'lerf': 0.625, 'morf': 0.375}
+    """
+    over, under = auc(lerf, fractions if lerf_fractions is None else lerf_fractions), auc(morf, fractions)
+    return {"abpc": over - under, "lerf": over, "morf": under}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +68,7 @@ class MostRelevantFirst(Metric):
         return self._morf.probes(layer, pixels)
 
     def line(self, case: Case, maps: Maps, answers: Answers) -> Line | None:
-        return self._morf.line_of(case, maps, answers)  # type: ignore[no-any-return]
-
-    def points(self, case: Case, maps: Maps, answers: Answers) -> Tensor:
-        """f(xᵏ), B×(L + 1)."""
-        line: Line = self._morf.line_of(case, maps, answers)
-        return line.y
+        return self._morf.line(case, maps, answers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +83,10 @@ class AOPC(MostRelevantFirst):
     name: ClassVar[str] = "aopc"
     main: ClassVar[str] = "aopc"
     better: ClassVar[Mapping[str, Direction]] = {"aopc": "higher"}
+    range: ClassVar[Mapping[str, Interval]] = {"aopc": (-1, 1)}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        y = self.points(case, maps, answers)
-        return {"aopc": (y[:, :1] - y).mean(1)}
+        return {"aopc": aopc(self._morf.line(case, maps, answers).y)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +102,10 @@ class PixelFlipping(MostRelevantFirst):
     name: ClassVar[str] = "pixel-flipping"
     main: ClassVar[str] = "mean"
     better: ClassVar[Mapping[str, Direction]] = {"mean": "lower"}
+    range: ClassVar[Mapping[str, Interval]] = {"mean": (0, 1)}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {"mean": self.points(case, maps, answers)[:, 1:].mean(1)}
+        return {"mean": pixel_flipping(self._morf.line(case, maps, answers).y)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +117,13 @@ class ABPC(MostRelevantFirst):
     backwards, over the true shares N − ⌈iN/L⌉ of pixels removed, so its points are those of `Insertion`. The
     baseline's own effect is in both areas and cancels: a random order has 0 on average.
 
-    Columns: `abpc`, and the areas `lerf` and `morf`, by trapezoids.
+    Columns: `abpc`, and the areas `lerf`, higher is better, and `morf`, lower is better, by trapezoids.
     """
 
     name: ClassVar[str] = "abpc"
     main: ClassVar[str] = "abpc"
     better: ClassVar[Mapping[str, Direction]] = {"abpc": "higher", "lerf": "higher", "morf": "lower"}
+    range: ClassVar[Mapping[str, Interval]] = {"abpc": (-1, 1), "lerf": (0, 1), "morf": (0, 1)}
 
     @property
     def _lerf(self) -> Insertion:
@@ -109,8 +136,5 @@ class ABPC(MostRelevantFirst):
         """None: deletion and insertion draw the two curves."""
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        morf: Line = self._morf.line_of(case, maps, answers)
-        inserted: Line = self._lerf.line_of(case, maps, answers)
-        lerf_area = torch.trapezoid(inserted.y.flip(1), 1 - inserted.x.flip(0), dim=1)
-        morf_area = torch.trapezoid(morf.y, morf.x, dim=1)
-        return {"abpc": lerf_area - morf_area, "lerf": lerf_area, "morf": morf_area}
+        morf, inserted = (each.line(case, maps, answers) for each in (self._morf, self._lerf))
+        return abpc(morf.y, inserted.y.flip(1), morf.x, 1 - inserted.x.flip(0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import nan
+from math import inf, nan
 from typing import ClassVar
 
 import numpy as np
@@ -12,16 +12,48 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.localisation import mask_planes
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.similarity import top
 from camfaith.models.settings import Count
 
 
+def several_objects(maps: Tensor, masks: Tensor | None, least: int = 4) -> dict[str, Tensor]:
+    """The columns of `SeveralObjects` for maps (B×H×W) and masks (B×H×W, bool; an image without one has an all-False
+    plane).
+
+    >>> maps, masks = torch.tensor([[[9, 8, 0, 0, 1]]]), torch.tensor([[[True, True, False, True, True]]])
+    >>> {name: value.item() for name, value in several_objects(maps, masks, least=2).items() if name != "weakest"}
+    {'found': 1.0, 'covered': 0.75, 'objects': 2.0, 'dropped': 0.0}
+    """
+    mass = maps.double().clamp(min=0).cpu()
+    rows = [_of_one(*pair, least) for pair in zip(mass, mask_planes(masks, mass), strict=True)]
+    names = ("found", "covered", "weakest", "objects", "dropped")
+    return dict(zip(names, torch.tensor(rows, dtype=torch.float64, device=maps.device).T, strict=True))
+
+
+def _of_one(mass: Tensor, mask: Tensor, least: int) -> tuple[float, ...]:
+    parts, count = ndimage.label(mask.numpy(), structure=np.ones((3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    objects = [torch.from_numpy(parts == i + 1) for i in range(count) if sizes[i] >= least]
+    about = (len(objects), count - len(objects)) if count else (nan, nan)
+    if not objects or mass.amax() == 0:
+        return (nan, nan, nan, *about)
+    whole = torch.stack(objects).any(0)
+    hottest = top(mass[None], float(whole.double().mean()))[0] * (mass > 0)
+    touched, covered = (
+        sum(float(of(hottest[one])) for one in objects) / len(objects) for of in (torch.amax, torch.mean)
+    )
+    average = float(mass[whole].mean())
+    weakest = min(float(mass[one].mean()) for one in objects) / average if average and len(objects) > 1 else nan
+    return (touched, covered, weakest, *about)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SeveralObjects(Metric):
-    """How many of the objects in the ground-truth mask a map finds.
+    """How many of the objects in the ground-truth mask a map finds (own definition).
 
     An object is a connected part of the mask (pixels touch at sides and corners) of at least `least` pixels; smaller
     ones leave the mask. The map's hottest region are its highest pixels above 0, as many as the mask has; where pixels
@@ -42,29 +74,13 @@ class SeveralObjects(Metric):
     name: ClassVar[str] = "several-objects"
     main: ClassVar[str] = "found"
     better: ClassVar[Mapping[str, Direction]] = {"found": "higher", "covered": "higher"}
+    range: ClassVar[Mapping[str, Interval]] = {
+        **dict.fromkeys(("found", "covered", "weakest"), (0, 1)),
+        **dict.fromkeys(("objects", "dropped"), (0, inf)),
+    }
     undefined: ClassVar[str] = (
         "no mask, no object in it (weakest: no two), or a map without positive values (weakest: there)"
     )
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        mass = maps.saliency.to(torch.float64).clamp(min=0).cpu()
-        masks = torch.zeros_like(mass, dtype=torch.bool) if case.masks is None else case.masks.cpu()
-        rows = [self._of_one(*pair) for pair in zip(mass, masks, strict=True)]
-        names = ("found", "covered", "weakest", "objects", "dropped")
-        return dict(zip(names, torch.tensor(rows, dtype=torch.float64).T, strict=True))
-
-    def _of_one(self, mass: Tensor, mask: Tensor) -> tuple[float, ...]:
-        parts, count = ndimage.label(mask.numpy(), structure=np.ones((3, 3)))
-        sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-        objects = [torch.from_numpy(parts == i + 1) for i in range(count) if sizes[i] >= self.least]
-        about = (len(objects), count - len(objects)) if count else (nan, nan)
-        if not objects or mass.amax() == 0:
-            return (nan, nan, nan, *about)
-        whole = torch.stack(objects).any(0)
-        hottest = top(mass[None], float(whole.double().mean()))[0] * (mass > 0)
-        touched, covered = (
-            sum(float(of(hottest[one])) for one in objects) / len(objects) for of in (torch.amax, torch.mean)
-        )
-        average = float(mass[whole].mean())
-        weakest = min(float(mass[one].mean()) for one in objects) / average if average and len(objects) > 1 else nan
-        return (touched, covered, weakest, *about)
+        return several_objects(maps.saliency, case.masks, self.least)

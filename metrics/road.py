@@ -12,7 +12,7 @@ import torch
 from annotated_types import Gt, Lt, MinLen
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Line, Metric
+from camfaith.metrics.base import Direction, Interval, Line, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.imputation import impute
@@ -21,6 +21,18 @@ from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import NotNegative, Seed
 
 Percentiles = Annotated[tuple[Annotated[float, Gt(0), Lt(100)], ...], MinLen(1)]
+
+
+def road(morf: Tensor, lerf: Tensor) -> dict[str, Tensor]:
+    """The columns of `ROAD` for the scores (B×n) with the most and with the least relevant pixels filled in, at n
+    percentiles.
+
+    >>> found = road(torch.tensor([[0.4, 0.2]]), torch.tensor([[0.9, 0.7]]))
+    >>> {name: round(value.item(), 6) for name, value in found.items()}
+    {'road': 0.25, 'lerf': 0.8, 'morf': 0.3}
+    """
+    lerf, morf = lerf.double().mean(1), morf.double().mean(1)
+    return {"road": (lerf - morf) / 2, "lerf": lerf, "morf": morf}
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,7 @@ class ROAD(Metric):
     name: ClassVar[str] = "road"
     main: ClassVar[str] = "road"
     better: ClassVar[Mapping[str, Direction]] = {"road": "higher", "lerf": "higher", "morf": "lower"}
+    range: ClassVar[Mapping[str, Interval]] = {"road": (-0.5, 0.5), "lerf": (0, 1), "morf": (0, 1)}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -120,9 +133,8 @@ class ROAD(Metric):
         """The MoRF curve, from the image itself onwards."""
         morf = self._imputed("rest")
         x = torch.tensor((0, *morf.removed(case.pixels)), dtype=torch.float64) / case.pixels
-        y = torch.cat([case.whole(self.score).cpu()[:, None], answers[morf].of(self.score)], 1)
+        y = torch.cat([case.whole(self.score)[:, None], answers[morf].of(self.score)], 1)
         return Line(x, y, "fraction of pixels removed and filled in", self.score)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        morf, lerf = (answers[self._imputed(kept)].of(self.score).mean(1) for kept in ("rest", "top"))
-        return {"road": (lerf - morf) / 2, "lerf": lerf, "morf": morf}
+        return road(*(answers[self._imputed(kept)].of(self.score) for kept in ("rest", "top")))

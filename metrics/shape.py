@@ -10,9 +10,27 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
+
+
+def sparseness(maps: Tensor) -> dict[str, Tensor]:
+    """The columns of `Sparseness` for maps M (B×H×W): `gini`, `entropy` and `effective_size`.
+
+    >>> {name: value.tolist() for name, value in sparseness(torch.tensor([[[0, 0], [0, 5]], [[1, 1], [1, 1]]])).items()}
+    {'gini': [0.75, 0.0], 'entropy': [0.0, 1.0], 'effective_size': [0.25, 1.0]}
+    """
+    mass = maps.flatten(1).double().clamp(min=0)
+    N = mass.shape[1]
+    p = (mass / mass.sum(1, keepdim=True)).sort(1).values  # 0/0 is NaN, and so is all that follows
+    k = torch.arange(1, N + 1, device=p.device)
+    H = torch.special.entr(p).sum(1)
+    return {
+        "gini": 1 - 2 * (p * (N - k + 0.5) / N).sum(1),
+        "entropy": H / math.log(N),
+        "effective_size": H.exp() / N,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +49,8 @@ class Sparseness(Metric):
     name: ClassVar[str] = "sparseness"
     main: ClassVar[str] = "gini"
     better: ClassVar[Mapping[str, Direction]] = {}
+    range: ClassVar[Mapping[str, Interval]] = {"gini": (0, 1), "entropy": (0, 1), "effective_size": (0, 1)}
     undefined: ClassVar[str] = "the map has no positive values"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        mass = maps.saliency.flatten(1).to(torch.float64).clamp(min=0)
-        N = mass.shape[1]
-        p = (mass / mass.sum(1, keepdim=True)).sort(1).values  # 0/0 is NaN, and so is all that follows
-        k = torch.arange(1, N + 1, device=p.device)
-        H = torch.special.entr(p).sum(1)
-        columns = {
-            "gini": 1 - 2 * (p * (N - k + 0.5) / N).sum(1),
-            "entropy": H / math.log(N),
-            "effective_size": H.exp() / N,
-        }
-        return {name: value.cpu() for name, value in columns.items()}
+        return sparseness(maps.saliency)

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
+
+
+def signed_removal(maps: Tensor, z: Tensor, without_top: Tensor, without_bottom: Tensor) -> dict[str, Tensor]:
+    """The columns of `SignedRemoval` for raw maps (B×H×W) and the class's logits (B): z of the image, the others of the
+    image without the map's top and without its bottom.
+
+    >>> found = signed_removal(torch.tensor([[[2.0, -1.0]]]), *torch.tensor([[5.0], [3.0], [6.0]]))
+    >>> {name: value.item() for name, value in found.items()}
+    {'top_drop': 2.0, 'bottom_rise': 1.0, 'negative': 0.5}
+    """
+    z, without_top, without_bottom = z.double(), without_top.double(), without_bottom.double()
+    negative = (maps < 0).double().mean((1, 2))
+    return {"top_drop": z - without_top, "bottom_rise": without_bottom - z, "negative": negative}
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,8 @@ class Ends(ImageProbe):
 
 @dataclass(frozen=True, kw_only=True)
 class SignedRemoval(Metric):
-    """What the class's logit z loses with a map's top, and gains without its bottom (red for, blue against).
+    """What the class's logit z loses with a map's top, and gains without its bottom (red for, blue against; own
+    definition).
 
     Top and bottom are the `share` of pixels where the map is highest and lowest; `baseline` replaces them. Columns,
     higher is better:
@@ -57,6 +72,11 @@ class SignedRemoval(Metric):
     name: ClassVar[str] = "signed-removal"
     main: ClassVar[str] = "top_drop"
     better: ClassVar[Mapping[str, Direction]] = {"top_drop": "higher", "bottom_rise": "higher"}
+    range: ClassVar[Mapping[str, Interval]] = {
+        "top_drop": (-inf, inf),
+        "bottom_rise": (-inf, inf),
+        "negative": (0, 1),
+    }
 
     @property
     def _ends(self) -> Ends:
@@ -66,9 +86,4 @@ class SignedRemoval(Metric):
         return (self._ends,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        z, (without_top, without_bottom) = case.whole("logit").cpu(), answers[self._ends].logit.T
-        return {
-            "top_drop": z - without_top,
-            "bottom_rise": without_bottom - z,
-            "negative": (maps.signed < 0).to(torch.float64).mean((1, 2)).cpu(),
-        }
+        return signed_removal(maps.signed, case.whole("logit"), *answers[self._ends].logit.T)

@@ -1,7 +1,7 @@
 """How alike two maps of the same image are. A constant map, or one with NaN, is like nothing: the value is NaN.
 
-Each function takes two stacks of B maps of the same size (B×H×W) and gives B values in float64. None of them changes
-where a map is multiplied by a positive number.
+Each function takes two stacks of B maps of the same size (B×H×W) and gives B values in float64; `spearmans` takes any
+number of stacks, and `pearson` any two series. None of them changes where a map is multiplied by a positive number.
 """
 
 from __future__ import annotations
@@ -19,15 +19,43 @@ _SIGMA = 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
 
+def pearson(a: Tensor, b: Tensor, noise: Tensor | float = 0.0) -> Tensor:
+    """Pearson's correlation of the numbers along the last axis, in [−1, 1]; 1 where both rise alike (Pearson 1895).
+
+    r = Σ (a − ā)(b − b̄) / √(Σ (a − ā)² Σ (b − b̄)²). NaN where either does not vary beyond the rounding of double
+    precision, or b not beyond `noise`, a standard deviation.
+
+    >>> pearson(torch.tensor([0, 1, 2]), torch.tensor([0, 20, 10]))
+    tensor(0.5000, dtype=torch.float64)
+    """
+    (a, scale_a), (b, scale_b) = ((x.double(), x.double().abs().amax(-1)) for x in (a, b))
+    a, b = a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True)
+    size_a, size_b = a.norm(dim=-1), b.norm(dim=-1)
+    flat = (size_a <= 1e-9 * scale_a) | (size_b <= 1e-9 * scale_b) | (size_b <= noise * b.shape[-1] ** 0.5)
+    return torch.where(flat, torch.nan, (a * b).sum(-1) / (size_a * size_b).clamp(min=torch.finfo(a.dtype).tiny))
+
+
 def spearman(a: Tensor, b: Tensor) -> Tensor:
     """Spearman's rank correlation over the pixels, in [−1, 1]; 1 where both order them alike.
 
-    ρ = Σ (r − r̄)(s − s̄) / √(Σ (r − r̄)² Σ (s − s̄)²), r and s the pixels' ranks in a and b. Equal values share the mean
-    of their ranks (Spearman 1904). Raises `ValueError` for stacks of different shapes.
+    It is `pearson` of the pixels' ranks in a and b; equal values share the mean of their ranks (Spearman 1904). Raises
+    `ValueError` for stacks of different shapes.
+
+    >>> spearman(torch.tensor([[[0, 1], [2, 3]]]), torch.tensor([[[0, 10], [200, 100]]]))
+    tensor([0.8000], dtype=torch.float64)
     """
-    undefined = _undefined(a, b)
-    r, s = (ranks - ranks.mean(1, keepdim=True) for ranks in (_mean_ranks(a), _mean_ranks(b)))
-    return torch.where(undefined, torch.nan, (r * s).sum(1) / (r.norm(dim=1) * s.norm(dim=1)))
+    _require_alike(a, b)
+    return spearmans(torch.stack([a, b]))[0, 1]
+
+
+def spearmans(maps: Tensor) -> Tensor:
+    """`spearman` of every two of M stacks of B maps (M×B×H×W): M×M×B. Each map is ranked once."""
+    stacks, count = maps.shape[:2]
+    ranks = _mean_ranks(maps.flatten(0, 1)).view(stacks, count, -1)
+    ranks -= ranks.mean(2, keepdim=True)
+    length, undefined = ranks.norm(dim=2), _says_nothing(maps)
+    rho = torch.einsum("mbn,kbn->mkb", ranks, ranks) / (length[:, None] * length)
+    return torch.where(undefined[:, None] | undefined, torch.nan, rho)
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -37,6 +65,10 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     SSIM = (2 μ_a μ_b + C₁)(2 σ_ab + C₂) / ((μ_a² + μ_b² + C₁)(σ_a² + σ_b² + C₂)), with C₁ = 0.01², C₂ = 0.03², means,
     variances and covariance by a Gaussian window of 11×11 pixels (σ = 1.5); the mean is over all windows that lie
     within the maps. Raises `ValueError` for stacks of different shapes, or of maps smaller than the window.
+
+    >>> ramp = torch.arange(121).view(1, 11, 11)
+    >>> ssim(ramp, 2 * ramp), ssim(ramp, ramp.flip(1)) < 0
+    (tensor([1.], dtype=torch.float64), tensor([True]))
     """
     undefined = _undefined(a, b)
     if min(a.shape[1:]) < WINDOW:
@@ -55,6 +87,9 @@ def top_k(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
     IoU = Σ_i min(p_i, q_i) / Σ_i max(p_i, q_i), with p_i = 1 for pixels of a above the k-th highest value, 0 for
     those below; pixels that tie for the last places share them, so that Σ p = k; q is the same of b. Raises
     `ValueError` for stacks of different shapes, and a `share` outside (0, 1).
+
+    >>> top_k(torch.tensor([[[4, 3], [2, 1]]]), torch.tensor([[[4, 2], [3, 1]]]), share=0.5)
+    tensor([0.3333], dtype=torch.float64)
     """
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1, got {share}")
@@ -74,12 +109,21 @@ def top(maps: Tensor, share: float) -> Tensor:
 
 
 def _undefined(a: Tensor, b: Tensor) -> Tensor:
-    """Which of B pairs hold a map that is constant or not finite (B, bool)."""
+    """Which of B pairs hold a map that is like nothing (B, bool)."""
+    _require_alike(a, b)
+    return _says_nothing(torch.stack([a, b])).any(0)
+
+
+def _require_alike(a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape or a.ndim != 3:
         shapes = " and ".join("×".join(map(str, maps.shape)) for maps in (a, b))
         raise ValueError(f"expected two stacks of maps of the same shape B×H×W, got {shapes}")
-    both = torch.stack([a, b]).flatten(2)
-    return ((both.amax(2) <= both.amin(2)) | ~both.isfinite().all(2)).any(0)
+
+
+def _says_nothing(maps: Tensor) -> Tensor:
+    """Which of M×B maps are constant, or not finite (M×B, bool)."""
+    flat = maps.flatten(2)
+    return (flat.amax(2) <= flat.amin(2)) | ~flat.isfinite().all(2)
 
 
 def _mean_ranks(maps: Tensor) -> Tensor:

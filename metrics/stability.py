@@ -5,17 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Metric
+from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, Probe, Subject
 from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.models.settings import Count, Positive, Seed
+
+
+def max_sensitivity(before: Tensor, after: Tensor) -> dict[str, Tensor]:
+    """The columns of `MaxSensitivity`: `max` and `avg` over y of ‖Φ(y) − Φ(x)‖/‖Φ(x)‖, for the maps Φ(x) (B×h×w) and
+    those of n neighbours Φ(y) (B×n×h×w). `ValueError` for maps of another size.
+
+    >>> found = max_sensitivity(torch.tensor([[[3, 4]]]), torch.tensor([[[[3, 4]], [[0, 0]]]]))
+    >>> {name: value.item() for name, value in found.items()}
+    {'max': 1.0, 'avg': 0.5}
+    """
+    if before.shape[1:] != after.shape[2:]:
+        got, made = ("×".join(map(str, each.shape[-2:])) for each in (before, after))
+        raise ValueError(f"maps of {got} cannot be compared with the method's of {made}: give its raw maps")
+    before, after = before.double().flatten(1), after.double().flatten(2)
+    moved = quotient((after - before[:, None]).norm(dim=2), before.norm(dim=1, keepdim=True), least=0)
+    return {"max": moved.amax(1), "avg": moved.mean(1)}
 
 
 @dataclass(frozen=True)
@@ -72,6 +90,7 @@ class MaxSensitivity(Metric):
     name: ClassVar[str] = "max-sensitivity"
     main: ClassVar[str] = "max"
     better: ClassVar[Mapping[str, Direction]] = {"max": "lower", "avg": "lower"}
+    range: ClassVar[Mapping[str, Interval]] = {"max": (0, inf), "avg": (0, inf)}
     undefined: ClassVar[str] = "the map is zero: no change can be measured by its size"
 
     @property
@@ -83,10 +102,4 @@ class MaxSensitivity(Metric):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         before, after = maps.raw, answers[self._neighbours].explanations
-        if before.shape[1:] != after.shape[2:]:
-            got, made = ("×".join(map(str, each.shape[-2:])) for each in (before, after))
-            raise ValueError(f"maps of {got} cannot be compared with the method's of {made}: give its raw maps")
-        before, after = as_meant(maps, before).flatten(1).double(), as_meant(maps, after).flatten(2).double()
-        size = before.norm(dim=1)
-        moved = (after - before[:, None]).norm(dim=2) / torch.where(size > 0, size, torch.nan)[:, None]
-        return {"max": moved.amax(1).cpu(), "avg": moved.mean(1).cpu()}
+        return max_sensitivity(as_meant(maps, before), as_meant(maps, after))

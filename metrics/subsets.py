@@ -10,18 +10,55 @@ import torch
 from annotated_types import Ge, MinLen
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Line, Metric
-from camfaith.metrics.probing.answers import Answer, Answers
+from camfaith.metrics.base import Direction, Interval, Line, Metric
+from camfaith.metrics.precision import rounding
+from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Probe, Subsets
+from camfaith.metrics.similarity import pearson
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Positive, Seed
+
+
+def faithfulness_correlation(maps: Tensor, subsets: Tensor, drops: Tensor, noise: Tensor | float = 0.0) -> Tensor:
+    """Pearson correlation, in [−1, 1], of Σ_{i∈S} M_i with f(x) − f(x without S), over subsets S of n pixels each.
+
+    Maps M (B×H×W), subsets (s×H×W, bool), drops f(x) − f(x without S) (B×s); gives B values, higher is better (Bhatt et
+    al. 2020). NaN where the sums do not vary, or the drops not beyond `noise`, a standard deviation (B). `ValueError`
+    for subsets of different sizes.
+
+    >>> subsets = torch.tensor([[[True, False, False]], [[False, True, False]], [[False, False, True]]])
+    >>> faithfulness_correlation(torch.tensor([[[0, 1, 2]]]), subsets, torch.tensor([[0, 20, 10]]))
+    tensor([0.5000], dtype=torch.float64)
+    """
+    M, sizes = maps.double().flatten(1), subsets.flatten(1).sum(1)
+    if (sizes != sizes[0]).any():
+        raise ValueError(f"subsets must hold equally many pixels, got from {int(sizes.min())} to {int(sizes.max())}")
+    # Centred, which changes no correlation, so that the differences between sums are exact.
+    return pearson(weighed(M - M.mean(1, keepdim=True), subsets.flatten(1)), drops, noise)
+
+
+def sensitivity_n(maps: Tensor, subsets: Tensor, drops: Tensor, noise: Tensor | float = 0.0) -> Tensor:
+    """`faithfulness_correlation` at k sizes n: maps (B×H×W), subsets (k×s×H×W, bool), drops (B×k×s); gives B×k values.
+    Sensitivity-n is their mean over the sizes that have one (Ancona et al. 2018).
+
+    >>> one, drops = torch.eye(3, dtype=torch.bool).view(1, 3, 1, 3), torch.tensor([[[0, 1, 2], [5, 4, 3]]])
+    >>> sensitivity_n(torch.tensor([[[0, 1, 2]]]), torch.cat([one, ~one]), drops).round(decimals=6)
+    tensor([[1., 1.]], dtype=torch.float64)
+    """
+    every = zip(subsets, drops.unbind(1), strict=True)
+    return torch.stack([faithfulness_correlation(maps, some, felt, noise) for some, felt in every], 1)
+
+
+def weighed(maps: Tensor, weights: Tensor) -> Tensor:
+    """Σ_i w_i M_i for maps (B×N) and weights (n×N): B×n, in double precision, which not all weights are in at once."""
+    return torch.cat([maps.double() @ part.double().T for part in torch.split(weights, 64)], 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubsetCorrelation(Metric):
     """Pearson correlation, within an image, of Σ_{i∈S} M_i with f(x) − f(x with S := b), over random subsets S of
-    exactly n pixels. M is the raw signed map, upsampled.
+    exactly n pixels. M is the raw signed map, upsampled, f the class's `score`, and b the `baseline`.
 
     The subsets are the same for all images and methods (drawn from `seed`), so they are scored once per image, and once
     for all metrics that want equal ones. Where the map's sums or the drops do not vary beyond rounding there is no
@@ -34,6 +71,7 @@ class SubsetCorrelation(Metric):
     seed: Seed = 0
     main: ClassVar[str] = "correlation"
     better: ClassVar[Mapping[str, Direction]] = {"correlation": "higher"}
+    range: ClassVar[Mapping[str, Interval]] = {"correlation": (-1, 1)}
     undefined: ClassVar[str] = "the map's sums over the subsets, or what removing them costs, do not vary"
 
     def __post_init__(self) -> None:
@@ -56,12 +94,14 @@ class SubsetCorrelation(Metric):
 
     def correlations(self, case: Case, maps: Maps, answers: Answers) -> Tensor:
         """B×sizes, in [−1, 1]; NaN where there is none."""
-        probe = self._subsets(case.pixels)
-        shape = (len(case), len(probe.sizes), self.subsets)
-        drops = case.whole(self.score).cpu()[:, None] - answers[probe].of(self.score)
-        sums = _sums(maps.signed.flatten(1), probe.members(case.pixels))
-        rounding = _rounding(answers[probe], self.score, case.images.dtype)
-        return _pearson(sums.view(shape), drops.view(shape), rounding[:, None])
+        if self not in maps.found:
+            probe = self._subsets(case.pixels)
+            drops = case.whole(self.score)[:, None] - answers[probe].of(self.score)
+            noise = 2 * rounding(case, answers[probe], self.score).amax(1)
+            each = (len(probe.sizes), self.subsets)
+            subsets = probe.members(case.pixels).view(*each, *case.size)
+            maps.found[self] = sensitivity_n(maps.signed, subsets, drops.view(-1, *each), noise)
+        return maps.found[self]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +126,7 @@ class SensitivityN(SubsetCorrelation):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         unanswered = answers[self._subsets(case.pixels)].of(self.score).isnan().any(1)
-        mean = self.line_of(case, maps, answers).y.nanmean(1)
+        mean = self.correlations(case, maps, answers).nanmean(1)
         return {"correlation": torch.where(unanswered, torch.nan, mean)}
 
 
@@ -109,27 +149,3 @@ class FaithfulnessCorrelation(SubsetCorrelation):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return {"correlation": self.correlations(case, maps, answers)[:, 0]}
-
-
-def _sums(maps: Tensor, members: Tensor) -> Tensor:
-    """Σ_{i∈S} M_i, B×subsets, in float64; centring first keeps the small differences between subsets exact."""
-    centred = maps.to(torch.float64) - maps.to(torch.float64).mean(1, keepdim=True)
-    return torch.cat([part.to(centred) @ centred.T for part in torch.split(members, 64)]).T.cpu()
-
-
-def _rounding(answer: Answer, score: str, precision: torch.dtype) -> Tensor:
-    """How far the network's precision alone moves each image's score, as a standard deviation (B)."""
-    moved = 2 * torch.finfo(precision).eps * answer.logit.abs().amax(1)
-    if score == "probability":
-        probability = answer.of(score)
-        moved = moved * (probability * (1 - probability)).amax(1)
-    return moved
-
-
-def _pearson(a: Tensor, b: Tensor, rounding: Tensor) -> Tensor:
-    """Correlation over the last axis; NaN where either does not vary beyond rounding, which for b is a given σ."""
-    scale_a, scale_b = a.abs().amax(-1), b.abs().amax(-1)
-    a, b = a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True)
-    size_a, size_b = a.norm(dim=-1), b.norm(dim=-1)
-    flat = (size_a <= 1e-9 * scale_a) | (size_b <= 1e-9 * scale_b) | (size_b <= rounding * b.shape[-1] ** 0.5)
-    return torch.where(flat, torch.nan, (a * b).sum(-1) / (size_a * size_b).clamp(min=torch.finfo(a.dtype).tiny))

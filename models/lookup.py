@@ -93,8 +93,8 @@ def resolve(what: str, name: str, shipped: Mapping[str, str], owes: Sequence[str
     `camfaith.<what>s`, or `module:attribute`.
 
     Raises `UnknownName` with the nearest known names, and `ValueError` for an object that is no class with all that a
-    `what` owes, nor a function that says in its annotation that it returns one: what a suite names is called, and
-    `os:system` is no metric.
+    `what` owes ("this or that" is one of both), nor a function that says in its annotation that it returns one: what a
+    suite names is called, and `os:system` is no metric.
     """
     if name in shipped:
         return load_attribute(shipped[name])
@@ -117,7 +117,7 @@ def _owing(what: str, name: str, found: Any, owes: Sequence[str]) -> Any:
     if inspect.isfunction(found):
         with suppress(NameError, TypeError):
             kind = get_type_hints(found).get("return", found)
-    missing = [each for each in owes if not callable(getattr(kind, each, None))]
+    missing = [each for each in owes if not any(callable(getattr(kind, one, None)) for one in each.split(" or "))]
     if owes and (missing or not inspect.isclass(kind)):
         raise ValueError(f"{name!r} is no {what}: expected a class with {' and '.join(owes)}, got {found!r}")
     return found

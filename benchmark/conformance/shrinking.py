@@ -1,11 +1,11 @@
-"""Shrinks an input that breaks a method to a small one that still breaks it."""
+"""Shrinks an input that breaks a check to a small one that still breaks it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from camfaith.benchmark.conformance.candidate import Trial
+from camfaith.benchmark.conformance.trials import Trial
 
 TRIES = 60
 """So many smaller inputs, at most, are tried after a failure."""
@@ -13,7 +13,7 @@ TRIES = 60
 
 @dataclass(frozen=True)
 class Failure:
-    """What was seen: what a check found, or what a method raised, with the class of that `error`."""
+    """What was seen: what a check found, or what was raised, with the class of that `error`."""
 
     error: str
     seen: str

@@ -228,7 +228,7 @@ class Result:
         its order."""
         schema = SCHEMAS[name] if columns is None else pa.schema([SCHEMAS[name].field(column) for column in columns])
         keys = {
-            kind: {m["key"]: m["label"] for m in self.info[f"{kind}s"]}
+            kind: {m.get("cells", m["key"]): m["label"] for m in self.info[f"{kind}s"]}
             for kind in ("method", "metric")
             if f"{kind}_key" in schema.names
         }

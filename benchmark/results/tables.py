@@ -42,6 +42,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         **_PLACE,
         **_METHOD,
         rectified=pa.bool_(),
+        control=pa.bool_(),
         height=_WHOLE,
         width=_WHOLE,
         precision=_TEXT,
@@ -54,7 +55,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         backwards=_REAL,
     ),
     "warnings": _schema(**_PLACE, **_METHOD, **_METRIC, text=_TEXT, count=_WHOLE),
-    "answers": _schema(**_PLACE, probe=_TEXT, logit=_REALS, log_probability=_REALS),
+    "answers": _schema(**_PLACE, probe=_TEXT, logit=_REALS, log_probability=_REALS, logits=_REALS),
     "pictures": _schema(
         **_PLACE,
         cluster=_TEXT,
@@ -74,8 +75,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 """scores: long form, one row per sample × method × metric × column; lines: the curves behind the numbers; maps: raw
 maps on their native grid, and the images that went through the network for one, and back: the pass that methods share,
 and the method's own; warnings: what methods, metrics, models and readers warned of, where first, and how often;
-answers: what image probes were told; pictures: the images as the model saw them, with their `exact` values (float32)
-where 8 bits are too few."""
+answers: what image probes were told, and the logits of all classes, one altered image after the other, where they want
+them; pictures: the images as the model saw them, with their `exact` values (float32) where 8 bits are too few."""
 
 
 def map_of(row: Any) -> NDArray[np.floating]:

@@ -124,8 +124,8 @@ def open_blocks(
 
     Raises `SuiteError`, `UnknownName`, `FileNotFoundError`, and what loading a model that is not known raises.
     """
-    judges = open_judges(suite.suite.metrics)
     named = _named(suite)
+    judges = open_judges(suite.suite.metrics, [method.key for method in named])
     _require_different([(m.label, m.key) for m in named], "method")
     _require_different([(j.label, j.key) for j in judges], "metric")
     data = {entry.label or entry.name: open_dataset(entry, suite.suite) for entry in suite.dataset}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from camfaith.benchmark.running.hearing import heard, left
 from camfaith.benchmark.suite.arms import Arm
 from camfaith.metrics import Case, Maps
+from camfaith.metrics.judgement import columns_of, shape_of
 from camfaith.models import Evidence
 from camfaith.models.errors import RAISED, NotApplicable, kind_and_text, text_of, traced
 from camfaith.models.leaks import Guard
@@ -97,31 +98,13 @@ def _add_notes(arm: Arm, evidence: Evidence, found: Explanations) -> None:
     try:
         added = arm.contributions(evidence.select(found.rows))
         if added is not None and (not isinstance(added, Tensor) or added.ndim != 2 or len(added) != count):
-            raise ValueError(f"contributions must give {count}×K numbers, one row per image; got {_shape_of(added)}")
+            raise ValueError(f"contributions must give {count}×K numbers, one row per image; got {shape_of(added)}")
         found.contributions = None if added is None else added.detach()
         found.diagnostics = columns_of(arm.diagnostics(evidence.select(found.rows)), count, "diagnostics")
     except RAISED as error:
         found.failures.update(dict.fromkeys(found.rows, ("error", kind_and_text(error))))
         found.trace = found.trace or traced(error)
         found.rows, found.raw, found.diagnostics, found.contributions = [], [], {}, None
-
-
-def columns_of(given: Any, count: int, who: str) -> dict[str, Tensor]:
-    """What a method or metric gave by name, each a real number for each image; `ValueError` where it is not."""
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{who} must give values by column; got {type(given).__name__}")
-    for column, values in given.items():
-        if not isinstance(column, str):
-            raise ValueError(f"{who} must name columns by text; got {column!r}")
-        if not isinstance(values, Tensor) or values.shape != (count,) or values.is_complex():
-            raise ValueError(f"{who} must give {count} values, one per image, for {column!r}; got {_shape_of(values)}")
-    return {text_of(column): values.detach().cpu().double() for column, values in given.items()}
-
-
-def _shape_of(given: Any) -> str:
-    if not isinstance(given, Tensor):
-        return type(given).__name__
-    return f"{'complex ' if given.is_complex() else ''}{tuple(given.shape)}"
 
 
 class _Watched:
@@ -140,7 +123,8 @@ class _Watched:
         return found
 
 
-def maps_of(case: Case, arm: Arm, found: Explanations, guard: Guard) -> Maps:
+def maps_of(case: Case, arm: Any, found: Explanations, guard: Guard | None = None) -> Maps:
+    """The maps that a method made; one that a `guard` watches can make more."""
     every = len(found.rows) == len(case)
     return Maps(
         torch.stack(found.raw),
@@ -149,5 +133,6 @@ def maps_of(case: Case, arm: Arm, found: Explanations, guard: Guard) -> Maps:
         layer=arm.layer,
         contributions=found.contributions,
         rows=None if every else found.rows,
-        explainer=replace(arm, explainer=_Watched(arm.explainer, guard, found)),
+        explainer=None if guard is None else replace(arm, explainer=_Watched(arm.explainer, guard, found)),
+        control=bool(arm.control),
     )

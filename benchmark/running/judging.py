@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.planning import again_cost, forwards_of
 from camfaith.benchmark.running.reading import Ready, planes
 from camfaith.benchmark.running.records import Place, Records
-from camfaith.benchmark.running.scoring import record
+from camfaith.benchmark.running.scoring import record, record_method
+from camfaith.benchmark.running.together import Told
 from camfaith.benchmark.running.unfinished import Unfinished
 from camfaith.benchmark.suite.arms import Arm
 from camfaith.benchmark.suite.identity import probe_key
@@ -94,42 +95,41 @@ def judge(
     tally.failed += _not_made(bench, arms, explained, asked, case, told)
     _keep_answers(maps, answers, {probe: key for probe, key in keys.items() if key}, told, places, records)
     guard.look()
+    methods = []
     for arm in arms:
-        told_to = answers.get(arm.label, {})
-        record(block, work, arm, explained[arm.label], maps.get(arm.label), told_to, places, records, broken, guard)
+        found = explained[arm.label]
+        record_method(block, work, arm, found, places, records)
+        if arm.label in maps:
+            methods.append(Told(arm, found, maps[arm.label], answers[arm.label]))
+    record(block, work, case, methods, places, records, broken, guard)
     return tally
 
 
 def judge_again(block: Block, samples: Sequence[Ready], work: Work, known: Known, records: Records) -> None:
     """Judge samples of one size from stored maps and answers: no network is asked or loaded."""
     case = known.case(samples)
-    places = _places(block, samples, case)
+    places, methods = _places(block, samples, case), []
     for method in block.methods:
         if method.label in work.cells:
-            found = known.explanations(method.key, samples)
-            arm, maps = _Kept(method.label, method.key), None
-            answers: Answers = {}
+            found, layer = known.explanations(method.key, samples), work.layers[method.label]
+            row = known.maps[method.key, samples[0].id]
+            arm = _Kept(method.label, method.key, layer, rectified=row["rectified"], control=row["control"])
+            record_method(block, work, arm, found, places, records)
             if found.rows:
-                layer, rows = work.layers[method.label], found.rows
-                rectified = bool(known.maps[method.key, samples[rows[0]].id]["rectified"])
-                every = len(rows) == len(samples)
-                maps = Maps(
-                    torch.stack(found.raw),
-                    case if every else case.select(rows),
-                    rectified=rectified,
-                    layer=layer,
-                    contributions=found.contributions,
-                    rows=None if every else rows,
-                )
-                answers = known.answers(work.probes(block, method.label, layer, case.pixels), rows, samples)
-            record(block, work, arm, found, maps, answers, places, records)
+                answers = known.answers(work.probes(block, method.label, layer, case.pixels), found.rows, samples)
+                methods.append(Told(arm, found, maps_of(case, arm, found), answers))
+    record(block, work, case, methods, places, records)
 
 
+@dataclass(frozen=True)
 class _Kept:
-    """A method whose maps are there, as records name it."""
+    """A method whose maps are there, and how they are read."""
 
-    def __init__(self, label: str, key: str) -> None:
-        self.label, self.key = label, key
+    label: str
+    key: str
+    layer: str | None
+    rectified: bool
+    control: bool
 
 
 def _places(block: Block, samples: Sequence[Ready], case: Case) -> list[Place]:
@@ -199,13 +199,14 @@ def _keep_answers(
     places: Sequence[Place],
     records: Records,
 ) -> None:
-    """Write down what probes of images alone were told and nobody knew before."""
+    """Write down what probes of images alone were told and nobody knew before. Those that chose where their images lie
+    are asked again: a table does not say it."""
     done = set(told)
     for label, of in maps.items():
         for probe, answer in answers[label].items():
-            if probe not in keys:
+            if probe not in keys or answer.at is not None:
                 continue
-            scores = torch.stack([answer.logit, answer.log_probability], 2)
+            scores = answer.tables
             for at, row in enumerate(of.rows if of.rows is not None else range(len(places))):
                 if (probe, row) not in done:
                     records.answer(places[row], keys[probe], scores[at])

@@ -40,19 +40,15 @@ class Known:
 
     @cached_property
     def _answers(self) -> dict[tuple[str, str], Tensor]:
-        columns = ("logit", "log_probability")
-        rows = self._rows("answers")
-        return {
-            (r["probe"], r["sample"]): torch.stack([torch.tensor(r[c], dtype=torch.float64) for c in columns], 1)
-            for r in rows
-        }
+        return {(row["probe"], row["sample"]): _table(row) for row in self._rows("answers")}
 
     def _rows(self, table: str) -> list[dict[str, Any]]:
         paths = [path for part in self._parts if (path := part.file(table)) is not None]
         return [row for path in paths for row in pq.read_table(path).to_pylist()]
 
     def answer(self, key: str | None, sample: str) -> Tensor | None:
-        """The scores (n×2: logit and log-probability) that a probe got of a sample; None where it was not asked."""
+        """The scores (n×2: logit and log-probability; n×(2 + C) with all logits) that a probe got of a sample; None
+        where it was not asked."""
         return None if key is None else self._answers.get((key, sample))
 
     def ready(self, sample: str, seed: int) -> Ready:
@@ -114,6 +110,13 @@ class Known:
             key = str(probe_key(probe))
             found[probe] = stacked(self._answers[key, samples[row].id] for row in rows)
         return found
+
+
+def _table(row: Mapping[str, Any]) -> Tensor:
+    both = torch.tensor([row["logit"], row["log_probability"]], dtype=torch.float64).T
+    if row.get("logits") is None:
+        return both
+    return torch.cat([both, torch.tensor(row["logits"], dtype=torch.float64).view(len(both), -1)], 1)
 
 
 def _plane(data: bytes) -> Tensor:

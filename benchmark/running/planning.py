@@ -166,12 +166,13 @@ def _each(bench: Bench, work: Work, chunk: int) -> BlockPlan:
     capture = int(bool(fresh) or not work.kept)
     per_image = sum(forwards_of(bench, probe, pixels) for probe in once)
     per_map = sum(forwards_of(bench, p, pixels) for ps in asked.values() for p in ps if p.reads != "image")
-    back = {p for arm in arms if arm.goes_back for p in asked[arm.label] if isinstance(p, Explained)}
+    back = [p for arm in arms if arm.goes_back for p in asked[arm.label] if isinstance(p, Explained)]
+    back = [*dict.fromkeys(p for p in back if p.reads == "image"), *(p for p in back if p.reads != "image")]
     backward = int(any(arm.goes_back for arm in fresh)) + sum(probe.count(pixels) for probe in back)
     again = [redrawn(asked[arm.label], pixels) * _cells(bench, arm) for arm in arms]
     layers = list(dict.fromkeys(layer for arm in fresh for layer in arm.needed_layers))
-    answers = sum(p.count(pixels) for p in once if not isinstance(p, Channels | Explained))
-    grown = 16 * answers + 48 * sum(map(len, work.cells.values())) + sum(4 * _cells(bench, arm) for arm in fresh)
+    answers = sum(p.count(pixels) * p.told(bench.classes) for p in once if not isinstance(p, Channels | Explained))
+    grown = 8 * answers + 48 * sum(map(len, work.cells.values())) + sum(4 * _cells(bench, arm) for arm in fresh)
     if not work.kept:
         grown += 8 * bench.classes + sum(map(len, filter(None, kept_of(bench.image[0].cpu().float()).values())))
     return BlockPlan(

@@ -118,10 +118,12 @@ def _method(method: Named, known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metric(judge: Judge) -> dict[str, Any]:
+    together = {"over": list(judge.over), "cells": judge.key} if judge.over else {}
     return {
+        **together,
         "label": judge.label,
         "name": judge.name,
-        "key": judge.key,
+        "key": judge.own_key,
         "version": str(getattr(judge.metric, "version", 1)),
         "parameters": {k: repr(v) if callable(v) else v for k, v in judge.parameters.items()},
         "main": judge.metric.main,

@@ -96,7 +96,8 @@ class Records:
     def maps(self, places: Sequence[Place], arm: Any, found: Explanations) -> None:
         """A method's maps as it gave them, single precision or double, and why there is none where there is none."""
         calls = {"forwards": 1 + found.forwards, "backwards": int(arm.goes_back) + found.backwards}
-        of = {**_method(arm), "rectified": bool(arm.rectified), "seconds": found.seconds, **calls}
+        said = {"rectified": bool(arm.rectified), "control": bool(arm.control)}
+        of = {**_method(arm), **said, "seconds": found.seconds, **calls}
         added = [None] * len(found.rows) if found.contributions is None else list(found.contributions)
         for row, raw, each in zip(found.rows, found.raw, added, strict=True):
             values = _array(raw)
@@ -109,11 +110,10 @@ class Records:
             self.rows["maps"].append({**places[row].columns, **of, "status": status, "error": error})
 
     def answer(self, place: Place, probe: str, scores: Tensor) -> None:
-        """What a probe was told of one image: n×2, logit and log-probability."""
-        logit, log_probability = scores.T.tolist()
-        self.rows["answers"].append(
-            {**place.columns, "probe": probe, "logit": logit, "log_probability": log_probability}
-        )
+        """What a probe was told of one image: n×2, logit and log-probability, or n×(2 + C) with all logits."""
+        (logit, log_probability), logits = scores[:, :2].T.tolist(), scores[:, 2:].flatten().tolist()
+        told = {"probe": probe, "logit": logit, "log_probability": log_probability, "logits": logits or None}
+        self.rows["answers"].append({**place.columns, **told})
 
     def pictures(self, places: Sequence[Place], samples: Sequence[Ready], case: Case, *, images: bool) -> None:
         """The images as the model saw them, with their masks (`images`), and the logits that they got."""

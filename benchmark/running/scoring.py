@@ -1,119 +1,119 @@
-"""The rows of one method: its maps, its diagnostics, and its scores in every metric that is missing."""
+"""The rows of methods: their maps, their diagnostics, and their scores in every metric that is missing."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from camfaith.benchmark.running.asking import Failure
 from camfaith.benchmark.running.block import Block
-from camfaith.benchmark.running.explaining import Explanations, columns_of
+from camfaith.benchmark.running.explaining import Explanations
 from camfaith.benchmark.running.hearing import heard, left
 from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.records import Place, Records
+from camfaith.benchmark.running.together import Told, groups
 from camfaith.benchmark.suite.arms import Judge
-from camfaith.metrics import Line, Maps
-from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics import Case, Line
+from camfaith.metrics.judgement import judged, judged_together
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models.errors import RAISED, kind_and_text, text_of, traced
 from camfaith.models.leaks import Guard
-from camfaith.models.maps import is_constant
 
 
-def record(
-    block: Block,
-    work: Work,
-    arm: Any,
-    found: Explanations,
-    maps: Maps | None,
-    answers: Answers,
-    places: Sequence[Place],
-    records: Records,
-    broken: Mapping[str, Failure] = MappingProxyType({}),
-    guard: Guard | None = None,
+def record_method(
+    block: Block, work: Work, arm: Any, found: Explanations, places: Sequence[Place], records: Records
 ) -> None:
-    """The rows of one method. `broken` are the metrics whose probes have no answer; `guard` watches the network, where
-    there is one."""
-    judges = [judge for judge in block.judges if judge.label in work.cells[arm.label]]
+    """The rows of one method by itself: its maps, its diagnostics, and why it has no map of a sample."""
     records.warn(places[0], found.warnings, arm)
     if found.trace:
         records.traces.setdefault(f"method {arm.label}", found.trace)
     if arm.label in work.fresh:
         records.maps(places, arm, found)
     for row, (status, error) in found.failures.items():
-        for judge in judges:
-            main = judge.metric.main
-            records.score(places[row], arm, judge, main, float("nan"), status, error, found.seconds)
-    if maps is None:
-        return
-    kept = [places[row] for row in found.rows]
+        for judge in block.judges:
+            if judge.label in work.cells[arm.label]:
+                main = judge.metric.main
+                records.score(places[row], arm, judge, main, float("nan"), status, error, found.seconds)
     for column, values in found.diagnostics.items():
-        for place, value in zip(kept, values.tolist(), strict=True):
-            records.score(place, arm, None, column, value, seconds=found.seconds)
-    flat = is_constant(maps.saliency).tolist()
-    for judge in judges:
-        with heard() as said:
-            judged = _judged(judge, maps, answers, broken.get(judge.label), guard, said)
-        records.warn(kept[0], said, arm, judge)
-        if isinstance(judged, Failure):
-            records.traces.setdefault(f"metric {judge.label}", judged.trace)
-            for place in kept:
-                records.score(place, arm, judge, judge.metric.main, float("nan"), "error", judged.text, found.seconds)
-            continue
-        columns, line, asked = judged
-        forwards = sum(0 if isinstance(p, Channels) else p.count(maps.case.pixels) for p in asked)
-        failed = _failures(answers, asked, len(kept))
-        for column, values in columns.items():
-            for at, (place, value) in enumerate(zip(kept, values.tolist(), strict=True)):
-                status, text = _status(judge, value, flat[at], failed[at])
-                value = float("nan") if failed[at] else value
-                records.score(place, arm, judge, column, value, status, text, found.seconds, forwards)
-        if line is not None:
-            records.line(kept, arm, judge, line)
+        for row, value in zip(found.rows, values.tolist(), strict=True):
+            records.score(places[row], arm, None, column, value, seconds=found.seconds)
 
 
-def _judged(
-    judge: Judge, maps: Maps, answers: Answers, broken: Failure | None, guard: Guard | None, said: Counter[str]
-) -> tuple[dict[str, Tensor], Line | None, Sequence[Probe]] | Failure:
-    """A metric's columns and curve, and what it asked. It is given copies, so that it may write into them."""
+def record(
+    block: Block,
+    work: Work,
+    case: Case,
+    methods: Sequence[Told],
+    places: Sequence[Place],
+    records: Records,
+    broken: Mapping[str, Failure] = MappingProxyType({}),
+    guard: Guard | None = None,
+) -> None:
+    """The rows of every metric for the methods that have maps. `broken` are the metrics whose probes have no answer;
+    `guard` watches the network, where there is one."""
+    for judge in block.judges:
+        asked = [one for one in methods if judge.label in work.cells[one.arm.label]]
+        for group in groups(judge, case, asked):
+            with heard() as said:
+                results = _results(judge, group, broken.get(judge.label), guard, said)
+            who = None if judge.is_over_several else group[0].arm
+            records.warn(places[group[0].rows[0]], said, who, judge)
+            for one, result in zip(group, results, strict=True):
+                _write(judge, one, [places[row] for row in one.rows], result, records)
+
+
+class _Result(NamedTuple):
+    """What a metric says of one method, and what it asked."""
+
+    columns: Mapping[str, Tensor]
+    line: Line | None
+    asked: Sequence[Probe]
+
+
+def _results(
+    judge: Judge, group: Sequence[Told], broken: Failure | None, guard: Guard | None, said: Counter[str]
+) -> Sequence[_Result | Failure]:
+    """What a metric says of each method of a group."""
     if broken:
-        return broken
-    given, metric = maps.copy(maps.case.copy()), judge.metric
+        return [broken] * len(group)
     try:
-        asked = judge.probes(maps.layer, maps.case.pixels)
-        own = {probe: answers[probe].copy() for probe in asked}
-        columns = columns_of(metric.judge(given.case, given, own), len(given.case), judge.label)
-        line = metric.line_of(given.case, given, own) if hasattr(metric, "line_of") else None
-        return columns, None if line is None else _checked(line, len(given.case)), asked
+        asked = [judge.probes(one.maps.layer, one.maps.case.pixels) for one in group]
+        told = [{probe: one.answers[probe] for probe in of} for one, of in zip(group, asked, strict=True)]
+        maps = [one.maps for one in group]
+        if not judge.is_over_several:
+            return [_Result(*judged(judge.metric, maps[0].case, maps[0], told[0]), asked[0])]
+        names = [one.arm.label for one in group]
+        of_all = (dict(zip(names, each, strict=True)) for each in (maps, told))
+        found = judged_together(judge.metric, maps[0].case, *of_all)
+        return [_Result(found[name], None, of) for name, of in zip(names, asked, strict=True)]
     except RAISED as error:
-        return Failure(kind_and_text(error), traced(error))
+        return [Failure(kind_and_text(error), traced(error))] * len(group)
     finally:
         if guard:
             said.update(left(guard.left()))
 
 
-def _checked(line: Line, count: int) -> Line:
-    """`ValueError` for a curve that is none."""
-    x, y = line.x, line.y
-    if x.ndim != 1 or y.shape != (count, len(x)) or x.is_complex() or y.is_complex():
-        raise ValueError(f"a line needs n real x and {count}×n y, got {tuple(x.shape)} and {tuple(y.shape)}")
-    return Line(x, y, text_of(line.x_label), text_of(line.y_label))
-
-
-def _failures(answers: Answers, asked: Sequence[Probe], count: int) -> list[str]:
-    """What went wrong on each image's altered images; nothing: ""."""
-    found = [""] * count
-    for probe in asked:
-        for place in (~torch.isfinite(answers[probe].logit).all(1)).nonzero().flatten().tolist():
-            found[place] = "the model gave NaN or infinite logits on an altered image"
-        for place, why in answers[probe].failures.items():
-            found[place] = why
-    return found
+def _write(judge: Judge, one: Told, kept: Sequence[Place], result: _Result | Failure, records: Records) -> None:
+    """The rows of one metric and method."""
+    seconds = one.found.seconds
+    if isinstance(result, Failure):
+        records.traces.setdefault(f"metric {judge.label}", result.trace)
+        for place in kept:
+            records.score(place, one.arm, judge, judge.metric.main, float("nan"), "error", result.text, seconds)
+        return
+    forwards = sum(0 if isinstance(p, Channels) else p.count(one.maps.case.pixels) for p in result.asked)
+    failed = one.failures(result.asked)
+    for column, values in result.columns.items():
+        for at, (place, value) in enumerate(zip(kept, values.tolist(), strict=True)):
+            status, text = _status(judge, value, one.flat[at], failed[at])
+            value = float("nan") if failed[at] else value
+            records.score(place, one.arm, judge, column, value, status, text, seconds, forwards)
+    if result.line is not None:
+        records.line(kept, one.arm, judge, result.line)
 
 
 def _status(judge: Judge, value: float, flat: bool, broken: str) -> tuple[str, str]:

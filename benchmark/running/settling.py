@@ -55,4 +55,8 @@ def _settled(holdings: Holdings, history: list[pd.DataFrame]) -> Settled:
     general = holdings.block.suite.suite
     main = {j.label: j.metric.main for j in holdings.block.judges if j.metric.main in j.metric.better}
     scores = arrivals(pd.concat(rows, ignore_index=True), main)
-    return settled(scores, list(main), general.level, general.margin, len(holdings.block.dataset))
+    found = settled(scores, list(main), general.level, general.margin, len(holdings.block.dataset))
+    # A metric over several methods goes on with all of them until the last is settled: it is about them together.
+    methods, several = holdings.block.methods, {j.label for j in holdings.block.judges if j.over}
+    whole = {metric for metric in several if all((method.label, metric) in found for method in methods)}
+    return {cell for cell in found if cell[1] not in several - whole}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
+from camfaith.benchmark.suite.declaration import digest
 from camfaith.metrics.base import Metric
 from camfaith.metrics.fitting import Unfit
+from camfaith.metrics.judgement import over_several
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models.contract import Bound, Calls
 from camfaith.models.errors import kind_and_text, text_of
@@ -48,16 +51,29 @@ class Arm(Bound):
 
 @dataclass(frozen=True)
 class Judge:
-    """A metric under the label that stands in the tables."""
+    """A metric under the label that stands in the tables.
+
+    `over`: the keys of the methods that a metric over several of them (`judge_all`) judges together; else none.
+    """
 
     label: str
     name: str
-    key: str
+    own_key: str
     parameters: Mapping[str, Any]
     metric: Metric | Unfit
+    over: tuple[str, ...] = ()
     _asked: dict[tuple[str | None, int], list[Probe]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @cached_property
+    def key(self) -> str:
+        """What its cells are known by: where it judges several methods together, they are of these alone."""
+        return digest([self.own_key, self.over]) if self.over else self.own_key
+
+    @property
+    def is_over_several(self) -> bool:
+        return over_several(self.metric)
 
     def probes(self, layer: str | None, pixels: int) -> list[Probe]:
         """What its metric asks (`Metric.probes`). Raises what that raises, and `TypeError` where it asks for what is no

@@ -40,7 +40,7 @@ from camfaith.models.reference import REFERENCES, WEIGHTS, build
 
 NUMERICAL = ("torch", "torchvision", "captum", "numpy", "scipy", "pillow")
 """The libraries whose versions can change any value; a library of methods counts for its methods alone."""
-_JUDGING = ("judging", "asking", "scoring", "explaining", "known", "reading")
+_JUDGING = ("judging", "asking", "together", "scoring", "explaining", "known", "reading")
 
 
 def method_key(entry: MethodEntry, kind: Any, inner: int = 0) -> str:

@@ -33,6 +33,7 @@ from camfaith.benchmark.suite.settings import make, one_line, parameters_of
 from camfaith.benchmark.suite.tuning_cache import setup_of
 from camfaith.methods.contract import bind
 from camfaith.metrics.fitting import Unfit, why_unfit
+from camfaith.metrics.judgement import over_several
 from camfaith.models import Classifier, LayerError, load, survey
 from camfaith.models.errors import in_one_line
 from camfaith.models.heads import Head
@@ -143,19 +144,21 @@ def whole_dataset(entry: DatasetEntry) -> Dataset:
     return found  # type: ignore[no-any-return]
 
 
-def open_judges(entries: Sequence[Entry]) -> list[Judge]:
-    """The metrics of a suite."""
+def open_judges(entries: Sequence[Entry], methods: Sequence[str] = ()) -> list[Judge]:
+    """The metrics of a suite; `methods` are the keys of its methods, for a metric over several."""
     judges = []
     for label, entry in zip(labels(entries, metrics.find), entries, strict=True):
         kind = metrics.find(entry.name)
         metric = make(f"metric {entry.name!r}", kind, entry.settings)
-        if not callable(getattr(metric, "judge", None)) or not callable(getattr(metric, "probes", None)):
+        judges_any = over_several(metric) or callable(getattr(metric, "judge", None))
+        if not judges_any or not callable(getattr(metric, "probes", None)):
             raise SuiteError(f"metric {entry.name!r} has no probes(layer, pixels) and judge(case, maps, answers)")
         if not isinstance(getattr(metric, "main", None), str) or not isinstance(getattr(metric, "better", 0), Mapping):
             raise SuiteError(f"metric {entry.name!r} has no main, a column's name, or no better, a table of directions")
         parameters = parameters_of(kind, entry.settings)
         key = metric_key(entry.name, kind, metric, parameters)
-        judges.append(Judge(label, entry.name, key, parameters, metric))
+        over = tuple(sorted(methods)) if over_several(metric) else ()
+        judges.append(Judge(label, entry.name, key, parameters, metric, over))
     return judges
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
 
+from camfaith.metrics.probing.case import own_copy
 from camfaith.metrics.probing.probes import Probe
+from camfaith.models.heads import Head
 
 
 @dataclass(frozen=True)
 class Answer:
     """The target's logit and log-probability on every altered image of a probe (B×n, float64).
 
-    `at` (B×n) is where they lie on the x axis, for a probe that chose its points; an image with fewer points than
-    others repeats its last. `maps` (B×n×h×w) are the method's maps of them, for a probe that asks for maps: NaN for an
-    image on which the method failed. `failures` says why, by the image's place.
+    `logits` (B×n×C, float64) are those of all classes, for a probe that wants them. `at` (B×n) is where the images lie
+    on the x axis, for a probe that chose its points; an image with fewer points than others repeats its last. `maps`
+    (B×n×h×w) are the method's maps of them, for a probe that asks for maps: NaN for an image on which the method
+    failed. `failures` says why, by the image's place.
     """
 
     logit: Tensor
@@ -25,6 +28,7 @@ class Answer:
     at: Tensor | None = None
     maps: Tensor | None = None
     failures: Mapping[int, str] = field(default_factory=dict)
+    logits: Tensor | None = None
 
     @property
     def explanations(self) -> Tensor:
@@ -37,27 +41,46 @@ class Answer:
         """The wanted score: `"probability"` or `"logit"`."""
         return self.log_probability.exp() if score == "probability" else self.logit
 
+    @property
+    def tables(self) -> Tensor:
+        """What `stacked` makes an answer of: B×n×2, or B×n×(2 + C) with all logits."""
+        both = torch.stack([self.logit, self.log_probability], 2)
+        return both if self.logits is None else torch.cat([both, self.logits], 2)
+
     def select(self, rows: Sequence[int] | None) -> Answer:
-        """The same scores for some of the images; None for all."""
-        return self if rows is None else Answer(self.logit[list(rows)], self.log_probability[list(rows)])
+        """The same for some of the images; None for all."""
+        if rows is None:
+            return self
+        at, held = list(rows), {each.name: getattr(self, each.name) for each in fields(self)}
+        some = {name: value[at] for name, value in held.items() if isinstance(value, Tensor)}
+        why = {place: self.failures[row] for place, row in enumerate(at) if row in self.failures}
+        return replace(self, **some, failures=why)
 
     def copy(self) -> Answer:
-        """A copy in memory of its own, for code that may write into it."""
-        at, maps = (None if held is None else held.clone() for held in (self.at, self.maps))
-        return Answer(self.logit.clone(), self.log_probability.clone(), at, maps, self.failures)
+        """A copy for a metric, which may write into it: on the CPU, in double precision."""
+        names = ("logit", "log_probability", "at", "maps", "logits")
+        return replace(self, **{name: own_copy(getattr(self, name)) for name in names})
 
 
 Answers = Mapping[Probe, Answer]
 
 
 def stacked(tables: Iterable[Tensor], places: Sequence[Tensor] = ()) -> Answer:
-    """One answer from each image's table (n×2: logit and log-probability), and its places on the x axis if it has any;
-    an image with fewer rows than others repeats its last."""
+    """One answer from each image's table (n×2: logit and log-probability; n×(2 + C) with all logits behind them), and
+    its places on the x axis if it has any; an image with fewer rows than others repeats its last."""
     every = list(tables)
     longest = max((len(table) for table in every), default=0)
     found = torch.stack([_padded(table, longest) for table in every])
     at = torch.stack([_padded(place, longest) for place in places]) if places else None
-    return Answer(found[..., 0], found[..., 1], at)
+    logits = found[..., 2:] if found.shape[2] > 2 else None
+    return Answer(found[..., 0], found[..., 1], at, logits=logits)
+
+
+def table_of(head: Head, logits: Tensor, targets: Tensor, *, every: bool) -> Tensor:
+    """What is told of n images with these logits (n×C): the target's logit and log-probability (n×2, float64), and
+    behind them all logits where `every` says so."""
+    both = head.of_target(logits, targets)
+    return torch.cat([both, logits.to(both)], 1) if every else both
 
 
 def _padded(rows: Tensor, length: int) -> Tensor:

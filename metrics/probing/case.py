@@ -27,14 +27,27 @@ def _once(work: Callable[[Any], Found]) -> cached_property[Found]:
     """A tensor, or several, worked out once for an original and all its copies, each of which holds its own."""
 
     def found(self: Any) -> Any:
-        return work(self) if self.original is None else _copied(getattr(self.original, work.__name__))
+        return work(self) if self.original is None else own_copy(getattr(self.original, work.__name__))
 
     found.__doc__ = work.__doc__
     return cached_property(found)
 
 
-def _copied(value: Any) -> Any:
-    return tuple(map(_copied, value)) if isinstance(value, tuple) else None if value is None else value.clone()
+def own_copy(value: Any) -> Any:
+    """A copy of a tensor, or of several, on the CPU, in double precision where it is one of real numbers."""
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        return tuple(map(own_copy, value))
+    return value.to("cpu", torch.float64 if value.is_floating_point() else value.dtype, copy=True)
+
+
+class PerImage:
+    """A value of one image, as its superpixels, that no method or metric changes; subclasses are frozen values."""
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        """The value of an image (3×H×W); what is random in it is drawn from `seed`."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,7 @@ class Case:
     target_scores: Tensor | None = None
     original: Case | None = field(default=None, repr=False, compare=False)
     _replaced: dict[Baseline, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _found: dict[tuple[PerImage, int], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -109,9 +123,18 @@ class Case:
         )
 
     def copy(self) -> Case:
-        """A copy in memory of its own, for code that may write into it."""
-        names = ("images", "targets", "logits", "seeds", "masks", "contents", "target_scores")
-        return replace(self, **{name: _copied(getattr(self, name)) for name in names}, original=self)
+        """A copy for a metric, which may write into it: on the CPU, and in double precision but for the images."""
+        return self._exact._copied()
+
+    @cached_property
+    def _exact(self) -> Case:
+        """What copies are made of, so that each number is brought to the CPU once."""
+        return self._copied()
+
+    def _copied(self) -> Case:
+        names = ("targets", "logits", "seeds", "masks", "contents", "target_scores")
+        own = {name: own_copy(getattr(self, name)) for name in names}
+        return replace(self, images=self.images.to("cpu", copy=True), **own, original=self)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -130,9 +153,27 @@ class Case:
         """The images' baselines (B×3×H×W), made once."""
         if baseline not in self._replaced:
             of = self.original
-            made = baseline(self.images, self.seeds) if of is None else of.replaced(baseline).clone()
+            made = baseline(self.images, self.seeds) if of is None else of.replaced(baseline).to("cpu", copy=True)
             self._replaced[baseline] = made
         return self._replaced[baseline]
+
+    def content(self, index: int) -> Tensor | None:
+        """The content mask of one image (H×W); None where there is none."""
+        if self.contents is None or not bool(self.contents[index].any()):
+            return None
+        return self.contents[index].to(self.images.device)
+
+    def once(self, value: PerImage) -> list[Tensor]:
+        """That value of each image, worked out once for all methods and metrics."""
+        return [self.once_of(value, index) for index in range(len(self))]
+
+    def once_of(self, value: PerImage, index: int) -> Tensor:
+        """That value of one image."""
+        key, of = (value, index), self.original
+        if key not in self._found:
+            made = value(self.images[index], int(self.seeds[index])) if of is None else own_copy(of.once_of(*key))
+            self._found[key] = made
+        return self._found[key]
 
     @cached_property
     def of_target(self) -> Tensor:
@@ -153,7 +194,8 @@ class Maps:
     `rectified` says that the method's definition ends in a ReLU, `layer` which layer it explains (None: the input),
     `contributions` (B×K) what each of the layer's channels adds to the map's sum. `rows` are the places of these images
     in a larger case, where a method explained only some of its images; `explainer` made the maps, where that is known;
-    `lines` keeps a metric's curve for its second use.
+    `control` says that the method is a yardstick that does not look at the network; `found` is where a metric keeps
+    what both its number and its curve are made of.
     """
 
     raw: Tensor
@@ -163,9 +205,31 @@ class Maps:
     contributions: Tensor | None = None
     rows: Sequence[int] | None = None
     explainer: Bound | None = None
-    lines: dict[Any, Any] = field(default_factory=dict, repr=False)
+    control: bool = False
+    found: dict[Any, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     original: Maps | None = field(default=None, repr=False, compare=False)
     _prints: dict[Aspect, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        case: Case,
+        raw: Array,
+        *,
+        layer: str | None = None,
+        contributions: Array | None = None,
+        explainer: Bound | None = None,
+    ) -> Maps:
+        """Maps from anywhere, in single precision at least: half would tie pixels that they tell apart."""
+        given = tensor_of(raw, "maps").detach()
+        return cls(
+            given.to(case.images.device, torch.promote_types(given.dtype, torch.float32)),
+            case,
+            layer=layer,
+            contributions=None if contributions is None else tensor_of(contributions, "contributions"),
+            explainer=explainer,
+            control=explainer is not None and bool(explainer.control),
+        )
 
     def __post_init__(self) -> None:
         if self.raw.ndim != 3 or len(self.raw) != len(self.case):
@@ -175,9 +239,21 @@ class Maps:
             raise ValueError(f"the maps of images {(~finite).nonzero().flatten().tolist()} hold NaN or infinite values")
 
     def copy(self, case: Case) -> Maps:
-        """A copy in memory of its own, for code that may write into it, with the copy of its case."""
-        own = {name: _copied(getattr(self, name)) for name in ("raw", "contributions")}
-        return replace(self, **own, case=case, lines={}, original=self)
+        """A copy for a metric, which may write into it, with the copy of its case: on the CPU, in double precision."""
+        return self._exact._copied(case)
+
+    @cached_property
+    def _exact(self) -> Maps:
+        return self._copied(self.case)
+
+    def _copied(self, case: Case) -> Maps:
+        own = {name: own_copy(getattr(self, name)) for name in ("raw", "contributions")}
+        return replace(self, **own, case=case, original=self)
+
+    def select(self, at: Sequence[int], rows: Sequence[int], case: Case) -> Maps:
+        """The maps at some places: those of `case`, whose images are the `rows` of a larger one."""
+        added = None if self.contributions is None else self.contributions[list(at)]
+        return replace(self, raw=self.raw[list(at)], case=case, contributions=added, rows=rows)
 
     @_once
     def signed(self) -> Tensor:
@@ -185,9 +261,14 @@ class Maps:
         return steps.upsample(self.raw, self.case.size)
 
     @_once
+    def positive(self) -> Tensor:
+        """The maps rectified, whatever the method, and brought to the images' size (B×H×W)."""
+        return steps.upsample(steps.rectify(self.raw), self.case.size)
+
+    @_once
     def saliency(self) -> Tensor:
         """The maps as the method means them, after its ReLU where it has one, at the images' size (B×H×W)."""
-        return steps.upsample(steps.rectify(self.raw), self.case.size) if self.rectified else self.signed
+        return self.positive if self.rectified else self.signed
 
     @property
     def ranks(self) -> Tensor:
@@ -206,7 +287,7 @@ class Maps:
     @_once
     def displayed(self) -> Tensor:
         """The maps as they are shown: rectified, upsampled to the images' size and stretched to [0, 1] (B×H×W)."""
-        return steps.normalise(steps.upsample(steps.rectify(self.raw), self.case.size))
+        return steps.normalise(self.positive)
 
     def prints(self, aspect: Aspect) -> list[Hashable]:
         """A fingerprint of that aspect of each map: equal aspects have equal ones."""

@@ -12,11 +12,11 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from camfaith.metrics.probing.answers import Answer, stacked
+from camfaith.metrics.probing.answers import Answer, stacked, table_of
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.journal import Journal
-from camfaith.metrics.probing.probes import Blank, Channels, ImageProbe, Probe, Subject
-from camfaith.metrics.probing.redrawn import Explained, Redrawn
+from camfaith.metrics.probing.probes import Blank, Channels, ImageProbe, Probe, Subject, subjects
+from camfaith.metrics.probing.redrawn import Explained, Question, Redrawn
 from camfaith.models.capture import inferring
 from camfaith.models.classifier import Classifier
 from camfaith.models.inside.ablation import TAIL_BATCH, ablate_channels, tail
@@ -31,7 +31,8 @@ class _Job:
     def __init__(self, probe: ImageProbe, subject: Subject) -> None:
         self.probe = probe
         self.target = int(subject.case.targets[subject.index])
-        self.scores = torch.empty(0, 2, dtype=torch.float64)
+        self.width = probe.told(subject.case.logits.shape[1])
+        self.scores = torch.empty(0, self.width, dtype=torch.float64)
         self.at: Tensor | None = None
         self._rounds = probe.rounds(subject)
         self.count, self.fill = next(self._rounds)
@@ -86,29 +87,28 @@ class Engine:
     ) -> dict[Hashable, dict[Probe, Answer]]:
         """Answer every probe of every method, and equal ones once. `wanted`: method → its maps and its probes.
 
-        Maps of only some images name them by `rows`, and get answers for those. `told`: the scores (n×2: logit and
-        log-probability) that probes of the image alone got before, by probe and image; they are not asked again.
+        Maps of only some images name them by `rows`, and get answers for those. `told`: the tables (see `stacked`) that
+        probes of the image alone got before, by probe and image; they are not asked again.
         """
         told = told or {}
         jobs: dict[Hashable, _Job | _Told] = {}
         keys: dict[tuple[Hashable, Probe], list[Hashable]] = {}
 
         def known(index: int, blank: Blank) -> Tensor:
-            return jobs[blank, index, ""].scores
+            return jobs[blank, (index, "")].scores
 
         for method, (maps, probes) in wanted.items():
             for probe in dict.fromkeys(probes):
                 if isinstance(probe, Channels | Explained):
                     continue
                 keys[method, probe] = []
-                for place, index in enumerate(maps.rows if maps.rows is not None else range(len(case))):
-                    key = (probe, index, "" if probe.reads == "image" else maps.prints(probe.reads)[place])
+                for question, subject in subjects(probe, case, maps, known):
+                    key = probe, question
                     keys[method, probe].append(key)
-                    if key not in jobs and probe.reads == "image" and (probe, index) in told:
-                        jobs[key] = _Told(told[probe, index])
+                    if key not in jobs and probe.reads == "image" and (probe, subject.index) in told:
+                        jobs[key] = _Told(told[probe, subject.index])
                     elif key not in jobs:
-                        given = None if probe.reads == "image" else maps
-                        jobs[key] = _Job(probe, Subject(case, index, given, place, partial(known, index)))
+                        jobs[key] = _Job(probe, subject)
                     elif probe.reads != "image":
                         self.meter.shared += probe.count(case.pixels)
         asking = [job for job in jobs.values() if isinstance(job, _Job)]
@@ -137,19 +137,20 @@ class Engine:
         }
 
     def _finish(self, jobs: Sequence[_Job], case: Case) -> None:
-        """Round by round, until no job asks for more."""
+        """Round by round, until no job asks for more. Those that want all logits have tables of their own."""
         while jobs:
-            scores = torch.split(self._stream(jobs, case), [job.count for job in jobs])
-            for job, found in zip(jobs, scores, strict=True):  # all of them, before a probe looks at what is known
+            alike = [[job for job in jobs if job.width == width] for width in sorted({job.width for job in jobs})]
+            told = [each for some in alike for each in zip(some, self._stream(some, case), strict=True)]
+            for job, found in told:  # all of them, before a probe looks at what is known
                 job.scores = torch.cat([job.scores, found])
-            jobs = [job for job, found in zip(jobs, scores, strict=True) if job.goes_on(found)]
+            jobs = [job for job, found in told if job.goes_on(found)]
 
-    def _stream(self, jobs: Sequence[_Job], case: Case) -> Tensor:
-        """The scores of all the images that the jobs ask for now (n×2, on the CPU)."""
+    def _stream(self, jobs: Sequence[_Job], case: Case) -> Sequence[Tensor]:
+        """What jobs of one width are told of the images that they ask for now: a table each, on the CPU."""
         device, total = case.images.device, sum(job.count for job in jobs)
         counts = torch.tensor([job.count for job in jobs])
         targets = torch.tensor([job.target for job in jobs]).repeat_interleave(counts).to(device)
-        table = torch.empty(total, 2, dtype=torch.float64, device=device)
+        table = torch.empty(total, jobs[0].width, dtype=torch.float64, device=device)
         stream = (self.journal or Journal()).begin([job.count for job in jobs], table)
         self.meter.forwards += stream.done
 
@@ -162,7 +163,7 @@ class Engine:
         began = time.perf_counter()
         scores = table.cpu()
         self.meter.model_seconds += time.perf_counter() - began
-        return scores
+        return torch.split(scores, [job.count for job in jobs])
 
     def _batch(
         self, jobs: Sequence[_Job], case: Case, work: Callable[[Tensor, int, int], None], start: int = 0
@@ -189,19 +190,21 @@ class Engine:
         since halving the batch arranges the network anew, and the probe may have altered it.
         """
         setup = replace(self.setup, batch_size=min(self.batch_size, len(case)), shortcuts=())
-        engine, redrawn = Engine(self.classifier, setup, tick=self.tick), Redrawn(self.classifier, case, asking)
-        jobs = [_Job(probe, Subject(case, row, None, 0, _unknown)) for row in redrawn.rows]
-        of = [row for row, job in zip(redrawn.rows, jobs, strict=True) for _ in range(job.count)]
-
-        def explain(images: Tensor, start: int, stop: int) -> None:
-            began = time.perf_counter()
-            with counting(self.classifier.network) as tally:
-                redrawn.add(images, of[start:stop])
-            self.meter.add(tally)
-            self.meter.model_seconds += time.perf_counter() - began
-
+        engine, redrawn = Engine(self.classifier, setup, tick=self.tick), Redrawn(self.classifier, case, probe, asking)
+        self.meter.shared += redrawn.shared * probe.count(case.pixels)
         with probe.within(self.classifier), going_by(replace(self.setup, batch_size=self.batch_size)):
-            engine._batch(jobs, case, explain)
+            for questions in redrawn.passes():
+                jobs = [_Job(probe, question.subject) for question in questions]
+                of = [question for question, job in zip(questions, jobs, strict=True) for _ in range(job.count)]
+
+                def explain(images: Tensor, start: int, stop: int, of: Sequence[Question] = of) -> None:
+                    began = time.perf_counter()
+                    with counting(self.classifier.network) as tally:
+                        redrawn.add(images, of[start:stop])
+                    self.meter.add(tally)
+                    self.meter.model_seconds += time.perf_counter() - began
+
+                engine._batch(jobs, case, explain)
         self.meter.halvings += engine.meter.halvings
         return {method: redrawn.answer(method) for method in asking}
 
@@ -230,7 +233,7 @@ class Engine:
         began = time.perf_counter()
         logits = self._forward(images)
         self.meter.model_seconds += time.perf_counter() - began
-        out.copy_(self.classifier.head.of_target(logits, targets))
+        out.copy_(table_of(self.classifier.head, logits, targets, every=out.shape[1] > 2))
 
     def _halved(self, batch: int) -> None:
         """Memory ran out: go on with that batch."""
@@ -269,7 +272,3 @@ class Engine:
             lambda batch: ablate_channels(self.classifier, layer, image, batch),
             self._tail_halved if alone else self._halved,
         )
-
-
-def _unknown(_blank: Blank) -> Tensor:
-    raise TypeError("a probe that asks for maps is asked once, and knows no scores")

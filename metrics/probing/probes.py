@@ -7,24 +7,25 @@ map as it is displayed) once for every distinct one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.case import Aspect, Case, Maps
+from camfaith.metrics.probing.case import Aspect, Case, Maps, PerImage
 from camfaith.metrics.probing.ranks import removed_at
 
 Reads = Literal["image"] | Aspect
 Fill = Callable[[int, int, Tensor], None]
 """Writes the altered images start to stop of a probe into the rows of a buffer (n×3×H×W)."""
 Rounds = Generator[tuple[int, Fill], Tensor, Tensor | None]
-"""Yields how many images it wants and their `Fill`, is sent their scores (n×2: logit and log-probability), and returns
-at the end where each of its images lies on the x axis, if that was not known beforehand."""
+"""Yields how many images it wants and their `Fill`, is sent their scores (n×2: logit and log-probability, then all C
+logits where the probe wants them), and returns at the end where each of its images lies on the x axis, if that was not
+known beforehand."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Subject:
         every: Tensor = getattr(self.maps, aspect)
         return every[self.place]
 
+    def once(self, value: PerImage) -> Tensor:
+        """That value of the image, worked out once for all methods and metrics."""
+        return self.case.once_of(value, self.index)
+
     def blank(self, baseline: Baseline) -> Tensor:
         """The baseline image (3×H×W)."""
         return self.case.replaced(baseline)[self.index]
@@ -69,10 +74,16 @@ class ImageProbe:
     """Altered images of one image; subclasses are frozen values with a `count` and a `fill`, or with `rounds`."""
 
     reads: ClassVar[Reads] = "image"
+    all_logits: ClassVar[bool] = False
+    """Whether the answer holds the logits of all classes, not the target's alone."""
 
     def count(self, pixels: int) -> int:
-        """How many images it asks for, or the most, where the answers decide."""
+        """How many images it asks for, or the most, where the image or the answers decide."""
         raise NotImplementedError
+
+    def told(self, classes: int) -> int:
+        """How many numbers it is told of an image: the target's logit and log-probability, and all logits if wanted."""
+        return 2 + self.all_logits * classes
 
     def fill(self, subject: Subject) -> Fill:
         raise NotImplementedError
@@ -198,3 +209,15 @@ class Channels:
 
 
 Probe = ImageProbe | Channels
+
+
+def subjects(
+    probe: ImageProbe, case: Case, maps: Maps, known: Callable[[int, Blank], Tensor]
+) -> Iterator[tuple[Hashable, Subject]]:
+    """The images of a case that a method has maps of, each with a key: equal keys ask a probe the same question."""
+    for place, index in enumerate(range(len(case)) if maps.rows is None else maps.rows):
+        told = partial(known, index)
+        if probe.reads == "image":
+            yield (index, ""), Subject(case, index, None, place, told)
+        else:
+            yield (index, maps.prints(probe.reads)[place]), Subject(case, index, maps, place, told)

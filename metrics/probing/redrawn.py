@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.probing.answers import Answer, stacked
+from camfaith.metrics.probing.answers import Answer, stacked, table_of
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import ImageProbe
+from camfaith.metrics.probing.probes import Blank, Fill, ImageProbe, Subject, subjects
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.contract import Bound
@@ -21,20 +21,54 @@ from camfaith.models.speed.batches import each_alone
 
 
 class Explained(ImageProbe):
-    """Altered images of one image to be explained anew, for its own target class; subclasses are frozen values.
+    """Altered images of one image to be explained anew; subclasses are frozen values.
 
     Each altered image goes forward once for all methods, and backward once if any of them wants gradients; the calls
-    that a method makes on its own come on top.
+    that a method makes on its own come on top. Where the probe reads a map, each distinct one has images of its own,
+    which go to the methods that made it.
     """
+
+    def target(self, subject: Subject) -> int:
+        """The class to be explained: the image's own."""
+        return int(subject.case.targets[subject.index])
 
     def within(self, classifier: Classifier) -> AbstractContextManager[object]:
         """Entered while the maps are made: a probe of an altered network alters it here, and puts it back."""
         return nullcontext()
 
 
+class OneImage(Explained):
+    """One image to be explained anew, as it is or altered."""
+
+    def count(self, pixels: int) -> int:
+        return 1
+
+    def altered(self, subject: Subject) -> Tensor:
+        """The image that is explained (3×H×W)."""
+        return subject.image
+
+    def fill(self, subject: Subject) -> Fill:
+        image = self.altered(subject)
+
+        def fill(_start: int, _stop: int, out: Tensor) -> None:
+            out.copy_(image)
+
+        return fill
+
+
 def as_meant(maps: Maps, raw: Tensor) -> Tensor:
     """Raw maps of the method that made `maps`, after its ReLU where it has one."""
     return rectify(raw) if maps.explainer is not None and maps.explainer.rectified else raw
+
+
+@dataclass(eq=False)
+class Question:
+    """One image to alter, the methods that explain what comes of it, and what they are told."""
+
+    subject: Subject
+    target: int
+    methods: list[Hashable] = field(default_factory=list)
+    told: list[Tensor] = field(default_factory=list)
 
 
 class Redrawn:
@@ -43,57 +77,79 @@ class Redrawn:
     What fails on a batch is tried image by image, so that a failure costs one method one image.
     """
 
-    def __init__(self, classifier: Classifier, case: Case, asking: Mapping[Hashable, Maps]) -> None:
-        self.classifier, self.case = classifier, case
+    def __init__(self, classifier: Classifier, case: Case, probe: Explained, asking: Mapping[Hashable, Maps]) -> None:
+        self.classifier, self.case, self.probe = classifier, case, probe
         self._explainers: dict[Hashable, Bound] = {}
+        self._of: dict[Hashable, list[Question]] = {}
+        asked: dict[Hashable, Question] = {}
         for method, maps in asking.items():
             if maps.explainer is None:
                 raise ValueError("this metric wants maps of altered images: give the method that is to make them")
-            self._explainers[method] = maps.explainer
-        self._of = {m: range(len(case)) if maps.rows is None else maps.rows for m, maps in asking.items()}
-        self.rows = sorted({row for rows in self._of.values() for row in rows})
-        """The case's images that any method is asked about."""
-        self._scores: dict[int, list[Tensor]] = {row: [] for row in self.rows}
+            self._explainers[method], self._of[method] = maps.explainer, []
+            for key, subject in subjects(probe, case, maps, _unknown):
+                question = asked.setdefault(key, Question(subject, probe.target(subject)))
+                question.methods.append(method)
+                self._of[method].append(question)
+        self._questions = list(asked.values())
         self._maps: dict[tuple[Hashable, int], list[Tensor]] = {}
         self._failures: dict[tuple[Hashable, int], str] = {}
 
-    def add(self, images: Tensor, rows: Sequence[int]) -> None:
-        """Explain some more images; `rows` says of which of the case's images they are."""
+    @property
+    def shared(self) -> int:
+        """How many questions equal maps saved."""
+        return 0 if self.probe.reads == "image" else sum(len(each.methods) - 1 for each in self._questions)
+
+    def passes(self) -> list[list[Question]]:
+        """The questions that are asked together: those with a backward pass, and those without."""
+        back, ahead = list[Question](), list[Question]()
+        for question in self._questions:
+            (back if self._goes_back(question.methods) else ahead).append(question)
+        return [questions for questions in (back, ahead) if questions]
+
+    def _goes_back(self, methods: Sequence[Hashable]) -> bool:
+        return any(self._explainers[method].goes_back for method in methods)
+
+    def add(self, images: Tensor, asked: Sequence[Question]) -> None:
+        """Explain some more images; `asked` says to which question each belongs."""
 
         def lose(place: int, error: BaseException) -> None:
-            self._scores[rows[place]].append(torch.full((2,), torch.nan, dtype=torch.float64))
-            for method in self._explainers:
-                self._fail(method, rows[place], error)
+            question = asked[place]
+            nothing = torch.full((self.probe.told(self.case.logits.shape[1]),), torch.nan, dtype=torch.float64)
+            question.told.append(nothing)
+            for method in question.methods:
+                self._fail(method, question, error)
 
         def explain(some: Sequence[int]) -> None:
-            self._explain(images[some[0] : some[-1] + 1], [rows[place] for place in some])
+            self._explain(images[some[0] : some[-1] + 1], [asked[place] for place in some])
 
-        each_alone(range(len(rows)), explain, lose, halve=False)
+        each_alone(range(len(asked)), explain, lose, halve=False)
 
-    def _explain(self, images: Tensor, rows: Sequence[int]) -> None:
-        evidence = self._evidence(images, rows)
-        made = {method: self._made(method, evidence, rows) for method in self._explainers}
-        both = self.classifier.head.of_target(evidence.logits, evidence.targets)
-        for row, scores in zip(rows, both.cpu(), strict=True):
-            self._scores[row].append(scores)
+    def _explain(self, images: Tensor, asked: Sequence[Question]) -> None:
+        methods = list(dict.fromkeys(method for question in asked for method in question.methods))
+        evidence = self._evidence(images, asked, methods)
+        made = {method: self._made(method, evidence, asked) for method in methods}
+        told = table_of(self.classifier.head, evidence.logits, evidence.targets, every=self.probe.all_logits)
+        for question, scores in zip(asked, told.cpu(), strict=True):
+            question.told.append(scores)
         for method, found in made.items():
             for row, raw in found:
                 self._maps.setdefault((method, row), []).append(raw)
 
-    def _evidence(self, images: Tensor, rows: Sequence[int]) -> Evidence:
-        at, masks = list(rows), self.case.masks
+    def _evidence(self, images: Tensor, asked: Sequence[Question], methods: Sequence[Hashable]) -> Evidence:
+        at, masks = [question.subject.index for question in asked], self.case.masks
         return self.classifier.evidence(
             images,
-            self.case.targets[at],
-            [layer for one in self._explainers.values() for layer in one.needed_layers],
-            gradients=any(one.goes_back for one in self._explainers.values()),
+            torch.tensor([question.target for question in asked]),
+            [layer for method in methods for layer in self._explainers[method].needed_layers],
+            gradients=self._goes_back(methods),
             seeds=self.case.seeds[at],
             masks=None if masks is None else masks[at],
         )
 
-    def _made(self, method: Hashable, evidence: Evidence, rows: Sequence[int]) -> list[tuple[int, Tensor]]:
+    def _made(self, method: Hashable, evidence: Evidence, asked: Sequence[Question]) -> list[tuple[int, Tensor]]:
         """The method's maps of those images that are its own and that it did not fail on."""
-        own = [p for p, row in enumerate(rows) if row in self._of[method] and (method, row) not in self._failures]
+        rows = [question.subject.index for question in asked]
+        own = [p for p, q in enumerate(asked) if method in q.methods and (method, rows[p]) not in self._failures]
         found: list[tuple[int, Tensor]] = []
 
         def make(places: Sequence[int]) -> None:
@@ -101,7 +157,7 @@ class Redrawn:
             found.extend(zip((rows[place] for place in places), maps, strict=True))
 
         if own:
-            each_alone(own, make, lambda place, error: self._fail(method, rows[place], error), halve=False)
+            each_alone(own, make, lambda place, error: self._fail(method, asked[place], error), halve=False)
         return found
 
     def _maps_of(self, method: Hashable, evidence: Evidence, places: Sequence[int]) -> Tensor:
@@ -110,13 +166,15 @@ class Redrawn:
             raise FloatingPointError("the map holds NaN or infinite values")
         return maps
 
-    def _fail(self, method: Hashable, row: int, error: BaseException) -> None:
-        self._failures.setdefault((method, row), f"on an altered image, {kind_and_text(error)}")
+    def _fail(self, method: Hashable, question: Question, error: BaseException) -> None:
+        why = f"on an altered image, {kind_and_text(error)}"
+        self._failures.setdefault((method, question.subject.index), why)
 
     def answer(self, method: Hashable) -> Answer:
         """The scores and maps of the method's own images."""
-        rows = self._of[method]
-        found = stacked(torch.stack(self._scores[row]) for row in rows)
+        questions = self._of[method]
+        rows = [question.subject.index for question in questions]
+        found = stacked(torch.stack(question.told) for question in questions)
         failures = {
             place: self._failures[method, row] for place, row in enumerate(rows) if (method, row) in self._failures
         }
@@ -126,3 +184,7 @@ class Redrawn:
         every, missing = iter(fine), torch.full_like(fine[0], torch.nan)
         maps = torch.stack([missing if place in failures else next(every) for place in range(len(rows))])
         return replace(found, maps=maps, failures=failures)
+
+
+def _unknown(_index: int, _blank: Blank) -> Tensor:
+    raise TypeError("a probe that asks for maps is asked once, and knows no scores")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from camfaith.benchmark import compare, run
-from camfaith.benchmark.conformance import CHECKS
-from camfaith.benchmark.conformance.candidate import Candidate
+from camfaith.benchmark.conformance.of_methods import CHECKS
+from camfaith.benchmark.conformance.of_methods.candidate import Candidate
 from camfaith.benchmark.results.sides import sides_of
 from camfaith.methods import find
 

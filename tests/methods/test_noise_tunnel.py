@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from camfaith.methods import Calls, GradientShap, GuidedGradCam, NoiseTunnel, Saliency
-from camfaith.methods.superpixels import superpixels
 from camfaith.models import Classifier
 from camfaith.models.speed.counting import counting
+from camfaith.models.superpixels import superpixels
 
 
 def explained(method, classifier: Classifier, pictures: Tensor, target: int, seed: int) -> Tensor:

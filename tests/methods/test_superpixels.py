@@ -12,9 +12,9 @@ from captum.attr._core.lime import get_exp_kernel_similarity_function
 from torch import Tensor, nn
 
 from camfaith.methods import FeatureAblation, KernelShap, Lime, ShapleyValueSampling
-from camfaith.methods.superpixels import superpixels
 from camfaith.models import Classifier
 from camfaith.models.errors import NotApplicable
+from camfaith.models.superpixels import superpixels
 
 FEW = {"segments": 6, "compactness": 50}
 

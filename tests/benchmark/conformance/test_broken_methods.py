@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from camfaith.benchmark import method_checks
-from camfaith.benchmark.conformance import CHECKS
-from camfaith.benchmark.conformance.candidate import Candidate
+from camfaith.benchmark.conformance.of_methods import CHECKS
+from camfaith.benchmark.conformance.of_methods.candidate import Candidate
 from camfaith.methods import Calls, GradCAM, Method
 from camfaith.models.errors import NotApplicable
 
@@ -372,7 +372,7 @@ def test_a_check_catches_the_method_that_is_broken_in_its_way_alone(name):
 
 
 def test_an_error_that_a_check_is_about_has_its_meaning():
-    frozen = BY_NAME["frozen"](NeedingParameters)
+    frozen = BY_NAME["frozen"].of(Candidate(NeedingParameters))
     assert frozen.seen.startswith("RuntimeError")
     assert frozen.means == "it cannot explain a model whose weights are fixed, as in deployment"
 
@@ -386,8 +386,8 @@ class OverflowingInHalf(GradCAM):
 
 def test_the_precision_that_fails_is_named():
     check = BY_NAME["low-precision"]
-    assert check(OverflowingInHalf).seen == "in float16: the map holds NaN or infinite values"
-    assert check(ByNumpy).seen.startswith("in bfloat16: TypeError: ")
+    assert check.of(Candidate(OverflowingInHalf)).seen == "in float16: the map holds NaN or infinite values"
+    assert check.of(Candidate(ByNumpy)).seen.startswith("in bfloat16: TypeError: ")
 
 
 def test_a_failing_check_fails_its_test():

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from camfaith.benchmark import check_method, method_checks
-from camfaith.benchmark.conformance import CHECKS
-from camfaith.benchmark.conformance.candidate import Candidate
+from camfaith.benchmark.conformance.of_methods import CHECKS
+from camfaith.benchmark.conformance.of_methods.candidate import Candidate
 from camfaith.benchmark.suite.settings import read_settings
 from camfaith.methods import SHIPPED, GradCAM
 from camfaith.models.errors import NotApplicable
@@ -33,7 +33,7 @@ class Plain:
 def test_a_plain_class_with_explain_alone_passes():
     found = check_method(Plain)
     assert found.passed, found.failures
-    assert (found.method, found.ground) == ("Plain", "convolutional")
+    assert (found.name, found.ground) == ("Plain", "convolutional")
     assert set(found.names("does not apply")) <= {"device", "completeness", "like"}
     assert len(found.table) == len(CHECKS)
 
@@ -65,7 +65,7 @@ def test_what_does_not_apply_is_told_with_its_reason():
     assert {finding.outcome for finding in found.findings} == {"does not apply"}
     assert not found.passed
     assert found.findings[0].seen == "it wants a mask"
-    dependent = BY_NAME["class-dependence"]("eigencam")
+    dependent = BY_NAME["class-dependence"].of(Candidate("eigencam"))
     assert (dependent.outcome, dependent.seen) == (
         "does not apply",
         "it says that its maps do not depend on the class",
@@ -94,7 +94,7 @@ def test_a_setting_may_be_called_method():
     candidate = Candidate("noise-tunnel", method="saliency")
     assert candidate.name == "noise-tunnel(method=saliency)"
     shape = BY_NAME["shape"]
-    assert shape("noise-tunnel", method="saliency", samples=2).outcome == "passed"
+    assert shape.of(Candidate("noise-tunnel", method="saliency", samples=2)).outcome == "passed"
     assert str(method_checks("noise-tunnel", method="saliency")[0]) == "noise-tunnel(method=saliency)-shape"
 
 
@@ -111,7 +111,7 @@ def test_settings_are_read_as_a_suite_has_them():
 
 def test_the_global_generators_are_left_alone():
     state = torch.random.get_rng_state()
-    BY_NAME["repeatable"]("gradcam")
+    BY_NAME["repeatable"].of(Candidate("gradcam"))
     assert torch.equal(torch.random.get_rng_state(), state)
 
 

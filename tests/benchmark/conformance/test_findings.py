@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from camfaith.benchmark.conformance import CHECKS
+from camfaith.benchmark.conformance.of_methods import CHECKS
+from camfaith.benchmark.conformance.of_methods.candidate import Candidate
 from camfaith.methods import GradCAM, Method
 from camfaith.models.errors import NotApplicable
 
@@ -25,7 +26,11 @@ class TooMuchInside(GradCAM):
 
 
 def test_what_a_layer_inside_is_given_is_watched_too():
-    assert BY_NAME["in-range"](TooMuchInside).seen.startswith("layer 'conv3' is given values up to 1e+07, where")
+    assert (
+        BY_NAME["in-range"]
+        .of(Candidate(TooMuchInside))
+        .seen.startswith("layer 'conv3' is given values up to 1e+07, where")
+    )
 
 
 class MappedCAM(Method):
@@ -39,7 +44,7 @@ class MappedCAM(Method):
 
 
 def test_a_method_that_maps_the_network_over_images_is_not_told_that_it_leaves_their_range():
-    found = BY_NAME["in-range"](MappedCAM)
+    found = BY_NAME["in-range"].of(Candidate(MappedCAM))
     assert (found.outcome, found.seen) == (
         "does not apply",
         "it asks the network inside torch.func.vmap, where no value can be read",
@@ -54,7 +59,7 @@ class RefusingHalf(GradCAM):
 
 
 def test_a_precision_that_is_refused_in_words_is_not_asked_for():
-    assert BY_NAME["low-precision"](RefusingHalf).outcome == "passed"
+    assert BY_NAME["low-precision"].of(Candidate(RefusingHalf)).outcome == "passed"
 
 
 class RefusingTraining(GradCAM):
@@ -65,6 +70,6 @@ class RefusingTraining(GradCAM):
 
 
 def test_an_error_means_that_there_is_no_map_and_not_what_the_check_is_about():
-    found = BY_NAME["training-mode"](RefusingTraining)
+    found = BY_NAME["training-mode"].of(Candidate(RefusingTraining))
     assert (found.seen, found.means) == ("RuntimeError: call eval first", "it gives no map there")
     assert BY_NAME["training-mode"].means != found.means

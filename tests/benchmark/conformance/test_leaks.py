@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from camfaith.benchmark import check_method
-from camfaith.benchmark.conformance import CHECKS
+from camfaith.benchmark.conformance.of_methods import CHECKS
+from camfaith.benchmark.conformance.of_methods.candidate import Candidate
 from camfaith.benchmark.suite.declaration import SuiteError
 from camfaith.methods import GradCAM
 from camfaith.models.errors import NotApplicable
@@ -87,7 +88,7 @@ class DrawnWhenBound(GradCAM):
     ],
 )
 def test_what_stays_behind_is_named(method, check, seen):
-    finding = BY_NAME[check](method)
+    finding = BY_NAME[check].of(Candidate(method))
     assert finding.outcome == "failed"
     assert seen in finding.seen
     assert torch.is_grad_enabled()
@@ -182,4 +183,4 @@ class GrowingBytes(GradCAM):
     ],
 )
 def test_memory_is_watched(method, outcome):
-    assert BY_NAME["memory"](method).outcome == outcome
+    assert BY_NAME["memory"].of(Candidate(method)).outcome == outcome

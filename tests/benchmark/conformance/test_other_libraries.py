@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from camfaith.benchmark import run
-from camfaith.benchmark.conformance import CHECKS
-from camfaith.benchmark.conformance.candidate import namesake
-from camfaith.benchmark.conformance.defects import KNOWN_DEFECTS
+from camfaith.benchmark.conformance.of_methods import CHECKS
+from camfaith.benchmark.conformance.of_methods.candidate import Candidate, namesake
+from camfaith.benchmark.conformance.of_methods.defects import KNOWN_DEFECTS
 from camfaith.methods.adapters import LIBRARIES
 
 BY_NAME = {check.name: check for check in CHECKS}
@@ -21,12 +21,12 @@ BY_NAME = {check.name: check for check in CHECKS}
 def test_known_defects_of_other_libraries_are_found(check, method):
     module = LIBRARIES[method.partition(":")[0]].module
     pytest.importorskip(module, reason="needs other libraries; pip install 'camfaith[peers]'")
-    assert BY_NAME[check](method).outcome == "failed"
+    assert BY_NAME[check].of(Candidate(method)).outcome == "failed"
 
 
 def test_ablation_far_below_zero_is_seen_at_the_layer_behind():
     pytest.importorskip("pytorch_grad_cam", reason="needs another library; pip install 'camfaith[peers]'")
-    assert BY_NAME["in-range"]("pgc:AblationCAM").seen.startswith("layer 'relu2' is given values up to ")
+    assert BY_NAME["in-range"].of(Candidate("pgc:AblationCAM")).seen.startswith("layer 'relu2' is given values up to ")
 
 
 @pytest.mark.parametrize("method", ["pgc:GradCAM", "pgc:HiResCAM", "torchcam:GradCAM", "torchcam:LayerCAM"])

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from camfaith.benchmark.conformance import CHECKS
-from camfaith.benchmark.conformance.candidate import Candidate, Trial
+from camfaith.benchmark.conformance.of_methods import CHECKS
+from camfaith.benchmark.conformance.of_methods.candidate import Candidate
 from camfaith.benchmark.conformance.shrinking import TRIES, Failure, shrunk
+from camfaith.benchmark.conformance.trials import Trial
 from camfaith.methods import GradCAM
 
 BY_NAME = {check.name: check for check in CHECKS}
@@ -42,26 +43,26 @@ class BrokenWhereHigh(GradCAM):
 
 
 def test_a_failure_comes_with_the_smallest_input_and_its_meaning():
-    finding = BY_NAME["batch"](OverTheBatch)
+    finding = BY_NAME["batch"].of(Candidate(OverTheBatch))
     assert finding.smallest == "batch 2, 2×2 px, seed 0"
     assert finding.seen.startswith("together and one by one: they differ by 0.")
     assert finding.means == "an image's map depends on which images happen to stand beside it"
-    assert BY_NAME["finite"](Standardised).smallest == "batch 1, 2×2 px, seed 0"
+    assert BY_NAME["finite"].of(Candidate(Standardised)).smallest == "batch 1, 2×2 px, seed 0"
 
 
 def test_inputs_grow_until_one_breaks_it_and_shrink_while_they_do():
-    finding = BY_NAME["finite"](BrokenWhereWide)
+    finding = BY_NAME["finite"].of(Candidate(BrokenWhereWide))
     assert finding.smallest == "batch 1, 2×3 px, seed 0"
     assert finding.seen == "2 of 2 values are NaN or infinite"
 
 
 def test_what_breaks_only_from_some_height_on_is_shown_at_that_height():
-    assert BY_NAME["finite"](BrokenWhereHigh).smallest == "batch 1, 5×2 px, seed 0"
+    assert BY_NAME["finite"].of(Candidate(BrokenWhereHigh)).smallest == "batch 1, 5×2 px, seed 0"
 
 
 def test_an_input_is_not_made_smaller_than_the_check_can_be_asked_on():
     check = replace(BY_NAME["finite"], least=Trial(2, 2, 7, 1))
-    assert check(BrokenWhereHigh).smallest == "batch 2, 5×7 px, seed 1"
+    assert check.of(Candidate(BrokenWhereHigh)).smallest == "batch 2, 5×7 px, seed 1"
 
 
 class RaisingWhereLow(BrokenWhereHigh):
@@ -72,9 +73,9 @@ class RaisingWhereLow(BrokenWhereHigh):
 
 
 def test_an_input_that_breaks_in_another_way_is_not_taken_for_a_smaller_one():
-    finding = BY_NAME["finite"](RaisingWhereLow)
+    finding = BY_NAME["finite"].of(Candidate(RaisingWhereLow))
     assert (finding.smallest, finding.seen) == ("batch 1, 2×2 px, seed 0", "ValueError: too low")
-    finding = replace(BY_NAME["finite"], trials=[Trial(2, 8, 8)])(RaisingWhereLow)
+    finding = replace(BY_NAME["finite"], trials=[Trial(2, 8, 8)]).of(Candidate(RaisingWhereLow))
     assert (finding.smallest, finding.seen) == ("batch 1, 4×2 px, seed 0", "2 of 2 values are NaN or infinite")
 
 

@@ -125,6 +125,44 @@ class Spread(Metric):
 """
 
 
+SURE = """
+import torch
+from dataclasses import dataclass
+from camfaith.metrics import ImageProbe, Metric
+
+@dataclass(frozen=True)
+class Dark(ImageProbe):
+    all_logits = True
+
+    def count(self, pixels):
+        return 1
+
+    def fill(self, subject):
+        return lambda start, stop, out: torch.mul(subject.image, 0.5, out=out[0])
+
+@dataclass(frozen=True, kw_only=True)
+class Sure(Metric):
+    of: int = 0
+    name, main, better = "sure", "logit", {}
+
+    def probes(self, layer, pixels):
+        return [Dark()]
+
+    def judge(self, case, maps, answers):
+        return {"logit": answers[Dark()].logits[:, 0, self.of]}
+"""
+
+
+def test_all_logits_are_asked_once_and_kept(suite, grown, model, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "sure.py").write_text(SURE)
+    for of, forwards in ((1, 8), (4, 0)):
+        suite = with_(suite, metrics=[*suite["suite"]["metrics"], {"name": "sure:Sure", "of": of, "label": f"of {of}"}])
+        result, spent, counted = grown(suite)
+        assert (spent["forwards"], counted != (0, 0)) == (forwards, bool(forwards))
+    assert_same(result, run(suite, models=[model], out=tmp_path / "fresh"))
+
+
 def test_a_larger_limit_costs_its_new_samples(suite, grown, model, tmp_path):
     fewer = load(tmp_path / "run")
     result, spent, _ = grown(limited(suite, 12))

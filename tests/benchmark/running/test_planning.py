@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from camfaith.benchmark import run
 from camfaith.benchmark.running.lacking import holdings_of
 from camfaith.benchmark.running.planning import Plan, plan_block
@@ -68,6 +70,28 @@ def test_new_explanations_are_planned_once_for_all_that_share_a_pass(small_suite
     assert (cost["forwards"], cost["backwards"], cost["failed"]) == (forwards, backwards, 0)
     alone = planned.blocks[0].unshared
     assert alone.backwards == 6 * (1 + 5 + 4) * (2 + 3)
+
+
+TWICE = {"name": "gradcam", "layer": "inner.body.1", "label": "the same again"}
+
+
+@pytest.mark.parametrize("methods", [["layercam", "eigencam", "occlusion", "oracle"], ["gradcam", TWICE, "eigencam"]])
+def test_what_a_map_shows_is_planned_to_be_explained_anew_for_each_map(methods, small_suite, counting, tmp_path):
+    metrics = ["coherency", "random-logit", {"name": "irof", "segments": 9}]
+    small_suite["suite"] |= {"methods": methods, "metrics": metrics}
+    networks = {"tiny": Classifier(counting, name="tiny")}
+    planned, result, forwards, backwards = counted(Suite.of(small_suite), networks, tmp_path)
+    assert result.scores["status"].isin(["ok", "undefined", "constant"]).all()
+    cost, own, again = result.info["cost"], planned.blocks[0].methods, TWICE in methods
+    for_maps = 6 * (1 + 9)  # what each shows, and the image without its superpixels
+    assert planned.forwards == 6 * (1 + 1) + own + len(methods) * for_maps, "for the class, and for another one"
+    assert forwards + cost["shared"] + cost["failed"] + cost["spared"] == planned.forwards
+    assert cost["shared"] == again * for_maps
+    assert cost["spared"] > 0, "SLIC makes fewer than nine"
+    healthy = int(result.pictures["label"].eq(0).sum())
+    assert cost["failed"] == ("oracle" in methods) * healthy * (1 + 9)
+    assert planned.backwards == 6 * (1 + 1 + 1 + again)
+    assert backwards == cost["backwards"] == 6 * (1 + 1 + 1), "equal maps go back together"
 
 
 def test_no_one_pays_for_a_backward_to_a_layer_that_wants_no_gradient(small_suite, counting, tmp_path):

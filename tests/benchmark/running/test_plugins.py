@@ -176,7 +176,7 @@ BROKEN = {
     "probes that are none": (metric(probes=gives(["what"])), "probes gives str, which is no probe"),
     "probes fails": (metric(probes=fail), "Unspeakable: its text cannot be had"),
     "a probe that writes": (metric(probes=gives([Spoiling()])), "the case images was written to"),
-    "a line that is none": (metric(line_of=gives("line")), "AttributeError: 'str' object has no attribute 'x'"),
+    "a line that is none": (metric(line=gives("line")), "AttributeError: 'str' object has no attribute 'x'"),
 }
 SILENT = {
     "the image": writing(lambda case, maps: case.images.zero_()),

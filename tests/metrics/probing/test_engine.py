@@ -1,6 +1,7 @@
 """Model calls: full batches that fit into memory, and answers that depend on nothing but image, map and seed."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -198,6 +199,30 @@ def test_the_buffer_is_made_once_for_many_answers(tiny, images, noise_maps, monk
     bigger = Case.of(classifier, images(3, 12), 1)
     ask(engine, bigger, {"it": (noise_maps(3, 12, 12), [Curve("rest", 6, BLACK)])})
     assert made == [(4, 3, 9, 9), (4, 3, 12, 12)]
+
+
+@dataclass(frozen=True)
+class Whole(Blank):
+    """The baseline image, of which all logits are wanted."""
+
+    all_logits = True
+
+
+@pytest.mark.parametrize("batch_size", [3, 64])
+def test_all_logits_are_told_where_they_are_wanted_and_nowhere_else(batch_size, classifier, case, noise_maps):
+    mean = baseline("mean")
+    arms = {"it": (noise_maps(4, 9, 9), [Curve("rest", 5, mean), Whole(mean), Blank(mean)])}
+    found = ask(Engine(classifier, Setup(batch_size)), case, arms)["it"]
+    expected = classifier.scores(case.images.mean((2, 3), keepdim=True).expand_as(case.images))
+    torch.testing.assert_close(found[Whole(mean)].logits[:, 0], expected)
+    torch.testing.assert_close(found[Whole(mean)].logit, found[Blank(mean)].logit)
+    assert found[Blank(mean)].logits is found[Curve("rest", 5, mean)].logits is None
+    told, engine = {(Whole(mean), row): found[Whole(mean)].tables[row] for row in range(4)}, Engine(classifier)
+    again = engine.answer(
+        case, {"it": (Maps(noise_maps(2, 9, 9), case.select([3, 1]), rows=[3, 1]), [Whole(mean)])}, told
+    )
+    assert torch.equal(again["it"][Whole(mean)].logits, found[Whole(mean)].logits[[3, 1]])
+    assert engine.meter.forwards == 0
 
 
 def test_answers_are_on_the_cpu_in_double_precision(tiny, images, noise_maps):

@@ -64,6 +64,56 @@ def test_all_gradient_methods_share_one_pass_and_others_pay_for_their_own(case, 
         assert engine.meter.backwards == tally.backwards == 4 * 3
 
 
+@dataclass(frozen=True)
+class Shown(Explained):
+    """The image times the first and the second power of its heat map, for the class after its own."""
+
+    reads = "displayed"
+    all_logits = True
+
+    def count(self, pixels):
+        return 2
+
+    def target(self, subject):
+        return (super().target(subject) + 1) % 3
+
+    def fill(self, subject):
+        heat = subject.read("displayed")
+
+        def fill(start, stop, out):
+            for place in range(start, stop):
+                out[place - start] = subject.image * heat ** (place + 1)
+
+        return fill
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_what_a_map_shows_is_explained_for_each_distinct_map_and_for_the_class_that_the_probe_names(
+    batch_size, case, classifier
+):
+    cam, hires, own = GradCAM(classifier, "conv2"), HiResCAM(classifier, "relu2"), Occlusion(classifier, window=6)
+    asking = {"cam": (cam, None), "hires": (hires, [3, 1]), "own": (own, None), "cam again": (cam, [2, 0])}
+    wanted = {name: (maps_of(case, m, classifier, rows), [Shown()]) for name, (m, rows) in asking.items()}
+    engine = Engine(classifier, Setup(batch_size))
+    with counting(classifier.network) as tally:
+        found = engine.answer(case, wanted)
+    own_calls = own.cost(case.images[:1]).forwards
+    assert engine.meter.forwards == tally.forwards == 2 * (4 + 2 + 4 * (1 + own_calls))
+    assert engine.meter.backwards == tally.backwards == 2 * (4 + 2)
+    assert engine.meter.shared == 2 * 2, "two images of which a method has an equal map"
+    for name, (method, rows) in asking.items():
+        answer, heat = found[name][Shown()], wanted[name][0].displayed
+        for place, row in enumerate(rows or range(4)):
+            other = (int(case.targets[row]) + 1) % 3
+            for power in (1, 2):
+                image = case.images[[row]] * heat[place] ** power
+                expected = method.raw(image, other)[0]
+                torch.testing.assert_close(answer.explanations[place, power - 1], expected, rtol=1e-9, atol=1e-12)
+                logits = classifier.scores(image)[0]
+                torch.testing.assert_close(answer.logits[place, power - 1], logits, rtol=1e-6, atol=1e-6)
+                assert answer.logit[place, power - 1].item() == pytest.approx(logits[other].item(), rel=1e-6)
+
+
 class Failing:
     """A method whose map is the sum of the colours, but for images with a certain seed."""
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from camfaith.benchmark.conformance.candidate import Broken, Candidate, Trial, differ, must_agree, shown
-from camfaith.benchmark.conformance.contract import EQUAL
+from camfaith.benchmark.conformance.examination import Broken
 from camfaith.benchmark.conformance.networks import CLASSES, GROUNDS, cancelling, checkers, colour_reader
+from camfaith.benchmark.conformance.of_methods.candidate import Candidate, differ, must_agree, shown
+from camfaith.benchmark.conformance.of_methods.contract import EQUAL
+from camfaith.benchmark.conformance.trials import Trial
 from camfaith.models import maps
 from camfaith.models.errors import NotApplicable
 

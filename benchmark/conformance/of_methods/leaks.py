@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camfaith.benchmark.conformance.candidate import Broken, Candidate, Trial, must_agree, set_generators
-from camfaith.benchmark.conformance.contract import EQUAL
+from camfaith.benchmark.conformance.examination import Broken, require_none
+from camfaith.benchmark.conformance.of_methods.candidate import Candidate, must_agree
+from camfaith.benchmark.conformance.of_methods.contract import EQUAL
+from camfaith.benchmark.conformance.trials import Trial, set_generators
 from camfaith.models import Evidence
-from camfaith.models.leaks import Kind, Watch, copies_of
+from camfaith.models.leaks import Watch, copies_of
 from camfaith.models.speed.counting import counting
 
 
@@ -42,7 +44,7 @@ def network_untouched(candidate: Candidate, trial: Trial) -> None:
     bias.grad = torch.ones_like(bias)
     before = Watch(network, copies_of(network))
     bound.maps(trial.images(), trial.targets)
-    _require_none(before, "network", "gradients")
+    require_none(before, "network", "gradients")
 
 
 def training_mode(candidate: Candidate, trial: Trial) -> None:
@@ -54,7 +56,7 @@ def training_mode(candidate: Candidate, trial: Trial) -> None:
     network.get_submodule("conv1").eval()
     before = Watch(network, copies_of(network))
     found = bound.maps(images, trial.targets)
-    _require_none(before, "mode", "network")
+    require_none(before, "mode", "network")
     must_agree(found, expected, EQUAL, "in training and in evaluation mode")
 
 
@@ -65,7 +67,7 @@ def hooks(candidate: Candidate, trial: Trial) -> None:
     network.get_submodule("conv1").register_forward_hook(lambda *_: None)
     before = Watch(network)
     bound.maps(trial.images(), trial.targets)
-    _require_none(before, "hooks")
+    require_none(before, "hooks")
 
 
 def random_state(candidate: Candidate, trial: Trial) -> None:
@@ -76,7 +78,7 @@ def random_state(candidate: Candidate, trial: Trial) -> None:
     set_generators(7)
     before = Watch(bound.classifier.network)
     bound.explainer.explain(evidence, bound.classifier)
-    _require_none(before, "generators")
+    require_none(before, "generators")
 
 
 def process_untouched(candidate: Candidate, trial: Trial) -> None:
@@ -86,13 +88,7 @@ def process_untouched(candidate: Candidate, trial: Trial) -> None:
     evidence = bound.evidence(trial.images(), trial.targets)
     before = Watch(bound.classifier.network)
     bound.explain(evidence)
-    _require_none(before, "process")
-
-
-def _require_none(before: Watch, *kinds: Kind) -> None:
-    for leak in before.leaks():
-        if leak.kind in kinds:
-            raise Broken(leak.text)
+    require_none(before, "process")
 
 
 def memory(candidate: Candidate, trial: Trial) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from camfaith.benchmark.conformance.candidate import Broken, Candidate, Trial, differ, must_agree
-from camfaith.benchmark.conformance.contract import EQUAL
+from camfaith.benchmark.conformance.examination import Broken
+from camfaith.benchmark.conformance.of_methods.candidate import Candidate, differ, must_agree
+from camfaith.benchmark.conformance.of_methods.contract import EQUAL
+from camfaith.benchmark.conformance.trials import Trial
 from camfaith.methods.adapters import LIBRARIES
 from camfaith.models import Classifier
 from camfaith.models.errors import NotApplicable

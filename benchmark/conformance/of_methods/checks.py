@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-import unittest
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Any
 
-from camfaith.benchmark.conformance import binding, contract, leaks, meaning
-from camfaith.benchmark.conformance.candidate import Broken, Candidate, Trial, undisturbed
-from camfaith.benchmark.conformance.shrinking import Failure, shrunk
-from camfaith.benchmark.suite.declaration import SuiteError
+from camfaith.benchmark.conformance.examination import Check, Examination, require_known
+from camfaith.benchmark.conformance.of_methods import binding, contract, leaks, meaning
+from camfaith.benchmark.conformance.of_methods.candidate import Candidate
+from camfaith.benchmark.conformance.report import Report
+from camfaith.benchmark.conformance.trials import Trial
 from camfaith.models.errors import NotApplicable
-
-Outcome = Literal["passed", "failed", "does not apply"]
 
 _TINY = Trial(1, 2, 2)
 _SINGLE_CELL = (_TINY, Trial(2, 2, 2), Trial(1, 4, 4), Trial(2, 4, 4, 1), Trial(3, 9, 12, 2))
@@ -28,89 +23,7 @@ _SCENES = (Trial(1, 4, 4), Trial(1, 8, 8), Trial(1, 8, 12))
 _SQUARES = (Trial(1, 4, 4), Trial(1, 6, 6, 1), Trial(1, 8, 6, 2))
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What a check said of a method. `smallest` is the smallest input found that breaks it; `seen` says what came out,
-    or why the check does not apply; `means` what a failure means for a user of the maps."""
-
-    check: str
-    outcome: Outcome
-    seen: str = ""
-    smallest: str = ""
-    means: str = ""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that a method must do: `test` raises if it does not.
-
-    `trials` are tried one after the other, and the first that breaks the method is shrunk, down to `least`: a failure
-    on a smaller input is not the method's fault. `by_error` says that an error has the meaning `means` too; otherwise
-    an error means that there is no map.
-    """
-
-    test: Callable[[Candidate, Trial], None]
-    trials: Sequence[Trial]
-    means: str
-    least: Trial = _TINY
-    by_error: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.test.__name__.replace("_", "-")
-
-    @property
-    def says(self) -> str:
-        """What must hold, in a sentence."""
-        return " ".join((inspect.getdoc(self.test) or "").split())
-
-    def __str__(self) -> str:
-        return self.name
-
-    def __call__(self, method: Any, /, *, like: Any = None, **settings: Any) -> Finding:
-        """What the check says of a method, given by name or class; the global generators are left alone."""
-        return self.of(Candidate(method, like=like, **settings))
-
-    def of(self, candidate: Candidate) -> Finding:
-        if self.name in candidate.exempt:
-            return Finding(self.name, "does not apply", candidate.exempt[self.name])
-        reasons = []
-        for trial in self.trials:
-            try:
-                failure = self._broken(candidate, trial)
-            except NotApplicable as reason:
-                reasons.append(str(reason))
-                continue
-            if failure is not None:
-                smallest, failure = shrunk(trial, failure, self.least, lambda less: self._still_broken(candidate, less))
-                means = "it gives no map there" if failure.error and not self.by_error else self.means
-                return Finding(self.name, "failed", failure.seen, str(smallest), means)
-        if len(reasons) == len(self.trials):
-            return Finding(self.name, "does not apply", reasons[0])
-        return Finding(self.name, "passed")
-
-    def _broken(self, candidate: Candidate, trial: Trial) -> Failure | None:
-        """What is seen if the method breaks, None if it does not."""
-        try:
-            with undisturbed(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self.test(candidate, trial)
-        except NotApplicable:
-            raise
-        except Broken as seen:
-            return Failure("", str(seen))
-        except Exception as error:  # whatever a method raises breaks it
-            return Failure(type(error).__name__, f"{type(error).__name__}: {error}")
-        return None
-
-    def _still_broken(self, candidate: Candidate, trial: Trial) -> Failure | None:
-        try:
-            return self._broken(candidate, trial)
-        except NotApplicable:
-            return None
-
-
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[Check[Candidate], ...] = (
     Check(contract.shape, _SINGLE_CELL, "no suite can use its maps"),
     Check(contract.dtype, _ORDINARY, "precision is lost, or half of a machine's memory"),
     Check(contract.device, _ORDINARY, "maps have to be moved before they can be compared or shown"),
@@ -190,24 +103,21 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Examination:
-    """One check of one method, called without arguments: `AssertionError` if it fails, a skip if it does not apply."""
+def check_method(method: Any, /, *, like: Any = None, **settings: Any) -> Report:
+    """All checks of a method: a class, or a name (shipped, `package.module:Class`, `pgc:Class`, `zennit:Composite`).
 
-    check: Check
-    candidate: Candidate
-
-    def __str__(self) -> str:
-        return f"{self.candidate.name}-{self.check.name}"
-
-    def __call__(self) -> None:
-        finding = self.check.of(self.candidate)
-        if finding.outcome == "does not apply":
-            raise unittest.SkipTest(finding.seen)
-        assert finding.outcome == "passed", f"{finding.smallest}: {finding.seen} (so {finding.means})"
+    `like` is the method whose maps it must equal, by name or as a table of a suite, {"name": "gradcam++", "variant":
+    "pgc"}; another library's method is compared with the shipped one of its name. `settings` go to its constructor;
+    `SuiteError` names those that exist.
+    """
+    candidate = examined(method, like=like, **settings)
+    findings, ground = tuple(check.of(candidate) for check in CHECKS), ""
+    with suppress(NotApplicable):
+        ground = candidate.ground.name
+    return Report(candidate.name, findings, ground)
 
 
-def method_checks(method: Any, /, *, like: Any = None, **settings: Any) -> list[Examination]:
+def method_checks(method: Any, /, *, like: Any = None, **settings: Any) -> list[Examination[Candidate]]:
     """Every check of a method for `pytest.mark.parametrize`:
 
     @pytest.mark.parametrize("check", method_checks(MyCAM), ids=str)
@@ -220,10 +130,6 @@ def method_checks(method: Any, /, *, like: Any = None, **settings: Any) -> list[
 
 def examined(method: Any, /, *, like: Any = None, **settings: Any) -> Candidate:
     """The method to check; `SuiteError` if it is exempt from a check that does not exist."""
-    candidate, known = Candidate(method, like=like, **settings), [check.name for check in CHECKS]
-    for name in candidate.exempt:
-        if name not in known:
-            raise SuiteError(
-                f"{candidate.name} is exempt from {name!r}, which is no check; there are {', '.join(known)}"
-            )
+    candidate = Candidate(method, like=like, **settings)
+    require_known(candidate, CHECKS)
     return candidate

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from camfaith import methods
-from camfaith.benchmark.conformance.networks import CLASSES, GROUNDS, Ground
+from camfaith.benchmark.conformance.examination import Broken, Malformed, asked_for, with_settings
+from camfaith.benchmark.conformance.networks import GROUNDS, Ground
+from camfaith.benchmark.conformance.trials import Trial, set_generators, undisturbed
 from camfaith.benchmark.suite.declaration import SuiteError
 from camfaith.benchmark.suite.settings import checked_settings
 from camfaith.methods.adapters import LIBRARIES
@@ -24,36 +23,6 @@ from camfaith.methods.contract import bind
 from camfaith.models import Classifier, Evidence, maps
 from camfaith.models.contract import Bound, MalformedMaps, said
 from camfaith.models.errors import NotApplicable
-
-
-class Broken(AssertionError):
-    """A method fails a check; the message says what was seen."""
-
-
-class Malformed(NotApplicable):
-    """A method gave no batch of maps, so the check cannot go on."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Noise images of one size, with a class each."""
-
-    batch: int = 1
-    height: int = 4
-    width: int = 4
-    seed: int = 0
-
-    def __str__(self) -> str:
-        return f"batch {self.batch}, {self.height}×{self.width} px, seed {self.seed}"
-
-    def images(self, dtype: torch.dtype = torch.float64) -> Tensor:
-        source = torch.Generator().manual_seed(self.seed)
-        shape = (self.batch, 3, self.height, self.width)
-        return torch.rand(shape, generator=source, dtype=torch.float64).to(dtype)
-
-    @property
-    def targets(self) -> list[int]:
-        return [(self.seed + row) % CLASSES for row in range(self.batch)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,17 +63,16 @@ class Candidate:
     does not exist.
     """
 
+    lost: ClassVar[str] = "it gives no map there"
+
     def __init__(self, method: Any, /, *, like: Any = None, **settings: Any) -> None:
-        table = method if isinstance(method, Mapping) else {"name": method}
-        named = table["name"]
-        self.settings: Mapping[str, Any] = {k: v for k, v in table.items() if k != "name"} | settings
+        named, self.settings = asked_for(method, settings)
         self.kind = methods.find(named) if isinstance(named, str) else named
         if not callable(self.kind) or not hasattr(self.kind, "__name__"):
             raise SuiteError(f"expected a method's class, or its name; got {type(named).__name__} {named!r}")
         bare = named if isinstance(named, str) else str(getattr(named, "name", None) or named.__name__)
         checked_settings(f"method {bare!r}", self.kind, self.settings)
-        told = ", ".join(f"{key}={value}" for key, value in self.settings.items())
-        self.name = f"{bare}({told})" if told else bare
+        self.name = with_settings(bare, self.settings)
         like = namesake(bare) if like is None else like
         self.like = Candidate(like) if like is not None else None
         self.control: bool = said(self.kind, "control")
@@ -179,26 +147,6 @@ def namesake(name: str) -> str | Mapping[str, Any] | None:
 def _plain(name: str) -> str:
     """One spelling for `GradCAMPlusPlus`, `GradCAMpp` and `gradcam++`."""
     return re.sub(r"[^a-z+]", "", re.sub("(plusplus|pp)$", "++", name.lower()))
-
-
-def set_generators(seed: int) -> None:
-    # Without an accelerator, `torch.manual_seed` writes down the stack for each kind of one that there might be.
-    (torch if torch.accelerator.is_available() else torch.default_generator).manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the global one is what methods draw from
-    random.seed(seed)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Afterwards the global generators, torch's modes and its default precision are as they were."""
-    numpys, pythons, dtype = np.random.get_state(), random.getstate(), torch.get_default_dtype()  # noqa: NPY002
-    try:
-        with torch.random.fork_rng(), torch.set_grad_enabled(torch.is_grad_enabled()):
-            yield
-    finally:
-        np.random.set_state(numpys)  # noqa: NPY002
-        random.setstate(pythons)
-        torch.set_default_dtype(dtype)
 
 
 def shown(raw: Tensor, size: tuple[int, int]) -> Tensor:

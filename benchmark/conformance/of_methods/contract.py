@@ -11,17 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camfaith.benchmark.conformance.candidate import (
-    Broken,
-    Candidate,
-    Malformed,
-    Placed,
-    Trial,
-    must_agree,
-    set_generators,
-    shown,
-)
+from camfaith.benchmark.conformance.examination import Broken, Malformed
 from camfaith.benchmark.conformance.networks import Repeating
+from camfaith.benchmark.conformance.of_methods.candidate import Candidate, Placed, must_agree, shown
+from camfaith.benchmark.conformance.trials import Trial, set_generators
 from camfaith.methods import Calls
 from camfaith.models.errors import NotApplicable
 from camfaith.models.speed.counting import counting

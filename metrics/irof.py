@@ -1,0 +1,148 @@
+"""IROF: what of the class's probability goes with the superpixels that a map ranks highest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.curves import auc
+from camfaith.metrics.precision import quotient
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.baselines import Baseline
+from camfaith.metrics.probing.case import Case, Maps, PerImage
+from camfaith.metrics.probing.probes import ImageProbe, Probe, Reads, Rounds, Subject
+from camfaith.metrics.probing.ranks import lottery, ranked
+from camfaith.models.settings import Few
+from camfaith.models.superpixels import require, superpixels
+
+
+def irof(scores: Tensor, removed: Tensor) -> Tensor:
+    """1 − ∫ f(x^l)/f(x⁰), by trapezoids (B): `scores` are f(x⁰), …, f(x^L) at the shares of the superpixels that are
+    `removed`, from 0 to 1 (both B×(L+1)). A point that stands there twice counts once. NaN where f(x⁰) = 0.
+
+    >>> irof(torch.tensor([[0.8, 0.4, 0.0]]), torch.tensor([[0, 0.5, 1]]))
+    tensor([0.5000], dtype=torch.float64)
+    """
+    return 1 - quotient(auc(scores, removed), scores[:, 0].double())
+
+
+def class_kept(logits: Tensor, targets: Tensor, removed: Tensor) -> Tensor:
+    """The share of the images x¹, …, x^L on which no logit is higher than the target's (B), by their logits (B×L×C) and
+    the shares of the superpixels that are `removed` (B×L). NaN where C = 1, or a logit is NaN.
+
+    >>> class_kept(torch.tensor([[[2, 0], [1, 0], [0, 3], [0, 3]]]), torch.tensor([0]), torch.arange(1, 5)[None] / 4)
+    tensor([0.5000], dtype=torch.float64)
+    """
+    width = removed.double().diff(dim=1, prepend=torch.zeros_like(removed[:, :1], dtype=torch.float64))
+    own = logits.gather(2, targets[:, None, None].expand(-1, logits.shape[1], 1))[..., 0]
+    kept = ((own >= logits.amax(2)) * width).sum(1)
+    return torch.where(logits.isnan().flatten(1).any(1) | (logits.shape[2] == 1), torch.nan, kept)
+
+
+def segment_ranks(saliency: Tensor, labels: Tensor, seed: int) -> Tensor:
+    """The rank of each of L superpixels by the mean of a map over it, 0 for the highest (L). `saliency` and `labels`,
+    the number of each pixel's superpixel, are H×W. Equal ones come in an order drawn from `seed`.
+
+    >>> segment_ranks(torch.tensor([[0.0, 1.0, 5.0]]), torch.tensor([[0, 0, 1]]), seed=0)
+    tensor([1, 0], dtype=torch.int32)
+    """
+    labels, values = labels.flatten(), saliency.flatten().double()
+    empty = values.new_zeros(int(labels.max()) + 1)
+    # Relative to the lowest value, so that superpixels of one value have equal means, whatever their size.
+    lowest = empty.scatter_reduce(0, labels, values, "amin", include_self=False)
+    mean = lowest + empty.scatter_reduce(0, labels, values - lowest[labels], "mean", include_self=False)
+    drawn = lottery(torch.tensor([seed]), len(mean)).to(mean.device)
+    return ranked(mean[None, None], drawn)[0][0]
+
+
+@dataclass(frozen=True)
+class Superpixels(PerImage):
+    """The number of each pixel's superpixel (H×W): as many as SLIC makes when asked for `segments`, or for fewer where
+    these were more."""
+
+    segments: int
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        asked, found = self.segments, superpixels(image, self.segments)
+        while (count := int(found.max()) + 1) > self.segments:
+            asked = asked * self.segments // count
+            found = superpixels(image, max(1, asked))
+        return found
+
+
+@dataclass(frozen=True)
+class WithoutSegments(ImageProbe):
+    """The image without its 1, 2, … L most relevant superpixels, the baseline instead."""
+
+    segments: int
+    baseline: Baseline
+    reads: ClassVar[Reads] = "saliency"
+    all_logits: ClassVar[bool] = True
+
+    def count(self, pixels: int) -> int:
+        return self.segments
+
+    def rounds(self, subject: Subject) -> Rounds:
+        labels = subject.once(Superpixels(self.segments))
+        ranks = segment_ranks(subject.read("saliency"), labels, int(subject.case.seeds[subject.index]))
+        removed = torch.arange(1, len(ranks) + 1, device=ranks.device)
+        order = ranks[labels].flatten()
+        yield len(removed), subject.masked(self.baseline, lambda start, stop: order >= removed[start:stop, None])
+        return removed.cpu().double() / len(removed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IROF(Metric):
+    """The area over the curve of f(x^l)/f(x⁰) as superpixels are removed (Rieger & Hansen 2020).
+
+    The image is cut into L ≤ `segments` superpixels by SLIC, and x^l lacks the l of them with the highest mean of the
+    map, each of their pixels replaced by the baseline: the image's mean colour unless another is named. f is the
+    probability of the class, and the area, by trapezoids over l = 0, …, L, is divided by L. Columns:
+
+    - `irof`: up to 1, below 0 where the probability rises; higher is better
+    - `kept`: the share of x¹, …, x^L on which no other class has a higher logit, in [0, 1]; lower is better
+    - `segments`: L
+
+    Superpixels with equal means, as where a map is zero, leave in an order drawn from the image's seed. Needs
+    scikit-image (`pip install 'camfaith[superpixels]'`), else `ImportError`.
+    """
+
+    segments: Few = 50
+    baseline: Any = "mean"
+    name: ClassVar[str] = "irof"
+    main: ClassVar[str] = "irof"
+    better: ClassVar[Mapping[str, Direction]] = {"irof": "higher", "kept": "lower"}
+    range: ClassVar[Mapping[str, Interval]] = {
+        "irof": (-inf, 1),
+        "kept": (0, 1),
+        "segments": (1, inf),
+    }
+    undefined: ClassVar[str] = "there is no probability to lose or, for `kept`, no other class"
+    needs_probability: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("skimage.segmentation")
+
+    @property
+    def _without(self) -> WithoutSegments:
+        return WithoutSegments(self.segments, self.baseline)
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return (self._without,)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        answer = answers[self._without]
+        assert answer.at is not None and answer.logits is not None  # noqa: PT018
+        scores = torch.cat([case.whole("probability")[:, None], answer.of("probability")], 1)
+        return {
+            "irof": irof(scores, torch.cat([torch.zeros(len(case), 1), answer.at], 1)),
+            "kept": class_kept(answer.logits, case.targets, answer.at),
+            "segments": (1 / answer.at[:, 0]).round(),
+        }

@@ -1,0 +1,85 @@
+"""Random logit: whether a map is that of its class, or of any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Probe, Subject
+from camfaith.metrics.probing.redrawn import OneImage, as_meant
+from camfaith.metrics.similarity import WINDOW, spearman, ssim
+from camfaith.models.maps import upsample
+
+
+def random_logit(maps: Tensor, others: Tensor) -> dict[str, Tensor]:
+    """The columns of `RandomLogit`, `ssim` and `spearman`, for maps of the explained class and of another one (both
+    B×H×W). `ssim` is NaN for maps smaller than its window.
+
+    >>> maps = torch.arange(121).view(1, 11, 11)
+    >>> {name: round(value.item(), 6) for name, value in random_logit(maps, 2 * maps).items()}
+    {'ssim': 1.0, 'spearman': 1.0}
+    """
+    alike = spearman(maps, others)
+    return {"ssim": ssim(maps, others) if min(maps.shape[1:]) >= WINDOW else alike * torch.nan, "spearman": alike}
+
+
+def other_class(target: int, classes: int, seed: int) -> int:
+    """A class that is not the target, each of them as probable; the target itself where there is no other.
+
+    >>> {other_class(1, 3, seed) for seed in range(20)}
+    {0, 2}
+    """
+    if classes == 1:
+        return target
+    drawn = int(torch.randint(classes - 1, (), generator=torch.Generator().manual_seed(seed)))
+    return drawn + (drawn >= target)
+
+
+@dataclass(frozen=True)
+class OtherClass(OneImage):
+    """The image as it is, to be explained for another class than its own, drawn from its seed."""
+
+    def target(self, subject: Subject) -> int:
+        case, index = subject.case, subject.index
+        return other_class(super().target(subject), case.logits.shape[1], int(case.seeds[index]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomLogit(Metric):
+    """How alike a method's maps of two classes are (Sixt et al. 2020): of the explained one, and of another that is
+    drawn at random from the image's seed.
+
+    Both are the map after the method's ReLU, where it has one, at the image's size. Columns, 1 where the class does not
+    matter to the map, lower is better:
+
+    - `ssim`: the structural similarity of the maps stretched to [0, 1], in [−1, 1] (Wang et al. 2004)
+    - `spearman`: Spearman's rank correlation, in [−1, 1]
+
+    A network may see the same evidence for both classes, and a faithful method's maps are then alike. A method's random
+    choices keep their seed, so a map that ignores the class has 1. Read this beside a metric of faithfulness, and the
+    controls.
+    """
+
+    name: ClassVar[str] = "random-logit"
+    main: ClassVar[str] = "ssim"
+    better: ClassVar[Mapping[str, Direction]] = {"ssim": "lower", "spearman": "lower"}
+    range: ClassVar[Mapping[str, Interval]] = {"ssim": (-1, 1), "spearman": (-1, 1)}
+    undefined: ClassVar[str] = (
+        f"there is no other class, a map is constant or, for ssim, the image smaller than {WINDOW}×{WINDOW} pixels"
+    )
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return (OtherClass(),)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        own, other = (as_meant(maps, raw) for raw in (maps.raw, answers[OtherClass()].explanations[:, 0]))
+        found = random_logit(upsample(own, case.size), upsample(other, case.size))
+        one = case.logits.shape[1] == 1
+        return {column: value * torch.nan if one else value for column, value in found.items()}
