@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.linalg import spsolve
 from torch import Tensor, nn
 
-from camfaith.metrics import Case
+from camfaith.metrics import Case, Engine, Line, Maps, Metric
 from camfaith.models import Classifier
+from camfaith.models.speed.setup import Setup
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -87,6 +91,77 @@ def slow_order() -> Callable[[Tensor, int], list[int]]:
         return sorted(range(len(values)), key=lambda pixel: (-values[pixel], lottery.index(pixel)))
 
     return order
+
+
+@pytest.fixture
+def slow_points(slow_score) -> Callable[..., list[float]]:
+    """The score with the first so many pixels of an order at the blank, one altered image and one forward at a time."""
+
+    def points(model, image, blank, target, order, counts, kind) -> list[float]:
+        found = []
+        for count in counts:
+            altered = image.clone()
+            for pixel in order[:count]:
+                row, column = divmod(pixel, image.shape[-1])
+                altered[:, row, column] = blank[:, row, column]
+            found.append(slow_score(model, altered, target, kind))
+        return found
+
+    return points
+
+
+STEPS = (-1, 0, 1)
+NEIGHBOURS = {(i, j): 1 / 6 if i == 0 or j == 0 else 1 / 12 for i in STEPS for j in STEPS if i or j}
+
+
+@pytest.fixture
+def slow_imputed() -> Callable[[Tensor, Tensor], Tensor]:
+    """Each removed pixel is the weighted mean of the neighbours it has (Rong et al. 2022): one sparse system."""
+
+    def solved(image: Tensor, removed: Tensor) -> Tensor:
+        colours, height, width = image.shape
+        unknown = {pixel: row for row, pixel in enumerate(map(tuple, removed.nonzero().tolist()))}
+        known = image.double().numpy()
+        entries, right = [], np.zeros((len(unknown), colours))
+        for (y, x), row in unknown.items():
+            around = {(y + i, x + j): w for (i, j), w in NEIGHBOURS.items()}
+            inside = {(y, x): w for (y, x), w in around.items() if 0 <= y < height and 0 <= x < width}
+            entries.append((1.0, row, row))
+            for pixel, weight in inside.items():
+                share = weight / sum(inside.values())
+                if pixel in unknown:
+                    entries.append((-share, row, unknown[pixel]))
+                else:
+                    right[row] += share * known[:, pixel[0], pixel[1]]
+        values, rows, columns = zip(*entries, strict=True)
+        solution = spsolve(coo_matrix((values, (rows, columns)), shape=(len(unknown),) * 2).tocsc(), right)
+        result = image.double().clone()
+        result[:, removed] = torch.from_numpy(solution.reshape(right.shape).T)
+        return result
+
+    return solved
+
+
+@pytest.fixture
+def climbing(pixel_sum) -> tuple[PixelSum, Tensor, Tensor]:
+    """A model of 12 pixels in which pixel p of a grey image is worth p + 1, that image, and the map that says so."""
+    worth = torch.arange(1.0, 13, dtype=torch.float64).view(3, 4)
+    return pixel_sum(worth / 1.5), torch.full((1, 3, 3, 4), 0.5, dtype=torch.float64), worth[None]
+
+
+@pytest.fixture
+def worked_out() -> Callable[..., tuple[Line | None, dict[str, Tensor]]]:
+    """A metric's curve and columns, by the engine; `reading` says how its maps are read (`rectified=True`)."""
+
+    def work(metric: Metric, model, images, targets, maps, *, seeds=None, batch_size=64, **reading):
+        classifier = Classifier.of(model)
+        case = Case.of(classifier, images, targets, seeds=seeds)
+        given = Maps(maps, case, **reading)
+        asked = {"it": (given, metric.probes(None, case.pixels))}
+        answers = Engine(classifier, Setup(batch_size)).answer(case, asked)["it"]
+        return metric.line(case, given, answers), metric.judge(case, given, answers)
+
+    return work
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from camfaith.metrics import Conservation, Engine
-from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics import Case, Conservation, Engine, Maps
 from camfaith.models import Classifier
 from camfaith.models.inside.ablation import tail
 from camfaith.models.speed.setup import Setup
@@ -57,6 +56,7 @@ NETWORKS = {
     "assertion": (lambda: CountsItsBatch(check=True), False),
     "skips": (Skips, True),
 }
+"""And whether the rest behind `side` runs alone."""
 
 
 def build(name):
@@ -115,53 +115,37 @@ def test_gradcam_is_conserved_up_to_the_bias_of_a_gap_linear_head(biased, tiny, 
     torch.testing.assert_close(found["map_sum"], logits - bias)
 
 
-def check_sensitivity(classifier, layer, pictures):
-    targets = torch.tensor([0, 1, 2])
+@pytest.mark.parametrize("name", ["conv1", "relu1", *NETWORKS])
+def test_sensitivity_is_one_forward_per_channel_whether_the_head_runs_alone_or_not(name, classifier, images):
+    layer, alone = ("side", NETWORKS[name][1]) if name in NETWORKS else (name, True)
+    classifier = Classifier(build(name)) if name in NETWORKS else classifier
+    pictures, targets = images(3, 8), torch.tensor([0, 1, 2])
     raw, contributions = gradcam(classifier, layer, pictures, targets)
-    asked = {"layer": layer, "contributions": contributions}
     for batch_size in (1, 64):
-        found = Conservation()(classifier, pictures, targets, raw, batch_size=batch_size, **asked)["sensitivity"]
+        found = Conservation()(
+            classifier, pictures, targets, raw, batch_size=batch_size, layer=layer, contributions=contributions
+        )["sensitivity"]
         for i in range(3):
             expected = slow_sensitivity(classifier, layer, pictures[i], int(targets[i]), contributions[i])
             assert expected > 0.01
             assert float(found[i]) == pytest.approx(expected, abs=1e-10)
+    assert tail(classifier, layer, pictures[:1]).alone is alone
 
 
-@pytest.mark.parametrize("layer", ["conv1", "relu1"])
-def test_sensitivity_is_one_forward_per_channel(layer, classifier, images):
-    pictures = images(3, 9)
-    check_sensitivity(classifier, layer, pictures)
-    assert tail(classifier, layer, pictures[:1]).alone
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_sensitivity_does_not_depend_on_whether_the_head_runs_alone(name, images):
-    classifier, pictures = Classifier(build(name)), images(3, 8)
-    check_sensitivity(classifier, "side", pictures)
-    assert tail(classifier, "side", pictures[:1]).alone is NETWORKS[name][1]
-
-
-def test_a_head_alone_needs_one_forward_per_image_and_any_other_one_per_channel(images):
-    for name, forwards, tails in (("skips", 2, 8), ("branches", 10, 0)):
+def test_a_head_alone_needs_one_forward_per_image_and_any_other_one_per_channel_in_batches(images, watched):
+    for name, forwards, tails, batch in (("skips", 2, 8, 1), ("branches", 10, 0, 3)):
         classifier = Classifier(build(name))
         case = Case.of(classifier, images(2, 8), 0)
+        tail(classifier, "side", case.images[:1])
+        seen = watched(classifier.network)
         engine, metric = Engine(classifier, Setup(3)), Conservation()
         given = Maps(torch.rand(2, 4, 4), case, layer="side")
         engine.answer(case, {"it": (given, metric.probes("side", 64))})
         assert (engine.meter.forwards, engine.meter.tails) == (forwards, tails)
+        assert max(map(len, seen)) == batch
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3])
-def test_a_network_that_runs_whole_is_given_no_larger_batch_than_asked_for(batch_size, images, watched):
-    network = build("branches")
-    classifier, pictures = Classifier(network), images(1, 8)
-    tail(classifier, "side", pictures)
-    seen = watched(network)
-    Conservation()(classifier, pictures, 0, torch.rand(1, 4, 4), layer="side", batch_size=batch_size)
-    assert max(map(len, seen)) == batch_size
-
-
-@pytest.mark.parametrize("grid", [(4, 5), (9, 7), (1, 1)])
+@pytest.mark.parametrize("grid", [(4, 5), (9, 7)])
 def test_the_ledger_leads_from_the_sum_of_the_map_to_that_of_the_heat_map(grid, classifier, images, noise_maps):
     pictures, raw = images(3, 9, 7), noise_maps(3, *grid)
     raw[2] = -raw[2].abs() - 1  # nothing speaks for the class
@@ -180,13 +164,6 @@ def test_the_ledger_leads_from_the_sum_of_the_map_to_that_of_the_heat_map(grid, 
         assert float(found["relu"][i]) == pytest.approx(-float(raw[i].clamp(max=0).sum()) / logit)
 
 
-def test_the_ledger_of_a_map_that_is_already_a_heat_map_is_empty(classifier, images):
-    raw = torch.rand(1, 9, 9, dtype=torch.float64)
-    raw[0, 0, 0], raw[0, 8, 8] = 0, 1
-    found = Conservation()(classifier, images(1, 9), 0, raw)
-    assert [float(found[name]) for name in ("relu", "upsampling", "normalisation")] == pytest.approx([0, 0, 0])
-
-
 @pytest.mark.parametrize("kind", ["black", "mean"])
 def test_a_map_of_the_input_is_held_against_the_baseline(kind, pixel_sum, images, noise_maps):
     weight, pictures = noise_maps(1, 6, 6)[0], images(3, 6)
@@ -202,10 +179,8 @@ def test_a_map_of_the_input_is_held_against_the_baseline(kind, pixel_sum, images
 
 
 def test_a_negative_logit_is_a_score_like_any_other(pixel_sum):
-    image = torch.full((1, 3, 2, 2), 0.5, dtype=torch.float64)
-    model = pixel_sum(
-        torch.full((2, 2), -1 / 3, dtype=torch.float64)
-    )  # the logit is −2, and so is what black leaves to explain
+    image = torch.full((1, 3, 2, 2), 1 / 3, dtype=torch.float64)
+    model = pixel_sum(torch.full((2, 2), -0.5))  # the logit is −2, and so is what black leaves to explain
     for total, expected in ((-2, 0), (-1, 0.5), (0, 1), (2, 2)):
         found = Conservation()(model, image, 1, torch.full((1, 2, 2), total / 4))
         assert float(found["residual"]) == pytest.approx(expected)
@@ -230,26 +205,16 @@ def test_a_tiny_denominator_leaves_its_column_undefined(pixel_sum):
     assert Conservation()(pixel_sum(torch.zeros(2, 2)), image, 1, maps)["residual"].isnan().all()
 
 
-def test_channels_that_nothing_depends_on_leave_sensitivity_undefined(tiny, images):
-    nn.init.zeros_(tiny.head.weight)
-    raw, contributions = torch.zeros(2, 4, 4), torch.zeros(2, 5)
-    found = Conservation()(tiny, images(2, 9), 0, raw, layer="relu2", contributions=contributions)
-    assert found["sensitivity"].isnan().all()
-
-
-def test_sensitivity_needs_what_each_channel_adds(classifier, images):
-    found = Conservation()(classifier, images(2, 9), 0, torch.rand(2, 4, 4), layer="relu2")
+def test_sensitivity_needs_what_each_channel_adds_and_channels_that_matter(tiny, images):
+    given, raw = (tiny, images(2, 9), 0), torch.rand(2, 4, 4)
+    found = Conservation()(*given, raw, layer="relu2")
     assert found["sensitivity"].isnan().all()
     assert found["residual"].isfinite().all()
+    nn.init.zeros_(tiny.head.weight)
+    assert Conservation()(*given, raw, layer="relu2", contributions=torch.zeros(2, 5))["sensitivity"].isnan().all()
 
 
-@pytest.mark.parametrize("shape", [(2, 1), (2, 4), (1, 5), (5,)])
+@pytest.mark.parametrize("shape", [(2, 1), (1, 5), (5,)])
 def test_contributions_are_one_per_image_and_channel(shape, classifier, images):
     with pytest.raises(ValueError, match="contributions: expected 2×5, one per image and channel, got"):
         Conservation()(classifier, images(2, 9), 0, torch.rand(2, 4, 4), layer="relu2", contributions=torch.rand(shape))
-
-
-def test_maps_and_contributions_with_a_graph_are_welcome(classifier, images):
-    raw = torch.rand(1, 4, 4, requires_grad=True)
-    found = Conservation()(classifier, images(1, 9), 0, raw, layer="relu2", contributions=torch.ones(1, 5))
-    assert not any(value.requires_grad for value in found.values())

@@ -45,15 +45,13 @@ def slow(alike, before, explain, picture, down, right):
     return sum(found) / 4
 
 
-@pytest.mark.parametrize("shift", [0.03, 0.1, 0.3])
-def test_a_map_of_single_pixels_moves_with_the_image_exactly(shift, tiny, images):
+def test_a_map_of_single_pixels_moves_with_the_image_exactly(tiny, images):
     pictures = images(2, 20, 33)
-    found = ShiftEquivariance(shift=shift)(tiny, pictures, 0, pictures.sum(1), method=Brightness())
-    for value in found.values():
+    for value in ShiftEquivariance(shift=0.1)(tiny, pictures, 0, pictures.sum(1), method=Brightness()).values():
         assert value.tolist() == pytest.approx([1, 1])
 
 
-@pytest.mark.parametrize(("shift", "down", "right"), [(0.001, 1, 1), (0.1, 2, 3)])
+@pytest.mark.parametrize(("shift", "down", "right"), [(0.001, 1, 1), (0.08, 2, 3)])
 def test_a_map_that_ignores_the_image_is_compared_with_itself_beside_its_place(shift, down, right, tiny, images):
     (fixed,) = images(1, 20, 33, seed=4).sum(1)
 
@@ -87,32 +85,8 @@ def test_the_maps_are_those_of_the_method_after_its_relu_for_the_class_that_was_
     assert found["spearman"].isfinite().any()
 
 
-def test_each_image_is_shifted_once_for_all_methods(tiny, images, watched):
-    seen, (picture,) = watched(tiny), images(1, 20, 33)
-    ShiftEquivariance(shift=0.1)(tiny, picture[None], 0, torch.rand(1, 20, 33), method=Brightness())
-    made = torch.cat(seen)[-4:]
-    for place, (down, right) in enumerate([(2, 3), (2, -3), (-2, 3), (-2, -3)]):
-        assert torch.equal(made[place], shifted(picture, down, right))
-    (probe,) = ShiftEquivariance(shift=0.1).probes("any", 5)
-    assert probe.count(5) == 4
-    assert probe == ShiftEquivariance(shift=0.1).probes("other", 7)[0] != ShiftEquivariance().probes("any", 5)[0]
-
-
 def test_a_constant_map_has_no_value_and_a_small_image_no_ssim(tiny, images):
     maps = torch.stack([torch.ones(11, 14), torch.rand(11, 14)])
     found = ShiftEquivariance()(tiny, images(2, 11, 14), 0, maps, method=Brightness())
     assert found["spearman"].isnan().tolist() == found["top_k"].isnan().tolist() == [True, False]
     assert found["ssim"].isnan().tolist() == [True, True]  # 10×13 pixels in common
-
-
-def test_an_image_on_which_the_method_fails_has_no_value(tiny, images):
-    class Picky(Brightness):
-        def explain(self, evidence, classifier):
-            if bool((evidence.seeds == 1).any()):
-                raise ArithmeticError("cannot do this one")
-            return evidence.images.sum(1)
-
-    pictures = images(3, 13)
-    with pytest.warns(UserWarning, match="no value for image 1"):
-        found = ShiftEquivariance()(tiny, pictures, 0, pictures.sum(1), method=Picky(), seeds=torch.arange(3))
-    assert found["spearman"].isnan().tolist() == [False, True, False]

@@ -39,9 +39,6 @@ def test_they_are_what_their_definitions_say(classifier, images, noise_maps):
         assert found["effective_size"][place].item() == pytest.approx(math.exp(entropy(mass)) / N)
 
 
-def test_scale_and_place_do_not_matter_and_a_map_without_positive_values_has_none(classifier, images, noise_maps):
-    (one,) = noise_maps(1, 4, 5)
-    maps = torch.stack([one, 1e-6 * one, one.flip(0, 1), torch.zeros(4, 5), -one.abs()])
-    for value in judge(classifier, images, maps).values():
-        assert value[1:3].tolist() == pytest.approx([value[0].item()] * 2)
-        assert value.isnan().tolist() == [False, False, False, True, True]
+def test_a_map_without_positive_values_has_none(classifier, images):
+    for value in judge(classifier, images, torch.stack([torch.zeros(4, 5), -torch.rand(4, 5)])).values():
+        assert value.isnan().all()

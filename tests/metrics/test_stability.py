@@ -8,7 +8,6 @@ from captum.metrics import sensitivity_max
 
 from camfaith.methods import GradCAM, HiResCAM
 from camfaith.metrics import MaxSensitivity
-from camfaith.metrics.stability import Neighbours
 from camfaith.models.maps import rectify
 
 
@@ -38,29 +37,11 @@ def test_on_a_linear_network_it_is_the_moves_worth_against_the_images(pixel_sum,
         assert found["avg"][place].item() == pytest.approx(sum(moved) / 7, rel=1e-6)
 
 
-def test_the_neighbours_fill_the_ball_and_do_not_leave_it(images):
-    pictures = images(1, 8)
-    metric = MaxSensitivity(samples=200, radius=0.1)
-    seen = []
-
-    class Watching(InputTimesWeight):
-        def explain(self, evidence, classifier):
-            seen.append(evidence.images - pictures)
-            return evidence.images.sum(1)
-
-    metric(torch.nn.Sequential(torch.nn.Flatten()), pictures, 0, pictures.sum(1), method=Watching())
-    apart = torch.cat(seen)
-    assert len(apart) == 200
-    assert 0.0999 < float(apart.max()) <= 0.1 + 1e-7
-    assert -0.1 - 1e-7 <= float(apart.min()) < -0.0999
-    assert float(apart.mean()) == pytest.approx(0, abs=5 * 0.1 / 3**0.5 / apart.numel() ** 0.5)
-
-
 @pytest.mark.parametrize("kind", [GradCAM, HiResCAM])
 def test_it_is_captums_on_the_same_neighbours(kind, tiny, images):
-    pictures, targets = images(3, 12), torch.tensor([0, 2, 1])
     """Captum's has no ReLU unless its function has: here it is the method's own."""
-    method, metric = kind(tiny, "relu1"), MaxSensitivity(samples=4, radius=0.05)
+    pictures, targets = images(3, 12), torch.tensor([0, 2, 1])
+    method, metric = kind(tiny, "relu1"), MaxSensitivity(samples=4, radius=0.3)
 
     def perturb(inputs):
         return inputs + moves(metric, pictures[0]).repeat(len(inputs) // 4, 1, 1, 1)
@@ -69,22 +50,12 @@ def test_it_is_captums_on_the_same_neighbours(kind, tiny, images):
         raw = method.raw(inputs[0] if isinstance(inputs, tuple) else inputs, target)
         return (rectify(raw) if method.rectified else raw,)
 
+    raw = method.raw(pictures, targets)
+    assert bool((raw < 0).any()), "else a ReLU would do nothing"
     expected = sensitivity_max(explain, pictures, perturb, n_perturb_samples=4, target=targets)
-    found = metric(tiny, pictures, targets, method.raw(pictures, targets), method=method)
-    torch.testing.assert_close(found["max"], expected.double(), rtol=1e-6, atol=0)
-    assert float(found["max"].min()) > 0
-
-
-def test_the_class_that_is_explained_stays_the_same(tiny, images):
-    pictures = images(2, 12)
-    method, metric = GradCAM(tiny, "relu1"), MaxSensitivity(samples=3, radius=0.4)
-    for target in (0, 1, 2):
-        (before,) = method.raw(pictures[:1], target)
-        after = method.raw(pictures[0] + moves(metric, pictures[0]), target)
-        before, after = rectify(before), rectify(after)
-        expected = max(float((each - before).norm() / before.norm()) for each in after)
-        found = metric(tiny, pictures[:1], target, before[None], method=method)
-        assert found["max"].item() == pytest.approx(expected, rel=1e-6)
+    found = metric(tiny, pictures, targets, raw, method=method)["max"]
+    torch.testing.assert_close(found, expected.double(), rtol=1e-6, atol=0)
+    assert float(found.min()) > 0
 
 
 def test_a_method_that_does_not_look_is_perfectly_stable_and_a_zero_map_has_no_value(tiny, images):
@@ -94,22 +65,8 @@ def test_a_method_that_does_not_look_is_perfectly_stable_and_a_zero_map_has_no_v
 
     maps = torch.stack([torch.ones(3, 3), torch.zeros(3, 3)])
     found = MaxSensitivity(samples=2)(tiny, images(2, 9), 0, maps, method=Fixed())
-    assert found["max"][0] == found["avg"][0] == 0
-    assert found["max"][1].isnan()
-
-
-def test_maps_are_compared_after_the_methods_relu_where_it_has_one(tiny, images):
-    pictures = images(2, 12)
-    method, metric = GradCAM(tiny, "relu1"), MaxSensitivity(samples=5, radius=0.3)
-    raw = method.raw(pictures, [0, 1])
-    assert bool((raw < 0).any()), "else the ReLU would do nothing"
-    found = metric(tiny, pictures, [0, 1], raw, method=method)["max"]
-    for place, picture in enumerate(pictures):
-        before = rectify(raw[place])
-        after = rectify(method.raw(picture + moves(metric, picture), [0, 1][place]))
-        expected = max(float((each - before).norm() / before.norm()) for each in after)
-        assert found[place].item() == pytest.approx(expected, rel=1e-6)
-    assert torch.equal(found, metric(tiny, pictures, [0, 1], rectify(raw), method=method)["max"])
+    for value in found.values():
+        assert value.tolist() == pytest.approx([0, torch.nan], nan_ok=True)
 
 
 def test_an_image_on_which_the_method_fails_has_no_value_and_a_warning(tiny, images):
@@ -130,21 +87,12 @@ def test_a_method_may_leave_the_layer_to_the_call(tiny, images):
         def explain(self, evidence, classifier):
             return evidence.activations["relu1"].sum(1)
 
-    pictures = images(1, 9)
-    found = MaxSensitivity()(tiny, pictures, 0, torch.ones(1, 9, 9), layer="relu1", method=Plain())
+    found = MaxSensitivity()(tiny, images(1, 9), 0, torch.ones(1, 9, 9), layer="relu1", method=Plain())
     assert bool(found["max"].isfinite().all())
 
 
-def test_maps_of_another_grid_than_the_methods_are_refused(tiny, images):
-    with pytest.raises(ValueError, match="maps of 9×9 cannot be compared with the method's of 4×4: give its raw maps"):
-        MaxSensitivity()(tiny, images(1, 9), 0, torch.rand(1, 9, 9), method=GradCAM(tiny, "relu2"))
-
-
-def test_without_a_method_it_says_what_is_missing(tiny, images):
+def test_it_wants_the_method_and_maps_of_the_methods_own_grid(tiny, images):
     with pytest.raises(ValueError, match="wants maps of altered images: give the method"):
         MaxSensitivity()(tiny, images(1, 9), 0, torch.rand(1, 9, 9))
-
-
-def test_neighbours_that_are_equal_are_one_probe():
-    assert Neighbours(3, 0.1) == MaxSensitivity(samples=3, radius=0.1).probes("any", 5)[0]
-    assert Neighbours(3, 0.1) != Neighbours(3, 0.1, seed=1)
+    with pytest.raises(ValueError, match="maps of 9×9 cannot be compared with the method's of 4×4: give its raw maps"):
+        MaxSensitivity()(tiny, images(1, 9), 0, torch.rand(1, 9, 9), method=GradCAM(tiny, "relu2"))

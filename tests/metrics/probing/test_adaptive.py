@@ -8,11 +8,8 @@ from torch import nn
 
 from camfaith import methods
 from camfaith.benchmark import datasets
-from camfaith.metrics import Conservation, Deletion, Engine, Insertion
+from camfaith.metrics import Blank, Case, Deletion, Engine, Insertion, Maps, baseline
 from camfaith.metrics.probing.adaptive import AdaptiveCurve
-from camfaith.metrics.probing.baselines import baseline
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Blank
 from camfaith.models import Classifier, load
 
 BLACK = baseline("black")
@@ -47,42 +44,44 @@ def rugged(pixel_sum, images, noise_maps):
 
 
 @pytest.mark.parametrize("metric", BOTH)
-def test_a_straight_line_is_asked_at_the_first_points_alone(metric, pixel_sum, noise_maps, watched):
+def test_a_straight_line_is_asked_at_the_first_points_alone(metric, pixel_sum, noise_maps, watched, worked_out):
     model, image = pixel_sum(torch.ones(16, 16) / 384, bias=2.0), torch.full((1, 3, 16, 16), 0.5, dtype=torch.float64)
-    seen = watched(model)
-    found = metric(tolerance=1e-6, baseline="black", score="logit")(model, image, 1, noise_maps(1, 16, 16))
+    seen, metric = watched(model), metric(tolerance=1e-6, baseline="black", score="logit")
+    line, found = worked_out(metric, model, image, 1, noise_maps(1, 16, 16))
     assert count(seen) == 1 + FIRST + 1  # the image, and the black one
     assert float(found["auc"]) == pytest.approx(2.5)
     assert found["points"].tolist() == [FIRST + 2]
-
-
-@pytest.mark.parametrize("metric", BOTH)
-@pytest.mark.parametrize("tolerance", [0.02, 0.005])
-@pytest.mark.parametrize("pixel", [0, 3, 100, 127, 128, 201, 255])
-def test_a_step_costs_few_points_and_its_area_is_within_the_tolerance(metric, tolerance, pixel, staircase):
-    model, image, maps = staircase({pixel: 1.0})
-    found = metric(tolerance=tolerance, baseline="black", score="logit")(model, image, 1, maps)
-    exact = metric(steps=FINEST, baseline="black", score="logit")(model, image, 1, maps)
-    assert abs(float(found["auc"] - exact["auc"])) <= tolerance
-    assert found["points"] <= FIRST + 2 + 12, "three neighbours of the step in each of four halvings"
+    assert len(line.x) > FIRST + 2, "drawn at points of its own"
+    torch.testing.assert_close(line.y[0], 2 + (1 - line.x if metric.kept == "rest" else line.x))
 
 
 @pytest.mark.parametrize("metric", BOTH)
 @pytest.mark.parametrize("tolerance", [0.02, 0.005, 0.001])
-def test_several_steps_are_all_found(metric, tolerance, staircase):
-    model, image, maps = staircase({20: 0.2, 90: 0.5, 91: -0.3, 180: 0.6})
+@pytest.mark.parametrize(
+    ("drops", "most"),
+    [
+        *(({pixel: 1.0}, FIRST + 2 + 12) for pixel in (0, 3, 127, 128, 201, 255)),
+        ({20: 0.2, 90: 0.5, 91: -0.3, 180: 0.6}, FINEST // 3),
+    ],
+)
+def test_steps_cost_few_points_and_their_area_is_within_the_tolerance(metric, tolerance, drops, most, staircase):
+    """One step costs three neighbours in each of four halvings."""
+    model, image, maps = staircase(drops)
     found = metric(tolerance=tolerance, baseline="black", score="logit")(model, image, 1, maps)
     exact = metric(steps=FINEST, baseline="black", score="logit")(model, image, 1, maps)
     assert abs(float(found["auc"] - exact["auc"])) <= tolerance
-    assert FIRST + 2 < found["points"] < FINEST / 3
+    assert found["points"] <= most
 
 
-def test_the_less_it_may_miss_the_more_is_asked(rugged):
-    points = [
-        float(Deletion(tolerance=tolerance, score="logit")(rugged[0], rugged[1][:1], 1, rugged[2][:1])["points"])
-        for tolerance in (0.02, 0.005, 0.001)
-    ]
-    assert points[0] < points[1] < points[2]
+def test_the_less_it_may_miss_the_more_is_asked_and_no_point_twice(rugged, watched):
+    (model, pictures, maps), asked = rugged, []
+    for tolerance in (0.02, 0.005, 0.002):
+        seen = watched(model)
+        Deletion(tolerance=tolerance, score="logit")(model, pictures[:1], 1, maps[:1])
+        every = torch.cat(seen).flatten(1)
+        assert len(every.unique(dim=0)) == len(every)
+        asked.append(len(every))
+    assert FIRST + 2 < asked[0] < asked[1] < asked[2] < FINEST
 
 
 @pytest.mark.parametrize("metric", BOTH)
@@ -93,15 +92,6 @@ def test_no_tolerance_to_speak_of_is_the_whole_curve(metric, rugged, watched):
     found = metric(tolerance=1e-12, baseline="black", score="logit")(model, pictures, 1, maps)
     torch.testing.assert_close(found["auc"], exact["auc"], atol=1e-12, rtol=0)
     assert count(seen) == 2 * (FINEST - 1 + 2)
-
-
-def test_no_point_is_asked_twice(rugged, watched):
-    model, pictures, maps = rugged
-    seen = watched(model)
-    Deletion(tolerance=0.002, score="logit")(model, pictures[:1], 1, maps[:1])
-    asked = torch.cat(seen).flatten(1)
-    assert FIRST + 2 < len(asked) < FINEST
-    assert len(asked.unique(dim=0)) == len(asked)
 
 
 def test_what_is_asked_and_what_is_spared_make_up_the_whole_curve(rugged, watched):
@@ -117,35 +107,17 @@ def test_what_is_asked_and_what_is_spared_make_up_the_whole_curve(rugged, watche
     assert sum(len(at.unique()) for at in answer.at) == made
 
 
-def test_the_places_told_are_those_of_the_scores(staircase):
-    model, image, maps = staircase({100: 1.0})
-    classifier = Classifier(model)
-    case, probe = Case.of(classifier, image, 1), AdaptiveCurve("rest", 0.005, BLACK, "logit")
-    answer = Engine(classifier).answer(case, {"it": (Maps(maps, case), [probe, Blank(BLACK)])})["it"][probe]
-    torch.testing.assert_close(answer.logit, 2 + (answer.at * 256 <= 100).double())
-    assert {100, 101} <= set((answer.at[0] * 256).tolist()), "the step itself was found"
-
-
 @pytest.mark.parametrize("first", ["curve", "blank"])
-def test_it_does_not_matter_whether_the_blank_image_is_asked_before_the_curve(first, staircase):
+def test_the_places_told_are_those_of_the_scores_whether_the_blank_image_is_asked_before_or_after(first, staircase):
     model, image, maps = staircase({100: 1.0})
     classifier = Classifier(model)
     case, probe = Case.of(classifier, image, 1), AdaptiveCurve("rest", 0.005, BLACK, "logit")
     probes = [probe, Blank(BLACK)] if first == "curve" else [Blank(BLACK), probe]
     engine = Engine(classifier)
-    engine.answer(case, {"it": (Maps(maps, case), probes)})
+    answer = engine.answer(case, {"it": (Maps(maps, case), probes)})["it"][probe]
     assert engine.meter.forwards == 1 + FIRST + 10
-
-
-@pytest.mark.parametrize("metric", BOTH)
-def test_a_batch_is_as_good_as_its_images_one_by_one(metric, classifier, images, noise_maps):
-    pictures, maps, seeds = images(3, 17, 19), noise_maps(3, 5, 5, levels=3), torch.arange(3)
-    metric = metric(tolerance=0.001, score="logit")
-    together = metric(classifier, pictures, 1, maps, seeds=seeds, batch_size=7)
-    for i in range(3):
-        alone = metric(classifier, pictures[i : i + 1], 1, maps[i : i + 1], seeds=seeds[i : i + 1])
-        for column, value in alone.items():
-            torch.testing.assert_close(together[column][i : i + 1], value, atol=1e-12, rtol=0)
+    torch.testing.assert_close(answer.logit, 2 + (answer.at * 256 <= 100).double())
+    assert {100, 101} <= set((answer.at[0] * 256).tolist()), "the step itself was found"
 
 
 class Fragile(nn.Module):
@@ -167,16 +139,6 @@ def test_a_network_that_answers_nan_is_asked_no_more(rugged, watched):
     assert Deletion(tolerance=1e-12)(fragile, pictures, 1, maps)["auc"].isnan().all()
     assert count(seen) == 2 * (1 + FIRST + 1)
     assert Deletion(tolerance=0.01, baseline="mean")(fragile, pictures, 1, maps)["auc"].isfinite().all()
-
-
-def test_curves_and_axioms_share_one_black_image(rugged, watched):
-    model, pictures, maps = rugged
-    classifier, seen = Classifier(model), watched(model)
-    case = Case.of(classifier, pictures, 1)
-    metrics = (Deletion(tolerance=0.05), Insertion(tolerance=0.05, baseline="black"), Conservation())
-    probes = [probe for metric in metrics for probe in metric.probes(None, case.pixels)]
-    Engine(classifier).answer(case, {name: (Maps(maps * sign, case), probes) for name, sign in (("a", 1), ("b", -1))})
-    assert int((torch.cat(seen) == 0).flatten(1).all(1).sum()) == len(pictures)
 
 
 def test_maps_of_equal_order_share_their_curve(rugged):
@@ -202,41 +164,13 @@ def test_an_image_of_few_pixels_is_asked_at_all_steps_there_are(metric, size, st
     assert found["points"].tolist() == [steps + 1] * 4
 
 
-def test_the_drawn_curve_runs_from_end_to_end_through_what_was_asked(staircase):
-    model, image, maps = staircase({100: 1.0})
-    metric, classifier = Deletion(tolerance=0.005, score="logit"), Classifier(model)
-    case = Case.of(classifier, image, 1)
-    given, probes = Maps(maps, case), metric.probes(None, case.pixels)
-    line = metric.line(case, given, Engine(classifier).answer(case, {"it": (given, probes)})["it"])
-    assert line.x[0] == 0
-    assert line.x[-1] == 1
-    torch.testing.assert_close(line.y[0], 2 + (line.x * 256 <= 100).double())
-
-
-@pytest.fixture(scope="module")
-def measured():
-    """Tolerance 0.005 on the shipped networks: how far each area is from that of 224 steps, and the points asked."""
-    found = datasets.subset(datasets.find("fundus")(), 2, 0)
-    apart, points = [], []
-    for network in ("fundus-vgg", "fundus-resnet"):
-        classifier = load(network)
-        pictures = torch.stack([classifier.prepare(found[i].image) for i in range(len(found))])
-        for method in ("gradcam", "saliency", "sobel"):
-            maps = methods.find(method)(classifier).raw(pictures)
-            for metric in BOTH:
-                quick = metric(tolerance=0.005)(classifier, pictures, None, maps, batch_size=16)
-                exact = metric(steps=224)(classifier, pictures, None, maps, batch_size=16)
-                apart.append(quick["auc"] - exact["auc"])
-                points.append(quick["points"] - 2)
-    return torch.cat(apart).abs(), torch.cat(points)
-
-
-def test_on_real_networks_areas_are_within_the_tolerance_but_for_a_few(measured):
-    apart, _ = measured
-    assert (apart <= 0.005).double().mean() >= 0.95
-    assert apart.max() <= 0.015
-
-
-def test_on_real_networks_less_than_a_third_of_the_points_is_asked(measured):
-    _, points = measured
-    assert points.mean() < 224 / 3
+@pytest.mark.parametrize(("network", "method"), [("fundus-vgg", "saliency"), ("fundus-resnet", "gradcam")])
+def test_on_real_networks_areas_are_within_the_tolerance_and_less_than_a_third_of_the_points_is_asked(network, method):
+    classifier = load(network)
+    picture = classifier.prepare(datasets.find("fundus")()[3].image)[None]
+    maps = methods.find(method)(classifier).raw(picture)
+    for metric in BOTH:
+        quick = metric(tolerance=0.005)(classifier, picture, None, maps, batch_size=16)
+        exact = metric(steps=224)(classifier, picture, None, maps, batch_size=16)
+        assert abs(float(quick["auc"] - exact["auc"])) <= 0.005
+        assert quick["points"] - 2 < 224 / 3

@@ -28,18 +28,17 @@ def count(seen):
     return sum(map(len, seen))
 
 
-def test_metrics_with_equal_baselines_share_the_blank_image(classifier, case, noise_maps, watched):
+@pytest.mark.parametrize(
+    ("metrics", "each"),
+    [
+        ((Deletion(steps=2), Insertion(steps=2, baseline="black"), Conservation(), Deletion(steps=3)), 1 + 1 + 1 + 2),
+        ((Deletion(steps=1), Insertion(steps=1, baseline="mean"), Deletion(steps=1, baseline="noise")), 3),
+    ],
+)
+def test_metrics_with_equal_baselines_share_the_blank_image(metrics, each, classifier, case, noise_maps, watched):
     seen, engine = watched(classifier.network), Engine(classifier)
-    metrics = (Deletion(steps=2), Insertion(steps=2, baseline="black"), Conservation(), Deletion(steps=3))
     ask(engine, case, {"it": (noise_maps(4, 9, 9), asked_for(metrics, layer=None))})
-    assert count(seen) == 4 * (1 + 1 + 1 + 2) == engine.meter.forwards
-
-
-def test_metrics_with_other_baselines_ask_for_their_own(classifier, case, noise_maps, watched):
-    seen = watched(classifier.network)
-    metrics = (Deletion(steps=1), Insertion(steps=1, baseline="mean"), Deletion(steps=1, baseline="noise"))
-    ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), asked_for(metrics))})
-    assert count(seen) == 4 * 3
+    assert count(seen) == 4 * each == engine.meter.forwards
 
 
 def test_subsets_are_scored_once_for_all_methods(classifier, case, noise_maps, watched):
@@ -93,18 +92,15 @@ def test_a_part_of_a_map_is_read_once_for_every_distinct_one(part, asked, classi
     torch.testing.assert_close(found["it"][probe].logit, found["doubled"][probe].logit)
 
 
-def test_a_probe_that_is_asked_twice_is_answered_once(classifier, case, noise_maps, watched):
-    seen = watched(classifier.network)
-    ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [Blank(BLACK), Blank(BLACK), Channels("relu1")])})
-    first = count(seen)
-    ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [Blank(BLACK), Channels("relu1"), Channels("relu1")])})
-    assert count(seen) - first <= first
-
-
-def test_nothing_wanted_is_nothing_asked(classifier, case, noise_maps, watched):
-    seen = watched(classifier.network)
-    assert ask(Engine(classifier), case, {"it": (noise_maps(4, 9, 9), [])}) == {"it": {}}
-    assert ask(Engine(classifier), case, {}) == {}
+def test_a_probe_that_is_asked_twice_is_answered_once_and_nothing_wanted_is_nothing_asked(
+    classifier, case, noise_maps, watched
+):
+    seen, maps, engine = watched(classifier.network), noise_maps(4, 9, 9), Engine(classifier)
+    ask(engine, case, {"it": (maps, [Blank(BLACK), Blank(BLACK), Channels("relu1"), Channels("relu1")])})
+    assert (engine.meter.forwards, engine.meter.tails) == (4 + 4, 4 * 5)  # four channels, and all of them
+    seen.clear()
+    assert ask(engine, case, {"it": (maps, [])}) == {"it": {}}
+    assert ask(engine, case, {}) == {}
     assert seen == []
 
 
