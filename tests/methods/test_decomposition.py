@@ -155,15 +155,6 @@ def test_eigencam_is_the_same_for_every_class_and_needs_no_gradients(reference, 
     torch.testing.assert_close(cam.explain(evidence, classifier), cam.raw(pictures, 3), atol=1e-12, rtol=0)
 
 
-def test_single_precision_agrees_with_double(reference, images):
-    classifier, pictures = reference("fundus-vgg"), images(2, 96)
-    evidence = classifier.evidence(pictures, 0, ["features"])
-    a, g = evidence.activations["features"], evidence.gradients["features"]
-    found = explained(EigenGradCAM, a.float(), g.float())
-    assert found.dtype == torch.float32
-    close(found.double(), explained(EigenGradCAM, a, g), 1e-4)
-
-
 def test_what_is_missing_is_named(tiny, images):
     evidence = Classifier(tiny).evidence(images(1, 16), None, ["conv1"], gradients=False)
     with pytest.raises(ValueError, match="EigenGradCAM needs evidence with gradients at 'conv1'"):

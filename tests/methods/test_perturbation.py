@@ -30,35 +30,6 @@ def named(method: type) -> str:
     return method.name
 
 
-@pytest.mark.parametrize(("method", "seeded"), [(m, m in (SSCAM, RISE)) for m in EVERY], ids=str)
-def test_chance_comes_from_the_seed_of_the_image_alone(tiny, images, method, seeded):
-    classifier, before = Classifier(tiny), torch.random.get_rng_state()
-    cam = method(classifier, "relu2", **FEW.get(method, {}))
-    pictures = images(1, 16).expand(3, -1, -1, -1)
-    evidence = classifier.evidence(pictures, 1, ["relu2"], gradients=False, seeds=torch.tensor([7, 8, 7]))
-    found = cam.explain(evidence, classifier)
-    close(found[0], found[2], 1e-12)
-    assert torch.allclose(found[0], found[1], rtol=1e-9) != seeded
-    close(cam.explain(evidence.select([1]), classifier), found[1:2], 1e-12)
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-@pytest.mark.parametrize("method", EVERY, ids=named)
-def test_the_network_and_the_evidence_are_left_as_they_were(tiny, images, method):
-    tiny.relu1.inplace = True
-    tiny.train()
-    classifier = Classifier(tiny, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2))
-    evidence = classifier.evidence(images(2, 16), 1, ["relu2"], gradients=False)
-    kept = evidence.copy()
-    found = method(classifier, "relu2", **FEW.get(method, {})).explain(evidence, classifier)
-    assert torch.equal(evidence.images, kept.images)
-    assert torch.equal(evidence.activations["relu2"], kept.activations["relu2"])
-    assert all(module.training and not module._forward_hooks for module in tiny.modules())
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in tiny.parameters())
-    assert not found.requires_grad
-    assert not found.is_inference()
-
-
 @pytest.mark.parametrize("method", [*KIN, RISE, AblationCAM, Occlusion, Lime, FeatureAblation], ids=named)
 def test_in_a_run_a_method_asks_in_the_batch_that_was_measured_which_changes_nothing(tiny, images, method, monkeypatch):
     monkeypatch.setattr("camfaith.models.inside.ablation._try", lambda *_: (Tail(5, alone=False), True))

@@ -13,7 +13,6 @@ from camfaith.methods import AttentionRollout, Calls, LeGrad
 from camfaith.models import Classifier
 from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.transformer import observe
-from camfaith.models.speed.counting import counting
 
 TIMM = {"pretrained": False, "num_classes": 4, "img_size": (24, 16), "patch_size": 8, "depth": 3, "embed_dim": 8}
 TIMM |= {"num_heads": 2}
@@ -183,38 +182,6 @@ def test_rollout_is_the_same_for_every_class_and_legrad_is_not(transformer):
     images = pictures(classifier)
     assert torch.equal(rollout.raw(images, 0), rollout.raw(images, 3))
     assert not torch.allclose(legrad.raw(images, 0), legrad.raw(images, 3))
-
-
-@pytest.mark.parametrize("method", [AttentionRollout, LeGrad], ids=lambda method: method.name)
-@pytest.mark.parametrize("name", NETWORKS)
-class TestEither:
-    def test_a_batch_is_its_images_one_by_one(self, transformer, method, name):
-        classifier = transformer(name)
-        images, targets = pictures(classifier, 3), [0, 3, 2]
-        alone = [method(classifier).raw(images[i : i + 1], targets[i]) for i in range(3)]
-        torch.testing.assert_close(method(classifier).raw(images, targets), torch.cat(alone))
-
-    def test_the_declared_cost_is_what_is_called(self, transformer, method, name):
-        classifier = transformer(name)
-        evidence = classifier.evidence(pictures(classifier), 1)
-        with counting(classifier.network) as tally:
-            method(classifier).explain(evidence, classifier)
-        assert Calls(tally.forwards, tally.backwards) == method(classifier).cost(evidence.images[:1]) * 2
-
-    def test_nothing_is_left_in_the_network(self, transformer, method, name):
-        classifier = transformer(name)
-        network, images = classifier.network.train(), pictures(classifier)
-        for module in network.modules():
-            if hasattr(module, "fused_attn"):
-                module.fused_attn = False
-        before = [{k: v for k, v in vars(module).items() if k[0] != "_"} for module in network.modules()]
-        with torch.no_grad():
-            found = method(classifier).raw(images, 1)
-        assert [{k: v for k, v in vars(module).items() if k[0] != "_"} for module in network.modules()] == before
-        assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
-        assert all(p.grad is None and p.requires_grad for p in network.parameters())
-        network.eval()
-        torch.testing.assert_close(method(classifier).raw(images, 1), found)
 
 
 def test_the_cost_of_legrad_follows_its_layers(transformer):

@@ -161,9 +161,3 @@ def test_cells_that_are_all_alike_have_no_component(reference):
     classifier = reference("fundus-vgg")
     cells = torch.full((1, 3, 4, 4), 0.7).flatten(2).mT
     assert (KPCACAM(classifier, "features").project(cells) == 0).all()
-
-
-@pytest.mark.parametrize("method", [GradCAMPlusPlus, XGradCAM, EigenCAM, EigenGradCAM], ids=lambda method: method.name)
-def test_an_unknown_variant_is_named(tiny, method):
-    with pytest.raises(ValueError, match=r"variant must be .*paper.*pgc.*got 'mine'"):
-        method(tiny, "conv1", variant="mine")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from camfaith.methods import Calls, EigenCAM, FinerCAM, Fused, GradCAM, HiResCAM, LayerCAM, ShapleyCAM, find
+from camfaith.methods import EigenCAM, FinerCAM, Fused, GradCAM, HiResCAM, LayerCAM, ShapleyCAM, find
 from camfaith.models import Classifier, UnknownName, maps
 from camfaith.models.contract import Bound
 from camfaith.models.naming import find_module
@@ -294,23 +294,6 @@ def test_only_the_named_layers_are_asked_for_evidence(tiny, images):
     assert Bound.of(GradCAM(tiny), Classifier(tiny), "relu1").needed_layers == ("relu1",)
     evidence = Classifier(tiny).evidence(images(1, 9), 1, bound.needed_layers, gradients=False)
     assert bound.explain(evidence).shape == (1, 9, 9)
-
-
-@pytest.mark.parametrize(
-    ("cam", "options", "calls"),
-    [
-        (Fused, {"layers": ["relu1", "relu2"]}, Calls(0, 0)),
-        (Fused, {"method": "shapleycam", "layers": ["relu1", "relu2"]}, Calls(2, 4)),
-        (FinerCAM, {}, Calls(1, 1)),
-    ],
-)
-def test_the_declared_cost_is_what_is_called(tiny, images, cam, options, calls):
-    method, classifier = cam(tiny, "relu2", **options), Classifier(tiny)
-    evidence = classifier.evidence(images(3, 9), None, method.layers)
-    with counting(tiny) as tally:
-        method.explain(evidence, classifier)
-    assert method.cost(evidence.images[:1]) == calls
-    assert Calls(tally.forwards, tally.backwards) == calls * 3
 
 
 def test_methods_with_calls_of_their_own_can_be_fused(tiny, images):

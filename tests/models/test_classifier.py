@@ -212,6 +212,7 @@ def test_targets_come_in_many_forms(targets, expected):
             "expected class indices, got SimpleNamespace: give the index itself, 2",
         ),
         ([[1], [1, 2]], "expected class indices, got list: give the index itself"),
+        ("cat", "expected a class index, got 'cat'; class_names.index"),
     ],
 )
 def test_targets_that_name_no_class_are_refused(targets, message):
