@@ -76,8 +76,7 @@ def test_shapleycam_of_the_residual_softmax_is_summed_by_hand_from_the_whole_hes
 
 
 @pytest.mark.parametrize("utility", ["rest", "logit"])
-def test_shapleycam_agrees_with_pytorch_grad_cam(reference, images, utility):
-    pgc = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed; pip install 'camfaith[peers]'")
+def test_shapleycam_agrees_with_pytorch_grad_cam(pgc, reference, images, utility):
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputReST, ClassifierOutputTarget
 
     kind = {"rest": ClassifierOutputReST, "logit": ClassifierOutputTarget}[utility]
@@ -187,10 +186,7 @@ def test_a_layer_whose_gradient_is_zero_gives_a_zero_map(tiny, images):
 
 
 @pytest.mark.parametrize(("name", "layer"), [("fundus-vgg", "features.4"), ("fundus-effnet", "features.2")])
-def test_smoothgradcam_plus_plus_of_torchcam_agrees_with_torchcam(reference, images, name, layer):
-    torchcam = pytest.importorskip(
-        "torchcam.methods", reason="torchcam is not installed; pip install 'camfaith[peers]'"
-    )
+def test_smoothgradcam_plus_plus_of_torchcam_agrees_with_torchcam(torchcam, reference, images, name, layer):
     classifier, picture = reference(name), images(1, 96)
     drawn = iter(noise_of(9, 3, picture.shape[1:], 0.2))
     with torchcam.SmoothGradCAMpp(classifier, f"network.{layer}", num_samples=3, std=0.2) as theirs:

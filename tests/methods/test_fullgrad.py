@@ -274,17 +274,14 @@ OF_PGC = {
 
 
 @pytest.mark.parametrize("family", OF_PGC)
-def test_fullgrad_of_pgc_agrees_with_pytorch_grad_cam(images, family):
-    pgc = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed; pip install 'camfaith[peers]'")
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-
+def test_fullgrad_of_pgc_agrees_with_pytorch_grad_cam(logit_of, pgc, images, family):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         network = OF_PGC[family]().double().eval()
         for parameter in network.parameters():  # untrained biases are zero
             parameter.data += 0.1 * torch.rand_like(parameter)
     with pgc.FullGrad(network, []) as theirs:
-        expected = torch.from_numpy(theirs(images(2, 32), [ClassifierOutputTarget(1), ClassifierOutputTarget(3)]))
+        expected = torch.from_numpy(theirs(images(2, 32), [logit_of(1), logit_of(3)]))
     with warnings.catch_warnings(action="error"):
         found = FullGrad(network, variant="pgc")(images(2, 32), [1, 3])
     torch.testing.assert_close(found, expected.double(), rtol=0, atol=1e-5)

@@ -95,12 +95,6 @@ def test_a_layer_is_needed(tiny, images, method):
 @pytest.mark.parametrize(
     ("method", "option", "text"),
     [
-        (ScoreCAM, {"variant": "mine"}, r"variant must be .*paper, authors, pgc, torchcam; got 'mine'"),
-        (SSCAM, {"variant": "pgc"}, r"variant must be .*paper, torchcam; got 'pgc'"),
-        (ISCAM, {"variant": "pgc"}, r"variant must be .*paper, authors, torchcam; got 'pgc'"),
-        (AblationCAM, {"variant": "torchcam"}, r"variant must be .*paper, pgc; got 'torchcam'"),
-        (RISE, {"score": "p"}, r"score must be one of probability, logit; got 'p'"),
-        (SSCAM, {"noise": "both"}, r"noise must be one of mask, input; got 'both'"),
         (RISE, {"p": 0.0}, "p must be a number above 0 and up to 1; got 0.0"),
         (RISE, {"n_masks": 0}, "n_masks must be a whole number, 1 or more; got 0"),
         (RISE, {"grid": 0}, "grid must be a whole number, 1 or more and up to 10000; got 0"),

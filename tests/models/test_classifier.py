@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.models import EfficientNet_B0_Weights, ResNet18_Weights, ResNet50_Weights
 from torchvision.transforms.v2 import functional as F
 
 from camfaith.models import Classifier
@@ -122,29 +121,6 @@ def test_not_a_number_is_found_in_every_batch_and_not_in_the_first_alone():
     classifier.scores(torch.rand(2, 3, 4, 4))
     with pytest.raises(FloatingPointError):
         classifier.scores(torch.full((1, 3, 4, 4), torch.nan))
-
-
-@pytest.mark.parametrize("size", [(300, 400), (400, 300), (257, 255), (256, 256), (100, 90), (1000, 301)])
-@pytest.mark.parametrize(
-    "weights", [ResNet18_Weights.DEFAULT, ResNet50_Weights.DEFAULT, EfficientNet_B0_Weights.DEFAULT]
-)
-def test_a_picture_is_prepared_as_torchvision_does(size, weights):
-    transforms, picture = weights.transforms(), photograph(*size)
-    classifier = Classifier(
-        Means(),
-        mean=transforms.mean,
-        std=transforms.std,
-        resize=transforms.resize_size[0],
-        crop=transforms.crop_size[0],
-        interpolation=transforms.interpolation,
-    )
-    image = classifier.prepare(picture)
-    assert image.dtype == torch.float32
-    assert float(image.min()) >= 0
-    assert float(image.max()) <= 1
-    expected = transforms(picture)
-    torch.testing.assert_close(F.normalize(image, transforms.mean, transforms.std), expected)
-    torch.testing.assert_close(classifier.scores(image), expected.mean((1, 2))[None])
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])

@@ -82,12 +82,6 @@ def test_plan_prints_the_forwards_and_backwards(suite_file):
     )
 
 
-def test_report_of_a_folder_that_is_no_run_says_what_to_do(tmp_path):
-    done = ask("report", tmp_path)
-    assert done.exit_code == 2
-    assert "is no run folder: it holds no run.json" in done.output
-
-
 def test_an_unknown_method_is_one_line_and_an_exit_code(suite_file, tmp_path):
     done = ask("run", suite_file, "--methods", "gradcan", "--out", tmp_path / "r")
     assert done.exit_code == 2
@@ -130,13 +124,6 @@ def test_run_takes_what_makes_it_cheaper(suite_file, tmp_path):
     info = load(tmp_path / "r").info
     assert (info["suite"]["until"], info["suite"]["allow"]) == ("separated", ["fold"])
     assert "control flow" in info["engine"][0]["setup"]["refused"]["fold"]
-
-
-def test_a_shortcut_that_is_not_there_is_an_error_in_one_line(suite_file):
-    done = ask("run", suite_file, "--allow", "fp4")
-    assert done.exit_code == 2
-    assert "suite.allow" in done.output
-    assert "one of fold, tf32, bf16" in done.output
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ MISTAKES = [
     ("dataset.name", "os:listdir", "'os:listdir' is no dataset"),
     ("model.name", "os:getcwd", "'os:getcwd' is no model"),
     ("suite.methods", ["{}own.py:Own"], "KeyError: 'lost'"),
+    ("model.name", "networks:", "expected 'package.module:attribute'"),
     # keys
     ("suit.name", "x", "unknown key in the suite 'suit': did you mean 'suite'"),
     ("suite.metric", ["deletion"], r"unknown key in \[suite\] 'metric': did you mean 'metrics'"),
