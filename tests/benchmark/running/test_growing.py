@@ -14,12 +14,11 @@ from camfaith import methods
 from camfaith.benchmark import add, load, run
 from camfaith.benchmark.results.tables import map_of
 from camfaith.benchmark.suite import identity
-from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, Suite
+from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry
 from camfaith.benchmark.suite.identity import method_key, metric_key, model_key, weights_hash
 from camfaith.benchmark.suite.opening import open_model
 from camfaith.benchmark.suite.sources import source_hash
 from camfaith.models import Classifier
-from camfaith.models import load as load_model
 from camfaith.models.lookup import load_attribute
 from camfaith.models.speed.setup import Setup
 
@@ -166,28 +165,6 @@ def test_a_run_that_is_stopped_while_it_grows_goes_on(suite, grown, model, tmp_p
     assert load(tmp_path / "run").info["status"] == "running"
     result, _, _ = grown(more)
     assert_same(result, run(more, models=[model], out=tmp_path / "fresh"))
-
-
-def test_the_quick_suite_grows_by_the_calls_that_are_missing(counting, tmp_path):
-    shipped = load_model("fundus-vgg")
-    network = type(counting)(shipped.network)
-    model = Classifier(network, name="vgg", mean=shipped.mean, std=shipped.std, class_names=shipped.class_names)
-    suite = Suite.of("quick").changed(limit=2, batch_size=64)
-
-    def spent(**more):
-        cost = run(suite.changed(**more), models=[model], out=tmp_path / "run").info["cost"]
-        return np.array([cost[name] for name in CALLS])
-
-    first = spent()
-    network.forwards = network.backwards = 0
-    assert (spent() - first).tolist() == [0, 0, 0]
-    assert (network.forwards, network.backwards) == (0, 0)
-    methods = [*suite.suite.methods, "eigengradcam"]
-    second = spent(methods=methods)
-    assert (second - first).tolist() == [2 * (1 + 15 + 15), 2, 0]
-    fresh = run(suite.changed(methods=methods, limit=3), models=[model], out=tmp_path / "fresh").info["cost"]
-    captured_again = np.array([2, 2, 0])
-    assert spent(methods=methods, limit=3).tolist() == ([fresh[name] for name in CALLS] + captured_again).tolist()
 
 
 def test_a_label_is_a_name_and_no_more(suite, grown):
