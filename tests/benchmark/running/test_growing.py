@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import numpy as np
@@ -47,11 +48,19 @@ def model(counting):
     return Classifier(counting, name="tiny")
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the suite's run lies, which is made once and copied."""
+    return tmp_path_factory.mktemp("kept") / "run"
+
+
 @pytest.fixture
-def grown(suite, model, counting, tmp_path):
+def grown(suite, model, counting, tmp_path, kept):
     """A finished run, and a function that runs another suite in its folder: the result, and what it asked of the
     network, without what opening a network asks."""
-    run(suite, models=[model], out=tmp_path / "run")
+    if not kept.exists():
+        run(suite, models=[model], out=kept)
+    shutil.copytree(kept, tmp_path / "run")
 
     def again(changed, **more):
         before = load(tmp_path / "run").info["cost"]
