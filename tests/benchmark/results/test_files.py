@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,20 +15,12 @@ from camfaith.models import Classifier
 from camfaith.reports import report
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """Where the run lies, which is made once and copied."""
-    return tmp_path_factory.mktemp("kept") / "run"
-
-
 @pytest.fixture
-def again(small_suite, counting, tmp_path, kept):
+def again(small_suite, counting, copy_of):
     small_suite["suite"] |= {"methods": ["gradcam", "random"], "metrics": [{"name": "deletion", "steps": 2}]}
     model = Classifier(counting.inner, name="tiny")
-    if not kept.exists():
-        run(small_suite, models=model, out=kept)
-    shutil.copytree(kept, tmp_path / "run")
-    return lambda **more: run(small_suite, models=model, out=tmp_path / "run", **more)
+    out = copy_of("run", lambda folder: run(small_suite, models=model, out=folder))
+    return lambda **more: run(small_suite, models=model, out=out, **more)
 
 
 def test_a_file_stays_as_it_was_where_the_new_one_fails(tmp_path):

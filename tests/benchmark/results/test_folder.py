@@ -26,12 +26,6 @@ def suite(small_suite):
     return small_suite
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """Where the suite's run lies, which is made once and copied."""
-    return tmp_path_factory.mktemp("kept") / "run"
-
-
 @pytest.fixture
 def again(suite, counting, tmp_path):
     """Runs the suite, and says what it cost in all so far."""
@@ -40,12 +34,9 @@ def again(suite, counting, tmp_path):
 
 
 @pytest.fixture
-def finished(again, kept, tmp_path):
+def finished(again, copy_of):
     """The suite's run, as it is when all is done."""
-    if not kept.exists():
-        again(out=kept)
-    shutil.copytree(kept, tmp_path / "run")
-    return load(tmp_path / "run")
+    return load(copy_of("run", lambda folder: again(out=folder)))
 
 
 def flip(path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 
 import numpy as np
@@ -48,19 +47,11 @@ def model(counting):
     return Classifier(counting, name="tiny")
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """Where the suite's run lies, which is made once and copied."""
-    return tmp_path_factory.mktemp("kept") / "run"
-
-
 @pytest.fixture
-def grown(suite, model, counting, tmp_path, kept):
+def grown(suite, model, counting, tmp_path, copy_of):
     """A finished run, and a function that runs another suite in its folder: the result, and what it asked of the
     network, without what opening a network asks."""
-    if not kept.exists():
-        run(suite, models=[model], out=kept)
-    shutil.copytree(kept, tmp_path / "run")
+    copy_of("run", lambda folder: run(suite, models=[model], out=folder))
 
     def again(changed, **more):
         before = load(tmp_path / "run").info["cost"]

@@ -24,11 +24,16 @@ QUICK = {"size": 16, "batch": 8, "rate": 0.05, "epochs": 6}
 
 
 @pytest.fixture
-def told(network, colours, tmp_path):
-    return {"model": network, "dataset": colours, "out": tmp_path / "nets/tiny", **QUICK}
+def told(colours_in, tmp_path):
+    return {**colours_in(tmp_path), "out": tmp_path / "nets/tiny", **QUICK}
 
 
-@pytest.mark.parametrize("said", [{}, {"balance": "sampler"}, {"balance": "none"}, {"head": "ordinal"}], ids=str)
+@pytest.fixture
+def colours(told):
+    return told["dataset"]
+
+
+@pytest.mark.parametrize("said", [{"balance": "sampler"}, {"balance": "none"}, {"head": "ordinal"}], ids=str)
 def test_it_learns_what_can_be_learned(told, said):
     found = finetune(**told, **said)
     assert found.evaluation["test"].accuracy == 1
@@ -120,13 +125,15 @@ def test_what_is_done_is_not_read_back_for_other_data(told, colours, tmp_path):
         finetune(**told | {"dataset": colours | moved})
 
 
-@pytest.mark.parametrize("name", ["asked.json", "history.csv", "evaluation.json", "model.safetensors", "last.ckpt"])
-def test_a_damaged_folder_is_refused_in_words(told, name):
+def test_a_damaged_folder_is_refused_in_words(told):
     finetune(**told)
-    for content in ("junk", "{}", "[]", ""):
-        (told["out"] / name).write_text(content)
-        with pytest.raises(ValueError, match=r"is damaged \(.*or overwrite it"):
-            finetune(**told | {"epochs": 99 if name == "last.ckpt" else 6, "patience": 99})
+    for name in ("asked.json", "history.csv", "evaluation.json", "model.safetensors", "last.ckpt"):
+        whole = (told["out"] / name).read_bytes()
+        for content in ("junk", "{}", "[]", ""):
+            (told["out"] / name).write_text(content)
+            with pytest.raises(ValueError, match=r"is damaged \(.*or overwrite it"):
+                finetune(**told | {"epochs": 99 if name == "last.ckpt" else 6, "patience": 99})
+        (told["out"] / name).write_bytes(whole)
 
 
 def test_a_split_that_teaches_nothing_is_not_left_behind(told, tmp_path):
