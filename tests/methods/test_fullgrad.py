@@ -241,12 +241,6 @@ def test_a_layer_without_contrast_adds_nothing(tiny, images):
     close(FullGrad(tiny).raw(images(1, 9), 1), ((size - size.min()) / (size.max() - size.min())).sum(1))
 
 
-@pytest.mark.parametrize("name", ["fundus-resnet", "fundus-vgg"])
-def test_a_network_of_relus_is_explained_without_a_warning(reference, images, name):
-    with warnings.catch_warnings(action="error"):
-        FullGrad(reference(name)).raw(images(1, 96), 0)
-
-
 def test_a_logit_that_the_parts_do_not_add_up_to_is_told(reference, linear_model, images):
     with pytest.warns(UserWarning, match="EffNet add does not sum to the logit"):
         assert FullGrad(reference("fundus-effnet")).raw(images(1, 48), 0).shape == (1, 48, 48)

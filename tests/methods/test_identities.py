@@ -24,10 +24,6 @@ def close(found: Tensor, expected: Tensor, relative: float = 1e-8) -> None:
     torch.testing.assert_close(found, expected, rtol=relative, atol=relative * float(expected.abs().max()))
 
 
-def head(network: nn.Module) -> nn.Linear:
-    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
-
-
 @pytest.mark.parametrize(("name", "layer"), POOLED)
 @pytest.mark.parametrize("weights", ["random", "shipped"])
 def test_before_a_pooled_linear_head_three_cams_are_cam_over_its_cells(reference, images, name, layer, weights):
@@ -37,14 +33,6 @@ def test_before_a_pooled_linear_head_three_cams_are_cam_over_its_cells(reference
         close(method.raw(pictures, targets) * cam[0].numel(), cam)
 
 
-@pytest.mark.parametrize(("name", "layer"), POOLED)
-def test_before_a_pooled_linear_head_hirescam_sums_to_the_logit_without_its_bias(reference, images, name, layer):
-    classifier, pictures, targets = reference(name), images(3, 96), [0, 2, 4]
-    score = classifier.scores(pictures)[range(3), targets]
-    bias = head(classifier.network).bias[targets].detach()
-    close(HiResCAM(classifier, layer).raw(pictures, targets).sum((1, 2)), score - bias)
-
-
 @pytest.mark.parametrize(("name", "layer"), ALL_LAYERS)
 def test_xgradcam_and_hirescam_sum_to_gradient_times_activation(reference, images, name, layer):
     classifier, pictures = reference(name), images(2, 96)
@@ -52,17 +40,6 @@ def test_xgradcam_and_hirescam_sum_to_gradient_times_activation(reference, image
     product = (evidence.activations[layer] * evidence.gradients[layer]).sum((1, 2, 3))
     close(XGradCAM(classifier, layer, eps=0).raw(pictures, [1, 2]).sum((1, 2)), product)
     close(HiResCAM(classifier, layer).raw(pictures, [1, 2]).sum((1, 2)), product)
-
-
-@pytest.mark.parametrize("layer", ["features.4", "features.10", "features"])
-def test_without_biases_gradient_times_activation_is_the_logit(reference, images, layer):
-    network = copy.deepcopy(reference("fundus-vgg").network)
-    for name, parameter in network.named_parameters():
-        if name.endswith("bias"):
-            nn.init.zeros_(parameter)
-    pictures = images(2, 96)
-    score = Classifier(network).scores(pictures)[:, 3]
-    close(HiResCAM(network, layer).raw(pictures, 3).sum((1, 2)), score)
 
 
 @pytest.mark.parametrize("name", ["fundus-resnet", "fundus-vgg"])

@@ -262,13 +262,3 @@ def test_rise_shows_every_pixel_equally_often(tiny, images):
     assert masks.shape == (3000, 17, 30)
     assert float((masks.mean(0) - 0.3).abs().max()) < 5 / (2 * math.sqrt(3000))
     assert float(masks.var(0).min()) > 0.02
-
-
-def test_rise_is_highest_where_the_network_looks():
-    weight = torch.zeros(28, 28)
-    weight[20, 6] = 4
-    cam = RISE(Shown([[[0.0]]], weight.tolist()), n_masks=500, score="logit")
-    found = cam.raw(torch.ones(1, 1, 28, 28).double(), 0)
-    row, column = divmod(int(found[0].argmax()), 28)
-    assert abs(row - 20) <= 2
-    assert abs(column - 6) <= 2

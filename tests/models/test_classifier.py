@@ -46,18 +46,9 @@ def test_nothing_of_a_transform_stays_in_a_classifier():
     torch.testing.assert_close(copy.deepcopy(classifier)(images), classifier(images))
 
 
-def test_without_mean_and_std_images_are_taken_as_they_are():
-    images = torch.rand(2, 3, 4, 4)
-    assert torch.equal(Classifier(Means()).scores(images), images.mean((2, 3)))
-
-
 def test_mean_and_std_go_together():
     with pytest.raises(ValueError, match="go together"):
         Classifier(Means(), mean=(0.5, 0.5, 0.5))
-
-
-def test_one_image_is_a_batch_of_one():
-    assert Classifier(Means()).scores(torch.rand(3, 4, 4)).shape == (1, 3)
 
 
 @pytest.mark.parametrize(
@@ -121,12 +112,6 @@ def test_not_a_number_is_found_in_every_batch_and_not_in_the_first_alone():
     classifier.scores(torch.rand(2, 3, 4, 4))
     with pytest.raises(FloatingPointError):
         classifier.scores(torch.full((1, 3, 4, 4), torch.nan))
-
-
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
-def test_pictures_of_other_modes_are_made_rgb(mode):
-    picture = photograph(20, 20).convert(mode)
-    assert torch.equal(Classifier(Means()).prepare(picture), Classifier(Means()).prepare(picture.convert("RGB")))
 
 
 @pytest.mark.parametrize("size", [(300, 400), (400, 300), (500, 260)])

@@ -82,13 +82,6 @@ def test_plan_prints_the_forwards_and_backwards(suite_file):
     )
 
 
-def test_an_unknown_method_is_one_line_and_an_exit_code(suite_file, tmp_path):
-    done = ask("run", suite_file, "--methods", "gradcan", "--out", tmp_path / "r")
-    assert done.exit_code == 2
-    assert "did you mean 'gradcam'" in done.output
-    assert not (tmp_path / "r").exists()
-
-
 def test_list_shows_the_methods_of_the_libraries_that_are_there_and_how_to_have_the_others(monkeypatch):
     pytest.importorskip("torchcam", reason="needs another library; pip install 'camfaith[peers]'")
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
