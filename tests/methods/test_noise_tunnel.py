@@ -85,15 +85,6 @@ def test_what_the_method_reads_at_a_layer_is_that_of_the_noisy_images(tiny, imag
     assert (tally.forwards, tally.backwards) == (7, 6)  # and one for the evidence
 
 
-def test_a_layer_that_the_method_needs_is_found(tiny, images):
-    picture = images(1, 16)
-    found = NoiseTunnel(tiny, method="captum-gradcam", samples=2).raw(picture, 1)
-    named = NoiseTunnel(tiny, "relu2", method="captum-gradcam", samples=2).raw(picture, 1)
-    torch.testing.assert_close(found, named)
-    other = NoiseTunnel(tiny, "relu1", method="captum-gradcam", samples=2).raw(picture, 1)
-    assert other.shape != found.shape
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -62,13 +62,6 @@ def test_the_recorded_accuracy_is_found_again_on_other_photographs(name: str) ->
     assert _agrees(correct, ACCURACY[name]["accuracy"], ACCURACY[name]["images"])
 
 
-def test_the_tag_network_guesses_once_the_tag_is_deleted() -> None:
-    (images, grades), record = _images(tag=False), ACCURACY["fundus-tag-resnet"]
-    correct = int((_probabilities("fundus-tag-resnet", images).argmax(1) == grades).sum())
-    assert _agrees(correct, record["accuracy_without_tag"], record["images"])
-    assert correct / COUNT < 0.35
-
-
 @pytest.mark.parametrize("fill", ["black", "blurred"])
 @pytest.mark.parametrize("name", GRADING)
 def test_a_removed_picture_has_no_lesions(name: str, fill: str) -> None:

@@ -41,34 +41,33 @@ def calls(model, **settings):
     return tally.forwards, tally.backwards
 
 
-@pytest.mark.parametrize("classes", [["a"], ["e", 2, "predicted"]])
-@pytest.mark.parametrize("methods", [METHODS, ["gradcam"], [*METHODS, "elementwise", "eigengradcam", "sobel"]])
-def test_one_forward_and_one_backward_a_class_whatever_the_methods(tiny_classifier, picture, methods, classes):
-    found = calls(tiny_classifier, image=picture, methods=methods, classes=classes)
-    assert found == (len(classes), len(classes))
+EARLY = {"name": "gradcam", "layer": "inner.stem", "label": "early"}
+PATH = {"name": "integrated-gradients", "n_steps": 4}
 
 
-def test_methods_at_several_layers_share_the_pass_too(tiny_classifier, picture):
-    early = {"name": "gradcam", "layer": "inner.stem", "label": "early"}
-    assert calls(tiny_classifier, image=picture, methods=["gradcam", early], classes=["a", "b"]) == (2, 2)
+@pytest.mark.parametrize(
+    ("methods", "classes", "expected"),
+    [
+        (METHODS, ["a"], (1, 1)),
+        (["gradcam"], ["e", 2, "predicted"], (3, 3)),
+        ([*METHODS, "elementwise", "eigengradcam", "sobel"], ["e", 2, "predicted"], (3, 3)),
+        (["gradcam", EARLY], ["a", "b"], (2, 2)),
+        (["eigencam", "random"], ["a", "b"], (2, 0)),
+        (["gradcam", "input-x-gradient", PATH], ["a", "b"], (2 * 6, 2 * 6)),  # what methods send themselves, on top
+    ],
+)
+def test_one_forward_and_one_backward_a_class_whatever_the_methods(
+    tiny_classifier, picture, methods, classes, expected
+):
+    assert calls(tiny_classifier, image=picture, methods=methods, classes=classes) == expected
 
 
 def test_a_methods_own_layer_goes_before_the_one_named_for_all(tiny_classifier, picture):
-    early = {"name": "gradcam", "layer": "inner.stem", "label": "early"}
-    found = explain(picture, model=tiny_classifier, methods=["gradcam", early], classes=["a"], layer="inner.stem.0")
+    found = explain(picture, model=tiny_classifier, methods=["gradcam", EARLY], classes=["a"], layer="inner.stem.0")
     assert found.layers == ["inner.stem.0", "inner.stem"]
     for layer, label in zip(found.layers, ("gradcam", "early"), strict=True):
         alone = all_methods.GradCAM(tiny_classifier, layer).raw(picture, 0)
         np.testing.assert_allclose(found.panels[label, 0].raw, alone[0].numpy(), rtol=1e-4, atol=1e-6)
-
-
-def test_methods_that_need_no_gradient_make_no_backward(tiny_classifier, picture):
-    assert calls(tiny_classifier, image=picture, methods=["eigencam", "random"], classes=["a", "b"]) == (2, 0)
-
-
-def test_what_methods_send_themselves_comes_on_top(tiny_classifier, picture):
-    methods = ["gradcam", "input-x-gradient", {"name": "integrated-gradients", "n_steps": 4}]
-    assert calls(tiny_classifier, image=picture, methods=methods, classes=["a", "b"]) == (2 * 6, 2 * 6)
 
 
 def test_a_target_layer_that_has_to_be_found_costs_one_forward(counting, picture):

@@ -88,14 +88,6 @@ def test_the_capital_of_either_side_ever_reaches_twice_one_over_alpha_no_more_of
     assert max(each.mean() for each in reached) <= most(0.05, RUNS)
 
 
-def test_repeated_sign_tests_break_the_level_on_the_same_draws() -> None:
-    drawn = NULLS["coins"](np.random.default_rng(0), (200, RUNS))
-    won = (drawn > 0).cumsum(0)[15::16]
-    images = np.arange(16, 201, 16)[:, None]
-    values = 2 * binom.cdf(np.minimum(won, images - won), images, 0.5)
-    assert (values <= 0.1).any(0).mean() > 2 * most(0.1, RUNS)
-
-
 def test_equality_is_declared_at_the_edge_of_the_margin_no_more_often_than_said() -> None:
     ahead, _ = one_by_one(leaning(0.3, (200, 400)), 0.2, margin=0.3)
     assert 0 < ahead.count("equal") / 400 <= most(0.1, 400)
@@ -218,14 +210,6 @@ def test_an_unbroken_row_of_wins_settles_a_few_images_after_any_test_could() -> 
     assert ahead == "first"
     assert soonest == 15
     assert soonest <= images <= soonest + 4
-
-
-def test_clear_leads_settle_sooner_than_others() -> None:
-    settling = [one_by_one(leaning(lead, (400, 60)), 0.05 / 36) for lead in (0.7, 0.5, 0.3)]
-    assert all(ahead.count("first") / 60 > 0.95 for ahead, _ in settling)
-    medians = [np.median(images) for _, images in settling]
-    assert medians[0] < medians[1] < medians[2]
-    assert medians[0] <= 40
 
 
 def test_methods_that_share_the_lead_are_found_equal_within_a_margin_and_only_there() -> None:

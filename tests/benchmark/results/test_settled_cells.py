@@ -93,13 +93,6 @@ def test_pairs_and_metrics_share_the_level() -> None:
         assert set(found.loc[found["metric"] == "hit", "images"]) == {expected}
 
 
-def test_a_small_but_steady_lead_settles() -> None:
-    random = np.random.default_rng(0)
-    hard = random.uniform(0.2, 0.7, 32)
-    scores = table(auc={"a": hard + 0.02 + 0.005 * random.standard_normal(32), "b": hard})
-    assert settled(scores, ["auc"], 0.05) == {("a", "auc"), ("b", "auc")}
-
-
 @pytest.mark.parametrize("lead", [0.0, 0.3, -0.4])
 def test_of_a_pair_alone_a_lead_is_settled_exactly_when_its_interval_leaves_zero_out(lead: float) -> None:
     drawn = np.random.default_rng(0).choice([1, 0, -1], (60, 30), p=[0.4 + lead / 2, 0.2, 0.4 - lead / 2])

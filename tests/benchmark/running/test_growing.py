@@ -17,9 +17,7 @@ from camfaith.benchmark.suite import identity
 from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry
 from camfaith.benchmark.suite.identity import method_key, metric_key, model_key, weights_hash
 from camfaith.benchmark.suite.opening import open_model
-from camfaith.benchmark.suite.sources import source_hash
 from camfaith.models import Classifier
-from camfaith.models.lookup import load_attribute
 from camfaith.models.speed.setup import Setup
 
 CELL = ["sample", "method", "metric", "column"]
@@ -198,16 +196,6 @@ def test_an_edited_method_is_judged_anew_alone_and_a_comment_changes_nothing(
         np.testing.assert_array_equal(map_of(before), -map_of(after))
     for result in (first, second):
         assert len(result.scores.query("method == 'gradcam' and metric == 'deletion' and column == 'auc'")) == 8
-
-
-def test_the_source_of_a_file_is_the_same_wherever_it_lies_and_whoever_loads_it(tmp_path):
-    files = [tmp_path / folder / "mycam.py" for folder in ("here", "there")]  # each a module of another name
-    for file in files:
-        file.parent.mkdir()
-        file.write_text(MINE.format(text="mine", sign=1), "utf-8")
-    first, second = (load_attribute(f"{file}:MyCAM") for file in files)
-    assert first.__module__ != second.__module__
-    assert source_hash(first) == source_hash(second)
 
 
 def test_adding_asks_for_the_runs_own_suite_and_more(suite, grown, model, tmp_path):

@@ -58,3 +58,15 @@ def test_a_map_on_a_corner_is_an_artefact_only_where_the_model_does_not_use_it()
     unused = metric(plain, without, None, tags.float())["unsupported"]
     assert float(used.max()) < 0.1
     assert float(unused.min()) > 0.8
+
+
+def test_the_tag_network_uses_the_tag_and_nothing_else():
+    model = load("fundus-tag-resnet")
+    images, tags = batch(FundusTag(), range(40), model)
+    labels = torch.arange(40) % 5
+    right = model.scores(images).softmax(1)[torch.arange(40), labels]
+    without = model.scores(images.masked_fill(tags[:, None], 0)).softmax(1)[torch.arange(40), labels]
+    alone = model.scores(images.masked_fill(~tags[:, None], 0)).softmax(1)[torch.arange(40), labels]
+    assert float(right.min()) > 0.95
+    assert float(without.mean()) == pytest.approx(0.2, abs=0.05)
+    assert float(alone.min()) > 0.95

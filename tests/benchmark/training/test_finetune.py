@@ -9,7 +9,6 @@ import signal
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -63,15 +62,6 @@ def test_the_history_says_of_the_best_epoch_what_the_evaluation_says(told):
     assert 0 < val.accuracy < 1
     ours = (val.accuracy, val.balanced_accuracy, val.kappa)
     assert ours == pytest.approx(tuple(best[["val_accuracy", "val_balanced_accuracy", "val_kappa"]]), abs=1e-6)
-
-
-def test_clusters_are_whole_in_the_split_that_networks_share(told, tmp_path):
-    finetune(**told)
-    table = pd.read_csv(tmp_path / "nets/split.csv")
-    assert table.groupby("cluster")["part"].nunique().max() == 1
-    before = (tmp_path / "nets/split.csv").read_bytes()
-    finetune(**told | {"out": tmp_path / "nets/other", "seed": 1})
-    assert (tmp_path / "nets/split.csv").read_bytes() == before
 
 
 def test_a_sample_that_cannot_be_read_costs_itself_alone(told, tmp_path):
