@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from camfaith.methods import (
-    GradCAM,
-    GradientShap,
-    InputXGradient,
-    IntegratedGradients,
-    LayerGradCam,
-    Saliency,
-)
+from camfaith.methods import GradCAM, GradientShap, InputXGradient, IntegratedGradients, LayerGradCam, Saliency
 from camfaith.methods.attribution import noise_baselines
 from camfaith.models import Classifier
 

@@ -210,11 +210,6 @@ def test_what_has_no_rule_is_named(network, what):
         DeepLift(network).raw(torch.rand(1, 3, 8, 8), 1)
 
 
-def test_a_network_of_silus_is_refused_at_its_first(reference, images):
-    with pytest.raises(NotApplicable, match=r"Silu in module 'features\.0\.act' \(SiLU\)"):
-        DeepLift(reference("fundus-effnet")).raw(images(1, 32))
-
-
 @pytest.mark.parametrize(
     ("relu", "call"),
     [

@@ -220,11 +220,7 @@ def test_the_map_is_drawn_by_hand(tiny, images, variant, each_channel, eps):
         two = F.conv2d(one.relu(), tiny.conv2.weight, tiny.conv2.bias, stride=2)
         score = tiny.head(two.relu().mean((2, 3)))[0, target]
         by_x, by_one, by_two = torch.autograd.grad(score, (x, one, two))
-        parts = [
-            by_x * x,
-            by_one[0] * tiny.conv1.bias.view(-1, 1, 1),
-            by_two[0] * tiny.conv2.bias.view(-1, 1, 1),
-        ]
+        parts = [by_x * x, by_one[0] * tiny.conv1.bias.view(-1, 1, 1), by_two[0] * tiny.conv2.bias.view(-1, 1, 1)]
         drawn = torch.zeros(9, 9).double()
         for part in parts:
             scaled = slow_scaled(part.detach(), each_channel, eps)

@@ -169,13 +169,6 @@ def test_layers_to_fuse_are_names_or_modules(tiny, images):
         Fused(tiny, layers="relu1")
 
 
-def test_fused_layercams_agree_with_torchcam(torchcam, reference, images):
-    classifier, pictures, layers = reference("fundus-resnet"), images(2, 48), ["layer2", "layer3"]
-    cams = [LayerCAM(classifier, layer).raw(pictures, [1, 3]) for layer in layers]
-    scaled = [cam / cam.amax((1, 2), keepdim=True) for cam in cams]
-    close(Fused(classifier, layers=layers).raw(pictures, [1, 3]), torchcam.LayerCAM.fuse_cams(scaled), 1e-5)
-
-
 @pytest.mark.parametrize("layers", [["layer3", "layer1", "layer2"], ["layer2"]], ids=["three layers", "one layer"])
 @pytest.mark.parametrize(
     ("method", "theirs"),

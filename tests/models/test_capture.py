@@ -256,11 +256,6 @@ def test_a_layer_that_cannot_be_explained_is_named(layer, message):
         Classifier(seeded(Aside())).evidence(noise(), 1, ["conv", layer])
 
 
-def test_a_layer_off_the_way_to_the_score_is_named_when_it_is_alone():
-    with pytest.raises(LayerError, match="does not depend on 'aside'"):
-        Classifier(seeded(Aside())).evidence(noise(), 1, ["aside"])
-
-
 def test_a_module_is_found_under_each_of_its_names():
     network = nn.Sequential(OrderedDict(one=nn.Conv2d(3, 3, 1)))
     network.add_module("other", network.one)

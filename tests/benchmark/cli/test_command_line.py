@@ -137,13 +137,6 @@ def test_explain_writes_the_picture_that_the_functions_give(photograph, tmp_path
     assert same.read_bytes() == (tmp_path / "maps.png").read_bytes()
 
 
-def test_explain_shows_a_method_beside_its_variant(tmp_path):
-    methods = "gradcam++, gradcam++(variant=pgc), noise-tunnel(samples=2, method=saliency)"
-    done = ask("explain", "fundus:3", "--model", "fundus-vgg", "--methods", methods, "--out", tmp_path / "a.svg")
-    assert done.exit_code == 0, done.output
-    assert "gradcam++(variant=pgc)" in (tmp_path / "a.svg").read_text("utf-8")
-
-
 def test_explain_goes_on_without_the_methods_that_do_not_apply_and_says_so(tmp_path):
     words = ("explain", "fundus:3", "--model", "fundus-vgg", "--methods", "cam,gradcam", "--out")
     done = ask(*words, tmp_path / "maps.pdf")

@@ -10,14 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from camfaith.benchmark.results.sequential import (
-    SEPARATION_COLUMNS,
-    arrivals,
-    capital,
-    intervals,
-    separations,
-    settled,
-)
+from camfaith.benchmark.results.sequential import SEPARATION_COLUMNS, arrivals, capital, intervals, separations, settled
 
 
 def table(**metrics: Mapping[str, Any]) -> pd.DataFrame:
