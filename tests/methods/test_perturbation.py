@@ -1,4 +1,4 @@
-"""What all methods that score altered images or activations have in common: seeds, traces, batches, cost."""
+"""What all methods that score altered images or activations have in common: batches, layers, cost."""
 
 from typing import Any
 

@@ -310,12 +310,6 @@ def test_of_a_quantised_network_there_are_activations_and_who_asks_for_gradients
     torch.testing.assert_close(gone[4], small()[1:](torch.zeros(1, 4, 6, 6).double())[0].float(), atol=0.05, rtol=0)
 
 
-def test_no_warning_where_nothing_is_wrong():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Classifier(small()).evidence(noise(), None, ["conv1", "conv2"])
-
-
 def test_a_layer_that_is_not_there_is_told_of_those_that_are():
     network = nn.Sequential(OrderedDict(body=nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU()), pool=nn.AvgPool2d(2)))
     assert find_module(network, "body.0") is network.body[0]

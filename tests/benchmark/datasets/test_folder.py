@@ -29,6 +29,17 @@ def test_a_folder_has_its_class_folders_sorted_by_name_as_classes(tmp_path: Path
     assert len(data) == 5
 
 
+def written(root: Path, picture: Save, names: str) -> None:
+    """Files and folders by their names, of which those of pictures are pictures."""
+    for name in names.split():
+        if name.lower().endswith((".png", ".jpg")):
+            picture(root / name)
+        elif name.endswith("/"):
+            (root / name).mkdir()
+        else:
+            (root / name).write_text("text")
+
+
 @pytest.mark.parametrize(
     ("names", "options", "classes", "labels"),
     [
@@ -55,16 +66,6 @@ def test_pictures_and_classes_are_told_from_the_rest(
     assert data.class_names == classes
     assert dict(zip(data.ids, data.labels, strict=True)) == labels
     assert [data[index].label for index in range(len(data))] == list(labels.values())
-
-
-def written(root: Path, picture: Save, names: str) -> None:
-    for name in names.split():
-        if name.lower().endswith((".png", ".jpg")):
-            picture(root / name)
-        elif name.endswith("/"):
-            (root / name).mkdir()
-        else:
-            (root / name).write_text("text")
 
 
 @pytest.mark.parametrize(
