@@ -159,6 +159,7 @@ def test_small_shares_and_variances_are_no_zeros_in_half_precision(images):
     _, parts = full_gradients(Classifier(network.half()), images(1, 4).half(), torch.tensor([1]))
     _, expected = full_gradients(Classifier(network.double()), images(1, 4), torch.tensor([1]))
     for part, precise in zip(parts, expected, strict=True):
+        assert part.dtype == torch.float32
         close(part.double(), precise, 2e-3)
 
 

@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods import ElementWiseCAM, GradCAM, GradCAMPlusPlus, GradientCAM, HiResCAM, LayerCAM, XGradCAM
+from camfaith.methods import (
+    EigenGradCAM,
+    ElementWiseCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    GradientCAM,
+    HiResCAM,
+    LayerCAM,
+    XGradCAM,
+)
 from camfaith.models import Classifier, Evidence
 
 LAYERS = [
@@ -254,7 +263,8 @@ def test_the_guarded_formula_is_the_papers_where_activations_have_one_sign(tiny,
     close(*(cam.explain(evidence, Classifier(tiny)) for cam in cams))
 
 
-def test_evidence_without_gradients_is_refused(tiny, images):
+@pytest.mark.parametrize("method", [GradCAM, EigenGradCAM], ids=lambda method: method.name)
+def test_evidence_without_gradients_is_refused(tiny, images, method):
     evidence = Classifier(tiny).evidence(images(1, 16), None, ["conv1"], gradients=False)
-    with pytest.raises(ValueError, match="needs evidence with gradients at 'conv1'"):
-        GradCAM(tiny, "conv1").explain(evidence, Classifier(tiny))
+    with pytest.raises(ValueError, match=f"{method.__name__} needs evidence with gradients at 'conv1'"):
+        method(tiny, "conv1").explain(evidence, Classifier(tiny))
