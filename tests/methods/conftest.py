@@ -11,6 +11,26 @@ from camfaith.models import Classifier
 from camfaith.models.reference import MEAN, STD, WEIGHTS, build, load_weights
 
 
+@pytest.fixture(scope="session")
+def pgc() -> Any:
+    """pytorch-grad-cam; a test that asks for it is skipped where it is not installed."""
+    return pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed; pip install 'camfaith[peers]'")
+
+
+@pytest.fixture(scope="session")
+def logit_of(pgc: Any) -> Any:
+    """What pytorch-grad-cam is told to explain: the logit of a class."""
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    return ClassifierOutputTarget
+
+
+@pytest.fixture(scope="session")
+def torchcam() -> Any:
+    """torchcam's methods; a test that asks for them is skipped where it is not installed."""
+    return pytest.importorskip("torchcam.methods", reason="torchcam is not installed; pip install 'camfaith[peers]'")
+
+
 def _unsettle(network: nn.Module) -> nn.Module:
     """Random batch-norm statistics and biases: a fresh network's zeros and ones would hide mistakes."""
     for module in network.modules():

@@ -83,12 +83,9 @@ def test_a_channel_that_speaks_for_a_class_has_a_positive_weight_whatever_its_lo
 @pytest.mark.parametrize(
     ("name", "layer"), [("fundus-vgg", "features.4"), ("fundus-effnet", "features.2"), ("fundus-effnet", "features")]
 )
-def test_ablationcam_of_pgc_agrees_with_pytorch_grad_cam(evidence, name, layer):
-    pgc = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed; pip install 'camfaith[peers]'")
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-
+def test_ablationcam_of_pgc_agrees_with_pytorch_grad_cam(logit_of, pgc, evidence, name, layer):
     classifier, found = evidence(name, layer)
-    a, targets = found.activations[layer], [ClassifierOutputTarget(c) for c in (1, 3)]
+    a, targets = found.activations[layer], [logit_of(c) for c in (1, 3)]
     module = classifier.network.get_submodule(layer)
     with pgc.AblationCAM(classifier, [module]) as theirs:
         weights = theirs.get_cam_weights(found.images, module, targets, a.numpy(), None)
@@ -133,15 +130,13 @@ def of_timm() -> Callable[[str], Any]:
 
 
 @pytest.mark.parametrize("name", ["tokens", "channels last"])
-def test_ablationcam_of_pgc_agrees_with_pytorch_grad_cam_on_transformers(of_timm, images, name):
-    pgc = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed; pip install 'camfaith[peers]'")
+def test_ablationcam_of_pgc_agrees_with_pytorch_grad_cam_on_transformers(logit_of, pgc, of_timm, images, name):
     from pytorch_grad_cam.ablation_layer import AblationLayerVit
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     network, layer, cells = of_timm(name)
     classifier, module = Classifier(network), network.get_submodule(layer)
     found = classifier.evidence(images(2, 32), [1, 3], [layer], gradients=False)
-    a, targets = found.activations[layer], [ClassifierOutputTarget(c) for c in (1, 3)]
+    a, targets = found.activations[layer], [logit_of(c) for c in (1, 3)]
     with pgc.AblationCAM(network, [module], cells, AblationLayerVit()) as theirs:
         weights = theirs.get_cam_weights(found.images, module, targets, a.numpy(), None)
     ours = AblationCAM(classifier, layer, variant="pgc").explain(found, classifier)

@@ -43,15 +43,14 @@ def hooks_of(network: nn.Module) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("name", ["GradCAM", "GradCAMPlusPlus", "XGradCAM", "EigenCAM", "ScoreCAM"])
-def test_a_map_of_grad_cam_is_what_its_user_gets(asked, name):
+def test_a_map_of_grad_cam_is_what_its_user_gets(logit_of, asked, name):
     installed("pgc:")
     import pytorch_grad_cam
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     classifier, evidence = asked
     network = classifier.network
     with getattr(pytorch_grad_cam, name)(model=network, target_layers=[network.relu2]) as cam:
-        expected = cam(normalised(evidence.images), [ClassifierOutputTarget(2), ClassifierOutputTarget(0)])
+        expected = cam(normalised(evidence.images), [logit_of(2), logit_of(0)])
     found = find(f"pgc:{name}")(classifier, "relu2").explain(evidence, classifier)
     assert found.shape == (2, 15, 15)
     assert np.array_equal(found.numpy(), expected)

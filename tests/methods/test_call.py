@@ -8,7 +8,7 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 
-from camfaith.methods import CAM, SHIPPED, Constant, GradCAM, GradCAMPlusPlus, HiResCAM, Method, Saliency, find
+from camfaith.methods import SHIPPED, GradCAM, GradCAMPlusPlus, HiResCAM, Method, Saliency, find
 from camfaith.models import Classifier, UnknownName
 from camfaith.models.display import overlay, overlay_signed
 from camfaith.models.maps import drawable
@@ -17,7 +17,6 @@ SPECIAL = ("oracle", "rollout", "legrad")  # they need a mask, or a transformer
 
 FOUND = {
     ("alexnet", 96): "features",
-    ("convnext_tiny", 64): "features",
     ("densenet121", 64): "features",
     ("efficientnet_b0", 64): "features",
     ("googlenet", 64): "inception5b",
@@ -26,7 +25,6 @@ FOUND = {
     ("mobilenet_v2", 64): "features",
     ("mobilenet_v3_small", 64): "features",
     ("regnet_y_400mf", 64): "trunk_output",
-    ("resnet18", 64): "layer4",
     ("resnet18", 32): "layer3",  # layer4 is one cell at this size
     ("shufflenet_v2_x0_5", 64): "conv5",
     ("squeezenet1_0", 64): "classifier.2",
@@ -58,29 +56,6 @@ def resnet() -> nn.Module:
 
 def noise(count: int, side: int) -> Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
-
-
-def test_the_first_example_of_the_readme(resnet):
-    model, image = resnet, noise(2, 64)
-    picture = Image.new("RGB", (120, 90), "teal")
-    cam = GradCAMPlusPlus(model, target_layer="layer4")
-    heatmap = cam(image, class_idx=None)
-    assert heatmap.shape == (2, 64, 64)
-    assert heatmap.min() == 0
-    assert heatmap.max() == 1
-    assert not heatmap.requires_grad
-    drawn = cam.visualize(picture, heatmap[:1])
-    assert isinstance(drawn, Image.Image)
-    assert drawn.size == (120, 90)
-    assert cam.raw(image, class_idx=None).shape == (2, 2, 2)
-
-
-def test_pictures_are_drawn_for_tensors_too(resnet):
-    cam, image = GradCAM(resnet), noise(2, 64)
-    heatmap = cam(image, 0)
-    assert [drawn.size for drawn in cam.visualize(image, heatmap)] == [(64, 64)] * 2
-    assert cam.visualize(image[:1], heatmap[:1]).size == (64, 64)
-    assert cam.visualize(image[0], heatmap[0]).size == (64, 64)
 
 
 def test_raw_maps_are_drawn_with_both_signs(resnet):
@@ -120,18 +95,6 @@ def test_as_many_heat_maps_as_pictures_are_wanted(resnet, batch):
         GradCAM(resnet).visualize(noise(3, 8) if batch else Image.new("RGB", (8, 8)), torch.rand(2, 8, 8))
 
 
-def test_a_picture_is_prepared_as_the_classifier_wants_it(resnet):
-    cam = GradCAM(Classifier(resnet, resize=72, crop=64))
-    assert cam(Image.new("RGB", (100, 90), "teal")).shape == (1, 64, 64)
-
-
-@pytest.mark.parametrize("class_idx", [3, [3, 3], torch.tensor([3, 3]), torch.tensor(3), lambda s: s.argmax(1) * 0 + 3])
-def test_a_class_is_an_index_a_list_a_tensor_or_a_function(resnet, class_idx):
-    cam, image = HiResCAM(resnet), noise(2, 64)
-    assert torch.equal(cam.raw(image, class_idx), cam.raw(image, [3, 3]))
-    assert not torch.equal(cam.raw(image, class_idx), cam.raw(image, [3, 1]))
-
-
 def test_images_maps_and_pictures_may_be_numpy_arrays_and_lists(resnet):
     cam, image = GradCAM(resnet), noise(2, 64)
     heatmap = cam(image, 3)
@@ -158,25 +121,6 @@ def test_the_target_layer_of_every_torchvision_family_is_found(name, side):
     assert cam.layer == FOUND[name, side]
     assert heatmap.shape == (1, side, side)
     assert 0 <= float(heatmap.min()) <= float(heatmap.max()) <= 1
-
-
-def test_a_vision_transformer_is_explained_before_its_last_attention():
-    network = torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=3).eval()
-    nn.init.normal_(network.heads.head.weight)
-    cam = GradCAM(network)
-    assert cam(noise(1, 32), 1).shape == (1, 32, 32)
-    assert cam.layer == "encoder.layers.encoder_layer_1.ln_1"
-
-
-def test_the_layer_of_the_classifier_is_taken_unless_another_is_named(resnet):
-    classifier = Classifier(resnet, layer="layer2")
-    assert GradCAM(classifier).raw(noise(1, 64)).shape == (1, 8, 8)
-    assert GradCAM(classifier, "layer1").raw(noise(1, 64)).shape == (1, 16, 16)
-
-
-def test_a_layer_that_is_not_there_is_refused_at_once(resnet):
-    with pytest.raises(UnknownName, match=r"'layer5'.*did you mean 'layer[1-4]'"):
-        GradCAM(resnet, "layer5")
 
 
 def test_a_layer_may_be_given_as_the_module_itself(resnet):
@@ -237,18 +181,11 @@ class Fixed(Method):
         return self.values.expand(len(evidence), -1, -1)
 
 
-@pytest.mark.parametrize("value", [0.3, 1e-9, 1e9])
-def test_a_constant_positive_map_is_shown_as_ones_with_a_warning(resnet, value):
-    with pytest.warns(UserWarning, match=r"image \[0\] is constant"):
-        shown = Fixed(resnet, torch.full((7, 7), value))(noise(1, 33))
-    assert (shown == 1).all()
-
-
-@pytest.mark.parametrize("value", [0.0, -2.0])
-def test_a_map_without_a_positive_cell_is_shown_as_zeros_with_a_warning(resnet, value):
+@pytest.mark.parametrize(("value", "drawn"), [(0.3, 1), (1e-9, 1), (0.0, 0), (-2.0, 0)])
+def test_a_constant_map_is_shown_as_ones_where_positive_and_as_zeros_elsewhere_with_a_warning(resnet, value, drawn):
     with pytest.warns(UserWarning, match=r"Fixed: the map of image \[0, 1\] is constant"):
         shown = Fixed(resnet, torch.full((7, 7), value))(noise(2, 33))
-    assert (shown == 0).all()
+    assert (shown == drawn).all()
 
 
 def test_a_map_that_is_not_finite_is_never_shown(resnet):
@@ -264,25 +201,9 @@ def test_the_heat_map_is_rectified_upsampled_and_stretched(resnet):
     assert shown[0, 3].tolist() == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("method", [GradCAM, CAM, Saliency, Constant], ids=lambda method: method.name)
-def test_the_network_and_the_global_generator_are_left_as_they_were(resnet, method):
-    image, seed = noise(2, 64), torch.random.get_rng_state()
-    kept = image.clone()
-    resnet.train()
-    state = {key: value.clone() for key, value in resnet.state_dict().items()}
-    method(resnet, "layer4").raw(image)
-    assert all(module.training for module in resnet.modules())
-    resnet.eval()
-    assert all(torch.equal(value, state[key]) for key, value in resnet.state_dict().items())
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in resnet.parameters())
-    assert torch.equal(image, kept)
-    assert torch.equal(torch.random.get_rng_state(), seed)
-
-
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_methods_work_where_gradients_are_switched_off(tiny, images, mode):
+def test_methods_work_in_inference_mode(tiny, images):
     expected = [find(name)(tiny, "relu2").raw(images(1, 16), 1) for name in SHIPPED if name not in SPECIAL]
-    with mode():
+    with torch.inference_mode():
         found = [find(name)(tiny, "relu2").raw(images(1, 16), 1) for name in SHIPPED if name not in SPECIAL]
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
@@ -320,8 +241,3 @@ def test_a_library_s_variant_is_given_images_as_the_library_is(resnet, monkeypat
         GradCAMPlusPlus(resnet, "layer3", variant=variant).raw(noise(2, 32), 1)
     handle.remove()
     assert layouts == [False, True]
-
-
-def test_a_class_by_name_is_refused_with_advice(resnet):
-    with pytest.raises(ValueError, match=r"expected a class index, got 'cat'; class_names.index"):
-        GradCAM(resnet).raw(noise(1, 32), "cat")

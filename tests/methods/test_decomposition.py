@@ -60,11 +60,10 @@ def explained(method: type, activations: Tensor, gradients: Tensor | None = None
     return cam.explain(evidence, cam.classifier)
 
 
-@pytest.mark.parametrize("weights", ["random", "shipped"])
 @pytest.mark.parametrize(("name", "layer"), LAYERS)
 @pytest.mark.parametrize("method", [EigenCAM, EigenGradCAM], ids=lambda method: method.name)
-def test_every_map_is_the_projection_found_by_hand(reference, images, method, name, layer, weights):
-    classifier, pictures = reference(name, weights), images(2, 96)
+def test_every_map_is_the_projection_found_by_hand(reference, images, method, name, layer):
+    classifier, pictures = reference(name), images(2, 96)
     evidence = classifier.evidence(pictures, [1, 3], [layer])
     features = evidence.activations[layer]
     if method is EigenGradCAM:
@@ -103,15 +102,6 @@ def test_activations_that_are_nowhere_negative_give_a_map_that_is_nowhere_negati
     assert (explained(EigenCAM, a) >= -1e-12).all()
 
 
-@pytest.mark.parametrize("method", [EigenCAM, EigenGradCAM], ids=lambda method: method.name)
-def test_zero_activations_give_a_zero_map_and_disturb_no_other_image(method):
-    a = torch.rand(3, 4, 5, 5, generator=torch.Generator().manual_seed(0))
-    a[1] = 0
-    found = explained(method, a, torch.ones_like(a))
-    assert (found[1] == 0).all()
-    assert (found[[0, 2]].abs().amax((1, 2)) > 0).all()
-
-
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 @pytest.mark.parametrize("shape", [(64, 3, 3), (4, 8, 8)], ids=["few cells", "many cells"])
 def test_gradients_far_from_one_scale_the_map_and_no_more(shape, scale):
@@ -145,31 +135,6 @@ def test_contributions_of_features_that_are_zero_are_zero(tiny, images):
 
 def test_a_kernel_of_cells_has_no_share_for_a_channel(tiny):
     assert KPCACAM(tiny, "conv1").contributions is None
-
-
-def test_eigencam_is_the_same_for_every_class_and_needs_no_gradients(reference, images):
-    classifier, pictures = reference("fundus-vgg"), images(2, 96)
-    evidence = classifier.evidence(pictures, 0, ["features"], gradients=False)
-    cam = EigenCAM(classifier, "features")
-    assert torch.equal(cam.raw(pictures, 0), cam.raw(pictures, 3))
-    torch.testing.assert_close(cam.explain(evidence, classifier), cam.raw(pictures, 3), atol=1e-12, rtol=0)
-
-
-def test_single_precision_agrees_with_double(reference, images):
-    classifier, pictures = reference("fundus-vgg"), images(2, 96)
-    evidence = classifier.evidence(pictures, 0, ["features"])
-    a, g = evidence.activations["features"], evidence.gradients["features"]
-    found = explained(EigenGradCAM, a.float(), g.float())
-    assert found.dtype == torch.float32
-    close(found.double(), explained(EigenGradCAM, a, g), 1e-4)
-
-
-def test_what_is_missing_is_named(tiny, images):
-    evidence = Classifier(tiny).evidence(images(1, 16), None, ["conv1"], gradients=False)
-    with pytest.raises(ValueError, match="EigenGradCAM needs evidence with gradients at 'conv1'"):
-        EigenGradCAM(tiny, "conv1").explain(evidence, Classifier(tiny))
-    with pytest.raises(ValueError, match="EigenCAM needs a target layer"):
-        EigenCAM(tiny).explain(evidence, Classifier(tiny))
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64], ids=str)

@@ -72,13 +72,6 @@ def test_deep_lift_is_the_rescale_rule_by_hand(tiny, images):
     torch.testing.assert_close(found, rescaled_by_hand(tiny, pictures, 1).sum(1), rtol=1e-9, atol=1e-12)
 
 
-def test_captums_own_call_gives_the_same_deep_lift_shap(reference, images):
-    classifier, picture = reference("fundus-resnet"), images(1, 32)
-    theirs = captum.attr.DeepLiftShap(classifier).attribute(picture, noise_baselines(picture[0], 5, 30), target=2)
-    ours = DeepLiftShap(classifier, baselines=5).explain(seeded(classifier, picture, [2]), classifier)
-    torch.testing.assert_close(ours, theirs.detach().sum(1), rtol=1e-9, atol=1e-12)
-
-
 def chain(relus: list[nn.Module], pools: list[nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
@@ -108,34 +101,11 @@ class Beside(nn.Module):
         return (self.relu(x) - x / 2).mean((2, 3))
 
 
-def test_what_flows_past_a_relu_is_left_alone(images):
-    model, pictures = Beside(), images(2, 9)
-    scores = Classifier(model).scores
-    expected = (scores(pictures) - scores(torch.zeros_like(pictures)))[:, 1]
-    torch.testing.assert_close(DeepLift(model).raw(pictures, 1).sum((1, 2)), expected, rtol=1e-9, atol=1e-12)
-
-
 def pooled(first: nn.Module, second: nn.Module) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
         body = [nn.Conv2d(3, 4, 3), first, nn.Conv2d(4, 4, 3), nn.ReLU(), second]
         return nn.Sequential(*body, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)).double()
-
-
-def test_captums_own_call_gives_the_same_where_windows_of_max_pooling_do_not_overlap(images):
-    network, picture = pooled(nn.MaxPool2d(2), nn.Identity()), images(1, 16)
-    theirs = captum.attr.DeepLift(network).attribute(picture, target=2).detach()
-    torch.testing.assert_close(DeepLift(network).raw(picture, 2), theirs.sum(1), rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    "pool", [nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(3, 1), nn.MaxPool2d(3, 2, ceil_mode=True)], ids=str
-)
-def test_overlapping_windows_of_max_pooling_lose_nothing(images, pool):
-    network, pictures = pooled(pool, pool), images(3, 16)
-    scores = Classifier(network).scores
-    expected = (scores(pictures) - scores(torch.zeros_like(pictures)))[:, 1]
-    torch.testing.assert_close(DeepLift(network).raw(pictures, 1).sum((1, 2)), expected, rtol=1e-9, atol=1e-12)
 
 
 class Pooled(nn.Module):
@@ -154,17 +124,34 @@ class Pooled(nn.Module):
         return self.head(F.adaptive_avg_pool1d(x.flatten(1)[:, None], 8)[:, 0])
 
 
-@pytest.mark.parametrize("pool", [nn.MaxPool1d(3), nn.MaxPool3d(2)], ids=str)
-def test_captum_gives_the_same_in_one_dimension_and_in_three(images, pool):
-    network, picture = Pooled(pool), images(1, 11)
+@pytest.mark.parametrize(
+    ("network", "side"),
+    [
+        (pooled(nn.MaxPool2d(2), nn.Identity()), 16),
+        (Pooled(nn.MaxPool1d(3)), 11),
+        (Pooled(nn.MaxPool3d(2)), 11),
+    ],
+)
+def test_captums_own_call_gives_the_same_where_windows_of_max_pooling_do_not_overlap(images, network, side):
+    picture = images(1, side)
     theirs = captum.attr.DeepLift(network).attribute(picture, target=2).detach()
     torch.testing.assert_close(DeepLift(network).raw(picture, 2), theirs.sum(1), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("pool", [nn.MaxPool1d(3, 2, 1), nn.MaxPool3d((1, 3, 3), 2)], ids=str)
-def test_overlapping_windows_in_one_dimension_and_in_three_lose_nothing(images, pool):
-    network, pictures = Pooled(pool), images(3, 11)
-    scores = Classifier(network).scores
+OVERLAPPING = [nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(3, 1), nn.MaxPool2d(3, 2, ceil_mode=True)]
+
+
+@pytest.mark.parametrize(
+    ("network", "side"),
+    [
+        *((pooled(pool, pool), 16) for pool in OVERLAPPING),
+        (Pooled(nn.MaxPool1d(3, 2, 1)), 11),
+        (Pooled(nn.MaxPool3d((1, 3, 3), 2)), 11),
+        (Beside(), 9),
+    ],
+)
+def test_neither_overlapping_windows_of_max_pooling_nor_what_flows_past_a_relu_lose_anything(images, network, side):
+    pictures, scores = images(3, side), Classifier(network).scores
     expected = (scores(pictures) - scores(torch.zeros_like(pictures)))[:, 1]
     torch.testing.assert_close(DeepLift(network).raw(pictures, 1).sum((1, 2)), expected, rtol=1e-9, atol=1e-12)
 
@@ -221,11 +208,6 @@ class Gated(Functional):
 def test_what_has_no_rule_is_named(network, what):
     with pytest.raises(NotApplicable, match=f"deep-lift has no rule for .*{what}"):
         DeepLift(network).raw(torch.rand(1, 3, 8, 8), 1)
-
-
-def test_a_network_of_silus_is_refused_at_its_first(reference, images):
-    with pytest.raises(NotApplicable, match=r"Silu in module 'features\.0\.act' \(SiLU\)"):
-        DeepLift(reference("fundus-effnet")).raw(images(1, 32))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """CAMs of second derivatives and of derivatives averaged over noise: known values, slow references, other libraries."""
 
-import contextlib
 from types import SimpleNamespace
 
 import pytest
@@ -76,14 +75,8 @@ def test_shapleycam_of_the_residual_softmax_is_summed_by_hand_from_the_whole_hes
     close(ShapleyCAM(tiny, layer).raw(pictures, targets), expected)
 
 
-def test_the_residual_softmax_tells_shapleycam_from_gradcam(tiny, images):
-    ours, theirs = (method(tiny, "relu2")(images(1, 9), 1) for method in (ShapleyCAM, GradCAM))
-    assert (ours - theirs).abs().max() > 1e-3
-
-
 @pytest.mark.parametrize("utility", ["rest", "logit"])
-def test_shapleycam_agrees_with_pytorch_grad_cam(reference, images, utility):
-    pgc = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed; pip install 'camfaith[peers]'")
+def test_shapleycam_agrees_with_pytorch_grad_cam(pgc, reference, images, utility):
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputReST, ClassifierOutputTarget
 
     kind = {"rest": ClassifierOutputReST, "logit": ClassifierOutputTarget}[utility]
@@ -93,11 +86,6 @@ def test_shapleycam_agrees_with_pytorch_grad_cam(reference, images, utility):
     found = ShapleyCAM(classifier, layer, utility=utility)(pictures, [1, 3])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert (found - GradCAM(classifier, layer)(pictures, [1, 3])).abs().max() > 1e-3
-
-
-def test_an_unknown_utility_is_named(tiny):
-    with pytest.raises(ValueError, match="utility must be one of rest, logit; got 'softmax'"):
-        ShapleyCAM(tiny, utility="softmax")
 
 
 @pytest.mark.parametrize(("name", "layer"), [("fundus-resnet", "layer2"), ("fundus-effnet", "features.2")])
@@ -157,17 +145,6 @@ def test_smoothgradcam_plus_plus_without_noise_tells_what_gradcam_plus_plus_tell
     close(*(cam.diagnostics(evidence)["weights_move"].double() for cam in (smooth, plain)), 1e-4)
 
 
-def test_the_noise_is_the_images_own(tiny, images):
-    classifier, cam = Classifier(tiny), SmoothGradCAMPlusPlus(tiny, "relu1", samples=2)
-    same = images(1, 9).expand(3, -1, -1, -1)
-    evidence = classifier.evidence(same, 1, ["relu1"], seeds=torch.tensor([4, 5, 4]))
-    before = torch.random.get_rng_state()
-    found = cam.explain(evidence, classifier)
-    assert torch.equal(found[0], found[2])
-    assert not torch.allclose(found[0], found[1])
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
 @pytest.mark.parametrize("variant", ["paper", "torchcam"])
 @pytest.mark.parametrize(
     ("together", "sent"), [(2, [3, *[2, 2, 1] * 3]), (5, [3, 5, 5, 5]), (11, [3, 10, 5]), (15, [3, 15])]
@@ -209,10 +186,7 @@ def test_a_layer_whose_gradient_is_zero_gives_a_zero_map(tiny, images):
 
 
 @pytest.mark.parametrize(("name", "layer"), [("fundus-vgg", "features.4"), ("fundus-effnet", "features.2")])
-def test_smoothgradcam_plus_plus_of_torchcam_agrees_with_torchcam(reference, images, name, layer):
-    torchcam = pytest.importorskip(
-        "torchcam.methods", reason="torchcam is not installed; pip install 'camfaith[peers]'"
-    )
+def test_smoothgradcam_plus_plus_of_torchcam_agrees_with_torchcam(torchcam, reference, images, name, layer):
     classifier, picture = reference(name), images(1, 96)
     drawn = iter(noise_of(9, 3, picture.shape[1:], 0.2))
     with torchcam.SmoothGradCAMpp(classifier, f"network.{layer}", num_samples=3, std=0.2) as theirs:
@@ -232,19 +206,11 @@ def test_smoothgradcam_plus_plus_of_torchcam_agrees_with_torchcam(reference, ima
         (SmoothGradCAMPlusPlus, {"samples": 5}, Calls(5, 5)),
     ],
 )
-@pytest.mark.parametrize("frozen", [True, False])
-def test_the_declared_cost_is_what_is_called(tiny, images, method, options, calls, frozen):
-    classifier = Classifier(tiny.requires_grad_(not frozen))
+def test_the_declared_cost_is_what_is_called(tiny, images, method, options, calls):
+    classifier = Classifier(tiny)
     cam = method(tiny, "relu2", **options)
     evidence = classifier.evidence(images(3, 9), None, ["relu2"])
-    with counting(tiny) as tally, torch.no_grad() if frozen else contextlib.nullcontext():
+    with counting(tiny) as tally:
         cam.explain(evidence, classifier)
     assert cam.cost(evidence.images[:1]) == calls
     assert Calls(tally.forwards, tally.backwards) == calls * 3
-
-
-@pytest.mark.parametrize("method", [ShapleyCAM, SmoothGradCAMPlusPlus], ids=lambda method: method.name)
-def test_without_a_layer_the_evidence_cannot_be_read(tiny, images, method):
-    with pytest.raises(ValueError, match="needs a target layer"):
-        method(tiny).explain(Classifier(tiny).evidence(images(1, 9)), Classifier(tiny))
-    assert method(tiny).raw(images(1, 9)).shape == (1, 4, 4)  # called on an image it finds one

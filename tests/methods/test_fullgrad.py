@@ -1,6 +1,5 @@
 """FullGrad: the parts add up to the logit, and the map is the parts as the paper draws them."""
 
-import copy
 import warnings
 from collections import OrderedDict
 
@@ -150,21 +149,6 @@ def test_a_linear_layer_is_drawn_over_the_grid_and_not_over_windows(images, rows
     close(FullGrad(network).raw(images(2, 8), [0, 2]), expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("variant", ["paper", "pgc"])
-def test_in_half_precision_the_map_is_in_single_and_that_of_the_same_network_in_double(
-    reference, images, variant, dtype
-):
-    classifier = reference("fundus-vgg")
-    half, pictures = copy.deepcopy(classifier).to(dtype), images(2, 96).to(dtype)
-    whole = copy.deepcopy(half).double()
-    with warnings.catch_warnings(action="error"):
-        found = FullGrad(half, variant=variant).raw(pictures, [1, 3])
-    expected = FullGrad(whole, variant=variant).raw(pictures.double(), [1, 3])
-    assert found.dtype == torch.float32
-    assert float((found - expected).abs().mean() / expected.mean()) < {torch.float16: 0.01, torch.bfloat16: 0.1}[dtype]
-
-
 def test_small_shares_and_variances_are_no_zeros_in_half_precision(images):
     """g ⊙ b of 10⁻⁵ · 10⁻⁴, and σ² + ε of 10⁻⁷, are below what half precision tells from zero."""
     network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.BatchNorm2d(2, eps=1e-7), nn.Flatten(), nn.Linear(32, 2))
@@ -175,6 +159,7 @@ def test_small_shares_and_variances_are_no_zeros_in_half_precision(images):
     _, parts = full_gradients(Classifier(network.half()), images(1, 4).half(), torch.tensor([1]))
     _, expected = full_gradients(Classifier(network.double()), images(1, 4), torch.tensor([1]))
     for part, precise in zip(parts, expected, strict=True):
+        assert part.dtype == torch.float32
         close(part.double(), precise, 2e-3)
 
 
@@ -204,18 +189,6 @@ def test_a_network_that_writes_into_its_input_is_taken_apart(tiny, images):
     score, parts = full_gradients(Classifier(network), pictures, torch.tensor([1]))
     close(added_up(parts), score)
     assert torch.equal(pictures, kept)
-
-
-def test_nothing_is_left_behind(odd, images):
-    pictures = images(2, 8)
-    kept = pictures.clone()
-    odd.train().requires_grad_(False)
-    with torch.no_grad(), warnings.catch_warnings(action="error"):
-        found = FullGrad(odd).raw(pictures, 1)
-    assert not found.requires_grad
-    assert torch.equal(pictures, kept)
-    assert all(module.training and not module._forward_hooks for module in odd.modules())
-    assert all(p.grad is None and not p.requires_grad for p in odd.parameters())
 
 
 def test_the_hooks_are_gone_when_the_network_fails(odd, images):
@@ -248,11 +221,7 @@ def test_the_map_is_drawn_by_hand(tiny, images, variant, each_channel, eps):
         two = F.conv2d(one.relu(), tiny.conv2.weight, tiny.conv2.bias, stride=2)
         score = tiny.head(two.relu().mean((2, 3)))[0, target]
         by_x, by_one, by_two = torch.autograd.grad(score, (x, one, two))
-        parts = [
-            by_x * x,
-            by_one[0] * tiny.conv1.bias.view(-1, 1, 1),
-            by_two[0] * tiny.conv2.bias.view(-1, 1, 1),
-        ]
+        parts = [by_x * x, by_one[0] * tiny.conv1.bias.view(-1, 1, 1), by_two[0] * tiny.conv2.bias.view(-1, 1, 1)]
         drawn = torch.zeros(9, 9).double()
         for part in parts:
             scaled = slow_scaled(part.detach(), each_channel, eps)
@@ -267,12 +236,6 @@ def test_a_layer_without_contrast_adds_nothing(tiny, images):
     _, parts = full_gradients(Classifier(tiny), images(1, 9), torch.tensor([1]))
     size = parts[0].abs()
     close(FullGrad(tiny).raw(images(1, 9), 1), ((size - size.min()) / (size.max() - size.min())).sum(1))
-
-
-@pytest.mark.parametrize("name", ["fundus-resnet", "fundus-vgg"])
-def test_a_network_of_relus_is_explained_without_a_warning(reference, images, name):
-    with warnings.catch_warnings(action="error"):
-        FullGrad(reference(name)).raw(images(1, 96), 0)
 
 
 def test_a_logit_that_the_parts_do_not_add_up_to_is_told(reference, linear_model, images):
@@ -302,17 +265,14 @@ OF_PGC = {
 
 
 @pytest.mark.parametrize("family", OF_PGC)
-def test_fullgrad_of_pgc_agrees_with_pytorch_grad_cam(images, family):
-    pgc = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed; pip install 'camfaith[peers]'")
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-
+def test_fullgrad_of_pgc_agrees_with_pytorch_grad_cam(logit_of, pgc, images, family):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         network = OF_PGC[family]().double().eval()
         for parameter in network.parameters():  # untrained biases are zero
             parameter.data += 0.1 * torch.rand_like(parameter)
     with pgc.FullGrad(network, []) as theirs:
-        expected = torch.from_numpy(theirs(images(2, 32), [ClassifierOutputTarget(1), ClassifierOutputTarget(3)]))
+        expected = torch.from_numpy(theirs(images(2, 32), [logit_of(1), logit_of(3)]))
     with warnings.catch_warnings(action="error"):
         found = FullGrad(network, variant="pgc")(images(2, 32), [1, 3])
     torch.testing.assert_close(found, expected.double(), rtol=0, atol=1e-5)

@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods import ElementWiseCAM, GradCAM, GradCAMPlusPlus, GradientCAM, HiResCAM, LayerCAM, XGradCAM
+from camfaith.methods import (
+    EigenGradCAM,
+    ElementWiseCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    GradientCAM,
+    HiResCAM,
+    LayerCAM,
+    XGradCAM,
+)
 from camfaith.models import Classifier, Evidence
 
 LAYERS = [
@@ -104,27 +113,16 @@ def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("weights", ["random", "shipped"])
 @pytest.mark.parametrize(("name", "layer"), LAYERS)
 @pytest.mark.parametrize("method", SLOW, ids=lambda method: method.name)
-def test_every_cam_is_its_paper_summed_by_hand(reference, images, method, name, layer, weights):
-    classifier, pictures = reference(name, weights), images(2, 96)
+def test_every_cam_is_its_paper_summed_by_hand(reference, images, method, name, layer):
+    classifier, pictures = reference(name), images(2, 96)
     activations, gradients, _ = split(classifier, layer, pictures, [1, 3])
     expected = torch.zeros(2, *activations.shape[2:], dtype=torch.float64)
     for image in range(2):
         for a, g in zip(activations[image].tolist(), gradients[image].tolist(), strict=True):
             expected[image] += torch.tensor(SLOW[method](a, g), dtype=torch.float64)
     close(make(method, classifier, layer).raw(pictures, [1, 3]), expected)
-
-
-@pytest.mark.parametrize(("name", "layer"), LAYERS)
-def test_the_evidence_is_what_the_two_halves_of_the_network_give(reference, images, name, layer):
-    classifier, pictures = reference(name), images(2, 96)
-    activations, gradients, scores = split(classifier, layer, pictures, [0, 4])
-    evidence = classifier.evidence(pictures, [0, 4], [layer])
-    close(evidence.activations[layer], activations)
-    close(evidence.gradients[layer], gradients)
-    close(evidence.logits[range(2), [0, 4]], scores)
 
 
 def by_hand(a: list, g: list) -> Evidence:
@@ -180,27 +178,6 @@ def test_xgradcam_holds_a_vanishing_sum_at_eps_and_keeps_its_sign(tiny, sign):
     assert float(weight) == pytest.approx(sign * 2.0 / 0.02, rel=1e-6)
     assert method.diagnostics(by_hand(a, a))["near_zero_channels"].tolist() == [1.0]
     assert method.diagnostics(by_hand(a, a))["negative_channels"].tolist() == [float(sign < 0)]
-
-
-def test_xgradcam_on_signed_activations_is_bounded_by_its_eps_and_counts_what_it_held(reference, images):
-    classifier, pictures = reference("fundus-effnet"), images(2, 96)
-    evidence = classifier.evidence(pictures, [1, 3], ["features.4"])
-    activations, gradients = evidence.activations["features.4"], evidence.gradients["features.4"]
-    assert (activations < 0).any()
-    total, size = activations.sum((2, 3)), activations.abs().sum((2, 3))
-    eps = float((total.abs() / size).median())  # so that it holds half of the channels
-    method = XGradCAM(classifier, "features.4", eps=eps)
-    touched = total.abs() < eps * size
-    assert touched.any()
-    counted = method.diagnostics(evidence)
-    assert counted["near_zero_channels"].tolist() == pytest.approx(touched.double().mean(1).tolist())
-    assert counted["negative_channels"].tolist() == pytest.approx((total < 0).double().mean(1).tolist())
-    weights, plain = method.weights(activations, gradients), XGradCAM(classifier, "features.4", eps=0)
-    free = plain.weights(activations, gradients)
-    assert (weights.flatten(1).abs() <= gradients.abs().amax((2, 3)) / eps * (1 + 1e-12)).all()
-    close(weights[~touched], free[~touched])
-    assert (weights.flatten(1) * free.flatten(1) >= 0).all()
-    assert (weights.flatten(1).abs()[touched] < free.flatten(1).abs()[touched]).all()
 
 
 @pytest.mark.parametrize("channels", ["all", "settled", "positive"])
@@ -286,7 +263,8 @@ def test_the_guarded_formula_is_the_papers_where_activations_have_one_sign(tiny,
     close(*(cam.explain(evidence, Classifier(tiny)) for cam in cams))
 
 
-def test_evidence_without_gradients_is_refused(tiny, images):
+@pytest.mark.parametrize("method", [GradCAM, EigenGradCAM], ids=lambda method: method.name)
+def test_evidence_without_gradients_is_refused(tiny, images, method):
     evidence = Classifier(tiny).evidence(images(1, 16), None, ["conv1"], gradients=False)
-    with pytest.raises(ValueError, match="needs evidence with gradients at 'conv1'"):
-        GradCAM(tiny, "conv1").explain(evidence, Classifier(tiny))
+    with pytest.raises(ValueError, match=f"{method.__name__} needs evidence with gradients at 'conv1'"):
+        method(tiny, "conv1").explain(evidence, Classifier(tiny))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods import CAM, SHIPPED, GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, XGradCAM, find
+from camfaith.methods import CAM, GradCAM, GradCAMPlusPlus, HiResCAM, XGradCAM
 from camfaith.models import Classifier
 
 ALL_LAYERS = [
@@ -24,10 +24,6 @@ def close(found: Tensor, expected: Tensor, relative: float = 1e-8) -> None:
     torch.testing.assert_close(found, expected, rtol=relative, atol=relative * float(expected.abs().max()))
 
 
-def head(network: nn.Module) -> nn.Linear:
-    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
-
-
 @pytest.mark.parametrize(("name", "layer"), POOLED)
 @pytest.mark.parametrize("weights", ["random", "shipped"])
 def test_before_a_pooled_linear_head_three_cams_are_cam_over_its_cells(reference, images, name, layer, weights):
@@ -37,14 +33,6 @@ def test_before_a_pooled_linear_head_three_cams_are_cam_over_its_cells(reference
         close(method.raw(pictures, targets) * cam[0].numel(), cam)
 
 
-@pytest.mark.parametrize(("name", "layer"), POOLED)
-def test_before_a_pooled_linear_head_hirescam_sums_to_the_logit_without_its_bias(reference, images, name, layer):
-    classifier, pictures, targets = reference(name), images(3, 96), [0, 2, 4]
-    score = classifier.scores(pictures)[range(3), targets]
-    bias = head(classifier.network).bias[targets].detach()
-    close(HiResCAM(classifier, layer).raw(pictures, targets).sum((1, 2)), score - bias)
-
-
 @pytest.mark.parametrize(("name", "layer"), ALL_LAYERS)
 def test_xgradcam_and_hirescam_sum_to_gradient_times_activation(reference, images, name, layer):
     classifier, pictures = reference(name), images(2, 96)
@@ -52,23 +40,6 @@ def test_xgradcam_and_hirescam_sum_to_gradient_times_activation(reference, image
     product = (evidence.activations[layer] * evidence.gradients[layer]).sum((1, 2, 3))
     close(XGradCAM(classifier, layer, eps=0).raw(pictures, [1, 2]).sum((1, 2)), product)
     close(HiResCAM(classifier, layer).raw(pictures, [1, 2]).sum((1, 2)), product)
-
-
-def test_xgradcam_differs_from_gradcam_where_the_head_is_not_pooled(reference, images):
-    classifier, pictures = reference("fundus-vgg"), images(1, 96)
-    ours, theirs = (m(classifier, "features").raw(pictures) for m in (GradCAM, XGradCAM))
-    assert not torch.allclose(ours * 36, theirs, rtol=0.05)
-
-
-@pytest.mark.parametrize("layer", ["features.4", "features.10", "features"])
-def test_without_biases_gradient_times_activation_is_the_logit(reference, images, layer):
-    network = copy.deepcopy(reference("fundus-vgg").network)
-    for name, parameter in network.named_parameters():
-        if name.endswith("bias"):
-            nn.init.zeros_(parameter)
-    pictures = images(2, 96)
-    score = Classifier(network).scores(pictures)[:, 3]
-    close(HiResCAM(network, layer).raw(pictures, 3).sum((1, 2)), score)
 
 
 @pytest.mark.parametrize("name", ["fundus-resnet", "fundus-vgg"])
@@ -106,76 +77,13 @@ class Scaled(nn.Module):
         return self.scale * self.network(x)
 
 
-@pytest.mark.parametrize(("name", "layer"), ALL_LAYERS)
-@pytest.mark.parametrize("method", [GradCAM, XGradCAM, HiResCAM, LayerCAM], ids=lambda method: method.name)
-def test_scaled_logits_scale_the_map(reference, images, method, name, layer):
-    network, pictures = reference(name).network, images(2, 96)
-    plain = method(network, layer).raw(pictures, [0, 1])
-    close(method(Scaled(network, 7.0), f"network.{layer}").raw(pictures, [0, 1]), 7 * plain)
-
-
-@pytest.mark.parametrize(("name", "layer"), ALL_LAYERS)
 @pytest.mark.parametrize("scale", [0.01, 7.0, 100.0])
-def test_scaled_logits_change_the_weights_of_gradcam_plus_plus_by_its_own_law(reference, images, name, layer, scale):
+def test_scaled_logits_change_the_weights_of_gradcam_plus_plus_by_its_own_law(reference, images, scale):
     """α = 1/(2 + ΣA·g), so w(s) = Σ s·ReLU(g)/(2 + s·ΣA·g): proportional to s only where s·ΣA·g is far below 2."""
-    network, pictures = reference(name).network, images(2, 96)
+    network, layer, pictures = reference("fundus-vgg").network, "features.4", images(2, 96)
     evidence = Classifier(network).evidence(pictures, [0, 1], [layer])
     a, g = evidence.activations[layer], evidence.gradients[layer]
     below = 2 + scale * a.sum((2, 3), keepdim=True) * g
     weights = (scale * g.clamp(min=0) / below).sum((2, 3), keepdim=True)
     found = GradCAMPlusPlus(Scaled(network, scale), f"network.{layer}").raw(pictures, [0, 1])
     close(found, (weights * a).sum(1))
-
-
-def test_gradcam_plus_plus_changes_its_shape_with_the_scale_of_the_logits(reference, images):
-    network, pictures = reference("fundus-vgg").network, images(2, 96)
-    plain = GradCAMPlusPlus(network, "features")(pictures, 0)
-    scaled = GradCAMPlusPlus(Scaled(network, 100.0), "network.features")(pictures, 0)
-    assert (plain - scaled).abs().max() > 1e-3
-
-
-ON_CONVOLUTIONS = [name for name in SHIPPED if name not in ("rollout", "legrad")]
-OPTIONS = {
-    "occlusion": {"window": 16, "stride": 16},
-    "integrated-gradients": {"n_steps": 6},
-    "ss-cam": {"n_samples": 1},
-    "is-cam": {"n_steps": 1},
-    "rise": {"n_masks": 10},
-    "gradient-shap": {"samples": 3, "baselines": 2},
-    "deep-lift-shap": {"baselines": 2},
-    "feature-ablation": {"segments": 5, "compactness": 50},
-    "shapley-value-sampling": {"segments": 5, "compactness": 50, "samples": 2},
-    "kernel-shap": {"segments": 5, "compactness": 50, "samples": 20},
-    "lime": {"segments": 5, "compactness": 50, "samples": 20},
-    "noise-tunnel": {"samples": 3},
-}
-SOME = [0, 6, 11, 15]
-
-
-@pytest.mark.parametrize("name", ON_CONVOLUTIONS)
-def test_an_image_among_sixteen_is_explained_as_alone(reference, images, name):
-    classifier, pictures = reference("fundus-resnet"), images(16, 32)
-    method = find(name)(classifier, "layer3", **OPTIONS.get(name, {}))
-    masks = torch.rand(16, 32, 32, generator=torch.Generator().manual_seed(2)) > 0.7
-    targets, seeds = [i % 5 for i in range(16)], torch.arange(16) + 100
-    together = method.explain(classifier.evidence(pictures, targets, ["layer3"], seeds=seeds, masks=masks), classifier)
-    alone = [
-        method.explain(
-            classifier.evidence(
-                pictures[i : i + 1], targets[i], ["layer3"], seeds=seeds[i : i + 1], masks=masks[i : i + 1]
-            ),
-            classifier,
-        )
-        for i in SOME
-    ]
-    assert together.dtype == torch.float64
-    close(together[SOME], torch.cat(alone), 1e-6 if name == "occlusion" else 1e-9)
-
-
-@pytest.mark.parametrize("name", ON_CONVOLUTIONS)
-def test_the_rows_of_the_evidence_can_be_explained_in_any_order(reference, images, name):
-    classifier = reference("fundus-resnet")
-    method = find(name)(classifier, "layer3", **OPTIONS.get(name, {}))
-    masks = torch.rand(4, 32, 32, generator=torch.Generator().manual_seed(2)) > 0.7
-    evidence = classifier.evidence(images(4, 32), None, ["layer3"], seeds=torch.arange(4), masks=masks)
-    close(method.explain(evidence.select([2, 0]), classifier), method.explain(evidence, classifier)[[2, 0]], 1e-9)

@@ -28,12 +28,6 @@ def test_the_mean_of_cam_and_the_bias_are_the_logit(tiny, images):
     torch.testing.assert_close(cam.mean((1, 2)), expected)
 
 
-def test_cam_finds_its_layer(tiny, images):
-    method = CAM(tiny)
-    method.raw(images(1, 16))
-    assert method.layer == "relu2"
-
-
 def test_a_fully_connected_head_has_no_cam(reference, images):
     with pytest.raises(NotApplicable, match=r"VGG.*use GradCAM"):
         CAM(reference("fundus-vgg"), "features").raw(images(1, 96))

@@ -277,10 +277,7 @@ TWICE = ruled(nn.Conv2d(4, 4, 3, padding=1))
 @pytest.mark.parametrize(
     ("between", "what"),
     [
-        (
-            [nn.Sigmoid()],
-            r"lrp-epsilon has no rule for Sigmoid in module 'modules_between\.0' .*; .*lrp_rules",
-        ),
+        ([nn.Sigmoid()], r"lrp-epsilon has no rule for Sigmoid in module 'modules_between\.0' .*; .*lrp_rules"),
         ([torch.sigmoid], r"lrp-epsilon has no rule for Sigmoid in Computing itself"),
         ([lambda x: x * x.mean()], r"lrp-epsilon has no rule for Mul in Computing itself"),
         (

@@ -106,8 +106,3 @@ def test_weights_that_are_not_numbers_are_named(tmp_path, state):
     torch.save(bad, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"hold 1 NaN or infinite values in 'features.3.squeeze.weight'"):
         load(NETWORK, weights=tmp_path / "a.pth")
-
-
-def test_a_missing_file_is_said_to_be_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no weights file at .*gone.pth"):
-        load(NETWORK, weights=tmp_path / "gone.pth")

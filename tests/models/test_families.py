@@ -11,7 +11,7 @@ from torchvision import models as vision
 from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerBlockV2
 
-from camfaith.methods import CAM, SHIPPED, GradCAM, HiResCAM, find
+from camfaith.methods import CAM, GradCAM, HiResCAM, find
 from camfaith.models import Classifier, LayerError
 from camfaith.models.errors import NotApplicable
 from camfaith.models.naming import find_module
@@ -207,7 +207,7 @@ def test_token_networks_take_images_of_either_layout(family, name):
 
 STEADY = ("gradcam", "hirescam", "layercam", "elementwise", "eigencam", "kpca-cam")
 IN_HALF = {
-    "resnet": (*STEADY, "cam", "gradcam++", "xgradcam", "eigengradcam"),
+    "narrow timm resnet": (*STEADY, "cam", "gradcam++", "xgradcam", "eigengradcam"),
     "vit": (*STEADY, "rollout", "legrad"),
     "timm swin": STEADY,
 }
@@ -224,23 +224,12 @@ def test_maps_of_a_network_in_half_precision_are_close_to_its_own_in_double(fami
         assert (found - expected).abs().max() < error * expected.abs().max(), method
 
 
-@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("method", [name for name in SHIPPED if name not in ("oracle", "cam", "guided-gradcam")])
-def test_every_method_gives_a_finite_map_in_half_precision(family, method, precision):
-    network = copy.deepcopy(family("vit" if method in ("rollout", "legrad") else "narrow timm resnet")).to(precision)
-    if precision == torch.float16 and method in ("deep-lift", "deep-lift-shap", "lrp-epsilon"):
-        with pytest.raises(NotApplicable, match="too small for float16"):
-            find(method)(network).raw(noise("vit", 1), 1)
-    else:
-        assert find(method)(network).raw(noise("vit", 1), 1).isfinite().all()
-
-
-@pytest.mark.parametrize("name", ["vit", "timm swin"])
-def test_a_frozen_transformer_is_explained_without_gradients_switched_on(family, name):
-    expected = GradCAM(family(name)).raw(noise(name), 1)
-    frozen = copy.deepcopy(family(name)).requires_grad_(False)
-    with torch.no_grad():
-        assert torch.equal(GradCAM(frozen).raw(noise(name), 1), expected)
+@pytest.mark.parametrize("method", ["deep-lift", "deep-lift-shap", "lrp-epsilon"])
+def test_what_divides_by_differences_is_refused_in_float16_and_not_in_bfloat16(family, method):
+    network = copy.deepcopy(family("narrow timm resnet"))
+    with pytest.raises(NotApplicable, match="too small for float16"):
+        find(method)(network.half()).raw(noise("vit", 1), 1)
+    assert find(method)(network.bfloat16()).raw(noise("vit", 1), 1).isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["vit", "timm swin"])

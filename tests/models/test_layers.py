@@ -53,30 +53,42 @@ def test_a_network_without_a_spatial_layer_has_no_target():
         target_layer(Classifier(flat), torch.rand(1, 3, 4, 4))
 
 
-def test_a_layer_after_which_the_score_reads_no_token_is_passed_over():
-    patches, tokens = Grid(14, 14), Grid(14, 14, "B×T×K", 1)
-    layers = [
-        Layer("patches", "Conv2d", (16, 14, 14), False, patches),
-        Layer("norm", "LayerNorm", (197, 16), False, tokens),
-        Layer("values", "Linear", (197, 16), True, tokens),
-        Layer("block", "Block", (197, 16), False, tokens, reached=False),
-    ]
-    assert last_spatial_layer(layers) == "norm"
-    assert last_spatial_layer(layers[::-1]) == "patches"
-    with pytest.raises(LayerError, match=r"'block' gives tokens, and the score depends on no patch"):
-        last_spatial_layer([layers[0], layers[3]])
+PATCHES, TOKENS = Grid(14, 14), Grid(14, 14, "B×T×K", 1)
+EMBED = Layer("embed", "Conv2d", (16, 14, 14), False, PATCHES)
+NORM = Layer("norm", "LayerNorm", (197, 16), False, TOKENS)
+VALUES = Layer("values", "Linear", (197, 16), True, TOKENS)
+POSITION = Layer("position", "Conv2d", (8, 14, 14), False, PATCHES)
+UNREAD = Layer("block", "Block", (197, 16), False, TOKENS, reached=False)
+EARLY = Layer("early", "Block", (196, 8), False, Grid(14, 14, "B×T×K"))
 
 
-def test_a_convolution_inside_a_block_whose_tokens_the_score_does_not_read_is_passed_over_too():
-    tokens = Grid(14, 14, "B×T×K", 1)
-    layers = [
-        Layer("embed", "Conv2d", (16, 14, 14), False, Grid(14, 14)),
-        Layer("norm", "LayerNorm", (197, 16), False, tokens),
-        Layer("position", "Conv2d", (8, 14, 14), False, Grid(14, 14)),
-        Layer("block", "Block", (197, 16), False, tokens, reached=False),
-    ]
-    assert last_spatial_layer(layers) == "norm"
-    assert last_spatial_layer(layers[:3]) == "position"
+@pytest.mark.parametrize(
+    ("layers", "found"),
+    [
+        ([EMBED, NORM, VALUES, UNREAD], "norm"),
+        ([UNREAD, VALUES, NORM, EMBED], "embed"),
+        ([EMBED, NORM, POSITION, UNREAD], "norm"),  # a convolution inside a block whose tokens the score does not read
+        ([EMBED, NORM, POSITION], "position"),
+        ([EARLY, Layer("class", "Block", (1, 16), False)], "early"),
+    ],
+)
+def test_a_layer_after_which_the_score_reads_no_token_is_passed_over(layers, found):
+    assert last_spatial_layer(layers) == found
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([EMBED, UNREAD], "'block' gives tokens, and the score depends on no patch"),
+        (
+            [EARLY, Layer("late", "Block", (49, 16), False)],
+            r"'late' gives rows \(B×49×16\), no convolution's cells.*name an earlier one",
+        ),
+    ],
+)
+def test_where_the_last_tokens_are_not_read_or_not_placed_there_is_no_target(layers, message):
+    with pytest.raises(LayerError, match=message):
+        last_spatial_layer(layers)
 
 
 class Attending(nn.Module):
@@ -217,11 +229,3 @@ def test_of_a_layer_of_tokens_that_runs_again_the_last_run_is_found():
         assert target_layer(Classifier(network), images) == "block.norm"
     with pytest.warns(UserWarning, match=r"'block.norm' runs more than once.*last call"):
         assert Classifier(network).evidence(images, 1, ["block.norm"]).gradients["block.norm"].any()
-
-
-def test_rows_whose_place_is_not_known_leave_no_target_before_them():
-    tokens = Grid(14, 14, "B×T×K")
-    layers = [Layer("early", "Block", (196, 8), False, tokens), Layer("late", "Block", (49, 16), False)]
-    with pytest.raises(LayerError, match=r"'late' gives rows \(B×49×16\), no convolution's cells.*name an earlier one"):
-        last_spatial_layer(layers)
-    assert last_spatial_layer([layers[0], Layer("class", "Block", (1, 16), False)]) == "early"

@@ -85,29 +85,26 @@ def test_names_probabilities_and_the_scale_are_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("signed", "ticks", "told"),
-    [(True, ["−max |M|", "0", "max |M|"], "Red speaks for the class"), (False, ["0", "1"], "from its least (0)")],
+    ("signed", "cut", "ticks", "told"),
+    [
+        (True, False, ["−max |M|", "0", "max |M|"], "Red speaks for the class"),
+        (True, True, ["−max |M|", "0", "max |M|"], "the colours end there"),
+        (False, False, ["0", "1"], "from its least (0)"),
+        (False, True, ["0", "≥ 1"], "end where 0.5 %"),
+    ],
 )
-def test_the_scale_says_what_its_ends_are(signed: bool, ticks: list[str], told: str) -> None:
-    figure = side_by_side(explanation(["gradcam"], signed=signed))
-    bar = figure.axes[-1]
+def test_the_scale_says_what_its_ends_are_and_whether_values_lie_beyond_them(
+    signed: bool, cut: bool, ticks: list[str], told: str
+) -> None:
+    found = explanation(["gradcam"], signed=signed)
+    panels = {key: replace(panel, cut=cut) for key, panel in found.panels.items()}
+    figure = side_by_side(replace(found, panels=panels))
+    bar, written = figure.axes[-1], " ".join(text.replace("\n", " ") for text in texts(figure))
     assert [label.get_text() for label in bar.get_xticklabels()] == ticks
     assert bar.get_xlim() == (0, 1)
     np.testing.assert_allclose(bar.get_xticks(), np.linspace(0, 1, len(ticks)))
-    assert any(told in text.replace("\n", " ") for text in texts(figure))
-
-
-@pytest.mark.parametrize(
-    ("signed", "ticks", "told"),
-    [(True, ["−max |M|", "0", "max |M|"], "the colours end there"), (False, ["0", "≥ 1"], "end where 0.5 %")],
-)
-def test_colours_that_end_before_the_greatest_value_are_told_of(signed: bool, ticks: list[str], told: str) -> None:
-    found = explanation(["gradcam"], signed=signed)
-    panels = {key: replace(panel, cut=True) for key, panel in found.panels.items()}
-    figure = side_by_side(replace(found, panels=panels))
-    assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ticks
-    assert any(told in text.replace("\n", " ") for text in texts(figure))
-    assert not any(told in text.replace("\n", " ") for text in texts(side_by_side(found)))
+    assert told in written
+    assert ("the colours end there" in written or "end where 0.5 %" in written) == cut
 
 
 SIGNS: dict[Signs, str] = {
@@ -155,7 +152,7 @@ LONG = (
 @pytest.mark.parametrize(
     "methods", [["gradcam"], ["gradcam", "integrated-gradients"], ["m" * 30] * 1 + ["x" * 50, "cam"]]
 )
-@pytest.mark.parametrize("size", [(24, 24), (48, 16), (10, 60)])
+@pytest.mark.parametrize("size", [(48, 16), (10, 60)])
 def test_nothing_is_cut_off_or_written_over(methods: list[str], signed: bool, size: tuple[int, int]) -> None:
     more = [f"perturbation-method-{n}(layer=features.{n})" for n in range(5)] if len(methods) == 3 else []
     found = explanation([*methods, *more], (LONG, "short"), signed=signed, size=size, name="x" * 300)

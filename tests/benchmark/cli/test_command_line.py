@@ -82,19 +82,6 @@ def test_plan_prints_the_forwards_and_backwards(suite_file):
     )
 
 
-def test_report_of_a_folder_that_is_no_run_says_what_to_do(tmp_path):
-    done = ask("report", tmp_path)
-    assert done.exit_code == 2
-    assert "is no run folder: it holds no run.json" in done.output
-
-
-def test_an_unknown_method_is_one_line_and_an_exit_code(suite_file, tmp_path):
-    done = ask("run", suite_file, "--methods", "gradcan", "--out", tmp_path / "r")
-    assert done.exit_code == 2
-    assert "did you mean 'gradcam'" in done.output
-    assert not (tmp_path / "r").exists()
-
-
 def test_list_shows_the_methods_of_the_libraries_that_are_there_and_how_to_have_the_others(monkeypatch):
     pytest.importorskip("torchcam", reason="needs another library; pip install 'camfaith[peers]'")
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
@@ -132,13 +119,6 @@ def test_run_takes_what_makes_it_cheaper(suite_file, tmp_path):
     assert "control flow" in info["engine"][0]["setup"]["refused"]["fold"]
 
 
-def test_a_shortcut_that_is_not_there_is_an_error_in_one_line(suite_file):
-    done = ask("run", suite_file, "--allow", "fp4")
-    assert done.exit_code == 2
-    assert "suite.allow" in done.output
-    assert "one of fold, tf32, bf16" in done.output
-
-
 @pytest.fixture
 def photograph(tmp_path):
     path = tmp_path / "eye.png"
@@ -155,13 +135,6 @@ def test_explain_writes_the_picture_that_the_functions_give(photograph, tmp_path
     assert [c.name for c in found.classes] == ["mild", "no lesions"]
     same = write(side_by_side(found), tmp_path / "same.png")
     assert same.read_bytes() == (tmp_path / "maps.png").read_bytes()
-
-
-def test_explain_shows_a_method_beside_its_variant(tmp_path):
-    methods = "gradcam++, gradcam++(variant=pgc), noise-tunnel(samples=2, method=saliency)"
-    done = ask("explain", "fundus:3", "--model", "fundus-vgg", "--methods", methods, "--out", tmp_path / "a.svg")
-    assert done.exit_code == 0, done.output
-    assert "gradcam++(variant=pgc)" in (tmp_path / "a.svg").read_text("utf-8")
 
 
 def test_explain_goes_on_without_the_methods_that_do_not_apply_and_says_so(tmp_path):

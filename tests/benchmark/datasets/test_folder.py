@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,69 @@ def test_a_folder_has_its_class_folders_sorted_by_name_as_classes(tmp_path: Path
     assert data.ids == ["B/deep/er/3.png", "a/z.png", "a b/4.png", "b/1.jpg", "b/2.png"]
     assert data.labels == [0, 1, 2, 3, 3]
     assert len(data) == 5
+
+
+def written(root: Path, picture: Save, names: str) -> None:
+    """Files and folders by their names, of which those of pictures are pictures."""
+    for name in names.split():
+        if name.lower().endswith((".png", ".jpg")):
+            picture(root / name)
+        elif name.endswith("/"):
+            (root / name).mkdir()
+        else:
+            (root / name).write_text("text")
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "classes", "labels"),
+    [
+        ("a/1.PNG a/.2.png a/.cache/3.png .hidden/4.png a/notes.txt labels.csv", {}, ["a"], {"a/1.PNG": 0}),
+        ("a/1.png a/2.jpg", {"extensions": [".JPG"]}, ["a"], {"a/2.jpg": 0}),
+        ("2.png 1.png notes/", {}, None, {"1.png": None, "2.png": None}),
+        ("1.png", {"classes": ["cat", "dog"]}, ["cat", "dog"], {"1.png": None}),
+        ("b/1.png a/", {"classes": ["a", "b"]}, ["a", "b"], {"b/1.png": 1}),
+        (
+            "cat/1.png dog/1.png",
+            {"classes": ["dog", "fish", "cat"]},
+            ["dog", "fish", "cat"],
+            {"cat/1.png": 2, "dog/1.png": 0},
+        ),
+        ("dog/1.png", {"classes": ["crane", "dog", "crane"]}, ["crane", "dog", "crane"], {"dog/1.png": 1}),
+    ],
+    ids=["hidden", "extensions", "no class", "given names", "an empty class", "order", "names twice"],
+)
+def test_pictures_and_classes_are_told_from_the_rest(
+    tmp_path: Path, picture: Save, names: str, options: Any, classes: Any, labels: dict[str, int | None]
+) -> None:
+    written(tmp_path, picture, names)
+    data = Folder(tmp_path, **options)
+    assert data.class_names == classes
+    assert dict(zip(data.ids, data.labels, strict=True)) == labels
+    assert [data[index].label for index in range(len(data))] == list(labels.values())
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "reason"),
+    [
+        ("a/1.png", {"extensions": [".bmp"]}, r"no images in .*: expected CLASS/picture .*\.bmp"),
+        ("a/1.png stray.png", {}, r"pictures beside class folders, first 'stray\.png'"),
+        ("b/1.png a/", {}, r"no images in class folder '.*a': remove it, or give classes="),
+        (
+            "catt/1.png dog/1.png",
+            {"classes": ["dog", "cat"]},
+            r"unknown class 'catt': did you mean 'cat'\?.*the folder is '.*catt'",
+        ),
+        ("crane/1.png", {"classes": ["crane", "dog", "crane"]}, "class folder 'crane' is there twice in classes"),
+        ("cat/1.png", {"classes": "cat"}, "classes must be a list"),
+        ("cat/1.png", {"classes": []}, "classes must be a list"),
+    ],
+)
+def test_a_folder_that_is_no_data_set_is_refused(
+    tmp_path: Path, picture: Save, names: str, options: Any, reason: str
+) -> None:
+    written(tmp_path, picture, names)
+    with pytest.raises(ValueError, match=reason):
+        Folder(tmp_path, **options)
 
 
 def test_a_folder_orders_as_torchvisions_image_folder(tmp_path: Path, picture: Save) -> None:
@@ -52,86 +116,11 @@ def test_a_folder_hands_out_what_its_files_show(tmp_path: Path, picture: Save) -
         data[2]
 
 
-def test_hidden_files_and_files_that_are_no_pictures_are_skipped(tmp_path: Path, picture: Save) -> None:
-    picture(tmp_path / "a/1.PNG")
-    picture(tmp_path / "a/.2.png")
-    picture(tmp_path / "a/.cache/3.png")
-    picture(tmp_path / ".hidden/4.png")
-    (tmp_path / "a/notes.txt").write_text("text")
-    (tmp_path / "labels.csv").write_text("text")
-    data = Folder(tmp_path)
-    assert (data.ids, data.class_names) == (["a/1.PNG"], ["a"])
-
-
-def test_extensions_say_which_files_are_pictures(tmp_path: Path, picture: Save) -> None:
-    picture(tmp_path / "a/1.png")
-    picture(tmp_path / "a/2.jpg")
-    assert Folder(tmp_path, extensions=[".JPG"]).ids == ["a/2.jpg"]
-    with pytest.raises(ValueError, match=r"no images in .*: expected CLASS/picture .*\.bmp"):
-        Folder(tmp_path, extensions=[".bmp"])
-
-
-def test_pictures_without_class_folders_have_no_label(tmp_path: Path, picture: Save) -> None:
-    for name in ("2.png", "1.png"):
-        picture(tmp_path / name)
-    (tmp_path / "notes").mkdir()
-    data = Folder(tmp_path)
-    assert (data.ids, data.labels, data.class_names) == (["1.png", "2.png"], [None, None], None)
-    assert data[0].label is None
-    assert Folder(tmp_path, classes=["cat", "dog"]).class_names == ["cat", "dog"]
-
-
-def test_pictures_beside_class_folders_are_refused(tmp_path: Path, picture: Save) -> None:
-    picture(tmp_path / "a/1.png")
-    picture(tmp_path / "stray.png")
-    with pytest.raises(ValueError, match=r"pictures beside class folders, first 'stray\.png'"):
-        Folder(tmp_path)
-
-
-def test_a_class_folder_without_pictures_is_refused_unless_the_classes_are_given(tmp_path: Path, picture: Save) -> None:
-    picture(tmp_path / "b/1.png")
-    (tmp_path / "a").mkdir()
-    with pytest.raises(ValueError, match=r"no images in class folder '.*a': remove it, or give classes="):
-        Folder(tmp_path)
-    assert Folder(tmp_path, classes=["a", "b"]).labels == [1]
-
-
 def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no images in .*: expected CLASS/picture or picture"):
         Folder(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no folder at '.*absent'"):
         Folder(tmp_path / "absent")
-
-
-def test_given_classes_fix_the_order_and_may_be_more_than_the_folders(tmp_path: Path, picture: Save) -> None:
-    for name in ("cat", "dog"):
-        picture(tmp_path / name / "1.png")
-    data = Folder(tmp_path, classes=["dog", "fish", "cat"])
-    assert data.class_names == ["dog", "fish", "cat"]
-    assert dict(zip(data.ids, data.labels, strict=True)) == {"cat/1.png": 2, "dog/1.png": 0}
-
-
-def test_a_class_folder_that_is_not_given_is_named_with_the_nearest_known_one(tmp_path: Path, picture: Save) -> None:
-    for name in ("catt", "dog"):
-        picture(tmp_path / name / "1.png")
-    with pytest.raises(ValueError, match=r"unknown class 'catt': did you mean 'cat'\?.*the folder is '.*catt'"):
-        Folder(tmp_path, classes=["dog", "cat"])
-
-
-def test_class_names_may_repeat_but_not_the_name_of_a_folder(tmp_path: Path, picture: Save) -> None:
-    picture(tmp_path / "dog/1.png")
-    names = ["crane", "dog", "crane"]
-    assert Folder(tmp_path, classes=names).labels == [1]
-    picture(tmp_path / "crane/1.png")
-    with pytest.raises(ValueError, match="class folder 'crane' is there twice in classes"):
-        Folder(tmp_path, classes=names)
-
-
-@pytest.mark.parametrize("classes", ["cat", []])
-def test_classes_that_are_no_list_of_names_are_refused(tmp_path: Path, classes: Sequence[str], picture: Save) -> None:
-    picture(tmp_path / "cat/1.png")
-    with pytest.raises(ValueError, match="classes must be a list"):
-        Folder(tmp_path, classes=classes)
 
 
 def test_masks_lie_at_the_same_relative_path(tmp_path: Path, picture: Save, mask: Save) -> None:
@@ -160,15 +149,11 @@ def test_masks_may_lie_beside_pictures_of_another_extension(tmp_path: Path, pict
     assert np.count_nonzero(np.asarray(data[0].mask)) == 1
 
 
-def test_masks_that_fit_no_picture_are_refused(tmp_path: Path, picture: Save, mask: Save) -> None:
+def test_masks_that_fit_no_picture_or_not_its_size_are_refused(tmp_path: Path, picture: Save, mask: Save) -> None:
     picture(tmp_path / "set/a/1.jpg")
     mask(tmp_path / "masks/1.png", (0, 0, 6, 4))
     with pytest.raises(ValueError, match=r"no mask in '.*masks' fits a picture: expected names like 'a/1\.png'"):
         Folder(tmp_path / "set", masks=tmp_path / "masks")
-
-
-def test_a_mask_of_another_size_is_refused_when_the_sample_is_taken(tmp_path: Path, picture: Save, mask: Save) -> None:
-    picture(tmp_path / "set/a/1.jpg")
     mask(tmp_path / "masks/a/1.png", (0, 0, 1, 1), size=(3, 2))
     with pytest.raises(SampleError, match="is 3x2 but its picture is displayed at 6x4"):
         Folder(tmp_path / "set", masks=tmp_path / "masks")[0]

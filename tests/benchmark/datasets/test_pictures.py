@@ -47,10 +47,6 @@ def test_an_rgb_png_comes_back_exactly(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(image), NOISE)
 
 
-def test_a_path_may_be_a_string(tmp_path: Path) -> None:
-    assert read_picture(str(saved(tmp_path / "a.png", NOISE))).size == (32, 24)
-
-
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp", "a.tif", "a.webp", "a.ppm", "a.gif"])
 def test_a_file_cut_in_half_is_refused_in_every_format(tmp_path: Path, name: str) -> None:
     path = saved(tmp_path / name, NOISE)
@@ -133,41 +129,40 @@ def test_a_picture_above_pillows_pixel_limit_is_refused(
         read_picture(path)
 
 
-def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
-    grey = np.array([[0, 100, 255]], dtype=np.uint8)
-    assert pixels(read_picture(saved(tmp_path / "a.png", grey))) == [[[0] * 3, [100] * 3, [255] * 3]]
-    assert pixels(read_picture(saved(tmp_path / "b.png", grey > 50))) == [[[0] * 3, [255] * 3, [255] * 3]]
-
-
-def test_a_palette_picture_takes_its_palettes_colours(tmp_path: Path) -> None:
+def indexed(*palette: int) -> Image.Image:
+    """A pixel of each of two colours."""
     image = Image.new("P", (2, 1))
-    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putpalette(palette)
     image.putpixel((1, 0), 1)
-    assert pixels(read_picture(saved(tmp_path / "a.png", image))) == [[[10, 20, 30], [200, 100, 50]]]
-    transparent = read_picture(saved(tmp_path / "b.png", image, transparency=0))
-    assert pixels(transparent) == [[[0, 0, 0], [200, 100, 50]]]
+    return image
 
 
-def test_transparent_pixels_are_dropped_onto_black(tmp_path: Path) -> None:
-    rgba = np.array([[[200, 100, 50, 255], [200, 100, 50, 0], [200, 100, 50, 51]]], dtype=np.uint8)
-    expected = [[[200, 100, 50], [0, 0, 0], [40, 20, 10]]]
-    assert pixels(read_picture(saved(tmp_path / "a.png", rgba))) == expected
-    grey = Image.fromarray(rgba).getchannel("R")
-    grey.putalpha(Image.fromarray(rgba).getchannel("A"))
-    assert grey.mode == "LA"
-    assert pixels(read_picture(saved(tmp_path / "b.png", grey))) == [[[200] * 3, [0] * 3, [40] * 3]]
+def merged(mode: str, *bands: Any) -> Image.Image:
+    return Image.merge(mode, [Image.fromarray(np.array([band], np.uint8)) for band in bands])
 
 
-def test_a_transparent_colour_of_an_rgb_png_is_dropped_onto_black(tmp_path: Path) -> None:
-    rgb = np.array([[[200, 100, 50], [1, 2, 3]]], dtype=np.uint8)
-    path = saved(tmp_path / "a.png", rgb, transparency=(200, 100, 50))
-    assert pixels(read_picture(path)) == [[[0, 0, 0], [1, 2, 3]]]
+GREY = np.array([[0, 100, 255]], np.uint8)
+SHADES, ALPHA = [200] * 3, [255, 0, 51]
+TWO = indexed(10, 20, 30, 200, 100, 50)
 
 
-def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
-    inks = Image.new("CMYK", (2, 1), (0, 255, 255, 0))
-    inks.putpixel((1, 0), (0, 0, 0, 255))
-    assert pixels(read_picture(saved(tmp_path / "a.tif", inks))) == [[[255, 0, 0], [0, 0, 0]]]
+@pytest.mark.parametrize(
+    ("given", "options", "shown"),
+    [
+        (GREY, {}, [[0] * 3, [100] * 3, [255] * 3]),
+        (GREY > 50, {}, [[0] * 3, [255] * 3, [255] * 3]),
+        (TWO, {}, [[10, 20, 30], [200, 100, 50]]),
+        (TWO, {"transparency": 0}, [[0] * 3, [200, 100, 50]]),
+        (merged("RGBA", SHADES, [100] * 3, [50] * 3, ALPHA), {}, [[200, 100, 50], [0] * 3, [40, 20, 10]]),
+        (merged("LA", SHADES, ALPHA), {}, [[200] * 3, [0] * 3, [40] * 3]),
+        (TWO.convert("RGB"), {"transparency": (200, 100, 50)}, [[10, 20, 30], [0] * 3]),
+        (merged("CMYK", [0, 0], [255, 0], [255, 0], [0, 255]), {"format": "TIFF"}, [[255, 0, 0], [0] * 3]),
+    ],
+)
+def test_a_picture_of_any_mode_becomes_rgb_and_what_is_transparent_black(
+    tmp_path: Path, given: Any, options: Any, shown: Any
+) -> None:
+    assert pixels(read_picture(saved(tmp_path / "a", given, **{"format": "PNG"} | options))) == [shown]
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
@@ -248,34 +243,33 @@ def test_of_an_animation_the_first_frame_is_read(tmp_path: Path) -> None:
         assert read_picture(path).getpixel((0, 0)) == (255, 0, 0), name
 
 
-def test_any_value_but_zero_is_inside_a_mask(tmp_path: Path) -> None:
-    grey = np.array([[0, 1, 128, 255]], dtype=np.uint8)
-    mask = read_mask(saved(tmp_path / "a.png", grey), (4, 1))
-    assert mask.mode == "L"
-    assert pixels(mask) == [[0, 255, 255, 255]]
-    assert pixels(read_mask(saved(tmp_path / "b.png", grey > 100), (4, 1))) == [[0, 0, 255, 255]]
+WIDE_MASK = Image.fromarray(np.array([[0, 1, 65535]], np.uint16))
 
 
-def test_small_values_of_wide_masks_are_inside(tmp_path: Path) -> None:
-    wide = saved(tmp_path / "a.png", np.array([[0, 1, 65535]], dtype=np.uint16))
-    assert pixels(read_mask(wide, (3, 1))) == [[0, 255, 255]]
-    assert pixels(read_mask(saved(wide, Image.open(wide).copy(), transparency=1), (3, 1))) == [[0, 0, 255]]
-    floats = saved(tmp_path / "b.tif", np.array([[0, 0.001, 7]], dtype=np.float32))
-    assert pixels(read_mask(floats, (3, 1))) == [[0, 255, 255]]
+@pytest.mark.parametrize(
+    ("given", "options", "inside"),
+    [
+        (np.array([[0, 1, 128, 255]], np.uint8), {}, [0, 255, 255, 255]),
+        (np.array([[False, True]]), {}, [0, 255]),
+        (WIDE_MASK, {}, [0, 255, 255]),
+        (WIDE_MASK, {"transparency": 1}, [0, 0, 255]),
+        (np.array([[0, 0.001, 7]], np.float32), {"format": "TIFF"}, [0, 255, 255]),
+        (merged("RGB", [0, 0, 9], [0, 0, 0], [0, 1, 0]), {}, [0, 255, 255]),
+        (merged("RGBA", [0, 255, 9], [0, 255, 0], [0, 255, 0], [255, 0, 1]), {}, [0, 0, 255]),
+        (indexed(0, 0, 0, 128, 0, 0), {}, [0, 255]),
+    ],
+)
+def test_any_value_but_zero_of_any_colour_is_inside_a_mask_and_what_is_transparent_is_not(
+    tmp_path: Path, given: Any, options: Any, inside: Any
+) -> None:
+    mask = read_mask(saved(tmp_path / "a", given, **{"format": "PNG"} | options), (len(inside), 1))
+    assert (mask.mode, pixels(mask)) == ("L", [inside])
+
+
+def test_a_mask_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "c.tif", np.array([[0, np.nan]], dtype=np.float32))
     with pytest.raises(SampleError, match="not finite"):
         read_mask(path, (2, 1))
-
-
-def test_any_colour_channel_of_a_mask_counts_and_transparent_pixels_do_not(tmp_path: Path) -> None:
-    rgb = np.array([[[0, 0, 0], [0, 0, 1], [9, 0, 0]]], dtype=np.uint8)
-    assert pixels(read_mask(saved(tmp_path / "a.png", rgb), (3, 1))) == [[0, 255, 255]]
-    rgba = np.array([[[0, 0, 0, 255], [255, 255, 255, 0], [9, 0, 0, 1]]], dtype=np.uint8)
-    assert pixels(read_mask(saved(tmp_path / "b.png", rgba), (3, 1))) == [[0, 0, 255]]
-    palette = Image.new("P", (2, 1))
-    palette.putpalette([0, 0, 0, 128, 0, 0])
-    palette.putpixel((1, 0), 1)
-    assert pixels(read_mask(saved(tmp_path / "c.png", palette), (2, 1))) == [[0, 255]]
 
 
 def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:

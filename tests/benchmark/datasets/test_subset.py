@@ -93,16 +93,6 @@ def test_the_order_of_the_files_does_not_matter(order: list[int], seed: int, by_
     assert subset(moved, None, seed, by_class=by_class).ids == subset(whole, None, seed, by_class=by_class).ids
 
 
-def test_classes_that_run_out_leave_their_share_to_the_others() -> None:
-    assert Counter(labels_of(subset(Listed([0] * 50 + [1] * 2 + [2] * 50), 12))) == {0: 5, 1: 2, 2: 5}
-
-
-def test_unlabelled_samples_come_in_when_the_labelled_are_used_up() -> None:
-    whole = Listed([None, 0] * 10)
-    assert labels_of(subset(whole, 8)) == [0] * 8
-    assert Counter(labels_of(subset(whole, 15))) == {0: 10, None: 5}
-
-
 def test_where_classes_do_not_count_or_are_not_known_samples_are_a_random_draw() -> None:
     rare = Listed([0] * 9 + [1])
     second = [subset(rare, 2, seed, by_class=False).ids[1] for seed in range(1000)]

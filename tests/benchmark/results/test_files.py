@@ -16,10 +16,11 @@ from camfaith.reports import report
 
 
 @pytest.fixture
-def again(small_suite, counting, tmp_path):
+def again(small_suite, counting, copy_of):
     small_suite["suite"] |= {"methods": ["gradcam", "random"], "metrics": [{"name": "deletion", "steps": 2}]}
     model = Classifier(counting.inner, name="tiny")
-    return lambda **more: run(small_suite, models=model, out=tmp_path / "run", **more)
+    out = copy_of("run", lambda folder: run(small_suite, models=model, out=folder))
+    return lambda **more: run(small_suite, models=model, out=out, **more)
 
 
 def test_a_file_stays_as_it_was_where_the_new_one_fails(tmp_path):

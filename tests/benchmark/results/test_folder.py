@@ -33,6 +33,12 @@ def again(suite, counting, tmp_path):
     return lambda **more: run(suite, models=[model], **{"out": tmp_path / "run", **more})
 
 
+@pytest.fixture
+def finished(again, copy_of):
+    """The suite's run, as it is when all is done."""
+    return load(copy_of("run", lambda folder: again(out=folder)))
+
+
 def flip(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
@@ -49,14 +55,15 @@ DAMAGE = {
 FILES = ("scores.parquet", "lines.parquet", "maps.parquet", "answers.parquet", "pictures.parquet", "part.json")
 
 
-DAMAGED = [*itertools.product(list(DAMAGE)[:-1], FILES), ("a lost part", FILES[0])]
+DAMAGED = [("a flipped bit", file) for file in FILES]
+DAMAGED += itertools.product(["a cut file", "an empty file", "a lost file"], ["scores.parquet", "part.json"])
+DAMAGED += [("a lost part", "scores.parquet")]
 
 
 @pytest.mark.parametrize(("damage", "file"), DAMAGED)
-def test_what_is_damaged_is_named_and_made_again_and_nothing_else(again, tmp_path, damage, file):
-    whole = again()
-    scores, before = whole.scores, whole.info["cost"]["forwards"]
-    first, second = (part.path for part in whole.parts)
+def test_what_is_damaged_is_named_and_made_again_and_nothing_else(finished, again, tmp_path, damage, file):
+    scores, before = finished.scores, finished.info["cost"]["forwards"]
+    first, second = (part.path for part in finished.parts)
     DAMAGE[damage](second / file)
     broken = load(tmp_path / "run")
     if file != "answers.parquet":  # which no table of a result shows
@@ -143,8 +150,8 @@ def test_scores_are_the_rows_of_all_parts_in_the_suites_order_and_a_selection_is
         pd.testing.assert_frame_equal(result.select(**chosen), some.reset_index(drop=True))
 
 
-def test_a_selection_reads_only_the_parts_that_can_hold_it(again, suite, tmp_path):
-    first = again().parts
+def test_a_selection_reads_only_the_parts_that_can_hold_it(finished, again, suite, tmp_path):
+    first = finished.parts
     again(metrics=[*suite["suite"]["metrics"], {"name": "deletion", "steps": 2, "label": "coarse"}])
     (first[0].path / "scores.parquet").unlink()
     found = load(tmp_path / "run")
@@ -170,8 +177,8 @@ def test_a_run_json_that_is_not_as_it_was_written_is_refused(tmp_path, change):
         load(tmp_path)
 
 
-def test_a_part_of_another_version_is_refused_and_not_taken_for_damage(again):
-    part = again().parts[0].path
+def test_a_part_of_another_version_is_refused_and_not_taken_for_damage(finished, again):
+    part = finished.parts[0].path
     content = json.loads((part / "part.json").read_text()) | {"colour": "blue"}
     del content["checksum"]
     checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -201,8 +208,8 @@ def test_a_model_that_is_taken_out_leaves_the_rest_readable(again, suite, counti
 
 
 @pytest.mark.filterwarnings("ignore:.*it is made again")
-def test_a_part_that_another_process_made_again_meanwhile_is_left_alone(again, tmp_path, monkeypatch):
-    (part, _) = again().parts
+def test_a_part_that_another_process_made_again_meanwhile_is_left_alone(finished, again, tmp_path, monkeypatch):
+    (part, _) = finished.parts
     flip(part.path / "scores.parquet")
     seen = RunFolder(tmp_path / "run").damaged()
     again()

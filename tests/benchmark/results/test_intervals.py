@@ -35,22 +35,10 @@ def test_tails_are_those_at_which_a_limit_would_be_zero(units: Floats | None) ->
     assert greater[1] < 0.05 < less[1]
 
 
-def test_the_interval_of_symmetric_values_is_students() -> None:
-    values = np.concatenate([SKEWED, -SKEWED])
-    low, high = t.interval(0.95, 63, values.mean(), values.std(ddof=1) / 8)
-    found = mean_interval(values)
-    assert (found.low[0], found.high[0]) == pytest.approx((low, high), rel=1e-4)
-
-
 @pytest.mark.parametrize("size", [1e-300, 1e300])
 def test_the_size_of_numbers_does_not_matter(size: float) -> None:
     plain, found = mean_interval(SKEWED), mean_interval(size * SKEWED)
     assert (found.low[0] / size, found.high[0] / size) == pytest.approx((plain.low[0], plain.high[0]))
-
-
-def test_the_interval_of_skewed_values_is_longer_on_their_long_side() -> None:
-    found = mean_interval(SKEWED)
-    assert found.high[0] - found.mean[0] > 1.3 * (found.mean[0] - found.low[0])
 
 
 DRAWN: dict[str, tuple[Callable[[np.random.Generator, tuple[int, int]], Floats], float]] = {
@@ -68,15 +56,6 @@ def test_an_interval_that_is_shown_seldom_misses_the_mean(drawn: str, n: int) ->
     missed = (found.low > mean) | (found.high < mean)
     assert missed.mean() < (0.08 if drawn == "exponential" and n < 40 else 0.06)
     assert np.isfinite(found.low).mean() > (0.95 if mean == 1 else 0.03)
-
-
-def test_clusters_widen_the_interval_of_clustered_values() -> None:
-    random = np.random.default_rng(0)
-    clusters = np.repeat(np.arange(10), 6)
-    values = random.normal(size=10)[clusters] + 0.1 * random.normal(size=60)
-    naive, whole = mean_interval(values), mean_interval(values, clusters)
-    assert whole.mean[0] == naive.mean[0]
-    assert whole.high[0] - whole.low[0] > 1.8 * (naive.high[0] - naive.low[0])
 
 
 def test_a_cluster_interval_is_that_of_the_cluster_means_where_clusters_are_equal() -> None:

@@ -37,11 +37,16 @@ def suite(small_suite):
 
 
 @pytest.fixture
-def undropped(suite, model, tmp_path, monkeypatch):
+def separated(suite, model, copy_of):
+    return load(copy_of("run", lambda folder: run(suite, models=[model], out=folder)))
+
+
+@pytest.fixture
+def undropped(suite, model, copy_of, monkeypatch):
     """The same run in the same order, but for that nothing is ever dropped."""
     with monkeypatch.context() as changed:
         changed.setattr(settling, "settled", lambda *_: set())
-        return run(suite, models=[model], out=tmp_path / "undropped")
+        return load(copy_of("undropped", lambda folder: run(suite, models=[model], out=folder)))
 
 
 @pytest.fixture
@@ -70,9 +75,8 @@ def accounted(cost):
     return sum(cost[what] for what in ("forwards", "shared", "failed", "spared", "settled"))
 
 
-def test_settled_cells_are_dropped_with_the_part_that_settles_them_and_no_sooner(suite, model, tmp_path):
-    result = run(suite, models=[model], out=tmp_path / "run")
-    judged, seen = images(result), arrivals(result.scores, MAIN)
+def test_settled_cells_are_dropped_with_the_part_that_settles_them_and_no_sooner(separated):
+    judged, seen = images(separated), arrivals(separated.scores, MAIN)
     assert min(judged.values()) < max(judged.values())
     for cell, count in judged.items():
         enough, fewer = (settled(first(seen, n), list(MAIN), LEVEL, 0.0, IMAGES) for n in (count, count - CHUNK))
@@ -80,8 +84,8 @@ def test_settled_cells_are_dropped_with_the_part_that_settles_them_and_no_sooner
         assert cell in enough
 
 
-def test_a_run_that_drops_cells_leads_no_one_that_the_full_run_does_not(suite, undropped, model, tmp_path):
-    found, full = run(suite, models=[model], out=tmp_path / "run").separations(), undropped.separations()
+def test_a_run_that_drops_cells_leads_no_one_that_the_full_run_does_not(separated, undropped):
+    found, full = separated.separations(), undropped.separations()
     assert set(images(undropped).values()) == {IMAGES}
     declared = (found["ahead"] != "open").to_numpy()
     pd.testing.assert_series_equal(found["ahead"][declared], full["ahead"][declared])
@@ -89,32 +93,31 @@ def test_a_run_that_drops_cells_leads_no_one_that_the_full_run_does_not(suite, u
     assert {"first", "second", "open"} <= set(found["ahead"])
 
 
-def test_what_the_images_will_hardly_settle_is_given_up_before_the_end(suite, undropped, model, tmp_path):
-    result = run(suite, models=[model], out=tmp_path / "run")
+def test_what_the_images_will_hardly_settle_is_given_up_before_the_end(separated, undropped):
     waiting = settled(arrivals(undropped.scores, MAIN), list(MAIN), LEVEL)
-    assert {cell for cell, count in images(result).items() if count < IMAGES} - waiting
+    assert {cell for cell, count in images(separated).items() if count < IMAGES} - waiting
 
 
-def test_cells_that_are_judged_have_the_scores_of_a_run_of_all_and_the_others_balance_the_plan(suite, model, tmp_path):
-    result = run(suite, models=[model], out=tmp_path / "run")
-    assert result.info["cost"]["settled"] > 0
-    assert accounted(result.info["cost"]) == result.info["plan"]["forwards"]
+def test_cells_that_are_judged_have_the_scores_of_a_run_of_all_and_the_others_balance_the_plan(
+    separated, suite, model, tmp_path
+):
+    assert separated.info["cost"]["settled"] > 0
+    assert accounted(separated.info["cost"]) == separated.info["plan"]["forwards"]
     full = run(suite, models=[model], out=tmp_path / "full", until="all")
     keys = ["sample", "method", "metric", "column"]
-    both = result.scores.merge(full.scores, on=keys, how="left", suffixes=("", "_full"))
-    assert len(both) == len(result.scores) < len(full.scores)
+    both = separated.scores.merge(full.scores, on=keys, how="left", suffixes=("", "_full"))
+    assert len(both) == len(separated.scores) < len(full.scores)
     np.testing.assert_allclose(both["value"], both["value_full"], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("lost", [2, 5])
-def test_a_run_that_lost_its_last_parts_goes_on_to_the_same_scores(suite, model, tmp_path, lost):
-    before = run(suite, models=[model], out=tmp_path / "run")
-    assert len(before.scores)  # read before anything is lost
-    for lost_part in before.parts[-lost:]:
+def test_a_run_that_lost_its_last_parts_goes_on_to_the_same_scores(separated, suite, model, lost):
+    assert len(separated.scores)  # read before anything is lost
+    for lost_part in separated.parts[-lost:]:
         shutil.rmtree(lost_part.path)
-    after = run(suite, models=[model], out=tmp_path / "run")
-    pd.testing.assert_frame_equal(unstopped(after), unstopped(before))
-    pd.testing.assert_frame_equal(after.separations(), before.separations())
+    after = run(suite, models=[model], out=separated.path)
+    pd.testing.assert_frame_equal(unstopped(after), unstopped(separated))
+    pd.testing.assert_frame_equal(after.separations(), separated.separations())
 
 
 def test_samples_come_in_random_order_and_a_limit_takes_the_first_of_it(decisive, model, tmp_path):

@@ -13,12 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from camfaith.benchmark.results.sequential import separations
 from camfaith.benchmark.results.signflip import sign_flip
-from camfaith.benchmark.results.statistics import (
-    SUMMARY_COLUMNS,
-    conservation_scale,
-    few_samples,
-    summarise,
-)
+from camfaith.benchmark.results.statistics import SUMMARY_COLUMNS, conservation_scale, few_samples, summarise
 from camfaith.benchmark.results.tables import SCHEMAS
 
 NOISE = np.random.default_rng(5).normal(size=12)

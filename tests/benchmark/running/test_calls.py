@@ -103,25 +103,12 @@ def test_the_comparison_makes_the_calls_that_were_counted_by_hand(images, classi
     assert cost["failed"] == cost["spared"] == 0
 
 
-def test_what_is_asked_once_per_image_costs_the_same_for_one_four_and_eight_methods(planned):
-    assert [planned(2, EIGHT[:count]).per_image for count in (1, 4, 8)] == [2 * PER_IMAGE] * 3
-    assert [planned(2, EIGHT[:count]).capture for count in (1, 4, 8)] == [2] * 3
-    assert [planned(2, EIGHT[:count]).shared.backwards for count in (1, 4, 8)] == [2] * 3
-
-
-def test_what_is_asked_of_every_map_grows_with_the_methods(planned):
-    for count in (1, 4, 8):
-        assert planned(2, EIGHT[:count]).per_map == 2 * count * (PER_ORDER + PER_DISPLAY)
-
-
-def test_every_part_of_the_cost_grows_with_the_images(planned):
-    one = planned(1)
-    for images in (2, 3):
-        many = planned(images)
-        for part in ("capture", "methods", "per_image", "per_map", "forwards"):
-            assert getattr(many, part) == images * getattr(one, part)
-        for part in ("forwards", "backwards", "tails"):
-            assert getattr(many.unshared, part) == images * getattr(one.unshared, part)
+@pytest.mark.parametrize("images", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 4, 8])
+def test_only_what_is_asked_of_every_map_grows_with_the_methods_and_all_of_it_with_the_images(planned, count, images):
+    cell = planned(images, EIGHT[:count])
+    assert (cell.capture, cell.shared.backwards, cell.per_image) == (images, images, images * PER_IMAGE)
+    assert (cell.methods, cell.per_map) == (0, images * count * (PER_ORDER + PER_DISPLAY))
 
 
 @pytest.mark.parametrize("chosen", [EIGHT[:1], EIGHT[:4], EIGHT, ("eigencam",)])

@@ -37,12 +37,6 @@ def test_a_fused_method_reads_gradients_where_its_method_does():
     assert plan_block(block, whole(block)).shared.backwards == 0
 
 
-def test_a_suite_runs_with_layers_fused(tmp_path):
-    found = run(suite(FUSED, "layercam"), out=tmp_path / "run").scores
-    assert set(found["method"]) == {"fused", "layercam"}
-    assert (found["status"] == "ok").all()
-
-
 OWN = [
     "shapleycam",
     {"name": "smoothgradcam++", "samples": 3},
@@ -58,7 +52,9 @@ def test_methods_with_passes_of_their_own_make_the_planned_calls(small_suite, co
     model = Classifier(counting, name="tiny")
     (block,) = open_blocks(Suite.of(small_suite), {"tiny": model})
     planned = plan_block(block, whole(block)).shared
-    cost = run(small_suite, models=[model], out=tmp_path / "run").info["cost"]
+    result = run(small_suite, models=[model], out=tmp_path / "run")
+    assert set(result.scores["status"]) <= {"ok", "undefined"}
+    cost = result.info["cost"]
     assert cost["forwards"] + cost["shared"] == planned.forwards
     assert cost["backwards"] == planned.backwards
     assert planned.backwards % (6 * (2 + 3 + 1 + 1 + 4)) == 0

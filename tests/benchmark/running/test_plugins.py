@@ -142,6 +142,18 @@ def of_all_sizes(self, evidence, classifier):
     return torch.rand(1, side, side, generator=torch.Generator().manual_seed(0))
 
 
+def write_and_fail(self, evidence, classifier):
+    for tensor in (evidence.images, evidence.logits, *evidence.activations.values(), *evidence.gradients.values()):
+        tensor.mul_(-1)
+    raise KeyError("and fails")
+
+
+def one_cell_that_is_none(self, evidence, classifier):
+    maps = evidence.activations[self.layer].sum(1)
+    maps[:, 0, 0] = torch.nan
+    return maps
+
+
 def method(**given):
     return type("Broken", (Method,), given)
 
@@ -156,6 +168,13 @@ def gives(value):
 
 BROKEN = {
     "no cells": (method(explain=lambda s, e, c: torch.zeros(len(e), 0, 0)), "explain gives shape"),
+    "a map for each channel": (
+        method(explain=lambda s, e, c: e.activations[s.layer]), "explain gives shape 1×8×8×8 for a batch of 1, expected"
+    ),
+    "a cell that is none": (
+        method(explain=one_cell_that_is_none), "the map holds NaN or infinite values in 1 of 64 cells"
+    ),
+    "one that writes": (method(explain=write_and_fail), "KeyError: 'and fails'"),
     "maps of all sizes": (method(explain=of_all_sizes), "cells, others of equal images"),
     "complex maps": (method(explain=lambda s, e, c: torch.zeros(len(e), 2, 2) * 1j), "expected floating-point"),
     "an exception without a text": (method(explain=fail), "Unspeakable: its text cannot be had"),
@@ -169,6 +188,10 @@ BROKEN = {
     "cost is a number": (method(cost=gives(7)), ""),
     "cost fails": (method(cost=fail), ""),
     "rectified is a text": (method(rectified="yes"), ""),
+    "one value for all": (
+        metric(judge=lambda s, case, maps, answers: {"value": maps.saliency.mean()}),
+        "must give 3 values, one per image, for 'value'",
+    ),
     "complex values": (metric(judge=gives({"value": 1j * torch.zeros(3)})), "got complex (3,)"),
     "columns by number": (metric(judge=gives({3: torch.zeros(3)})), "must name columns by text; got 3"),
     "no columns": (metric(judge=gives(None)), "must give values by column; got NoneType"),
@@ -177,7 +200,7 @@ BROKEN = {
     "probes fails": (metric(probes=fail), "Unspeakable: its text cannot be had"),
     "a probe that writes": (metric(probes=gives([Spoiling()])), "the case images was written to"),
     "a line that is none": (metric(line=gives("line")), "AttributeError: 'str' object has no attribute 'x'"),
-}
+}  # fmt: skip
 SILENT = {
     "the image": writing(lambda case, maps: case.images.zero_()),
     "the image by numpy": writing(lambda case, maps: case.images.numpy().fill(0)),

@@ -39,13 +39,6 @@ def suite(small_suite, table):
     return small_suite
 
 
-def test_a_finished_run_is_read_and_not_run_again(suite, model, counting, tmp_path):
-    first = run(suite, models=[model], out=tmp_path / "run")
-    again = run(suite, models=[model], out=tmp_path / "run")
-    assert again.info["cost"]["forwards"] == first.info["cost"]["forwards"]
-    assert again.info["run"] == first.info["run"]
-
-
 @pytest.mark.parametrize("damage", [False, True], ids=["as it was kept", "damaged"])
 def test_a_run_that_is_stopped_goes_on_with_the_batch_at_which_it_was(small_suite, counting, tmp_path, damage):
     small_suite["suite"] |= {"chunk": 6, "methods": [f"{__name__}:Slow", "gradcam"]}
@@ -227,29 +220,6 @@ def test_a_probe_that_fails_costs_its_metric_alone_now_and_later(suite, model, t
     later = run(suite, models=[model], out=tmp_path / "run", metrics=["corner-artifact"], methods=["layercam"]).scores
     assert set(later["sample"]) == {"0.png", "1.png", "2.png"}
     assert set(later["method"]) == {"layercam"}
-
-
-class Lumping:
-    """A metric that forgets that it must give one value per image."""
-
-    name, main, better, undefined = "lump", "value", {}, ""
-
-    def probes(self, layer, pixels):
-        return ()
-
-    def judge(self, case, maps, answers):
-        return {"value": maps.saliency.mean()}
-
-
-def test_a_broken_metric_costs_its_own_rows(suite, model, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lumping", sys.modules[__name__])
-    suite["suite"]["metrics"] = ["energy-pointing-game", {"name": "lumping:Lumping", "label": "lump"}, "conservation"]
-    scores = run(suite, models=[model], out=tmp_path / "run").scores
-    lump = scores.query("metric == 'lump'")
-    assert len(lump) == 2 * 3
-    assert lump["error"].str.contains("must give 3 values, one per image, for 'value'").all()
-    assert not scores.duplicated(["sample", "method", "metric", "column"]).any()
-    assert (scores.query("metric == 'conservation' and column == 'residual'")["status"] == "ok").all()
 
 
 def test_a_baseline_in_memory_is_told_apart_by_its_pixels(suite, model, tmp_path):

@@ -19,23 +19,23 @@ def tiny():
 """
 
 
-@pytest.fixture
-def network(tmp_path):
-    """The name of a network with batch norm and dropout."""
-    (tmp_path / "net.py").write_text(NETWORK)
-    return f"{tmp_path / 'net.py'}:tiny"
+@pytest.fixture(scope="session")
+def colours_in():
+    """Writes into a folder what is to be trained: the name of a network with batch norm and dropout; and a table of 48
+    pictures of noise, whose colour is their class; two pictures of a class are a cluster each."""
 
+    def write(folder):
+        (folder / "net.py").write_text(NETWORK)
+        draw = np.random.default_rng(0)
+        rows = ["file,label,cluster"]
+        for index in range(48):
+            label = index % 3
+            pixels = draw.integers(0, 120, (16, 20, 3), np.uint8)
+            pixels[..., label] += 100
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+            rows.append(f"{index}.png,{label},{index % 3}-{index // 6}")
+        (folder / "colours.csv").write_text("\n".join(rows))
+        table = {"name": "csv", "path": str(folder / "colours.csv"), "classes": ["red", "green", "blue"]}
+        return {"model": f"{folder / 'net.py'}:tiny", "dataset": table}
 
-@pytest.fixture
-def colours(tmp_path):
-    """A table of 48 pictures of noise, whose colour is their class; two pictures of a class are a cluster each."""
-    draw = np.random.default_rng(0)
-    rows = ["file,label,cluster"]
-    for index in range(48):
-        label = index % 3
-        pixels = draw.integers(0, 120, (16, 20, 3), np.uint8)
-        pixels[..., label] += 100
-        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
-        rows.append(f"{index}.png,{label},{index % 3}-{index // 6}")
-    (tmp_path / "colours.csv").write_text("\n".join(rows))
-    return {"name": "csv", "path": str(tmp_path / "colours.csv"), "classes": ["red", "green", "blue"]}
+    return write

@@ -9,7 +9,6 @@ import signal
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -24,11 +23,16 @@ QUICK = {"size": 16, "batch": 8, "rate": 0.05, "epochs": 6}
 
 
 @pytest.fixture
-def told(network, colours, tmp_path):
-    return {"model": network, "dataset": colours, "out": tmp_path / "nets/tiny", **QUICK}
+def told(colours_in, tmp_path):
+    return {**colours_in(tmp_path), "out": tmp_path / "nets/tiny", **QUICK}
 
 
-@pytest.mark.parametrize("said", [{}, {"balance": "sampler"}, {"balance": "none"}, {"head": "ordinal"}], ids=str)
+@pytest.fixture
+def colours(told):
+    return told["dataset"]
+
+
+@pytest.mark.parametrize("said", [{"balance": "sampler"}, {"balance": "none"}, {"head": "ordinal"}], ids=str)
 def test_it_learns_what_can_be_learned(told, said):
     found = finetune(**told, **said)
     assert found.evaluation["test"].accuracy == 1
@@ -58,15 +62,6 @@ def test_the_history_says_of_the_best_epoch_what_the_evaluation_says(told):
     assert 0 < val.accuracy < 1
     ours = (val.accuracy, val.balanced_accuracy, val.kappa)
     assert ours == pytest.approx(tuple(best[["val_accuracy", "val_balanced_accuracy", "val_kappa"]]), abs=1e-6)
-
-
-def test_clusters_are_whole_in_the_split_that_networks_share(told, tmp_path):
-    finetune(**told)
-    table = pd.read_csv(tmp_path / "nets/split.csv")
-    assert table.groupby("cluster")["part"].nunique().max() == 1
-    before = (tmp_path / "nets/split.csv").read_bytes()
-    finetune(**told | {"out": tmp_path / "nets/other", "seed": 1})
-    assert (tmp_path / "nets/split.csv").read_bytes() == before
 
 
 def test_a_sample_that_cannot_be_read_costs_itself_alone(told, tmp_path):
@@ -120,13 +115,15 @@ def test_what_is_done_is_not_read_back_for_other_data(told, colours, tmp_path):
         finetune(**told | {"dataset": colours | moved})
 
 
-@pytest.mark.parametrize("name", ["asked.json", "history.csv", "evaluation.json", "model.safetensors", "last.ckpt"])
-def test_a_damaged_folder_is_refused_in_words(told, name):
+def test_a_damaged_folder_is_refused_in_words(told):
     finetune(**told)
-    for content in ("junk", "{}", "[]", ""):
-        (told["out"] / name).write_text(content)
-        with pytest.raises(ValueError, match=r"is damaged \(.*or overwrite it"):
-            finetune(**told | {"epochs": 99 if name == "last.ckpt" else 6, "patience": 99})
+    for name in ("asked.json", "history.csv", "evaluation.json", "model.safetensors", "last.ckpt"):
+        whole = (told["out"] / name).read_bytes()
+        for content in ("junk", "{}", "[]", ""):
+            (told["out"] / name).write_text(content)
+            with pytest.raises(ValueError, match=r"is damaged \(.*or overwrite it"):
+                finetune(**told | {"epochs": 99 if name == "last.ckpt" else 6, "patience": 99})
+        (told["out"] / name).write_bytes(whole)
 
 
 def test_a_split_that_teaches_nothing_is_not_left_behind(told, tmp_path):

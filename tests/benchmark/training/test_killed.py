@@ -36,10 +36,11 @@ finetune(**said, progress=count)
 """
 
 
-@pytest.fixture
-def told(network, colours):
+@pytest.fixture(scope="module")
+def told(colours_in, tmp_path_factory):
     """A rate so high that the loss rises now and then, and the rate falls."""
-    return {"model": network, "dataset": colours, "size": 16, "batch": 7, "rate": 3.0, "epochs": EPOCHS, "patience": 9}
+    settings = {"size": 16, "batch": 7, "rate": 3.0, "epochs": EPOCHS, "patience": 9}
+    return {**colours_in(tmp_path_factory.mktemp("colours")), **settings}
 
 
 def held(folder):
@@ -55,10 +56,11 @@ def held(folder):
     }
 
 
-@pytest.fixture
-def whole(told, tmp_path):
-    finetune(**told, out=tmp_path / "whole")
-    return held(tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(told, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("networks") / "whole"
+    finetune(**told, out=folder)
+    return held(folder)
 
 
 def test_killed_at_a_random_step_it_goes_on_to_the_same_files(told, tmp_path, whole):
@@ -100,7 +102,7 @@ def test_more_epochs_go_on_as_if_they_had_been_asked_for_at_first(told, tmp_path
 
 
 def test_a_training_that_has_ended_early_does_not_go_on(told, tmp_path, monkeypatch):
-    told |= {"epochs": 20, "patience": 1}
+    told = told | {"epochs": 20, "patience": 1}
     first = finetune(**told, out=tmp_path / "early")
     assert len(first.history) < 20
     before = held(tmp_path / "early")

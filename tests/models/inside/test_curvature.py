@@ -13,7 +13,6 @@ from camfaith.methods import ShapleyCAM
 from camfaith.models import Classifier, LayerError
 from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.curvature import curvature
-from camfaith.models.speed.counting import counting
 
 
 def bent() -> nn.Module:
@@ -63,36 +62,6 @@ def test_it_is_the_whole_hessian_times_the_activations(cut, score):
         flat = a[image].flatten()
         torch.testing.assert_close(g[image].flatten(), jacobian(explained, flat), rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(product[image].flatten(), hessian(explained, flat) @ flat, rtol=1e-9, atol=1e-11)
-
-
-@pytest.mark.parametrize("layer", ["conv1", "relu2", "pool"])
-def test_a_logit_behind_relus_does_not_bend(tiny, layer):
-    g, product = curvature(Classifier(tiny), noise(2, 9), torch.tensor([0, 2]), layer)
-    assert g.abs().max() > 0
-    assert (product == 0).all()
-
-
-def test_nothing_is_left_behind():
-    network, pictures, targets = bent(), noise(2, 6), torch.tensor([0, 1])
-    expected = curvature(Classifier(network), pictures, targets, "conv1")
-    network.train().conv1.weight.requires_grad_(False)
-    kept = pictures.clone()
-    with torch.no_grad():
-        g, product = curvature(Classifier(network), pictures, targets, "conv1")
-    torch.testing.assert_close((g, product), expected)
-    assert not g.requires_grad
-    assert not product.requires_grad
-    assert torch.equal(pictures, kept)
-    assert all(module.training and not module._forward_hooks for module in network.modules())
-    assert all(p.grad is None for p in network.parameters())
-    assert [p.requires_grad for p in network.parameters()] == [False, True, True, True, True, True]
-
-
-def test_it_takes_one_forward_and_the_score_of_a_bare_logit_goes_back_once():
-    network = bent()
-    with counting(network) as tally:
-        curvature(Classifier(network), noise(2, 6), torch.tensor([0, 1]), "conv1")
-    assert (tally.forwards, tally.backwards) == (2, 2)
 
 
 def test_a_layer_that_the_score_does_not_depend_on_is_named(tiny):

@@ -11,6 +11,7 @@ from camfaith.models.errors import NotApplicable
 from camfaith.models.inside.transformer import depth, observe
 
 SMALL = {"pretrained": False, "num_classes": 4, "depth": 2, "embed_dim": 16, "num_heads": 2}
+SWIN = {"img_size": 16, "window_size": 2, "embed_dim": 8, "depths": (2, 2), "num_heads": (2, 2)}
 TIMM = {
     "deit3_small_patch16_224": (64, 4),
     "beitv2_base_patch16_224": (64, 4),
@@ -80,6 +81,27 @@ class InPairsByHand(Block):
     def attend(self, x: Tensor) -> Tensor:
         pairs = x.unflatten(1, (-1, 2)).flatten(0, 1)[:, None]
         return ((pairs @ pairs.mT / 2).softmax(3) @ pairs).flatten(0, 2).reshape(x.shape)
+
+
+class Twice(Block):
+    """Two attentions in one block."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(super().forward(tokens))
+
+
+class Stages(nn.Module):
+    """8×8 cells in four windows along the batch, then 4×4 cells in one: every attention is 16×16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.windows, self.merge = nn.Conv2d(3, 4, 2, 2), Block(), nn.Conv2d(4, 4, 2, 2)
+        self.whole, self.head = Block(), nn.Linear(4, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.embed(images).flatten(2).mT
+        mixed = self.windows(tokens.unflatten(1, (4, 16)).flatten(0, 1)).unflatten(0, (-1, 4)).flatten(1, 2)
+        return self.head(self.whole(self.merge(mixed.mT.unflatten(2, (8, 8))).flatten(2).mT).mean(1))
 
 
 class Tuple(Block):
@@ -202,6 +224,12 @@ OTHERS = {
     ),
     "sums outside of the last": (
         lambda: Network(Block(), Outside(Attention())), "logits that do not follow from what .*'blocks.1.inner', gives"
+    ),
+    "two attentions in a block": (lambda: Network(Block(), Twice()), ""),
+    "windows as large as the last stage": (Stages, ""),
+    "timm's swin": (lambda: timm.create_model("swin_tiny_patch4_window7_224", **SWIN), ""),
+    "a pooling query": (
+        lambda: timm.create_model("vit_tiny_patch16_224", **SMALL, img_size=16, patch_size=8, global_pool="map"), ""
     ),
     "side by side": (lambda: SideBySide(Block(), Block()), "a block, 'blocks.1', that does not take what"),
     "a head that reads every block": (
