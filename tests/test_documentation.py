@@ -20,7 +20,7 @@ from PIL import Image
 
 from camfaith import metrics
 from camfaith.benchmark import load as load_run
-from camfaith.benchmark import method_checks, run
+from camfaith.benchmark import check_metric, method_checks, run
 from camfaith.benchmark.claims.declaration import Claims
 from camfaith.benchmark.cli.methods_page import PEERS
 from camfaith.benchmark.cli.pages import PAGES
@@ -73,7 +73,8 @@ def test_the_cam_and_the_metric_of_contributing_run_in_a_suite(newcomers, small_
 
 
 def test_the_metric_of_contributing_that_asks_the_model_is_right(newcomers, counting):
-    kind = metrics.find(f"{newcomers['kept.py']}:Kept")
+    spread, kind = (metrics.find(f"{newcomers[f'{name}.py']}:{name.title()}") for name in ("spread", "kept"))
+    assert [(each.name, failure) for each in (spread, kind) for failure in check_metric(each).failures] == []
     images, maps, targets = torch.rand(2, 3, 32, 32), torch.rand(2, 32, 32), torch.tensor([1, 3])
     found = kind(share=0.25, baseline="black")(counting.inner, images, targets, maps)["kept"]
     top = maps >= maps.flatten(1).sort(descending=True).values[:, 255].view(2, 1, 1)
@@ -253,4 +254,4 @@ def test_the_cam_of_contributing_is_short_and_keeps_to_the_contract(newcomers):
     for each in method_checks(f"{path}:MaxCAM"):
         if each.check.name != "memory":  # which takes its time
             largest = replace(each.check, trials=each.check.trials[-1:])
-            assert largest.of(each.candidate).outcome != "failed", each
+            assert largest.of(each.subject).outcome != "failed", each

@@ -27,6 +27,7 @@ from camfaith.benchmark.suite.settings import parameters_of
 from camfaith.benchmark.suite.sources import module_hash, source_hash
 from camfaith.methods.contract import bind
 from camfaith.metrics import Engine, Metric
+from camfaith.metrics.judgement import judged
 from camfaith.metrics.probing.probes import Probe
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.models import Classifier
@@ -64,7 +65,7 @@ def metric_key(name: str, kind: Any, metric: Metric, parameters: Mapping[str, An
     """The key of a metric: its class, what the class depends on, and its settings as it took them. A baseline from a
     file counts by its pixels, not its path."""
     made = repr(metric) if is_dataclass(metric) else digest([name, parameters])
-    return digest([str(getattr(kind, "version", 1)), made, source_hash(kind), source_hash(Engine)])
+    return digest([str(getattr(kind, "version", 1)), made, *map(source_hash, (kind, Engine, judged))])
 
 
 def probe_key(probe: Probe) -> str | None:
