@@ -128,33 +128,44 @@ from dataclasses import dataclass
 from camfaith.metrics import ImageProbe, Metric
 
 @dataclass(frozen=True)
-class Dark(ImageProbe):
+class Darker(ImageProbe):
+    placed: bool
     all_logits = True
 
     def count(self, pixels):
-        return 1
+        return 2
 
     def fill(self, subject):
-        return lambda start, stop, out: torch.mul(subject.image, 0.5, out=out[0])
+        both = torch.stack([subject.image / 2, subject.image / 4])
+        return lambda start, stop, out: out.copy_(both[start:stop])
+
+    def rounds(self, subject):
+        yield 2, self.fill(subject)
+        return torch.tensor([0.5, 0.75]) if self.placed else None
 
 @dataclass(frozen=True, kw_only=True)
 class Sure(Metric):
-    of: int = 0
+    of: int
+    placed: bool
     name, main, better = "sure", "logit", {}
 
     def probes(self, layer, pixels):
-        return [Dark()]
+        return [Darker(self.placed)]
 
     def judge(self, case, maps, answers):
-        return {"logit": answers[Dark()].logits[:, 0, self.of]}
+        answer = answers[Darker(self.placed)]
+        return {"logit": answer.logits[:, 1, self.of] + (answer.at[:, 1] if self.placed else 0)}
 """
 
 
-def test_all_logits_are_asked_once_and_kept(suite, grown, model, tmp_path, monkeypatch):
+def test_all_logits_are_kept_and_answers_at_places_of_their_own_are_asked_again(
+    suite, grown, model, tmp_path, monkeypatch
+):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "sure.py").write_text(SURE)
-    for of, forwards in ((1, 8), (4, 0)):
-        suite = with_(suite, metrics=[*suite["suite"]["metrics"], {"name": "sure:Sure", "of": of, "label": f"of {of}"}])
+    for place, (of, placed, forwards) in enumerate([(4, False, 16), (1, False, 0), (4, True, 16), (1, True, 16)]):
+        more = {"name": "sure:Sure", "of": of, "placed": placed, "label": f"sure {place}"}
+        suite = with_(suite, metrics=[*suite["suite"]["metrics"], more])
         result, spent, counted = grown(suite)
         assert (spent["forwards"], counted != (0, 0)) == (forwards, bool(forwards))
     assert_same(result, run(suite, models=[model], out=tmp_path / "fresh"))
