@@ -10,6 +10,7 @@ from scipy.sparse.linalg import spsolve
 from torch import Tensor, nn
 
 from camfaith.metrics import Case, Engine, Line, Maps, Metric
+from camfaith.metrics.judgement import judged
 from camfaith.models import Classifier
 from camfaith.models.speed.setup import Setup
 
@@ -159,7 +160,8 @@ def worked_out() -> Callable[..., tuple[Line | None, dict[str, Tensor]]]:
         given = Maps(maps, case, **reading)
         asked = {"it": (given, metric.probes(None, case.pixels))}
         answers = Engine(classifier, Setup(batch_size)).answer(case, asked)["it"]
-        return metric.line(case, given, answers), metric.judge(case, given, answers)
+        columns, line = judged(metric, case, given, answers)
+        return line, columns
 
     return work
 

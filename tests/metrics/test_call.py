@@ -51,6 +51,12 @@ def test_images_go_to_the_precision_of_the_network_and_maps_stay_as_exact_as_the
     assert Deletion()(**given | {"model": given["model"].bfloat16(), "maps": close})["ties"].tolist() == [0, 0, 0]
 
 
+def test_without_seeds_ties_are_drawn_from_the_seed_zero(given):
+    flat, zero = given | {"maps": torch.zeros(3, 12, 12)}, torch.zeros(3, dtype=torch.long)
+    assert torch.equal(Deletion()(**flat)["auc"], Deletion()(**flat, seeds=zero)["auc"])
+    assert not torch.equal(Deletion()(**flat)["auc"], Deletion()(**flat, seeds=zero + 1)["auc"])
+
+
 def test_images_and_maps_with_a_graph_are_welcome(given):
     given["images"].requires_grad_(), given["maps"].requires_grad_()
     assert not any(value.requires_grad for value in CornerArtifact()(**given).values())

@@ -75,6 +75,15 @@ def test_without_a_probability_to_lose_or_to_win_nothing_is_defined(pixel_sum):
     assert float(absent["gain"]) == pytest.approx(0, abs=1e-12)
 
 
+def test_a_network_that_answers_nan_for_the_masked_image_has_neither_lost_nor_won():
+    class Fragile(nn.Module):
+        def forward(self, x):
+            return torch.where((x == 0).flatten(1).any(1)[:, None], torch.nan, x.flatten(1)[:, :2])
+
+    found = AverageDrop()(Fragile(), torch.rand(1, 3, 2, 2) + 1, 1, torch.eye(2)[None])
+    assert all(found[name].isnan().all() for name in ("drop", "increase", "gain"))
+
+
 class Trembling(nn.Module):
     """Logits that the size of the batch moves by their rounding, as a convolution's algorithm may."""
 

@@ -223,13 +223,3 @@ def test_all_logits_are_told_where_they_are_wanted_and_nowhere_else(batch_size, 
     )
     assert torch.equal(again["it"][Whole(mean)].logits, found[Whole(mean)].logits[[3, 1]])
     assert engine.meter.forwards == 0
-
-
-def test_answers_are_on_the_cpu_in_double_precision(tiny, images, noise_maps):
-    network = tiny.float()
-    case = Case.of(Classifier(network), images(2, 9), [1, 2])
-    answer = ask(Engine(Classifier(network)), case, {"it": (noise_maps(2, 9, 9), [Blank(BLACK)])})["it"][Blank(BLACK)]
-    assert (answer.logit.dtype, answer.logit.device.type) == (torch.float64, "cpu")
-    logits = Classifier(network).scores(torch.zeros(2, 3, 9, 9)).double()
-    expected = logits.log_softmax(1)[[0, 1], [1, 2]]
-    torch.testing.assert_close(answer.log_probability[:, 0], expected, atol=1e-12, rtol=0)

@@ -130,14 +130,14 @@ class Darkening(ImageProbe):
 
 def test_a_probe_of_ones_own_is_asked_in_rounds(pixel_sum, noise_maps):
     classifier = Classifier(pixel_sum(torch.ones(3, 3), bias=1.0))
-    brightness = torch.tensor([1.0, 0.25], dtype=torch.float64).view(2, 1, 1, 1)
+    brightness = torch.tensor([1.0, 0.5], dtype=torch.float64).view(2, 1, 1, 1)
     case = Case.of(classifier, brightness.expand(2, 3, 3, 3), 1)  # scores 27·b + 1
     engine = Engine(classifier)
     answer = ask(engine, case, {"it": (noise_maps(2, 3, 3), [Darkening(5.0), Blank(BLACK)])})["it"][Darkening(5.0)]
-    assert answer.at.tolist() == [[1 / 2, 1 / 4, 1 / 8], [1 / 2, 1 / 2, 1 / 2]]
-    assert answer.logit.tolist() == [[14.5, 7.75, 4.375], [4.375, 4.375, 4.375]], "padded with its last"
-    assert engine.meter.forwards == 3 + 1 + 2
-    assert engine.meter.spared == 2 * 10 - (3 + 1)
+    assert answer.at.tolist() == [[1 / 2, 1 / 4, 1 / 8], [1 / 2, 1 / 4, 1 / 4]]
+    assert answer.logit.tolist() == [[14.5, 7.75, 4.375], [7.75, 4.375, 4.375]], "padded with its last"
+    assert engine.meter.forwards == 3 + 2 + 2
+    assert engine.meter.spared == 2 * 10 - (3 + 2)
 
 
 def test_a_probe_knows_the_blank_image_from_its_second_round_on(pixel_sum, noise_maps):
