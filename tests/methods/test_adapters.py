@@ -327,8 +327,3 @@ def test_what_was_counted_until_the_library_broke_off_is_not_kept(asked, monkeyp
         broken.setattr(method, "ask", lambda *_: 1 / 0)
         assert method.cost(evidence.images[:1]) == Calls()
     assert method.cost(evidence.images[:1]) == Calls(forwards=1, backwards=1)
-
-
-def test_other_names_with_a_colon_are_modules():
-    with pytest.raises(ValueError, match="cannot import 'torchcam2:GradCAM'"):
-        find("torchcam2:GradCAM")

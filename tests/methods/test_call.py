@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camfaith.methods import SHIPPED, GradCAM, GradCAMPlusPlus, HiResCAM, Method, Saliency, find
-from camfaith.models import Classifier, UnknownName
+from camfaith.models import Classifier
 from camfaith.models.display import overlay, overlay_signed
 from camfaith.models.maps import drawable
 
@@ -207,12 +207,6 @@ def test_methods_work_in_inference_mode(tiny, images):
         found = [find(name)(tiny, "relu2").raw(images(1, 16), 1) for name in SHIPPED if name not in SPECIAL]
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
-
-
-def test_a_method_is_found_by_its_name():
-    assert find("gradcam++") is GradCAMPlusPlus
-    with pytest.raises(UnknownName, match="did you mean 'gradcam"):
-        find("gradcam+")
 
 
 def test_a_picture_is_drawn_as_the_classifier_sees_it(resnet):

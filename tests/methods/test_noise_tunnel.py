@@ -85,6 +85,11 @@ def test_what_the_method_reads_at_a_layer_is_that_of_the_noisy_images(tiny, imag
     assert (tally.forwards, tally.backwards) == (7, 6)  # and one for the evidence
 
 
+def test_a_layer_that_the_method_needs_is_found(tiny, images):
+    found, named = (NoiseTunnel(tiny, layer, method="captum-gradcam", samples=2) for layer in (None, "relu2"))
+    torch.testing.assert_close(found.raw(images(1, 16), 1), named.raw(images(1, 16), 1))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

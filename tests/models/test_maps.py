@@ -40,10 +40,6 @@ def test_upsampling_stays_signed_and_between_the_smallest_and_the_largest():
     assert (grown < 0).any()
 
 
-def test_rectifying_cuts_what_is_negative():
-    assert maps.rectify(torch.tensor([[[-1.0, 2.0]]])).tolist() == [[[0.0, 2.0]]]
-
-
 def test_each_map_is_stretched_by_its_own_extremes():
     both = torch.cat([TWO, TWO * 100 - 7])
     expected = torch.tensor([[0, 1 / 3], [2 / 3, 1]], dtype=torch.float64)

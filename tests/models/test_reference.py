@@ -85,11 +85,6 @@ def test_removing_the_lesions_removes_the_grade(name: str) -> None:
     assert (beside < grades).double().mean() < 0.25
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="fundus-vgg"):
-        build("fundus-vit")
-
-
 def test_the_vgg_says_which_size_it_takes() -> None:
     with pytest.raises(ValueError, match="96×96"):
         build("fundus-vgg")(torch.zeros(1, 3, 64, 64))

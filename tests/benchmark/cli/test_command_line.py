@@ -95,7 +95,6 @@ def test_list_shows_the_methods_of_the_libraries_that_are_there_and_how_to_have_
 def test_list_shows_what_may_stand_in_a_suite():
     assert "gradcam, gradcam++, xgradcam" in ask("list", "methods").output
     assert "fundus-tag" in ask("list", "datasets").output
-    assert "did you mean 'metrics'" in ask("list", "metrcs").output
 
 
 def test_help_imports_nothing_heavy():

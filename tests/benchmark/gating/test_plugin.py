@@ -66,6 +66,14 @@ def test_a_baseline_is_asked_for_written_kept_to_and_held_against_a_broken_edit(
     )
 
 
+def test_a_method_must_not_fall_behind_the_one_that_it_is_like(ask, project, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (9.0, 9.0, 9.0))
+    body = CHECK.format("like=GradCAM")
+    ask(body, "-W", "error", "-W", "ignore::pytest.PytestAssertRewriteWarning").assert_outcomes(passed=1)
+    project.write(project.BROKEN)
+    ask(body).stdout.fnmatch_lines(["*regressed: mycam in .pytest_cache/d/camfaith/small against gradcam in*"])
+
+
 def test_speed_is_a_ratio_with_exact_calls_and_a_benchmark_where_these_are_installed(ask, project, pytester):
     project.write(project.TWICE)
     body = """
