@@ -21,7 +21,8 @@ from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound
 from camfaith.models.errors import NotApplicable
 from camfaith.models.settings import settle_fields
-from camfaith.models.speed.setup import Setup
+from camfaith.models.speed.pace import pace_of
+from camfaith.models.speed.setup import Setup, going_by
 
 Direction = Literal["higher", "lower"]
 
@@ -101,7 +102,7 @@ class Metric:
         contributions: Array | None = None,
         seeds: Array | None = None,
         method: Any = None,
-        batch_size: int = 64,
+        batch_size: int | None = None,
     ) -> dict[str, Tensor]:
         """Judge maps from anywhere (B×h×w, higher = more relevant, ranked as they are): column → B values.
 
@@ -115,7 +116,11 @@ class Metric:
         classifier = Classifier.of(model)
         if why := why_unfit(self, classifier.head):
             raise NotApplicable(f"{self.name} {why}")
-        case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)
+        images = classifier.given(images)
+        pace = pace_of(classifier, images) if batch_size is None else None
+        setup = pace.setup if pace else Setup(batch_size)
+        with going_by(setup):
+            case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds)
         # Half precision would tie pixels that the maps tell apart.
         found = tensor_of(maps, "maps").detach()
         exact = found.to(case.images.device, torch.promote_types(found.dtype, torch.float32))
@@ -123,7 +128,7 @@ class Metric:
         made_by = None if method is None else Bound.of(method, classifier, layer)
         given = Maps(exact, case, layer=layer, contributions=added, explainer=made_by)
         wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {"maps": (given, tuple(self.probes(layer, case.pixels)))}
-        answers = Engine(classifier, Setup(batch_size)).answer(case, wanted)["maps"]
+        answers = Engine(classifier, setup, pace=pace).answer(case, wanted)["maps"]
         for answer in answers.values():
             for place, why in answer.failures.items():
                 warnings.warn(f"{self.name} has no value for image {place}: {why}", stacklevel=2)
