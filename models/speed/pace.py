@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
+from statistics import median
 from threading import Lock
 from weakref import WeakKeyDictionary
 
@@ -23,7 +24,7 @@ _SIZES = {"cpu": (1, 2, 4, 8, 16, 32, 64), "cuda": (64, 128, 256, 512)}
 _PIXELS = 4 * 224 * 224  # of a first batch: glibc maps activations above 32 MiB anew, and clears them, in each layer
 _SMALL = 0.2  # seconds of work that teach nothing: trying gains nothing in a small call
 _BRIEF = 0.002  # seconds; what a batch this short costs is not the network
-_TURNS = 3  # batches of each kind, the fastest of which counts
+_TURNS, _IMAGES = 3, 8  # at least so many batches and images of each kind
 _WORTH = 1.03  # a choice must be so much faster to be taken: anything less is noise
 
 Trials = Generator[Setup, float, Setup]
@@ -33,9 +34,9 @@ Trials = Generator[Setup, float, Setup]
 class Pace:
     """The layout and batch in which a network takes images of one size fastest, as far as its work has shown.
 
-    Full batches of smaller and larger sizes, and of the other layout, take turns, and the fastest is `kept`. Only the
-    images that are asked about go through the network, each once, so that numbers differ by rounding alone. Little work
-    teaches nothing, and goes in batches of the `first` size.
+    Full batches of smaller and larger sizes, and of the other layout, are timed in turn, and the fastest is `kept`.
+    Only the images that are asked about go through the network, each once, so that numbers differ by rounding alone.
+    Little work teaches nothing, and goes in batches of the `first` size.
     """
 
     def __init__(self, first: int, sizes: Sequence[int], keep: Callable[[Setup], None]) -> None:
@@ -85,11 +86,11 @@ class Pace:
             if self.kept or setup is not self._trying:  # another thread was faster
                 return
             self._rates.append(rate)
-            if rate and len(self._rates) < _TURNS:
+            if rate and len(self._rates) < max(_TURNS, _IMAGES // setup.batch_size):
                 return
-            rate, self._rates = max(self._rates), []
+            found, self._rates = median(self._rates) if rate else 0.0, []
             try:
-                self._trying = self._trials.send(rate)
+                self._trying = self._trials.send(found)
             except StopIteration as end:
                 self.kept = end.value
                 self._keep(end.value)
@@ -98,7 +99,7 @@ class Pace:
 def trials(first: int, sizes: Sequence[int]) -> Trials:
     """The `first` size, smaller and larger ones, each way until one is slower; then the other layout.
 
-    The smallest size within 3 % of the fastest is taken, and the other layout where it is 3 % faster.
+    The fastest size is taken, and the other layout where it is 3 % faster.
     """
     start = Setup(first)
     found = [replace(start, rate=(yield start))]
@@ -106,16 +107,12 @@ def trials(first: int, sizes: Sequence[int]) -> Trials:
         for size in way:
             tried = replace(start, batch_size=size)
             found.append(replace(tried, rate=(yield tried)))
-            if found[-1].rate * _WORTH < _fastest(found):
+            if found[-1].rate * _WORTH < max(one.rate for one in found):
                 break
-    best = min((one for one in found if one.rate * _WORTH >= _fastest(found)), key=lambda one: one.batch_size)
+    best = max(found, key=lambda one: one.rate)
     other = replace(best, channels_last=not best.channels_last)
     other = replace(other, rate=(yield other))
     return other if other.rate > _WORTH * best.rate else best
-
-
-def _fastest(found: Iterable[Setup]) -> float:
-    return max(setup.rate for setup in found)
 
 
 def _timed(classifier: Classifier, images: Tensor) -> tuple[Tensor, float]:
