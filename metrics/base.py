@@ -110,6 +110,8 @@ class Metric:
         and `contents` are B×H×W, bool. The axioms need `layer`, the layer that the maps explain, and `contributions`
         (B×K), what each of its channels adds. Ties and noise are drawn from `seeds`, one integer per image. `method`
         made the maps: anything with `explain(evidence, classifier)`; some metrics ask it for maps of altered images.
+        `batch_size` images go through the model at once; by default their number and layout are learned from the work,
+        for as long as the network lives, and kept in the user's cache.
         Raises `ValueError` for maps of another shape, or with NaN, and `NotApplicable` where the metric needs a
         probability and the model's head gives none.
         """
