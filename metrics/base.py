@@ -22,7 +22,7 @@ from camfaith.models.contract import Bound
 from camfaith.models.errors import NotApplicable
 from camfaith.models.settings import settle_fields
 from camfaith.models.speed.pace import pace_of
-from camfaith.models.speed.setup import Setup, going_by
+from camfaith.models.speed.setup import going_by
 
 Direction = Literal["higher", "lower"]
 
@@ -119,9 +119,8 @@ class Metric:
         if why := why_unfit(self, classifier.head):
             raise NotApplicable(f"{self.name} {why}")
         images = classifier.given(images)
-        pace = pace_of(classifier, images) if batch_size is None else None
-        setup = pace.setup if pace else Setup(batch_size)
-        with going_by(setup):
+        pace = pace_of(classifier, images, batch_size)
+        with going_by(pace.setup):
             case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds)
         # Half precision would tie pixels that the maps tell apart.
         found = tensor_of(maps, "maps").detach()
@@ -130,7 +129,7 @@ class Metric:
         made_by = None if method is None else Bound.of(method, classifier, layer)
         given = Maps(exact, case, layer=layer, contributions=added, explainer=made_by)
         wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {"maps": (given, tuple(self.probes(layer, case.pixels)))}
-        answers = Engine(classifier, setup, pace=pace).answer(case, wanted)["maps"]
+        answers = Engine(classifier, pace.setup, pace=pace).answer(case, wanted)["maps"]
         for answer in answers.values():
             for place, why in answer.failures.items():
                 warnings.warn(f"{self.name} has no value for image {place}: {why}", stacklevel=2)

@@ -39,12 +39,14 @@ class Pace:
     Little work teaches nothing, and goes in batches of the `first` size.
     """
 
-    def __init__(self, first: int, sizes: Sequence[int], keep: Callable[[Setup], None]) -> None:
+    def __init__(
+        self, first: int, sizes: Sequence[int], keep: Callable[[Setup], None], kept: Setup | None = None
+    ) -> None:
         self._trials, self._keep, self._lock = trials(first, sizes), keep, Lock()
         self._trying, self._rates = next(self._trials), list[float]()
         self._seconds, self._shortest = 0.0, float("inf")
         self._largest = Setup(max(sizes))
-        self.kept: Setup | None = None
+        self.kept = kept
 
     @property
     def setup(self) -> Setup:
@@ -125,11 +127,14 @@ def _timed(classifier: Classifier, images: Tensor) -> tuple[Tensor, float]:
 _paces: WeakKeyDictionary[nn.Module, dict[Hashable, Pace]] = WeakKeyDictionary()
 
 
-def pace_of(classifier: Classifier, images: Tensor) -> Pace:
+def pace_of(classifier: Classifier, images: Tensor, batch_size: int | None = None) -> Pace:
     """The pace of a network on images like these (B×3×H×W), held as long as the network lives.
 
-    It begins with what a run, or an earlier process, found and left in the user's cache.
+    It begins with what a run, or an earlier process, found and left in the user's cache. A `batch_size` is taken as it
+    is, and nothing is learned.
     """
+    if batch_size is not None:
+        return Pace(batch_size, (batch_size,), lambda _: None, Setup(batch_size))
     known = _paces.setdefault(classifier.network, {})
     about = (tuple(images.shape[1:]), images.dtype, images.device, torch.get_num_threads(), memory_is_kept())
     if about not in known:
@@ -141,7 +146,6 @@ def _begun(classifier: Classifier, images: Tensor) -> Pace:
     key = tuning_cache.key_of(classifier, images, "learned")
     sizes = _SIZES.get(images.device.type, (64,))
     first = max((size for size in sizes if size * images[0, 0].numel() <= _PIXELS), default=min(sizes))
-    pace = Pace(first, sizes, partial(tuning_cache.keep, key))
-    if stored := tuning_cache.kept(tuning_cache.key_of(classifier, images)) or tuning_cache.kept(key):
-        pace.kept = Setup(stored.batch_size, stored.channels_last, rate=stored.rate)
-    return pace
+    stored = tuning_cache.kept(tuning_cache.key_of(classifier, images)) or tuning_cache.kept(key)
+    kept = Setup(stored.batch_size, stored.channels_last, rate=stored.rate) if stored else None
+    return Pace(first, sizes, partial(tuning_cache.keep, key), kept)

@@ -73,21 +73,24 @@ def test_each_way_is_gone_until_it_is_slower_and_the_fastest_is_chosen(rates, ot
 
 @pytest.mark.parametrize("layout", [LAST, FIRST])
 def test_a_network_is_learned_from_its_own_images_each_of_which_goes_through_it_once(layout, clock, counting):
-    clock(best_at(2, layout))
-    model, kept = Classifier(counting), []
+    seen = clock(best_at(2, layout))
+    model, kept, buffer = Classifier(counting), [], torch.empty(8, 5)
+    counting.register_forward_hook(lambda _module, _given, logits: buffer[: len(logits)].copy_(logits))
     learning = Pace(4, (1, 2, 4, 8), kept.append)
     assert learning.setup == Setup(8)
     found = learning.forward(model)(IMAGES)
     assert counting.forwards == len(IMAGES)
+    assert [seen.count((size, True)) for size in (1, 8)] == [8, 3], "batches of each size that was slower"
     assert torch.allclose(found, counting.inner(IMAGES), atol=1e-6)
     assert kept == [learning.kept] == [learning.setup]
     assert (learning.kept.batch_size, learning.kept.channels_last) == (2, layout)
     assert learning.forward(model) is model, "there is nothing more to learn"
 
 
-@pytest.mark.parametrize("speed", [lambda batch, _: 1e3 * batch, lambda *_: 1e3], ids=["brief", "little"])
-def test_little_work_and_brief_batches_teach_nothing(speed, clock, classifier):
-    seen = clock(speed)
+@pytest.mark.parametrize(("rate", "little"), [(2100, 0), (200, 0.2)])
+def test_brief_batches_and_little_work_teach_nothing(rate, little, clock, classifier, monkeypatch):
+    seen = clock(lambda *_: rate)
+    monkeypatch.setattr(pace, "_SMALL", little)
     learning = Pace(4, (1, 2, 4, 8), pytest.fail)
     learning.forward(classifier)(IMAGES[:38])
     assert seen == [(4, True)] * 9 + [(2, True)]
