@@ -20,11 +20,11 @@ from camfaith.models.speed.batches import out_of_memory
 from camfaith.models.speed.setup import Setup
 from camfaith.models.speed.tuning import wait_for
 
-_SIZES = {"cpu": (1, 2, 4, 8, 16, 32, 64), "cuda": (64, 128, 256, 512)}
+_SIZES = {"cpu": (1, 4, 16, 64), "cuda": (64, 256)}
 _PIXELS = 4 * 224 * 224  # of a first batch: glibc maps activations above 32 MiB anew, and clears them, in each layer
 _SMALL = 0.2  # seconds of work that teach nothing: trying gains nothing in a small call
 _BRIEF = 0.002  # seconds; what a batch this short costs is not the network
-_TURNS, _IMAGES = 3, 8  # at least so many batches and images of each kind
+_IMAGES = 8  # of each kind, at least, after a batch that warms up
 _WORTH = 1.03  # a choice must be so much faster to be taken: anything less is noise
 
 Trials = Generator[Setup, float, Setup]
@@ -88,9 +88,9 @@ class Pace:
             if self.kept or setup is not self._trying:  # another thread was faster
                 return
             self._rates.append(rate)
-            if rate and len(self._rates) < max(_TURNS, _IMAGES // setup.batch_size):
+            if rate and len(self._rates) <= max(1, _IMAGES // setup.batch_size):
                 return
-            found, self._rates = median(self._rates) if rate else 0.0, []
+            found, self._rates = median(self._rates[1:]) if rate else 0.0, []
             try:
                 self._trying = self._trials.send(found)
             except StopIteration as end:
