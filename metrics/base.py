@@ -22,7 +22,8 @@ from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound
 from camfaith.models.errors import NotApplicable
 from camfaith.models.settings import settle_fields
-from camfaith.models.speed.setup import Setup
+from camfaith.models.speed.pace import pace_of
+from camfaith.models.speed.setup import going_by
 
 Direction = Literal["higher", "lower"]
 Interval = tuple[float, float]
@@ -93,7 +94,7 @@ class Metric:
         contributions: Array | Mapping[str, Array] | None = None,
         seeds: Array | None = None,
         method: Any = None,
-        batch_size: int = 64,
+        batch_size: int | None = None,
     ) -> dict[str, Any]:
         """Judge maps from anywhere (B×h×w, higher = more relevant, ranked as they are): column → B values.
 
@@ -105,8 +106,11 @@ class Metric:
         Maps of several methods are given by name, `{"gradcam": maps, "random": others}`, and so may `layer`,
         `contributions` and `method` be; then the columns come by name too: name → column → B values. What several of
         them ask alike is asked once. A metric that compares methods wants maps so; `method` tells it which are
-        controls. Raises `ValueError` for maps of another shape, or with NaN, and `NotApplicable` where the metric needs
-        a probability and the model's head gives none.
+        controls.
+
+        `batch_size` images go through the model at once; by default their number and layout are learned from the work,
+        for as long as the network lives, and kept in the user's cache. Raises `ValueError` for maps of another shape,
+        or with NaN, and `NotApplicable` where the metric needs a probability and the model's head gives none.
         """
         classifier = Classifier.of(model)
         if why := why_unfit(self, classifier.head):
@@ -114,12 +118,15 @@ class Metric:
         several = maps if isinstance(maps, Mapping) else {"": maps}
         if not several or (over_several(self) and several is not maps):
             raise ValueError(f"{self.name} wants the maps of several methods by name: {{'gradcam': maps, ...}}")
-        case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds, batch_size=batch_size)
+        images = classifier.given(images)
+        pace = pace_of(classifier, images, batch_size)
+        with going_by(pace.setup):
+            case = Case.of(classifier, images, targets, masks=masks, contents=contents, seeds=seeds)
         given = _by_name(classifier, case, several, layer=layer, contributions=contributions, method=method)
         wanted: dict[Hashable, tuple[Maps, Sequence[Probe]]] = {
             name: (each, tuple(self.probes(each.layer, case.pixels))) for name, each in given.items()
         }
-        answers = Engine(classifier, Setup(batch_size)).answer(case, wanted)
+        answers = Engine(classifier, pace.setup, pace=pace).answer(case, wanted)
         for name, told in answers.items():
             for place, why in [failure for answer in told.values() for failure in answer.failures.items()]:
                 whose = f" and {name}" if name else ""

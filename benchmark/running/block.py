@@ -17,9 +17,9 @@ from camfaith.benchmark.suite.identity import context_key, declared_model, metho
 from camfaith.benchmark.suite.labels import labels
 from camfaith.benchmark.suite.opening import Bench, open_bench, open_dataset, open_judges, open_model
 from camfaith.benchmark.suite.settings import checked_settings
-from camfaith.benchmark.suite.tuning_cache import from_json
 from camfaith.models import Classifier
 from camfaith.models.speed.setup import Setup
+from camfaith.models.speed.tuning_cache import from_json
 
 
 @dataclass(frozen=True)

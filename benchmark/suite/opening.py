@@ -30,7 +30,6 @@ from camfaith.benchmark.suite.declaration import (
 from camfaith.benchmark.suite.identity import method_key, metric_key
 from camfaith.benchmark.suite.labels import labels
 from camfaith.benchmark.suite.settings import make, one_line, parameters_of
-from camfaith.benchmark.suite.tuning_cache import setup_of
 from camfaith.methods.contract import bind
 from camfaith.metrics.fitting import Unfit, why_unfit
 from camfaith.metrics.judgement import over_several
@@ -40,6 +39,7 @@ from camfaith.models.heads import Head
 from camfaith.models.layers import Layer
 from camfaith.models.leaks import Guard
 from camfaith.models.speed.setup import Setup
+from camfaith.models.speed.tuning_cache import setup_of
 
 
 @dataclass(frozen=True)

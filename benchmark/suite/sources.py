@@ -22,8 +22,8 @@ from typing import Any
 _ELSEWHERE = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platlib", "purelib"))
 _REGISTRIES = ("camfaith.methods", "camfaith.metrics")
 """Rooms that list every method or metric: code that looks a name up there depends on that one alone."""
-_NUMBERLESS = ("camfaith.models.display", "camfaith.models.settings", "camfaith.models.errors")
-"""Modules that draw, check or tell, and so change no number."""
+_NUMBERLESS = tuple(f"camfaith.models.{name}" for name in ("display", "settings", "errors", "speed.pace"))
+"""Modules that draw, check or tell, and so change no number; and one that no run uses."""
 
 
 @lru_cache(maxsize=1024)

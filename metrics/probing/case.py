@@ -17,6 +17,7 @@ from camfaith.models.arrays import Array, tensor_of
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound
 from camfaith.models.heads import SOFTMAX
+from camfaith.models.speed.setup import laid_out, scoring_batch
 
 Aspect = Literal["raw", "signed", "saliency", "ranks", "displayed"]
 """What may be read of `Maps`."""
@@ -81,7 +82,6 @@ class Case:
         masks: Array | None = None,
         contents: Array | None = None,
         seeds: Array | None = None,
-        batch_size: int = 64,
     ) -> Case:
         """A case from images alone: one forward per image for the logits."""
         images = classifier.given(images)
@@ -89,7 +89,8 @@ class Case:
             None if given is None else tensor_of(given, name)
             for name, given in (("masks", masks), ("contents", contents), ("seeds", seeds))
         )
-        logits = torch.cat([classifier.scores(part) for part in torch.split(images, batch_size)]).clone()
+        parts = torch.split(images, scoring_batch(images))
+        logits = torch.cat([classifier.scores(laid_out(classifier.network, part)).clone() for part in parts])
         if seeds is not None and (seeds.shape != (len(images),) or seeds.is_floating_point()):
             raise ValueError(f"seeds: expected {len(images)} integers, got {seeds.dtype} of shape {tuple(seeds.shape)}")
         for name, planes in (("masks", masks), ("contents", contents)):

@@ -22,6 +22,7 @@ from camfaith.models.classifier import Classifier
 from camfaith.models.inside.ablation import TAIL_BATCH, ablate_channels, tail
 from camfaith.models.speed.batches import halving
 from camfaith.models.speed.counting import Tally, counting
+from camfaith.models.speed.pace import Pace
 from camfaith.models.speed.setup import Setup, arranged, going_by
 
 
@@ -70,6 +71,8 @@ class Engine:
     """Called after every batch."""
     journal: Journal | None = None
     """What was told before, where the work is one that was stopped."""
+    pace: Pace | None = None
+    """Learns from the work how the network goes fastest, where `setup` is not measured."""
     batch_size: int = field(init=False)
     tail_batch: int = field(default=TAIL_BATCH, init=False)
     _forward: Callable[[Tensor], Tensor] = field(init=False, repr=False)
@@ -77,7 +80,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.batch_size = self.setup.batch_size
-        self._forward = arranged(self.classifier, self.setup)
+        self._forward = self._arranged()
 
     def answer(
         self,
@@ -235,10 +238,15 @@ class Engine:
         self.meter.model_seconds += time.perf_counter() - began
         out.copy_(table_of(self.classifier.head, logits, targets, every=out.shape[1] > 2))
 
+    def _arranged(self) -> Callable[[Tensor], Tensor]:
+        if self.pace:
+            return self.pace.forward(self.classifier)
+        return arranged(self.classifier, replace(self.setup, batch_size=self.batch_size))
+
     def _halved(self, batch: int) -> None:
         """Memory ran out: go on with that batch."""
         self.batch_size = batch
-        self._forward = arranged(self.classifier, replace(self.setup, batch_size=batch))
+        self._forward = self._arranged()
         self._make_room()
 
     def _tail_halved(self, batch: int) -> None:

@@ -148,14 +148,15 @@ def fastest(work: Callable[[], object], device: torch.device, seconds: float = 0
     work()
     times: list[float] = []
     while len(times) < 2 or sum(times) < seconds:
-        _wait(device)
+        wait_for(device)
         began = time.perf_counter()
         work()
-        _wait(device)
+        wait_for(device)
         times.append(time.perf_counter() - began)
     return min(times)
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until all that was asked of a device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from camfaith.benchmark import run
-from camfaith.benchmark.suite import tuning_cache
 from camfaith.models import Classifier
+from camfaith.models.speed import tuning_cache
 from camfaith.models.speed.setup import Setup
 
 MOVED = ("deletion", "insertion", "sensitivity-n")

@@ -10,11 +10,11 @@ import platformdirs
 import pytest
 import torch
 
-from camfaith.benchmark.suite import tuning_cache
-from camfaith.benchmark.suite.tuning_cache import from_json, setup_of
 from camfaith.models import Classifier
+from camfaith.models.speed import tuning_cache
 from camfaith.models.speed.allocator import memory_is_kept
 from camfaith.models.speed.setup import Setup
+from camfaith.models.speed.tuning_cache import from_json, setup_of
 
 IMAGE = torch.zeros(1, 3, 16, 16)
 FOUND = Setup(32, False, ("bf16",), 123.4, {"fold": "not faster here"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -14,8 +15,7 @@ import platformdirs
 import torch
 from torch import Tensor
 
-from camfaith.benchmark.suite.declaration import digest
-from camfaith.models import Classifier
+from camfaith.models.classifier import Classifier
 from camfaith.models.speed.allocator import memory_is_kept
 from camfaith.models.speed.load import overload
 from camfaith.models.speed.setup import Setup, Shortcut
@@ -25,27 +25,45 @@ from camfaith.models.speed.tuning import BATCHES, can_be_fused, tune
 def setup_of(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) -> Setup:
     """The fastest setup for images of this size (1×3×H×W), from the cache if this network was measured before.
 
-    A measurement counts for the same network structure, precision, image size, device, threads, torch version, allowed
-    shortcuts, setting for keeping memory, and candidates, and apart for a busy machine and one that is not. If the
-    cache cannot be read or written, the network is measured again.
+    If the cache cannot be read or written, the network is measured again.
     """
-    path = Path(platformdirs.user_cache_dir("camfaith")) / "speed.json"
-    key = digest(
-        [
-            repr(classifier.network),
-            [list(image.shape[1:]), str(image.dtype), sorted(allow)],
-            [_device(classifier), torch.get_num_threads(), torch.__version__, memory_is_kept(), bool(overload())],
-            [*BATCHES, *asdict(Setup())],
-        ]
-    )
-    known = _read(path)
-    try:
-        stored = from_json(known[key])
-    except (KeyError, TypeError):
+    key = key_of(classifier, image, *allow)
+    stored = kept(key)
+    if stored is None:
         found = tune(classifier, image, allow)
-        _write(path, _read(path) | {key: asdict(found)})
+        keep(key, found)
         return found
     return replace(stored, fused=stored.fused and can_be_fused(classifier))  # another network may look like this one
+
+
+def key_of(classifier: Classifier, images: Tensor, *about: str) -> str:
+    """What a measurement counts for: the same network structure, precision, image size, device, threads, torch version,
+    setting for keeping memory, candidates, and what it is `about`; and apart for a busy machine and one that is not."""
+    told = [
+        repr(classifier.network),
+        [list(images.shape[1:]), str(images.dtype), sorted(about)],
+        [_device(classifier), torch.get_num_threads(), torch.__version__, memory_is_kept(), bool(overload())],
+        [*BATCHES, *asdict(Setup())],
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def kept(key: str) -> Setup | None:
+    """The setup that the cache keeps for a key, None where there is none, or it is damaged."""
+    try:
+        return from_json(_read(_path())[key])
+    except (KeyError, TypeError):
+        return None
+
+
+def keep(key: str, setup: Setup) -> None:
+    """Put a setup into the cache; where that cannot be written, nothing happens."""
+    path = _path()
+    _write(path, _read(path) | {key: asdict(setup)})
+
+
+def _path() -> Path:
+    return Path(platformdirs.user_cache_dir("camfaith")) / "speed.json"
 
 
 def from_json(stored: dict[str, Any]) -> Setup:
