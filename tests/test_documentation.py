@@ -19,8 +19,8 @@ import torchvision
 from PIL import Image
 
 from camfaith import metrics
-from camfaith.benchmark import load as load_run
 from camfaith.benchmark import check_metric, method_checks, run
+from camfaith.benchmark import load as load_run
 from camfaith.benchmark.claims.declaration import Claims
 from camfaith.benchmark.cli.methods_page import PEERS
 from camfaith.benchmark.cli.pages import PAGES
