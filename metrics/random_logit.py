@@ -74,6 +74,7 @@ class RandomLogit(Metric):
     undefined: ClassVar[str] = (
         f"there is no other class, a map is constant or, for ssim, the image smaller than {WINDOW}×{WINDOW} pixels"
     )
+    exempt: ClassVar[Mapping[str, str]] = {"direction": "it compares a method's maps with each other, not with a truth"}
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (OtherClass(),)

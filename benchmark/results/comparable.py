@@ -61,8 +61,9 @@ def _metric(label: str, *sides: tuple[Side, Mapping[str, Any]]) -> list[Mismatch
     if not found and sides[0][1]["key"] != sides[1][1]["key"]:
         keys = (f"{metric['key']} (camfaith {_camfaith(side)})" for side, metric in sides)
         found.append(Mismatch(_differ(f"metric {label}: its source", *keys), metric=label))
-    ours, theirs = (set(metric.get("over", ())) for _, metric in sides)
-    if ours != theirs and ours - {sides[0][0].method["key"]} != theirs - {sides[1][0].method["key"]}:
+    among = [set(metric.get("over", ())) for _, metric in sides]
+    beside = [methods - {side.method["key"]} for methods, (side, _) in zip(among, sides, strict=True)]
+    if sides[0][1]["better"] and among[0] != among[1] and beside[0] != beside[1]:
         text = f"metric {label} judges methods together, and those beside this one are others in the candidate"
         found.append(Mismatch(text, metric=label))
     return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,7 @@ class Told:
     arm: Any
     found: Explanations
     maps: Maps
-    answers: Answers = field(default_factory=dict)
+    answers: Answers
 
     @property
     def rows(self) -> Sequence[int]:

@@ -45,7 +45,7 @@ class AdaptiveCurve(ImageProbe):
         while len(asked) or not everything:
             everything.append(asked)
             scores = yield len(asked), self._fill(subject, asked, pixels, finest)
-            values[asked] = _value(scores, self.score)
+            values = values.index_copy(0, asked, _value(scores, self.score))  # in inference mode, too
             if len(everything) == 1:
                 whole = subject.case.whole(self.score)[subject.index].cpu()
                 blank = _value(subject.known(Blank(self.baseline)), self.score)[0]

@@ -23,9 +23,9 @@ def ties(candidate: Candidate, trial: Trial) -> None:
     """Where pixels tie, no side is favoured: over many seeds the values are those of the scene turned upside down, or
     those of maps whose ties are broken by noise."""
     even = (torch.arange(trial.width) % 2).double().expand(trial.batch, trial.height, -1)
-    source, favoured = torch.Generator().manual_seed(trial.seed), []
+    source = torch.Generator().manual_seed(trial.seed)
     for maps in (1 + even, torch.ones_like(even)):
-        scene = replace(_lit_from_above(trial), maps=maps)
+        scene = replace(_two_halves(trial), maps=maps)
         tied, turned = candidate.judged(scene), candidate.judged(scene.turned())
         noisy = maps + 1e-7 * torch.rand(maps.shape, generator=source, dtype=torch.float64)
         broken = candidate.judged(replace(scene, maps=noisy))
@@ -34,16 +34,11 @@ def ties(candidate: Candidate, trial: Trial) -> None:
             if bool(found[0].isnan().any()):
                 continue  # it has no value for such a map, and says so
             if all(_apart(found[0], other) for other in found[1:]):
-                favoured.append(
-                    "{!r} is {:.3g} on average, {:.3g} turned, {:.3g} by noise".format(
-                        column, *(float(values.mean()) for values in found)
-                    )
-                )
-    if favoured:
-        raise Broken(favoured[0])
+                means = [float(values.mean()) for values in found]
+                raise Broken("{!r} is {:.3g} on average, {:.3g} turned, {:.3g} by noise".format(column, *means))
 
 
-def _lit_from_above(trial: Trial) -> Scene:
+def _two_halves(trial: Trial) -> Scene:
     """One image, once for each of many seeds: its upper left half speaks for the class, its lower right against it."""
     high, wide = trial.height, trial.width
     upper = (torch.arange(high) / high)[:, None] + torch.arange(wide) / wide < 1
@@ -134,6 +129,8 @@ def range(candidate: Candidate, trial: Trial) -> None:
     """Every column has a declared range, and its values lie there, whatever the map."""
     if not candidate.range:
         raise NotApplicable("it declares no range")
+    if "score" in candidate.settings:
+        raise NotApplicable("the range that it declares is that of its usual score")
     scene, true = noise(trial), truth(trial)
     maps = {"noise": scene.maps, "positive": scene.maps.abs(), "zero": 0 * scene.maps, "constant": 0 * scene.maps + 1}
     shown = {name: replace(scene, maps=each) for name, each in maps.items()}
