@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from camfaith.benchmark.conformance.networks import CLASSES
+from camfaith.models.leaks import Watch
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,10 @@ def set_generators(seed: int) -> None:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Afterwards the global generators, torch's modes and its default precision are as they were."""
-    numpys, pythons, dtype = np.random.get_state(), random.getstate(), torch.get_default_dtype()  # noqa: NPY002
+    """Afterwards the global generators and PyTorch's settings are as they were."""
+    before = Watch(torch.nn.Identity())
     try:
-        with torch.random.fork_rng(), torch.set_grad_enabled(torch.is_grad_enabled()):
+        with torch.random.fork_rng():  # those of accelerators, too
             yield
     finally:
-        np.random.set_state(numpys)  # noqa: NPY002
-        random.setstate(pythons)
-        torch.set_default_dtype(dtype)
+        before.undone()

@@ -17,6 +17,7 @@ from camfaith.models.arrays import Array, tensor_of
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound
 from camfaith.models.heads import SOFTMAX
+from camfaith.models.speed.batches import halving
 from camfaith.models.speed.setup import laid_out, scoring_batch
 
 Aspect = Literal["raw", "signed", "saliency", "ranks", "displayed"]
@@ -89,8 +90,12 @@ class Case:
             None if given is None else tensor_of(given, name)
             for name, given in (("masks", masks), ("contents", contents), ("seeds", seeds))
         )
-        parts = torch.split(images, scoring_batch(images))
-        logits = torch.cat([classifier.scores(laid_out(classifier.network, part)).clone() for part in parts])
+
+        def scored(batch: int) -> Tensor:
+            parts = torch.split(images, batch)
+            return torch.cat([classifier.scores(laid_out(classifier.network, part)).clone() for part in parts])
+
+        logits = halving(scoring_batch(images), scored)
         if seeds is not None and (seeds.shape != (len(images),) or seeds.is_floating_point()):
             raise ValueError(f"seeds: expected {len(images)} integers, got {seeds.dtype} of shape {tuple(seeds.shape)}")
         for name, planes in (("masks", masks), ("contents", contents)):

@@ -44,7 +44,7 @@ class Pace:
     ) -> None:
         self._trials, self._keep, self._lock = trials(first, sizes), keep, Lock()
         self._trying, self._rates = next(self._trials), list[float]()
-        self._seconds, self._shortest = 0.0, float("inf")
+        self._seconds, self._shortest, self._learns = 0.0, float("inf"), False
         self._largest = Setup(max(sizes))
         self.kept = kept
 
@@ -78,9 +78,11 @@ class Pace:
         return forward
 
     def _is_worth_it(self, seconds: float) -> bool:
-        """Whether enough work was seen, now that another full batch took so long."""
+        """Whether enough work was seen, now that another full batch took so long; what has begun is brought to an end,
+        since smaller batches may be brief."""
         self._seconds, self._shortest = self._seconds + seconds, min(self._shortest, seconds)
-        return self._seconds > _SMALL and self._shortest > _BRIEF
+        self._learns = self._learns or (self._seconds > _SMALL and self._shortest > _BRIEF)
+        return self._learns
 
     def _learn(self, setup: Setup, rate: float) -> None:
         """A full batch had that rate, 0 where it did not fit into memory."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from camfaith.models.capture import evaluating
 from camfaith.models.classifier import Classifier
+from camfaith.models.settings import Count
 from camfaith.models.speed.folding import folded, with_relus_folded
 from camfaith.models.speed.shortcuts import SHORTCUTS as SHORTCUTS
 from camfaith.models.speed.shortcuts import Shortcut as Shortcut
@@ -30,7 +31,7 @@ class Setup:
     it, 0 for all that the process has. `refused` says why a shortcut that was allowed is not taken.
     """
 
-    batch_size: int = 64
+    batch_size: Count = 64
     channels_last: bool = True
     shortcuts: tuple[Shortcut, ...] = ()
     rate: float = 0.0

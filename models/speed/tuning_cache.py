@@ -13,6 +13,7 @@ from typing import Any
 
 import platformdirs
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from camfaith.models.classifier import Classifier
@@ -20,6 +21,8 @@ from camfaith.models.speed.allocator import memory_is_kept
 from camfaith.models.speed.load import overload
 from camfaith.models.speed.setup import Setup, Shortcut
 from camfaith.models.speed.tuning import BATCHES, can_be_fused, tune
+
+_SETUP = TypeAdapter(Setup)
 
 
 def setup_of(classifier: Classifier, image: Tensor, allow: Sequence[Shortcut] = ()) -> Setup:
@@ -52,7 +55,7 @@ def kept(key: str) -> Setup | None:
     """The setup that the cache keeps for a key, None where there is none, or it is damaged."""
     try:
         return from_json(_read(_path())[key])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 
@@ -67,8 +70,9 @@ def _path() -> Path:
 
 
 def from_json(stored: dict[str, Any]) -> Setup:
-    """The setup that `asdict` and JSON stored."""
-    return Setup(**stored | {"shortcuts": tuple(stored["shortcuts"])})
+    """The setup that `asdict` and JSON stored; `KeyError`, `TypeError` or `ValueError` where it is none."""
+    setup = Setup(**stored | {"shortcuts": tuple(stored["shortcuts"])})
+    return _SETUP.validate_python(asdict(setup))
 
 
 def _device(classifier: Classifier) -> str:

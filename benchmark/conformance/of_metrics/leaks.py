@@ -75,7 +75,6 @@ def network_untouched(candidate: Candidate, trial: Trial) -> None:
     """The network's weights, modes, hooks and gradients are as they were, and PyTorch's settings too; one in training
     mode is judged in evaluation mode."""
     scene = noise(trial)
-    expected = candidate.judged(scene)
     scene.network.train()
     scene.network.get_submodule("conv1").eval()
     weight = next(scene.network.parameters()).requires_grad_(False)
@@ -83,7 +82,7 @@ def network_untouched(candidate: Candidate, trial: Trial) -> None:
     before = Watch(scene.network, copies_of(scene.network))
     found = candidate.judged(scene)
     require_none(before, "network", "mode", "gradients", "hooks", "process")
-    must_equal(found, expected, "in training and in evaluation mode")
+    must_equal(found, candidate.judged(noise(trial)), "in training and in evaluation mode")
 
 
 def random_state(candidate: Candidate, trial: Trial) -> None:

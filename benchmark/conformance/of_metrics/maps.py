@@ -10,7 +10,7 @@ from torch import Tensor
 
 from camfaith.benchmark.conformance.examination import Broken
 from camfaith.benchmark.conformance.networks import colour_reader
-from camfaith.benchmark.conformance.of_metrics.candidate import Candidate, Columns, must_equal
+from camfaith.benchmark.conformance.of_metrics.candidate import EQUAL, Candidate, Columns, must_equal
 from camfaith.benchmark.conformance.of_metrics.scenes import DARK, Scene, noise, truth
 from camfaith.benchmark.conformance.trials import Trial
 from camfaith.models.errors import NotApplicable
@@ -141,6 +141,7 @@ def range(candidate: Candidate, trial: Trial) -> None:
             if column not in candidate.range:
                 raise Broken(f"no range is declared for {column!r}")
             least, most = candidate.range[column]
-            if bool(((values < least - 1e-9) | (values > most + 1e-9)).any()):
-                worst = values[~((values >= least) & (values <= most)) & ~values.isnan()][0]
+            outside = (values < least - EQUAL) | (values > most + EQUAL)
+            if bool(outside.any()):
+                worst = values[outside][0]
                 raise Broken(f"{column!r} of a map ({name}) is {float(worst):.6g}, outside of [{least}, {most}]")

@@ -59,6 +59,14 @@ class AgainstTheBatch(Loss):
         return {"loss": loss / (loss.square().nanmean().sqrt() + 1e-9)}
 
 
+class NothingForAll(Loss):
+    """One map of zeros costs its neighbours their value."""
+
+    def judge(self, case, maps, answers):
+        loss = super().judge(case, maps, answers)["loss"]
+        return {"loss": torch.where((maps.saliency == 0).flatten(1).all(1).any(), torch.nan, loss)}
+
+
 class OfFlatColours(Topless):
     """Takes the first N of 3·N numbers for the N pixels."""
 
@@ -203,6 +211,14 @@ class LeavingGradients(Loss):
     def judge(self, case, maps, answers):
         for parameter in maps.explainer.classifier.network.parameters():
             parameter.grad = torch.zeros_like(parameter)
+        return super().judge(case, maps, answers)
+
+
+class Switching(Loss):
+    """Leaves a switch of the process on for good, so that a second call changes nothing."""
+
+    def judge(self, case, maps, answers):
+        torch.use_deterministic_algorithms(True)
         return super().judge(case, maps, answers)
 
 
@@ -356,6 +372,8 @@ class TiedFromTheEnd(Loss):
         (Undeclared, "cost", "3 forwards and 0 backwards for 1 images; declared: 2 forwards"),
         (WithoutAbsolute, "signed-map", "where a map's mean is 0"),
         (NothingLost, "nan-answer", "'loss' is"),
+        (NothingForAll, "batch", "'loss' of image 0 is nan"),
+        (Switching, "network-untouched", "deterministic_algorithms_enabled() was False and is True"),
         (Undocumented, "documentation", "it has no docstring"),
     ],
 )

@@ -97,6 +97,14 @@ def test_brief_batches_and_little_work_teach_nothing(rate, little, clock, classi
     assert seen == [(4, True)] * 9 + [(2, True)]
 
 
+def test_what_was_begun_comes_to_an_end_though_smaller_batches_are_brief(clock, classifier, monkeypatch):
+    clock(lambda *_: 1500)
+    monkeypatch.setattr(pace, "_SMALL", 0)
+    learning = Pace(4, (1, 2, 4, 8), lambda _: None)
+    learning.forward(classifier)(IMAGES)
+    assert learning.kept == Setup(4, rate=pytest.approx(1500))
+
+
 def test_a_batch_that_does_not_fit_into_memory_is_not_tried_again(clock, classifier):
     def cramped(batch, last):
         if batch > 4:
@@ -116,6 +124,17 @@ def test_the_first_batch_has_as_many_images_as_memory_takes_well(side, first, cl
     seen = clock(lambda *_: 1e5)
     pace_of(classifier, torch.zeros(1, 3, side, side)).forward(classifier)(IMAGES)
     assert seen[0] == (first, True)
+
+
+def test_images_that_do_not_fit_into_memory_at_once_are_judged_in_parts(network):
+    reference = Deletion(steps=2)(network, IMAGES, 0, IMAGES[:, 0], batch_size=7)["auc"]
+
+    def cramped(_module, given):
+        if len(given[0]) > 7:
+            raise torch.OutOfMemoryError
+
+    network.register_forward_pre_hook(cramped)
+    assert torch.allclose(Deletion(steps=2)(network, IMAGES, 0, IMAGES[:, 0])["auc"], reference, atol=1e-6)
 
 
 @pytest.fixture

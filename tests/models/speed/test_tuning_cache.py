@@ -111,7 +111,14 @@ def test_a_damaged_cache_is_measured_over(content, measured, classifier, cache):
     assert len(measured) == 1
 
 
-@pytest.mark.parametrize("entry", [None, [], "text", {}, {"batch_size": 3}, {"shortcuts": [], "another": 1}])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *(None, [], "text", {}, {"batch_size": 3}, {"shortcuts": [], "another": 1}),
+        *({"shortcuts": [], "batch_size": size} for size in (0, -3, 4.5, "many")),
+        *({"shortcuts": ["magic"]}, {"shortcuts": [], "threads": "all"}),
+    ],
+)
 def test_a_damaged_entry_is_measured_over(entry, measured, classifier, cache):
     setup_of(classifier, IMAGE)
     (key,) = json.loads(cache.read_text())
