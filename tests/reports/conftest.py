@@ -168,7 +168,8 @@ def fabricated(
     run.write_info(described)
     for seed, (model, dataset) in enumerate((m, d) for m in models for d in datasets):
         fabric = _Fabric(described, dataset, samples, seed)
-        tables = {name: getattr(fabric, name)() for name in ("scores", "lines", "maps", "pictures")}
+        drawn = {name: getattr(fabric, name)() for name in ("scores", "lines", "maps", "pictures")}
+        tables = {name: table.assign(model=model, dataset=dataset) for name, table in drawn.items()}
         tables |= {name: tables[name].iloc[:0] for name in without}
         if change:
             change(tables)
