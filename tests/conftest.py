@@ -8,10 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor, nn
 
+from camfaith.benchmark.results.folder import Note, RunFolder, block_name
+from camfaith.benchmark.results.tables import SCHEMAS
 from camfaith.models.speed import tuning
 
 torch.set_num_threads(1)  # the networks are tiny: a second thread costs more than it gives
@@ -59,6 +63,26 @@ def copy_of(_made, tmp_path):
         return Path(shutil.copytree(_made / name, tmp_path / name))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def write_part() -> Callable[..., None]:
+    """Writes a model's part of a made-up run: data frames by their tables' names, in which columns may be missing."""
+
+    def write(run: RunFolder, info: dict[str, Any], model: str, dataset: str, frames: dict[str, pd.DataFrame]) -> None:
+        keys = {kind: {each["label"]: each["key"] for each in info[f"{kind}s"]} for kind in ("method", "metric")}
+        tables = {}
+        for name, frame in frames.items():
+            known = {f"{kind}_key": frame[kind].map(of).fillna("") for kind, of in keys.items() if kind in frame}
+            whole = frame.assign(run=info["run"], context="context", model=model, dataset=dataset, **known)
+            whole = whole.reindex(columns=SCHEMAS[name].names).astype(object)
+            tables[name] = pa.Table.from_pandas(whole, SCHEMAS[name], preserve_index=False)
+        cells = {key: list(keys["metric"].values()) for key in keys["method"].values()}
+        ids = dict.fromkeys(frames["scores"].query("method != ''")["sample"], "content")
+        note = Note("context", model, dataset, ids, {}, cells, {}, [], "all", 0, {}, {}, {}, {}, {})
+        run.write_part(block_name(model, dataset), 0, note, tables)
+
+    return write
 
 
 class Counting(nn.Module):

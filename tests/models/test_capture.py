@@ -41,18 +41,13 @@ def noise(count: int = 2, side: int = 8) -> Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def test_an_in_place_relu_does_not_change_what_is_kept():
-    network = small()
-    evidence = Classifier(network).evidence(noise(), [0, 2], ["conv1"])
-    expected = network.conv1(noise()).detach()
-    assert (expected < 0).any()
-    torch.testing.assert_close(evidence.activations["conv1"], expected)
-
-
-def test_the_gradient_before_an_in_place_relu_is_the_finite_difference():
+def test_before_an_in_place_relu_the_output_is_kept_and_the_gradient_is_the_finite_difference():
     network, step = small(), 1e-6
     evidence = Classifier(network).evidence(noise(), [0, 2], ["conv1"])
-    a = evidence.activations["conv1"]
+    a, alone = evidence.activations["conv1"], Classifier(network).evidence(noise(), 1, ["conv1"], gradients=False)
+    assert (a < 0).any()
+    torch.testing.assert_close(a, network.conv1(noise()).detach())
+    assert (list(alone.activations), alone.gradients) == (["conv1"], {})
     source = torch.Generator().manual_seed(0)
     for _ in range(20):
         place = [int(torch.randint(n, (1,), generator=source)) for n in a.shape]
@@ -256,18 +251,6 @@ def test_a_layer_that_cannot_be_explained_is_named(layer, message):
         Classifier(seeded(Aside())).evidence(noise(), 1, ["conv", layer])
 
 
-def test_a_module_is_found_under_each_of_its_names():
-    network = nn.Sequential(OrderedDict(one=nn.Conv2d(3, 3, 1)))
-    network.add_module("other", network.one)
-    assert find_module(network, "other") is network.one
-
-
-def test_without_gradients_only_activations_are_kept():
-    evidence = Classifier(small()).evidence(noise(), 1, ["conv1"], gradients=False)
-    assert evidence.gradients == {}
-    assert list(evidence.activations) == ["conv1"]
-
-
 def test_rows_of_the_evidence_belong_together():
     masks = torch.rand(3, 8, 8) > 0.5
     evidence = Classifier(small()).evidence(noise(3), [0, 1, 2], ["conv1"], seeds=torch.arange(3), masks=masks)
@@ -313,6 +296,8 @@ def test_of_a_quantised_network_there_are_activations_and_who_asks_for_gradients
 def test_a_layer_that_is_not_there_is_told_of_those_that_are():
     network = nn.Sequential(OrderedDict(body=nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU()), pool=nn.AvgPool2d(2)))
     assert find_module(network, "body.0") is network.body[0]
+    shared = nn.Sequential(OrderedDict(one=network.body, other=network.body))
+    assert find_module(shared, "other") is network.body
     for name in ("body.2", "head", "", "body..0"):
         with pytest.raises(UnknownName, match=r"known: body, body\.0, body\.1, pool"):
             find_module(network, name)

@@ -28,17 +28,6 @@ def test_every_hue_of_an_overlay_is_the_maps():
     assert (np.ptp(np.asarray(display.overlay(coloured, heatmap, colormap="gray")).astype(int), axis=2) == 0).all()
 
 
-def test_a_heat_map_is_the_positive_part_enlarged_and_stretched():
-    raw = np.array([[-5, 0], [2, 4]], np.float32)
-    np.testing.assert_allclose(display.heatmap(raw, (2, 2)), [[0, 0], [0.5, 1]])
-    large = display.heatmap(raw, (4, 8))
-    assert large.shape == (4, 8)
-    # Cells' centres are kept: the outermost half cell is flat.
-    np.testing.assert_allclose(large[0, :2], 0, atol=1e-6)
-    np.testing.assert_allclose(large[-1, -2:], 1, atol=1e-6)
-    assert (np.diff(large[-1]) >= 0).all()
-
-
 @pytest.mark.parametrize("size", [(7, 7), (97, 50), (7, 224), (3, 20)])
 @pytest.mark.parametrize("cells", [(7, 7), (1, 1), (2, 12), (14, 9)])
 def test_a_heat_map_is_that_of_the_steps_on_tensors(cells, size):
@@ -107,25 +96,24 @@ def test_evidence_for_is_red_and_against_is_blue_and_none_leaves_the_picture():
     assert drawn.tolist() == [[[180, 4, 38], [154, 154, 154], [59, 76, 192]]]
 
 
-@pytest.mark.parametrize(("signed", "shares"), [([[4, -1]], (1, 0.25)), ([[1, -4]], (0.25, 1)), ([[4, 1]], (1, 0.25))])
+@pytest.mark.parametrize(
+    ("signed", "shares"),
+    [
+        ([[4, -1]], (1, -0.25)),
+        ([[1, -4]], (0.25, -1)),
+        ([[4, 1]], (1, 0.25)),
+        ([[2, -2]], (1, 0.5, -0.5, -1)),  # enlarged before it is coloured
+        ([[0, 8, 0]], (0, 0.25, 0.75, 0.75, 0.25, 0)),  # the scale is the given map's: neither half reaches the top
+    ],
+)
 def test_both_signs_have_the_scale_of_the_largest_of_them(signed, shares):
-    drawn = signed_pixels(Image.new("RGB", (2, 1), GREY), signed, opacity=0.8)[0]
-    for pixel, value, share in zip(drawn, signed[0], shares, strict=True):
-        expected = mixed(display.FOR if value > 0 else display.AGAINST, 0.8 * share)
+    picture, given = Image.new("RGB", (len(shares), 1), GREY), np.asarray(signed, float)
+    drawn = signed_pixels(picture, given, opacity=0.8)[0]
+    assert (given == signed).all()
+    assert picture == Image.new("RGB", (len(shares), 1), GREY)
+    for pixel, share in zip(drawn, shares, strict=True):
+        expected = mixed(display.FOR if share > 0 else display.AGAINST, 0.8 * abs(share))
         assert abs(pixel - expected).max() <= 1
-
-
-def test_a_signed_map_is_enlarged_before_it_is_coloured():
-    drawn = signed_pixels(Image.new("RGB", (4, 1), GREY), [[2, -2]], opacity=1)[0]
-    for pixel, (colour, share) in zip(
-        drawn, [(display.FOR, 1), (display.FOR, 0.5), (display.AGAINST, 0.5), (display.AGAINST, 1)], strict=True
-    ):
-        assert abs(pixel - mixed(colour, share)).max() <= 1
-
-
-def test_the_scale_is_that_of_the_map_as_it_is_given():
-    drawn = signed_pixels(Image.new("RGB", (6, 1), GREY), [[0, 8, 0]], opacity=1)[0]
-    assert abs(drawn[2] - mixed(display.FOR, 0.75)).max() <= 1  # neither half of its cell reaches the top
 
 
 @pytest.mark.parametrize("factor", [1e-300, 1e-9, 1e300])
@@ -173,11 +161,3 @@ def test_equal_steps_of_evidence_are_nearly_equal_steps_of_colour(sign, ground):
     colours = [lab(pixel) for pixel in signed_pixels(picture, sign * np.linspace(0, 1, 11)[None])[0]]
     steps = [np.linalg.norm(after - before) for before, after in itertools.pairwise(colours)]
     assert max(steps) < 1.6 * min(steps)
-
-
-def test_drawing_leaves_the_map_and_the_picture_alone():
-    picture, signed = Image.new("RGB", (4, 4), (200, 90, 10)), RANDOM.normal(size=(2, 2))
-    kept = signed.copy(), picture.tobytes()
-    display.overlay_signed(picture, signed)
-    assert (signed == kept[0]).all()
-    assert picture.tobytes() == kept[1]

@@ -158,20 +158,6 @@ def test_a_patch_of_the_image_is_its_cell_and_no_other(family, name):
         assert (after != before).any(1)[0].nonzero().tolist() == [[i, j]]
 
 
-@pytest.mark.parametrize("name", ["timm vit", "timm swin", "swin"])
-def test_layers_in_the_middle_give_their_cells_too(family, name):
-    layer, form = {
-        "timm vit": ("blocks.0.mlp.fc1", ("tokens", 1, 4, 4)),
-        "timm swin": ("layers.0.blocks.1", ("last", 0, 8, 8)),
-        "swin": ("features.1", ("last", 0, 8, 8)),
-    }[name]
-    activations, gradients = by_hand(family(name), layer, noise(name), 2)
-    found = Classifier(family(name)).evidence(noise(name), 2, [layer])
-    for i, j in [(0, 0), (3, 1), (2, 3)]:
-        torch.testing.assert_close(found.activations[layer][:, :, i, j], cell(activations, form, i, j))
-        torch.testing.assert_close(found.gradients[layer][:, :, i, j], cell(gradients, form, i, j))
-
-
 def test_a_transformer_that_pools_its_patches_before_a_linear_head_has_an_exact_cam():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
@@ -182,12 +168,6 @@ def test_a_transformer_that_pools_its_patches_before_a_linear_head_has_an_exact_
     expected = Classifier(network).scores(images)[[0, 1], [0, 3]] - network.head.bias[[0, 3]].detach()
     torch.testing.assert_close(found.mean((1, 2)), expected)
     torch.testing.assert_close(GradCAM(network).raw(images, [0, 3]) * 16, found)
-
-
-@pytest.mark.parametrize("name", ["vit", "timm vit"])
-def test_the_patches_behind_the_last_attention_have_no_part_in_the_score(family, name):
-    last = {"vit": "encoder.layers.encoder_layer_1", "timm vit": "blocks.1"}[name]
-    assert not Classifier(family(name)).evidence(noise(name), 1, [last]).gradients[last].any()
 
 
 def test_an_untrained_head_of_zeros_gives_no_layer():

@@ -126,24 +126,6 @@ def test_the_last_norm_before_attention_is_the_target_and_not_what_is_inside_it(
     assert last_spatial_layer(found) == "norm"
 
 
-class Windows(nn.Module):
-    """Four windows of an image, side by side along the batch."""
-
-    def forward(self, x):
-        return x.unflatten(3, (4, -1)).movedim(3, 1).flatten(0, 1)
-
-
-class Together(nn.Module):
-    def forward(self, x):
-        return x.unflatten(0, (-1, 4)).movedim(1, 3).flatten(3)
-
-
-def test_windows_of_an_image_are_no_grid_of_it():
-    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), Windows(), nn.ReLU(), Together(), nn.AdaptiveAvgPool2d(1))
-    found = survey(Classifier(network.append(nn.Flatten()).append(nn.Linear(4, 2))), torch.rand(1, 3, 8, 8))
-    assert [(layer.name, layer.cells) for layer in found[:4]] == [("0", 64), ("1", 0), ("2", 0), ("3", 64)]
-
-
 class Merging(nn.Module):
     """Tokens merged two by two by a linear layer, as in Swin, then seen in windows side by side along the batch.
 
@@ -186,12 +168,8 @@ class Shared(nn.Module):
     def __init__(self, *, mean_first: bool) -> None:
         super().__init__()
         self.mean_first = mean_first
-        self.embed, self.block, self.norm, self.head = (
-            nn.Conv2d(3, 4, 4, 4),
-            nn.GELU(),
-            nn.LayerNorm(4),
-            nn.Linear(4, 2),
-        )
+        self.embed, self.block = nn.Conv2d(3, 4, 4, 4), nn.GELU()
+        self.norm, self.head = nn.LayerNorm(4), nn.Linear(4, 2)
 
     def forward(self, images):
         tokens = self.block(self.embed(images).flatten(2).mT)

@@ -22,6 +22,10 @@ SOURCE = """
 from torch import nn
 from camfaith.models import Classifier
 
+def of_timm():
+    import timm
+    return timm.create_model("resnet10t", num_classes=3)
+
 def network():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
 
@@ -52,12 +56,6 @@ def test_an_untrained_torchvision_network_is_the_same_every_time():
     assert one.name == NETWORK
 
 
-def test_a_file_for_torchvisions_network_without_normalisation_is_warned_of(tmp_path):
-    torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "a.pth")
-    with pytest.warns(UserWarning, match="gets its images as they are; give mean and std if it was trained so"):
-        load(NETWORK, weights=tmp_path / "a.pth")
-
-
 def test_a_file_for_other_classes_fits_where_the_classes_are_named(tmp_path):
     torch.save(squeezenet1_1(weights=None, num_classes=3).state_dict(), tmp_path / "a.pth")
     found = load(NETWORK, weights=tmp_path / "a.pth", class_names=("cat", "dog", "owl"), **PLAIN)
@@ -70,6 +68,8 @@ def test_unknown_names_give_the_nearest():
         load("fundus-resnett")
     with pytest.raises(UnknownName, match="unknown weights of resnet18 'IMAGENET1K_V3': did you mean 'IMAGENET1K_V1'"):
         load("resnet18", weights="IMAGENET1K_V3")
+    with pytest.raises(UnknownName, match=r"unknown model of timm 'resnet10': did you mean .*'resnet1\dt?'"):
+        load("timm:resnet10", weights="none")
     assert {"fundus-resnet", "resnet18"} <= set(model_names())
 
 
@@ -82,10 +82,12 @@ def test_the_preprocessing_of_torchvision_weights_is_taken_over():
 
 def test_a_function_in_a_file_gives_a_network(source):
     found = load(f"{source}:network", layer="0")
-    assert found.layer == "0"
+    assert (found.layer, load(f"{source}:network", output=0).output) == ("0", 0)
     assert found.scores(torch.rand(1, 3, 8, 8)).shape == (1, 2)
     assert same(found.network, load(f"{source}:network").network.state_dict())
     assert isinstance(load(f"{source}:network_made").network, nn.Sequential)
+    of_timm = load(f"{source}:of_timm")
+    assert (of_timm.mean, of_timm.crop) == ((0.485, 0.456, 0.406), 176), "its preprocessing"
 
 
 def test_a_function_may_give_a_classifier_whose_settings_can_be_replaced(source):
@@ -156,23 +158,7 @@ def test_timm_is_asked_for_pretrained_weights_only_where_the_user_asks(monkeypat
     assert len(asked) == 3
 
 
-def test_an_unknown_network_of_timm_gives_the_nearest():
-    with pytest.raises(UnknownName, match=r"unknown model of timm 'resnet10': did you mean .*'resnet1\dt?'"):
-        load("timm:resnet10", weights="none")
-
-
 def test_without_timm_its_networks_say_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ValueError, match=r"'timm:resnet10t' needs timm: pip install 'camfaith\[timm\]'"):
         load("timm:resnet10t", weights="none")
-
-
-def test_a_network_of_timm_from_a_function_brings_its_preprocessing_too(tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text("import timm\n\ndef network():\n    return timm.create_model('resnet10t', num_classes=3)\n")
-    found = load(f"{path}:network")
-    assert (found.mean, found.crop) == ((0.485, 0.456, 0.406), 176)
-
-
-def test_the_place_of_the_logits_is_passed_on(source):
-    assert load(f"{source}:network", output=0).output == 0

@@ -15,12 +15,9 @@ def test_two_by_two_becomes_four_by_four_with_cell_centres_kept():
 
 
 def test_rows_and_columns_are_not_mixed_up():
+    assert maps.upsample(TWO, (2, 2)) is TWO
     assert maps.upsample(TWO, (2, 4)).shape == (1, 2, 4)
     torch.testing.assert_close(maps.upsample(TWO, (2, 4))[0, 0], torch.tensor([0.0, 1, 3, 4]).double())
-
-
-def test_a_map_of_the_size_asked_comes_back_as_it_is():
-    assert maps.upsample(TWO, (2, 2)) is TWO
 
 
 @pytest.mark.parametrize("side", [33, 96, 97, 224, 299])
@@ -30,14 +27,6 @@ def test_an_upsampled_constant_is_still_constant(side, cells, value):
     grown = maps.upsample(torch.full((1, cells, cells), value), (side, side))
     assert (grown == grown[0, 0, 0]).all()
     assert maps.is_constant(grown).all()
-
-
-def test_upsampling_stays_signed_and_between_the_smallest_and_the_largest():
-    signed = torch.randn(4, 7, 7, generator=torch.Generator().manual_seed(0))
-    grown = maps.upsample(signed, (97, 50))
-    assert (grown.amax((1, 2)) <= signed.amax((1, 2))).all()
-    assert (grown.amin((1, 2)) >= signed.amin((1, 2))).all()
-    assert (grown < 0).any()
 
 
 def test_each_map_is_stretched_by_its_own_extremes():

@@ -6,7 +6,6 @@ import itertools
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -217,12 +216,3 @@ def test_where_nothing_can_be_written_it_is_said_beforehand(tmp_path: Path) -> N
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(IsADirectoryError, match="is a folder"):
         destination(tmp_path / "folder.png")
-
-
-def test_matplotlib_is_left_as_it_was(tmp_path: Path) -> None:
-    import matplotlib.pyplot as plt
-
-    settings, numbers = dict(matplotlib.rcParams), plt.get_fignums()
-    write(side_by_side(explanation([r"$\frac$"])), tmp_path / "a.pdf")
-    assert dict(matplotlib.rcParams) == settings
-    assert plt.get_fignums() == numbers

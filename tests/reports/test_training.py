@@ -39,13 +39,8 @@ def trained(path):
     """The folder of a trained network."""
     path.mkdir()
     card = {"architecture": "resnet50", "class_names": NAMES, "head": "softmax", "dataset": "<u>eyes</u>", "pad": False}
-    card |= {
-        "resize": [64, 48],
-        "crop": None,
-        "mean": [0.5, 0.4, 0.3],
-        "weights": "model.safetensors",
-        "sha256": "12" * 32,
-    }
+    card |= {"resize": [64, 48], "crop": None, "mean": [0.5, 0.4, 0.3]}
+    card |= {"weights": "model.safetensors", "sha256": "12" * 32}
     card |= {"training": {"head": "softmax", "best_epoch": 2, "pictures": {"train": 70, "val": 40}, "limit": None}}
     (path / "model.json").write_text(json.dumps(card))
     HISTORY.to_csv(path / "history.csv", index=False)
@@ -55,8 +50,8 @@ def trained(path):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return trained(tmp_path / "<i>net")
+def folder(copy_of):
+    return copy_of("net", trained)
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +94,14 @@ def test_tables_are_the_evaluation_in_markdown_and_csv(reported):
     assert tuple(totals.loc[("val", "accuracy"), ["n", "units"]]) == (40, 20)
 
 
-def test_a_class_steers_no_terminal_and_is_no_link(folder):
-    names = ("\x1b[31mred", "@you http://x www.x")
-    (folder / "evaluation.json").write_text(json.dumps({"test": judged(120, 2, names).to_json()}))
-    training_report(folder)
+ODD = ("\x1b[31mred", "@you http://x www.x", "a", "a", "x" * 300, "$x^2$", "_a")
+
+
+@pytest.mark.parametrize("names", [ODD[:2], (*ODD, *(f"c{i}" for i in range(50)))], ids=len)
+def test_any_classes_have_a_page_and_none_steers_a_terminal_or_is_a_link(folder, names):
+    (folder / "evaluation.json").write_text(json.dumps({"test": judged(120, len(names), names).to_json()}))
+    HISTORY.iloc[:1].assign(val_kappa=np.nan).to_csv(folder / "history.csv", index=False)
+    assert "1 epoch in 10 s" in training_report(folder).read_text("utf-8")
     assert not any(b"\x1b" in path.read_bytes() for path in (folder / "tables").iterdir())
     assert "@\u2060you http:/\u2060/x www.\u2060x" in (folder / "tables/classes-test.md").read_text("utf-8")
 
@@ -137,16 +136,6 @@ def test_accuracy_is_drawn_over_confidence_where_there_are_images():
     assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [0, 1]
     np.testing.assert_allclose(curve.get_xydata(), [[0.9, 0.75]])
     assert [bar.get_height() for bar in below.patches] == [0] * 13 + [40, 0]
-
-
-@pytest.mark.parametrize(
-    ("classes", "names"), [(2, ("a", "a")), (60, [f"c{i}" for i in range(60)]), (3, ("x" * 300, "$x^2$", "_a"))]
-)
-def test_any_classes_have_a_page(folder, classes, names):
-    found = judged(120, classes, names)
-    (folder / "evaluation.json").write_text(json.dumps({"test": found.to_json()}))
-    HISTORY.iloc[:1].assign(val_kappa=np.nan).to_csv(folder / "history.csv", index=False)
-    assert "1 epoch in 10 s" in training_report(folder).read_text("utf-8")
 
 
 @pytest.mark.parametrize(

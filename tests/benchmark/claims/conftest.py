@@ -9,22 +9,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from PIL import Image
 
-from camfaith.benchmark.results.folder import Note, block_name
+from camfaith.benchmark.results.folder import block_name
 from camfaith.benchmark.results.store import Result, RunFolder
-from camfaith.benchmark.results.tables import SCHEMAS
 
 CLASSES = ["nv", "mel", "bcc"]
-CONTEXT = "context"
 SIDE = 24
 
 Plant = Callable[..., Result]
 
 
 def planted(
+    write_part: Callable[..., None],
     folder: Path,
     scores: Mapping[tuple[str, str, str, str], Any],
     *,
@@ -53,7 +51,7 @@ def planted(
         "models": [{"name": m, "classes": CLASSES, "head": "softmax", "mean": [0.5]} for m in models],
         "datasets": [{"name": "skin", "samples": n, "ids": ids}],
         "blocks": [
-            {"model": m, "dataset": "skin", "folder": block_name(m, "skin"), "context": CONTEXT} for m in models
+            {"model": m, "dataset": "skin", "folder": block_name(m, "skin"), "context": "context"} for m in models
         ],
         "methods": [{"label": m, "name": m, "key": m, "control": False} for m in methods],
         "metrics": [
@@ -62,55 +60,38 @@ def planted(
         ],
     }
     run = RunFolder(folder)
-    run.write_info(about | info)
+    about |= info
+    run.write_info(about)
     labels = np.where(np.full(n, True) if right is None else right, 1, 0)
     p = np.full(n, 0.8) if confidence is None else np.array(confidence)
     odds = np.log(2 * p / (1 - p))  # against the two other logits, which are 0
     picture = io.BytesIO()
     Image.new("RGB", (SIDE, SIDE)).save(picture, "PNG")
+    samples = pd.DataFrame({"sample": ids, "cluster": clusters, "label": labels})
+    pictures = samples.assign(target=target, precision="float32", image=picture.getvalue(), digest="digest")
+    pictures = pictures.assign(logits=[[0.0, each, 0.0] for each in odds])
     for model in models:
-        place = [(CONTEXT, model, "skin", sample) for sample in ids]
-        rows: dict[str, list[tuple[Any, ...]]] = {"scores": [], "maps": [], "pictures": []}
+        found, drawn = [], []
         for (own, method, metric, column), values in scores.items():
             if own == model:
-                keys = (method, method, metric, "" if metric == "diagnostics" else metric, "", column)
-                rows["scores"] += [
-                    ("planted", *at, _of(clusters, i), labels[i], 1, "predicted", *keys, value, "ok", "", 0.0, 1)
-                    for i, (at, value) in enumerate(zip(place, values, strict=True))
-                ]
+                of = {"method": method, "metric": metric, "column": column, "policy": "predicted", "preset": ""}
+                found.append(samples.assign(target=1, **of, value=values, status="ok", error="", seconds=0.0))
         for method in methods:
-            for i, at in enumerate(place):
-                raw = np.asarray(maps[model, method][i] if maps else np.eye(4), "<f4")
-                cost = float((costs or {}).get((model, method), np.ones(n))[i])
-                took = float((seconds or {}).get((model, method), np.full(n, 0.1))[i])
-                drawn = (method in rectified, *raw.shape, "<f4", raw.tobytes(), None)
-                rows["maps"].append((*at, method, method, *drawn, "ok", "", took, cost, 1.0))
-        for i, at in enumerate(place):
-            known = (_of(clusters, i), labels[i], np.broadcast_to(target, n)[i], "float32", picture.getvalue())
-            rows["pictures"].append((*at, *known, None, None, None, [0.0, odds[i], 0.0], 0.0, 0.0, "digest"))
-        tables = {
-            name: pa.Table.from_pandas(
-                pd.DataFrame(rows.get(name, []), columns=schema.names), schema, preserve_index=False
-            )
-            for name, schema in SCHEMAS.items()
-            if name in rows
-        }
-        cells = {m: [*metrics] for m in methods}
-        note = Note(CONTEXT, model, "skin", dict.fromkeys(ids, ""), {}, cells, {}, [], "all", 0, {}, {}, {}, {}, {})
-        run.write_part(block_name(model, "skin"), 0, note, tables)
+            raw = np.asarray(maps[model, method] if maps else np.broadcast_to(np.eye(4), (n, 4, 4)), "<f4")
+            of = {"method": method, "rectified": method in rectified, "control": False, "precision": "<f4"}
+            of |= {"height": raw.shape[1], "width": raw.shape[2], "values": [each.tobytes() for each in raw]}
+            of |= {"forwards": (costs or {}).get((model, method), 1.0), "backwards": 1.0, "status": "ok", "error": ""}
+            drawn.append(samples.assign(**of, seconds=(seconds or {}).get((model, method), 0.1)))
+        tables = {"scores": pd.concat(found), "maps": pd.concat(drawn), "pictures": pictures}
+        write_part(run, about, model, "skin", tables)
     return Result(folder)
 
 
-def _of(clusters: Sequence[str | None] | None, place: int) -> str | None:
-    return None if clusters is None else clusters[place]
-
-
 @pytest.fixture
-def plant(tmp_path: Path) -> Plant:
-    def make(scores: Any, **options: Any) -> Result:
-        return planted(tmp_path / f"run-{len([*tmp_path.iterdir()])}", scores, **options)
-
-    return make
+def plant(tmp_path: Path, write_part: Callable[..., None]) -> Plant:
+    return lambda scores, **options: planted(
+        write_part, tmp_path / f"run-{len([*tmp_path.iterdir()])}", scores, **options
+    )
 
 
 @pytest.fixture

@@ -82,7 +82,6 @@ def ask(runs, *words):
         (("base",), 4, "give a second run or a baseline"),
         (("base", "--method", "random"), 4, "a method of one run is equal to itself"),
         (("base", "nowhere"), 4, "neither a run's folder nor a baseline at nowhere"),
-        (("base", "same", "--method", "base cam=mycam"), 4, "has no method 'mycam'; it has same cam, random"),
         (("base", "same", "--margin", "0"), 4, "greater than 0"),
         (("base", "same", "--tolerance", "0.1"), 4, "need --exact"),
         (("base", "same", "--exact", "--margin", "1%"), 4, "leave out --margin"),

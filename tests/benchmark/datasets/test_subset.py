@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import given
@@ -12,11 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from camfaith.benchmark.datasets.each_class import EachClass
-from camfaith.benchmark.datasets.folder import Folder
-from camfaith.benchmark.datasets.sample import Dataset, Sample, SampleError
+from camfaith.benchmark.datasets.sample import Dataset, Sample
 from camfaith.benchmark.datasets.subset import known_clusters, subset
 from camfaith.benchmark.datasets.synthetic import Skin
-from camfaith.benchmark.datasets.table import Table
 
 
 class Listed:
@@ -129,21 +126,3 @@ def test_clusters_are_handed_on_and_none_are_known_of_a_data_set_without() -> No
     assert known_clusters(each) == [cluster for cluster in data.clusters for _ in "12"]
     assert known_clusters(Listed([0, 1])) == known_clusters(subset(Listed([0, 1]))) == [None, None]
     assert known_clusters(EachClass(Listed([0, 1]))) == ["000", "001"]
-
-
-def test_a_subset_of_a_folder_and_of_a_table_reads_and_refuses_as_they_do(
-    tmp_path: Path, picture: Callable[..., Path]
-) -> None:
-    for name in ("a/1.png", "a/2.png", "b/3.png"):
-        picture(tmp_path / name)
-    folder: Dataset = Folder(tmp_path)
-    part = subset(folder, 2)
-    assert sorted((part[i].id[0], part[i].label) for i in range(2)) == [("a", 0), ("b", 1)]
-    assert part.class_names == ["a", "b"]
-    (tmp_path / "l.csv").write_text("file,label\na/1.png,0\na/1.png,1\nb/3.png,x\n")
-    rows: Dataset = Table(tmp_path / "l.csv")
-    part = subset(rows, 2)
-    assert sorted(part.ids) == ["a/1.png", "a/1.png#2"]
-    assert part[part.ids.index("a/1.png")].label == 0
-    with pytest.raises(SampleError, match=r"duplicate id 'a/1\.png'"):
-        part[part.ids.index("a/1.png#2")]

@@ -181,9 +181,11 @@ TWINS = {"classes": ["1", "crane", "crane", "3"]}
         ("file,label", "1.png,²", ANIMALS, "label '²' is neither an index"),
         ("file,label", "1.png,1", TWINS, "label '1' could be any of the classes [0, 1]"),
         ("file,label", "1.png,crane", TWINS, "label 'crane' could be any of the classes [1, 2]"),
-        ("file,boxes", "1.png,0 0 7 4", {}, "box 0 0 7 4 leaves its picture, displayed at 6x4"),
-        ("file,boxes", "1.png,-1 0 2 2", {}, "box -1 0 2 2 leaves its picture"),
-        ("file,boxes", "1.png,1 1 1 3", {}, "box 1 1 1 3 is empty"),
+        *(
+            ("file,boxes", f"1.png,{box}", {}, f"box {box} leaves its picture, displayed at 6x4")
+            for box in ("0 0 7 4", "0 0 6 5", "-1 0 2 2", "0 -1 2 2")
+        ),
+        *(("file,boxes", f"1.png,{box}", {}, f"box {box} is empty") for box in ("1 1 1 3", "0 1 2 1", "3 0 2 2")),
         ("file,boxes", "1.png,0 0 1 1; 3 0 2 2", {}, "box 3 0 2 2 is empty"),
         ("file,boxes", "1.png,0 0 1", {}, "box '0 0 1' is not four whole numbers"),
         ("file,boxes", "1.png,0 0 1.5 2", {}, "round them to pixels"),

@@ -126,7 +126,7 @@ def test_samples_come_in_random_order_and_a_limit_takes_the_first_of_it(decisive
     assert found == datasets.subset(datasets.find("fundus")(), IMAGES, 0, by_class=False).ids[: len(found)]
 
 
-def test_once_all_is_settled_the_rest_is_not_run(decisive, model, counting, tmp_path):
+def test_once_all_is_settled_the_rest_is_not_run_and_nothing_is_run_again(decisive, model, counting, tmp_path):
     told = []
     result = run(decisive, models=[model], out=tmp_path / "run", progress=lambda *now: told.append(now[:2]))
     (judged,) = set(images(result).values())
@@ -138,43 +138,24 @@ def test_once_all_is_settled_the_rest_is_not_run(decisive, model, counting, tmp_
     assert accounted(cost) == planned
     assert told[-1] == (planned, planned)
     assert result.info["status"] == "complete"
-
-
-def test_a_settled_run_is_read_and_not_run_again(decisive, model, tmp_path):
-    first = run(decisive, models=[model], out=tmp_path / "run")
     with tallied(model.network) as asked:
         again = run(decisive, models=[model], out=tmp_path / "run")
-    assert asked.forwards == 0
-    assert again.info["cost"]["forwards"] == first.info["cost"]["forwards"]
-    assert again.parts == first.parts
-    assert accounted(again.info["cost"]) == again.info["plan"]["forwards"]
-
-
-def test_the_better_way_of_each_metric_says_who_is_ahead(decisive, model, tmp_path):
-    result = run(decisive, models=[model], out=tmp_path / "run")
-    auc = arrivals(result.scores, MAIN).pivot_table("value", "sample", "method")
-    (row,) = result.separations().to_dict("records")
-    ours, theirs = (auc[row[place]] for place in ("first", "second"))
-    assert row["ahead"] == ("first" if (ours < theirs).sum() > (ours > theirs).sum() else "second")
+    assert (asked.forwards, again.parts, accounted(again.info["cost"])) == (0, result.parts, planned)
+    assert again.info["cost"]["forwards"] == cost["forwards"]
     result.info["metrics"][0]["better"] = {}
     assert result.separations().empty
 
 
 def test_any_run_has_separations_by_model_and_data_set(decisive, model, counting, tmp_path):
-    decisive["dataset"] += [{"name": "fundus-tag", "limit": 8, "size": 32}]
-    models = [model, Classifier(counting.inner, name="other")]
-    found = run(decisive, models=models, out=tmp_path / "run", until="all").separations()
-    assert list(found.columns) == ["model", "dataset", *SEPARATION_COLUMNS]
-    blocks = [(m, d) for m in ("tiny", "other") for d in ("fundus", "fundus-tag")]
-    assert sorted(zip(found["model"], found["dataset"], strict=True)) == sorted(blocks)
-
-
-def test_a_run_without_scores_has_a_table_without_rows(decisive, model, tmp_path):
     def stop(done, total, what):
         raise KeyboardInterrupt
 
+    decisive["dataset"] += [{"name": "fundus-tag", "limit": 8, "size": 32}]
+    asked = {"models": [model, Classifier(counting.inner, name="other")], "out": tmp_path / "run", "until": "all"}
     with pytest.raises(KeyboardInterrupt):
-        run(decisive, models=[model], out=tmp_path / "run", progress=stop)
-    found = load(tmp_path / "run").separations()
-    assert found.empty
-    assert list(found.columns) == ["model", "dataset", *SEPARATION_COLUMNS]
+        run(decisive, **asked, progress=stop)
+    stopped, ended = load(tmp_path / "run").separations(), run(decisive, **asked).separations()
+    assert stopped.empty
+    assert list(stopped.columns) == list(ended.columns) == ["model", "dataset", *SEPARATION_COLUMNS]
+    blocks = [(m, d) for m in ("other", "tiny") for d in ("fundus", "fundus-tag")]
+    assert sorted(zip(ended["model"], ended["dataset"], strict=True)) == blocks

@@ -54,26 +54,28 @@ def test_the_difference_is_positive_where_the_method_is_better(way: str, sign: i
     assert found["difference_high"] - found["difference_low"] < 0.02 < found["high"] - found["low"]
 
 
-def test_the_difference_is_over_common_images() -> None:
-    scores = pd.concat([rows("cam", [1, 2, np.nan, 4]), rows("random", [0, np.nan, 0, 0])])
-    found = only(summarise(scores, described({"cam": False, "random": True}, gain="higher")), "cam")
-    assert found["n"] == 3
-    assert found["difference"] == 2.5
-
-
-def test_without_a_random_control_or_a_direction_there_is_no_difference() -> None:
+def test_the_difference_is_of_common_images_and_there_is_none_without_a_random_control_or_a_direction() -> None:
     scores = pd.concat([rows("cam", [1, 2]), rows("cam", [1, 2], column="note"), rows("random", [0, 1])])
     without = summarise(scores, described({"cam": False, "random": False}, gain="higher"))
     assert without["difference"].isna().all()
     found = summarise(scores, described({"cam": False, "random": True}, gain="higher"))
     assert np.isnan(only(found, "cam", column="note")["difference"])
     assert np.isnan(only(found, "random")["difference"])
+    scores = pd.concat([rows("cam", [1, 2, np.nan, 4]), rows("random", [0, np.nan, 0, 0])])
+    common = only(summarise(scores, described({"cam": False, "random": True}, gain="higher")), "cam")
+    assert (common["n"], common["difference"]) == (3, 2.5)
 
 
-def test_ranks_follow_the_direction_and_leave_controls_out() -> None:
+def test_ranks_follow_the_direction_and_leave_controls_and_what_has_no_value_out() -> None:
     values = {"good": 3, "bad": 1, "fair": 2, "random": 9}
     scores = pd.concat([rows(m, v + NOISE, metric=metric) for m, v in values.items() for metric in ("gain", "loss")])
-    found = summarise(scores, described({m: m == "random" for m in values}, gain="higher", loss="lower"))
+    scores = pd.concat([scores, rows("lost", [np.nan] * 2, status="error", error="no")])
+    before, info = scores.copy(), described({m: m == "random" for m in (*values, "lost")}, gain="higher", loss="lower")
+    found = summarise(scores, info)
+    pd.testing.assert_frame_equal(scores, before)
+    shuffled = summarise(scores.sample(frac=1, random_state=0), info)
+    pd.testing.assert_frame_equal(found[["method", "mean", "n", "rank"]], shuffled[["method", "mean", "n", "rank"]])
+    assert (only(found, "lost")["errors"], np.isnan(only(found, "lost")["rank"])) == (2, True)
     assert [only(found, m)["rank"] for m in ("good", "fair", "bad")] == [1, 2, 3]
     assert [only(found, m, "loss")["rank"] for m in ("good", "fair", "bad")] == [3, 2, 1]
     assert np.isnan(only(found, "random")["rank"])
@@ -103,14 +105,6 @@ def test_a_method_that_leaves_out_the_hard_half_is_judged_on_what_it_shares() ->
     assert [only(found, m)["rank"] for m in "ab"] == [1, 2]
     assert only(found, "a")["best"]
     assert not only(found, "b")["best"]
-
-
-def test_a_method_without_values_has_no_rank_and_takes_none() -> None:
-    scores = pd.concat([rows("a", NOISE + 1), rows("b", [np.nan] * 2, status="error", error="no"), rows("c", NOISE)])
-    found = summarise(scores, described(dict.fromkeys("abc", False), gain="higher"))
-    assert np.isnan(only(found, "b")["rank"])
-    assert only(found, "b")["errors"] == 2
-    assert [only(found, m)["rank"] for m in "ac"] == [1, 2]
 
 
 def test_skill_is_the_share_of_the_way_from_random_to_the_best_map() -> None:
@@ -166,16 +160,11 @@ def test_below_eight_samples_or_clusters_there_is_a_mean_and_nothing_more(
     assert ("n too small" in few_samples(found)[0]) is not enough
 
 
-def test_constant_maps_are_in_the_mean_and_counted_apart() -> None:
-    scores = rows("cam", [1, 2, 6], status=["ok", "ok", "constant"])
-    found = only(summarise(scores, described({"cam": False}, gain="higher")), "cam")
-    assert (found["mean"], found["n"], found["constant"]) == (3, 3, 1)
-
-
-def test_what_is_undefined_or_failed_is_counted_and_not_in_the_mean() -> None:
-    scores = rows("cam", [1, 99, 99, 3], status=["ok", "undefined", "error", "ok"])
-    found = only(summarise(scores, described({"cam": False}, gain="higher")), "cam")
-    assert (found["mean"], found["n"], found["undefined"], found["errors"]) == (2, 2, 1, 1)
+def test_what_is_not_ok_is_counted_and_only_constant_maps_are_in_the_mean() -> None:
+    scores = rows("cam", [1, 99, 99, 3, 5], status=["ok", "undefined", "error", "ok", "constant"])
+    found = summarise(scores, described({"cam": False, "gone": False}, gain="higher"))
+    counts = ["mean", "n", "constant", "undefined", "errors"]
+    np.testing.assert_equal(found[counts].to_numpy(float), [[3, 3, 1, 1, 1], [np.nan, 0, 0, 0, 0]])
 
 
 def test_a_sample_that_cannot_be_read_is_an_error_in_every_cell() -> None:
@@ -183,12 +172,6 @@ def test_a_sample_that_cannot_be_read_is_an_error_in_every_cell() -> None:
     scores = pd.concat([rows("cam", [1, 2]), rows("cam", [1, 2], metric="loss"), unread])
     found = summarise(scores, described({"cam": False, "other": False}, gain="higher", loss="lower"))
     assert found["errors"].tolist() == [1] * 4
-
-
-def test_a_method_that_left_no_row_still_has_its_cells() -> None:
-    found = summarise(rows("cam", [1, 2]), described({"cam": False, "gone": False}, gain="higher"))
-    assert only(found, "gone")["n"] == 0
-    assert np.isnan(only(found, "gone")["mean"])
 
 
 def test_rows_come_in_the_runs_order_with_the_main_column_first() -> None:
@@ -207,16 +190,6 @@ def test_clusters_of_the_scores_reach_the_interval() -> None:
     assert whole["high"] - whole["low"] > 1.6 * (naive["high"] - naive["low"])
 
 
-def test_the_same_scores_in_another_order_give_the_same_means_and_ranks() -> None:
-    random = np.random.default_rng(0)
-    scores = pd.concat([rows(m, random.normal(size=12)) for m in ("a", "b", "random")])
-    info = described({"a": False, "b": False, "random": True}, gain="higher")
-    once, again = summarise(scores, info), summarise(scores.copy(), info)
-    pd.testing.assert_frame_equal(once, again)
-    shuffled = summarise(scores.sample(frac=1, random_state=0), info)
-    pd.testing.assert_frame_equal(once[["method", "mean", "n", "rank"]], shuffled[["method", "mean", "n", "rank"]])
-
-
 def test_no_scores_give_an_empty_summary() -> None:
     nothing = pd.DataFrame(columns=SCHEMAS["scores"].names)
     info = described({"cam": False}, gain="higher")
@@ -224,35 +197,17 @@ def test_no_scores_give_an_empty_summary() -> None:
     assert len(conservation_scale(nothing, info)) == 0
 
 
-def test_the_callers_scores_are_left_as_they_were() -> None:
-    scores = rows("cam", [1, 2, np.nan], status=["ok", "ok", "undefined"])
-    before = scores.copy()
-    summarise(scores, described({"cam": False}, gain="higher"))
-    pd.testing.assert_frame_equal(scores, before)
-
-
-def test_the_conservation_scale_is_least_squares() -> None:
-    sums, logits = np.array([1.0, 2.0, 4.0]), np.array([2.0, 5.0, 7.0])
+@pytest.mark.parametrize(
+    ("sums", "logits"), [([1, 2, 4], [2, 5, 7]), ([2 / 49, -5 / 49, 7 / 49], [2, -5, 7]), ([0, 0], [1, 2])]
+)
+def test_the_conservation_scale_is_least_squares(sums: list[float], logits: list[float]) -> None:
     parts = [rows("cam", v, metric="conservation", column=c) for c, v in (("map_sum", sums), ("logit", logits))]
-    info = described({"cam": False}, conservation="lower")
-    found = conservation_scale(pd.concat(parts), info).iloc[0]
-    beta = float(np.linalg.lstsq(sums[:, None], logits)[0][0])
-    assert found["beta"] == pytest.approx(beta)
-    assert found["residual"] == pytest.approx(np.mean(np.abs(logits - beta * sums) / logits))
-    assert found["n"] == 3
-
-
-def test_a_scaled_map_conserves_exactly_after_its_scale() -> None:
-    logits = np.array([2.0, -5.0, 7.0])
-    parts = [rows("cam", v, metric="conservation", column=c) for c, v in (("map_sum", logits / 49), ("logit", logits))]
     found = conservation_scale(pd.concat(parts), described({"cam": False}, conservation="lower")).iloc[0]
-    assert found["beta"] == pytest.approx(49)
-    assert found["residual"] == pytest.approx(0, abs=1e-12)
-
-
-def test_zero_maps_have_no_scale() -> None:
-    parts = [rows("cam", v, metric="conservation", column=c) for c, v in (("map_sum", [0, 0]), ("logit", [1, 2]))]
-    assert np.isnan(conservation_scale(pd.concat(parts), described({"cam": False}, conservation="lower"))["beta"][0])
+    beta = float(np.linalg.lstsq(np.array(sums)[:, None], logits)[0][0]) if any(sums) else np.nan
+    assert found["beta"] == pytest.approx(beta, nan_ok=True)
+    if any(sums):
+        left = np.abs(logits - beta * np.array(sums)) / np.abs(logits)
+        assert (found["residual"], found["n"]) == (pytest.approx(left.mean(), abs=1e-12), len(sums))
 
 
 def test_a_run_until_separated_claims_what_its_sequential_test_does() -> None:
