@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.similarity import spearmans
@@ -64,15 +63,15 @@ class SpearmanAgreement(Metric):
     Undefined where no other method has a map that varies, and for a constant map.
     """
 
-    name: ClassVar[str] = "spearman-agreement"
-    main: ClassVar[str] = "spearman"
-    better: ClassVar[Mapping[str, Direction]] = {}
-    range: ClassVar[Mapping[str, Interval]] = {
+    name = "spearman-agreement"
+    main = "spearman"
+    better = {}
+    range = {
         "spearman": (-1, 1),
         "nearest": (-1, 1),
         "others": (0, torch.inf),
     }
-    undefined: ClassVar[str] = "the map is constant, or no other method has a map that varies"
+    undefined = "the map is constant, or no other method has a map that varies"
 
     def judge_all(
         self, case: Case, maps: Mapping[str, Maps], answers: Mapping[str, Answers]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.localisation import share_in
 from camfaith.metrics.precision import rounding
 from camfaith.metrics.probing.answers import Answers
@@ -110,21 +110,21 @@ class CornerArtifact(Metric):
     """At least 3, so that the corners are not all there is."""
     baseline: Any = "black"
     score: ScoreKind = "probability"
-    name: ClassVar[str] = "corner-artifact"
-    version: ClassVar[int] = 2
-    main: ClassVar[str] = "unsupported"
-    better: ClassVar[Mapping[str, Direction]] = {
+    name = "corner-artifact"
+    version = 2
+    main = "unsupported"
+    better = {
         "unsupported": "lower",
         "border_unsupported": "lower",
         "outside_unsupported": "lower",
     }
-    range: ClassVar[Mapping[str, Interval]] = {
+    range = {
         zone + column: (-1, 1) if column == "excess" else (0, 1)
         for zone in ("", "border_", "outside_")
         for column in ("share", "excess", "peak", "support", "unsupported")
     }
-    undefined: ClassVar[str] = "the map is zero, or the zone is empty (no content mask)"
-    exempt: ClassVar[Mapping[str, str]] = {"opposite-map": "it asks where a map lies, for or against the class"}
+    undefined = "the map is zero, or the zone is empty (no content mask)"
+    exempt = {"opposite-map": "it asks where a map lies, for or against the class"}
 
     @property
     def _partitions(self) -> dict[str, Partition]:

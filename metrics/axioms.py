@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
@@ -85,19 +85,19 @@ class Conservation(Metric):
     """
 
     baseline: Any = "black"
-    name: ClassVar[str] = "conservation"
-    main: ClassVar[str] = "residual"
-    better: ClassVar[Mapping[str, Direction]] = {
+    name = "conservation"
+    main = "residual"
+    better = {
         "residual": "lower",
         "residual_corrected": "lower",
         "sensitivity": "lower",
     }
-    range: ClassVar[Mapping[str, Interval]] = {
+    range = {
         **dict.fromkeys(("residual", "residual_corrected", "sensitivity"), (0, inf)),
         **dict.fromkeys(("map_sum", "logit", "explainable", "relu", "upsampling", "normalisation"), (-inf, inf)),
     }
-    undefined: ClassVar[str] = "the denominator is too small, or the method does not say what each channel adds"
-    exempt: ClassVar[Mapping[str, str]] = {"scale": "the map's sum is compared with the logit"}
+    undefined = "the denominator is too small, or the method does not say what each channel adds"
+    exempt = {"scale": "the map's sum is compared with the logit"}
 
     def _reference(self, layer: str | None) -> Channels | Blank:
         return Blank(self.baseline) if layer is None else Channels(layer)

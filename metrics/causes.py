@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 from torch.nn import functional as F
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.localisation import share_in
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
@@ -106,16 +106,16 @@ class CornerCauses(Metric):
     """
 
     cells: Annotated[int, Ge(3)] = CELLS
-    name: ClassVar[str] = "corner-causes"
-    main: ClassVar[str] = "share"
-    better: ClassVar[Mapping[str, Direction]] = {}
-    range: ClassVar[Mapping[str, Interval]] = {
+    name = "corner-causes"
+    main = "share"
+    better = {}
+    range = {
         column + cause: (0, 1)
         for column in ("share", "outside", "probability")
         for cause in ("", "_reflect", "_replicate", "_filled", "_cropped")
         if column + cause != "outside_cropped"
     }
-    undefined: ClassVar[str] = "the map is zero, or there is no content mask (with a box inside it), or no probability"
+    undefined = "the map is zero, or there is no content mask (with a box inside it), or no probability"
 
     @property
     def _probes(self) -> dict[str, OneImage]:

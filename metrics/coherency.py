@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Probe, Reads, Subject
+from camfaith.metrics.probing.probes import Probe, Subject
 from camfaith.metrics.probing.redrawn import OneImage
 from camfaith.metrics.similarity import pearson
 from camfaith.models.maps import normalise, rectify, upsample
@@ -31,7 +30,7 @@ def coherency(maps: Tensor, again: Tensor) -> Tensor:
 class MaskedAgain(OneImage):
     """The image times its heat map, x ⊙ M̂, to be explained anew."""
 
-    reads: ClassVar[Reads] = "displayed"
+    reads = "displayed"
 
     def altered(self, subject: Subject) -> Tensor:
         return subject.image * subject.read("displayed").to(subject.image)
@@ -49,11 +48,11 @@ class Coherency(Metric):
     A map that ignores the image is perfectly coherent: read this beside average drop, and the controls.
     """
 
-    name: ClassVar[str] = "coherency"
-    main: ClassVar[str] = "coherency"
-    better: ClassVar[Mapping[str, Direction]] = {"coherency": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {"coherency": (-1, 1)}
-    undefined: ClassVar[str] = "a map is constant: it correlates with nothing"
+    name = "coherency"
+    main = "coherency"
+    better = {"coherency": "higher"}
+    range = {"coherency": (-1, 1)}
+    undefined = "a map is constant: it correlates with nothing"
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (MaskedAgain(),)

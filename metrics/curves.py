@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,7 +11,7 @@ import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Line, Metric
+from camfaith.metrics.base import Line, Metric
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.adaptive import FINEST, AdaptiveCurve
 from camfaith.metrics.probing.answers import Answers
@@ -52,8 +52,8 @@ class PixelCurve(Metric):
     tolerance: Annotated[float, Gt(0), Lt(1)] | None = None
     baseline: Any = "black"
     score: ScoreKind = "probability"
-    main: ClassVar[str] = "auc"
-    range: ClassVar[Mapping[str, Interval]] = {
+    main = "auc"
+    range = {
         "auc": (0, 1),
         "auc_relative": (0, inf),
         "ties": (0, 1),
@@ -115,9 +115,9 @@ def _between(x: Tensor, y: Tensor, wanted: Tensor) -> Tensor:
 class Deletion(PixelCurve):
     """Area under the score while the most relevant pixels leave first; lower is better (Petsiuk et al. 2018)."""
 
-    name: ClassVar[str] = "deletion"
-    better: ClassVar[Mapping[str, Direction]] = {"auc": "lower", "auc_relative": "lower"}
-    kept: ClassVar[Literal["rest", "top"]] = "rest"
+    name = "deletion"
+    better = {"auc": "lower", "auc_relative": "lower"}
+    kept = "rest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +126,6 @@ class Insertion(PixelCurve):
     2018). With the same baseline it is the least-relevant-first deletion curve read backwards."""
 
     baseline: Any = "blur"
-    name: ClassVar[str] = "insertion"
-    better: ClassVar[Mapping[str, Direction]] = {"auc": "higher", "auc_relative": "higher"}
-    kept: ClassVar[Literal["rest", "top"]] = "top"
+    name = "insertion"
+    better = {"auc": "higher", "auc_relative": "higher"}
+    kept = "top"

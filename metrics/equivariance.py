@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Fill, Probe, Subject
@@ -89,11 +89,11 @@ class ShiftEquivariance(Metric):
     """
 
     shift: Annotated[float, Gt(0), Lt(0.5)] = 0.03
-    name: ClassVar[str] = "shift-equivariance"
-    main: ClassVar[str] = "spearman"
-    better: ClassVar[Mapping[str, Direction]] = {"spearman": "higher", "ssim": "higher", "top_k": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {"spearman": (-1, 1), "ssim": (-1, 1), "top_k": (0, 1)}
-    undefined: ClassVar[str] = f"a map is constant or, for ssim, the common area smaller than {WINDOW}×{WINDOW} pixels"
+    name = "shift-equivariance"
+    main = "spearman"
+    better = {"spearman": "higher", "ssim": "higher", "top_k": "higher"}
+    range = {"spearman": (-1, 1), "ssim": (-1, 1), "top_k": (0, 1)}
+    undefined = f"a map is constant or, for ssim, the common area smaller than {WINDOW}×{WINDOW} pixels"
 
     @property
     def _shifted(self) -> Shifted:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
@@ -99,16 +99,16 @@ class Infidelity(Metric):
     sigma: Positive = 0.2
     score: ScoreKind = "logit"
     seed: Seed = 0
-    name: ClassVar[str] = "infidelity"
-    main: ClassVar[str] = "infidelity_scaled"
-    better: ClassVar[Mapping[str, Direction]] = {"infidelity_scaled": "lower", "infidelity": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {
+    name = "infidelity"
+    main = "infidelity_scaled"
+    better = {"infidelity_scaled": "lower", "infidelity": "lower"}
+    range = {
         "infidelity_scaled": (0, inf),
         "scale": (-inf, inf),
         "infidelity": (0, inf),
     }
-    undefined: ClassVar[str] = "the map is zero: no scale fits it"
-    exempt: ClassVar[Mapping[str, str]] = {
+    undefined = "the map is zero: no scale fits it"
+    exempt = {
         "opposite-map": "`scale` tells a map from its opposite, and `infidelity_scaled` does not",
         "scale": "`infidelity` and `scale` are in the map's units",
     }

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.curves import auc
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.case import Case, Maps, PerImage
-from camfaith.metrics.probing.probes import ImageProbe, Probe, Reads, Rounds, Subject
+from camfaith.metrics.probing.probes import ImageProbe, Probe, Rounds, Subject
 from camfaith.metrics.probing.ranks import lottery, ranked
 from camfaith.models.settings import Few
 from camfaith.models.superpixels import require, superpixels
@@ -82,8 +82,8 @@ class WithoutSegments(ImageProbe):
 
     segments: int
     baseline: Baseline
-    reads: ClassVar[Reads] = "saliency"
-    all_logits: ClassVar[bool] = True
+    reads = "saliency"
+    all_logits = True
 
     def count(self, pixels: int) -> int:
         return self.segments
@@ -115,16 +115,16 @@ class IROF(Metric):
 
     segments: Few = 50
     baseline: Any = "mean"
-    name: ClassVar[str] = "irof"
-    main: ClassVar[str] = "irof"
-    better: ClassVar[Mapping[str, Direction]] = {"irof": "higher", "kept": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {
+    name = "irof"
+    main = "irof"
+    better = {"irof": "higher", "kept": "lower"}
+    range = {
         "irof": (-inf, 1),
         "kept": (0, 1),
         "segments": (1, inf),
     }
-    undefined: ClassVar[str] = "there is no probability to lose or, for `kept`, no other class"
-    needs_probability: ClassVar[bool] = True
+    undefined = "there is no probability to lose or, for `kept`, no other class"
+    needs_probability = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.models.maps import is_constant
@@ -70,11 +68,11 @@ class EnergyPointingGame(Metric):
     Needs no model. Undefined without a mask, for an empty mask, and for a map without positive values.
     """
 
-    name: ClassVar[str] = "energy-pointing-game"
-    main: ClassVar[str] = "mass"
-    better: ClassVar[Mapping[str, Direction]] = {"mass": "higher", "excess": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {"mass": (0, 1), "excess": (-1, 1)}
-    undefined: ClassVar[str] = "no mask, an empty mask, or a map without positive values"
+    name = "energy-pointing-game"
+    main = "mass"
+    better = {"mass": "higher", "excess": "higher"}
+    range = {"mass": (0, 1), "excess": (-1, 1)}
+    undefined = "no mask, an empty mask, or a map without positive values"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return energy_pointing_game(maps.saliency, case.masks)
@@ -94,11 +92,11 @@ class PointingGame(Metric):
     """
 
     tolerance: NotNegative = 15.0
-    name: ClassVar[str] = "pointing-game"
-    main: ClassVar[str] = "hit"
-    better: ClassVar[Mapping[str, Direction]] = {"hit": "higher", "excess": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {"hit": (0, 1), "excess": (-1, 1)}
-    undefined: ClassVar[str] = "no mask, an empty mask, or a constant map"
+    name = "pointing-game"
+    main = "hit"
+    better = {"hit": "higher", "excess": "higher"}
+    range = {"hit": (0, 1), "excess": (-1, 1)}
+    undefined = "no mask, an empty mask, or a constant map"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return pointing_game(maps.saliency, case.masks, self.tolerance)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.precision import quotient, rounding
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
 
 
 def average_drop(whole: Tensor, masked: Tensor, noise: Tensor | float = 0.0) -> dict[str, Tensor]:
@@ -37,7 +36,7 @@ def average_drop(whole: Tensor, masked: Tensor, noise: Tensor | float = 0.0) -> 
 class Masked(ImageProbe):
     """The image times its heat map, x ⊙ M̂. Methods with equal heat maps share it."""
 
-    reads: ClassVar[Reads] = "displayed"
+    reads = "displayed"
 
     def count(self, pixels: int) -> int:
         return 1
@@ -70,12 +69,12 @@ class AverageDrop(Metric):
     rectified on its own grid, before it is upsampled.
     """
 
-    name: ClassVar[str] = "average-drop"
-    main: ClassVar[str] = "drop"
-    better: ClassVar[Mapping[str, Direction]] = {"drop": "lower", "increase": "higher", "gain": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = dict.fromkeys(("drop", "increase", "gain", "shown"), (0, 1))
-    undefined: ClassVar[str] = "there is no probability to lose (Y = 0) or, for the gain, none to win (Y = 1)"
-    needs_probability: ClassVar[bool] = True
+    name = "average-drop"
+    main = "drop"
+    better = {"drop": "lower", "increase": "higher", "gain": "higher"}
+    range = dict.fromkeys(("drop", "increase", "gain", "shown"), (0, 1))
+    undefined = "there is no probability to lose (Y = 0) or, for the gain, none to win (Y = 1)"
+    needs_probability = True
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (Masked(),)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Line, Metric
+from camfaith.metrics.base import Line, Metric
 from camfaith.metrics.curves import Deletion, Insertion, auc
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
@@ -80,10 +80,10 @@ class AOPC(MostRelevantFirst):
     of pixels, and the steps go on to the end. See `MostRelevantFirst` for xᵏ.
     """
 
-    name: ClassVar[str] = "aopc"
-    main: ClassVar[str] = "aopc"
-    better: ClassVar[Mapping[str, Direction]] = {"aopc": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {"aopc": (-1, 1)}
+    name = "aopc"
+    main = "aopc"
+    better = {"aopc": "higher"}
+    range = {"aopc": (-1, 1)}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return {"aopc": aopc(self._morf.line(case, maps, answers).y)}
@@ -99,10 +99,10 @@ class PixelFlipping(MostRelevantFirst):
     this orders maps as `AOPC` does, since AOPC = L/(L + 1)·(f(x⁰) − this). See `MostRelevantFirst` for xᵏ.
     """
 
-    name: ClassVar[str] = "pixel-flipping"
-    main: ClassVar[str] = "mean"
-    better: ClassVar[Mapping[str, Direction]] = {"mean": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {"mean": (0, 1)}
+    name = "pixel-flipping"
+    main = "mean"
+    better = {"mean": "lower"}
+    range = {"mean": (0, 1)}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return {"mean": pixel_flipping(self._morf.line(case, maps, answers).y)}
@@ -120,10 +120,10 @@ class ABPC(MostRelevantFirst):
     Columns: `abpc`, and the areas `lerf`, higher is better, and `morf`, lower is better, by trapezoids.
     """
 
-    name: ClassVar[str] = "abpc"
-    main: ClassVar[str] = "abpc"
-    better: ClassVar[Mapping[str, Direction]] = {"abpc": "higher", "lerf": "higher", "morf": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {"abpc": (-1, 1), "lerf": (0, 1), "morf": (0, 1)}
+    name = "abpc"
+    main = "abpc"
+    better = {"abpc": "higher", "lerf": "higher", "morf": "lower"}
+    range = {"abpc": (-1, 1), "lerf": (0, 1), "morf": (0, 1)}
 
     @property
     def _lerf(self) -> Insertion:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, nan
-from typing import ClassVar
 
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.localisation import mask_planes
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
@@ -71,16 +69,14 @@ class SeveralObjects(Metric):
     """
 
     least: Count = 4
-    name: ClassVar[str] = "several-objects"
-    main: ClassVar[str] = "found"
-    better: ClassVar[Mapping[str, Direction]] = {"found": "higher", "covered": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {
+    name = "several-objects"
+    main = "found"
+    better = {"found": "higher", "covered": "higher"}
+    range = {
         **dict.fromkeys(("found", "covered", "weakest"), (0, 1)),
         **dict.fromkeys(("objects", "dropped"), (0, inf)),
     }
-    undefined: ClassVar[str] = (
-        "no mask, no object in it (weakest: no two), or a map without positive values (weakest: there)"
-    )
+    undefined = "no mask, no object in it (weakest: no two), or a map without positive values (weakest: there)"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return several_objects(maps.saliency, case.masks, self.least)

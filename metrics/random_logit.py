@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.probes import Probe, Subject
@@ -67,14 +66,14 @@ class RandomLogit(Metric):
     controls.
     """
 
-    name: ClassVar[str] = "random-logit"
-    main: ClassVar[str] = "ssim"
-    better: ClassVar[Mapping[str, Direction]] = {"ssim": "lower", "spearman": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {"ssim": (-1, 1), "spearman": (-1, 1)}
-    undefined: ClassVar[str] = (
+    name = "random-logit"
+    main = "ssim"
+    better = {"ssim": "lower", "spearman": "lower"}
+    range = {"ssim": (-1, 1), "spearman": (-1, 1)}
+    undefined = (
         f"there is no other class, a map is constant or, for ssim, the image smaller than {WINDOW}×{WINDOW} pixels"
     )
-    exempt: ClassVar[Mapping[str, str]] = {"direction": "it compares a method's maps with each other, not with a truth"}
+    exempt = {"direction": "it compares a method's maps with each other, not with a truth"}
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (OtherClass(),)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Gt, Lt, MinLen
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Line, Metric
+from camfaith.metrics.base import Line, Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.imputation import impute
-from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import NotNegative, Seed
 
@@ -61,7 +61,7 @@ class Imputed(ImageProbe):
     kept: Literal["rest", "top"]
     percentiles: tuple[float, ...]
     noise: GaussianNoise
-    reads: ClassVar[Reads] = "ranks"
+    reads = "ranks"
 
     def count(self, pixels: int) -> int:
         return len(self.percentiles)
@@ -112,10 +112,10 @@ class ROAD(Metric):
     noise: NotNegative = 0.01
     score: ScoreKind = "probability"
     seed: Seed = 0
-    name: ClassVar[str] = "road"
-    main: ClassVar[str] = "road"
-    better: ClassVar[Mapping[str, Direction]] = {"road": "higher", "lerf": "higher", "morf": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {"road": (-0.5, 0.5), "lerf": (0, 1), "morf": (0, 1)}
+    name = "road"
+    main = "road"
+    better = {"road": "higher", "lerf": "higher", "morf": "lower"}
+    range = {"road": (-0.5, 0.5), "lerf": (0, 1), "morf": (0, 1)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
 
@@ -46,11 +44,11 @@ class Sparseness(Metric):
     without positive values.
     """
 
-    name: ClassVar[str] = "sparseness"
-    main: ClassVar[str] = "gini"
-    better: ClassVar[Mapping[str, Direction]] = {}
-    range: ClassVar[Mapping[str, Interval]] = {"gini": (0, 1), "entropy": (0, 1), "effective_size": (0, 1)}
-    undefined: ClassVar[str] = "the map has no positive values"
+    name = "sparseness"
+    main = "gini"
+    better = {}
+    range = {"gini": (0, 1), "entropy": (0, 1), "effective_size": (0, 1)}
+    undefined = "the map has no positive values"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return sparseness(maps.saliency)

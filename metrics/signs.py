@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
 
 
 def signed_removal(maps: Tensor, z: Tensor, without_top: Tensor, without_bottom: Tensor) -> dict[str, Tensor]:
@@ -38,7 +38,7 @@ class Ends(ImageProbe):
 
     share: float
     baseline: Baseline
-    reads: ClassVar[Reads] = "ranks"
+    reads = "ranks"
 
     def count(self, pixels: int) -> int:
         return 2
@@ -69,10 +69,10 @@ class SignedRemoval(Metric):
 
     share: Annotated[float, Gt(0), Lt(1)] = 0.2
     baseline: Any = "blur"
-    name: ClassVar[str] = "signed-removal"
-    main: ClassVar[str] = "top_drop"
-    better: ClassVar[Mapping[str, Direction]] = {"top_drop": "higher", "bottom_rise": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {
+    name = "signed-removal"
+    main = "top_drop"
+    better = {"top_drop": "higher", "bottom_rise": "higher"}
+    range = {
         "top_drop": (-inf, inf),
         "bottom_rise": (-inf, inf),
         "negative": (0, 1),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Metric
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
@@ -87,11 +86,11 @@ class MaxSensitivity(Metric):
     radius: Positive = 0.02
     samples: Count = 10
     seed: Seed = 0
-    name: ClassVar[str] = "max-sensitivity"
-    main: ClassVar[str] = "max"
-    better: ClassVar[Mapping[str, Direction]] = {"max": "lower", "avg": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {"max": (0, inf), "avg": (0, inf)}
-    undefined: ClassVar[str] = "the map is zero: no change can be measured by its size"
+    name = "max-sensitivity"
+    main = "max"
+    better = {"max": "lower", "avg": "lower"}
+    range = {"max": (0, inf), "avg": (0, inf)}
+    undefined = "the map is zero: no change can be measured by its size"
 
     @property
     def _neighbours(self) -> Neighbours:

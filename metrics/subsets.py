@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, MinLen
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Line, Metric
+from camfaith.metrics.base import Line, Metric
 from camfaith.metrics.precision import rounding
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
@@ -69,10 +69,10 @@ class SubsetCorrelation(Metric):
     baseline: Any = "black"
     score: ScoreKind = "logit"
     seed: Seed = 0
-    main: ClassVar[str] = "correlation"
-    better: ClassVar[Mapping[str, Direction]] = {"correlation": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {"correlation": (-1, 1)}
-    undefined: ClassVar[str] = "the map's sums over the subsets, or what removing them costs, do not vary"
+    main = "correlation"
+    better = {"correlation": "higher"}
+    range = {"correlation": (-1, 1)}
+    undefined = "the map's sums over the subsets, or what removing them costs, do not vary"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,7 +114,7 @@ class SensitivityN(SubsetCorrelation):
 
     sizes: Annotated[tuple[Positive, ...], MinLen(1)] = (0.01, 0.03, 0.1, 0.25, 0.5, 0.8)
     subsets: Annotated[int, Ge(3)] = 64
-    name: ClassVar[str] = "sensitivity-n"
+    name = "sensitivity-n"
 
     @property
     def _sizes(self) -> tuple[float, ...]:
@@ -141,7 +141,7 @@ class FaithfulnessCorrelation(SubsetCorrelation):
 
     size: Positive = 0.1
     subsets: Annotated[int, Ge(3)] = 100
-    name: ClassVar[str] = "faithfulness-correlation"
+    name = "faithfulness-correlation"
 
     @property
     def _sizes(self) -> tuple[float, ...]:

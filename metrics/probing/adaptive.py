@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.probes import Blank, Fill, ImageProbe, Reads, Rounds, Subject, along
+from camfaith.metrics.probing.probes import Blank, Fill, ImageProbe, Rounds, Subject, along
 
 FINEST = 256
 """No curve is cut into more steps than this."""
@@ -31,7 +31,7 @@ class AdaptiveCurve(ImageProbe):
     tolerance: float
     baseline: Baseline
     score: str
-    reads: ClassVar[Reads] = "ranks"
+    reads = "ranks"
 
     def count(self, pixels: int) -> int:
         return _finest(pixels) - 1

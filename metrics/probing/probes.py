@@ -124,7 +124,7 @@ class Curve(ImageProbe):
     kept: Literal["rest", "top"]
     steps: int
     baseline: Baseline
-    reads: ClassVar[Reads] = "ranks"
+    reads = "ranks"
 
     def count(self, pixels: int) -> int:
         return len(removed_at(self.steps, pixels)) - 2
