@@ -17,8 +17,9 @@ from camfaith.models.maps import normalise, rectify, upsample
 
 
 def coherency(maps: Tensor, again: Tensor) -> Tensor:
-    """Pearson's correlation over the pixels (B, in [−1, 1]) of the display maps of x and of x ⊙ M̂ (both B×H×W). NaN
-    where either is constant.
+    """How alike a method's maps of an image and of what its map shows are (Poppi et al. 2021): ρ(M̂(x), M̂(x ⊙ M̂(x))),
+    Pearson's correlation over the pixels of the two display maps (B×H×W each). B values in [−1, 1], higher is better;
+    the authors give (ρ + 1)/2. NaN where either map is constant.
 
     >>> coherency(torch.tensor([[[0, 0.5], [0.5, 1]]]), torch.tensor([[[0, 1.0], [0, 1.0]]]))
     tensor([0.7071], dtype=torch.float64)
@@ -38,12 +39,11 @@ class MaskedAgain(OneImage):
 
 @dataclass(frozen=True, kw_only=True)
 class Coherency(Metric):
-    """The correlation of a method's map with its map of the image times that map (Poppi et al. 2021).
+    """Whether a method, shown the image times its own heat map, draws the same map again (Poppi et al. 2021). One
+    column:
 
-    ρ(M̂(x), M̂(x ⊙ M̂(x))), M̂ the display map of the explained class in [0, 1] at the image's size, and ρ Pearson's
-    correlation over the pixels. One column:
-
-    - `coherency`: ρ, in [−1, 1], higher is better; the authors give (ρ + 1)/2, in [0, 1], and 0 for a map with NaN
+    - `coherency`: the correlation of the two display maps over the pixels, of the same class, in [−1, 1], higher is
+      better. The authors bring it to [0, 1], and give 0 for a map with NaN
 
     A map that ignores the image is perfectly coherent: read this beside average drop, and the controls.
     """

@@ -23,8 +23,9 @@ from camfaith.models.settings import Count
 
 
 def auc(scores: Tensor, fractions: Tensor) -> Tensor:
-    """The area under B curves by trapezoids, not divided by anything: of scores (B×n) over the fractions of the pixels
-    changed (n, or B×n), which rise from 0 to 1.
+    """The area under the curve of B images' scores, ∫ f ds by trapezoids (B), in [0, 1] for probabilities: it is not
+    divided by anything. `scores` are B×n, at the fractions s of the pixels changed, which rise from 0 to 1 (n, or B×n).
+    Lower is better where the most relevant pixels leave first, higher where they enter first (Petsiuk et al. 2018).
 
     >>> auc(torch.tensor([[1.0, 0.4, 0.2]]), torch.tensor([0.0, 0.5, 1.0]))
     tensor([0.5000], dtype=torch.float64)
@@ -36,10 +37,9 @@ def auc(scores: Tensor, fractions: Tensor) -> Tensor:
 class PixelCurve(Metric):
     """The target's score over the true fraction of pixels changed, both ends included, and the area under it.
 
-    Point i of `steps` has exactly i·N/steps pixels changed to the `baseline` or from it, rounded up; trapezoids give
-    the area. Columns:
+    Point i of `steps` has exactly i·N/steps pixels changed to the `baseline` or from it, rounded up. Columns:
 
-    - `auc`: in [0, 1] for probabilities; not divided by anything
+    - `auc`: the area under the `score`, in [0, 1] for probabilities
     - `auc_relative`: `auc` divided by the score of the unchanged image
     - `ties`: the share of pixels that have the value of another, so that their order was drawn by lot
     - `points`: how many points the curve has; only with a `tolerance`

@@ -20,8 +20,13 @@ from camfaith.models.maps import upsample
 
 
 def shift_equivariance(maps: Tensor, moved: Tensor, shifts: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
-    """The columns of `ShiftEquivariance`: `spearman`, `ssim` and `top_k`, for maps M(x) (B×H×W) and M(T x) (B×T×H×W), x
-    shifted by `shifts`, so many pixels down and to the right. `ssim` is NaN where less than its window is in common.
+    """1/|T| Σ_T s(T⁻¹ M(T x), M(x)): how alike a map and those of the shifted image are, on the area that they have in
+    common, for maps M(x) (B×H×W) and M(T x) (B×|T|×H×W), x shifted by `shifts`, so many pixels down and to the right
+    (after Crabbé & van der Schaar 2023). Columns of B values, 1 where the map moves with the image, higher is better:
+
+    - `spearman` and `ssim`: s is `spearman`, or `ssim`, in [−1, 1]. `ssim` is NaN where less than its window is in
+      common
+    - `top_k`: s is `top_k`, in [0, 1]
 
     >>> maps = torch.rand(1, 20, 20)
     >>> moved = torch.stack([maps.roll((2, -1), dims=(1, 2))], 1)
@@ -75,9 +80,9 @@ class Shifted(Explained):
 class ShiftEquivariance(Metric):
     """How alike a method's map is to itself when the image is shifted a little (after Crabbé & van der Schaar 2023).
 
-    ¼ Σ_T s(T⁻¹ M(T x), M(x)), T the shifts along the four diagonals by `shift` of each side (at least one pixel, edges
-    repeated), M the map after the method's ReLU, where it has one, at the image's size, and s a likeness on the area
-    that both maps have in common. Columns, 1 where the map moves with the image exactly, higher is better:
+    The shifts go along the four diagonals, by `shift` of each side (at least one pixel, edges repeated). The map is
+    that after the method's ReLU, where it has one, at the image's size; it is shifted back and compared where both have
+    pixels. Columns, means over the shifts, 1 where the map moves with the image exactly, higher is better:
 
     - `spearman`: Spearman's rank correlation, in [−1, 1]
     - `ssim`: the structural similarity of the maps stretched to [0, 1], in [−1, 1] (Wang et al. 2004)

@@ -23,11 +23,14 @@ from camfaith.models.settings import Positive, Seed
 
 
 def infidelity(maps: Tensor, perturbations: Tensor, drops: Tensor) -> dict[str, Tensor]:
-    """The columns of `Infidelity` for maps M (B×H×W), n perturbations I (n×H×W) and Δ = f(x) − f(x − I) (B×n).
+    """How far a map's forecast of score changes is from these (Yeh et al. 2019), for maps M (B×H×W), n perturbations I
+    (n×H×W) and the changes Δ = f(x) − f(x − I) (B×n); E is the mean over I. Columns of B values:
 
-    Each of these maps predicts the changes but for a scale, which is 2 and −2:
+    - `infidelity_scaled`: E[(β IᵀM − Δ)²], in [0, E[Δ²]], lower is better; NaN where β is
+    - `scale`: β = E[IᵀM·Δ]/E[(IᵀM)²], of any size, which describes; NaN for a zero map
+    - `infidelity`: E[(IᵀM − Δ)²], in [0, ∞), lower is better
 
-    >>> maps, I = torch.tensor([[[1, 2]], [[-1, -2]]]), torch.tensor([[[1, 0]], [[0, 1]]])
+    >>> maps, I = torch.tensor([[[1, 2]], [[-1, -2]]]), torch.tensor([[[1, 0]], [[0, 1]]])  # right, but for a scale
     >>> {name: value.tolist() for name, value in infidelity(maps, I, torch.tensor([[2, 4], [2, 4]])).items()}
     {'infidelity_scaled': [0.0, 0.0], 'scale': [2.0, -2.0], 'infidelity': [2.5, 22.5]}
     """
@@ -81,14 +84,15 @@ def _perturbations(
 class Infidelity(Metric):
     """Mean squared error of the score changes that a map predicts for perturbations of the image (Yeh et al. 2019).
 
-    With I ~ N(0, σ²) per pixel, drawn `samples` times (σ is `sigma`), M the raw signed map, upsampled, and
-    Δ = f(x) − f(x − I); all in [0, ∞) but `scale`:
+    Each of `samples` perturbations I has N(0, σ²) at every pixel (σ is `sigma`), is subtracted from the image, and
+    changes its `score`; the map that predicts this, by the sum of its products with I, is the raw signed one,
+    upsampled. All columns are in [0, ∞) but `scale`:
 
-    - `infidelity_scaled`: E_I[(β IᵀM − Δ)²], lower is better, at most E[Δ²]. It is what the authors' code computes
-    - `scale`: β = E[IᵀM·Δ]/E[(IᵀM)²], the scale that fits best. It tells a map from its opposite: both have the same
-      `infidelity_scaled`, but scales of opposite sign
-    - `infidelity`: E_I[(IᵀM − Δ)²], lower is better. It measures the map's scale more than anything else: compare it
-      only between maps in the units of the score's gradient
+    - `infidelity_scaled`: the error of the map times `scale`, lower is better. It is what the authors' code computes
+    - `scale`: the factor that fits best. It tells a map from its opposite: both have the same `infidelity_scaled`, but
+      scales of opposite sign
+    - `infidelity`: the error of the map as it is, lower is better. It measures the map's scale more than anything else:
+      compare it only between maps in the units of the score's gradient
 
     σ is in units of the image, whose range is [0, 1]; x − I is not clipped. The authors perturb towards a noisy black
     baseline instead (I = x − ε), with the σ that is the default here. The perturbations are the same for all images and

@@ -16,8 +16,12 @@ from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
 
 
 def average_drop(whole: Tensor, masked: Tensor, noise: Tensor | float = 0.0) -> dict[str, Tensor]:
-    """`drop`, `increase` and `gain` of `AverageDrop`, for the probabilities Y = f(x) (B) and O = f(x ⊙ M̂) (B). A rise
-    of no more than `noise` is no increase.
+    """What the class loses and wins when the image is multiplied by its heat map, by the probabilities Y = f(x) and O =
+    f(x ⊙ M̂) (B each). Columns of B values:
+
+    - `drop`: relu(Y − O)/Y, in [0, 1], lower is better (Chattopadhay et al. 2018). NaN where Y = 0
+    - `increase`: 1 where O > Y by more than `noise`, else 0; higher is better (Chattopadhay et al. 2018)
+    - `gain`: relu(O − Y)/(1 − Y), in [0, 1], higher is better (Zhang et al. 2024). NaN where Y = 1
 
     >>> found = average_drop(torch.tensor([0.8, 0.5]), torch.tensor([0.2, 0.75]))
     >>> {name: [round(one, 6) for one in value.tolist()] for name, value in found.items()}
@@ -52,14 +56,13 @@ class Masked(ImageProbe):
 
 @dataclass(frozen=True, kw_only=True)
 class AverageDrop(Metric):
-    """How much of its probability the class loses when the image is multiplied by its heat map.
+    """How the class's probability changes when the image is multiplied by its heat map, the display map M̂ in [0, 1]
+    (Chattopadhay et al. 2018; `gain`: Zhang et al. 2024). Columns in [0, 1], whose mean over images is what the papers
+    give:
 
-    With Y = f(x), O = f(x ⊙ M̂), f the probability of the class and M̂ the display map in [0, 1]; columns, whose mean
-    over images is what the papers give:
-
-    - `drop`: relu(Y − O)/Y, in [0, 1], lower is better (Chattopadhay et al. 2018)
-    - `increase`: 1 where O > Y by more than the network's rounding, else 0; higher is better (Chattopadhay et al. 2018)
-    - `gain`: relu(O − Y)/(1 − Y), in [0, 1], higher is better (Zhang et al. 2024)
+    - `drop`: the share of the probability that is lost, lower is better
+    - `increase`: 1 where it rises by more than the network's rounding, else 0; higher is better
+    - `gain`: the share won of what it lacked to 1, higher is better
     - `shown`: the mean of M̂, how much of the image is left
 
     A map that shows everything loses nothing, so read the drop beside `shown`: a constant positive map has the drop 0

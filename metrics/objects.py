@@ -19,8 +19,15 @@ from camfaith.models.settings import Count
 
 
 def several_objects(maps: Tensor, masks: Tensor | None, least: int = 4) -> dict[str, Tensor]:
-    """The columns of `SeveralObjects` for maps (B×H×W) and masks (B×H×W, bool; an image without one has an all-False
-    plane).
+    """How many of the objects in a mask a map M finds (own definition): the parts o of the mask whose pixels touch at
+    sides or corners, of at least `least` pixels. R are M's highest pixels above 0, as many as the objects have; those
+    that tie for the last places count in part. Maps and masks are B×H×W, masks bool (an image without one has an
+    all-False plane). Columns of B values, the first three NaN without an object and where M is nowhere positive:
+
+    - `found` and `covered`: the means over o of max_o R and of |o ∩ R|/|o|, in [0, 1], higher is better
+    - `weakest`: min_o mean_o M⁺ / mean_{∪o} M⁺, in [0, 1], which describes; NaN also for one object, and where M⁺ is 0
+      on all
+    - `objects` and `dropped`: how many there are, and how many parts are smaller; NaN for an empty mask
 
     >>> maps, masks = torch.tensor([[[9, 8, 0, 0, 1]]]), torch.tensor([[[True, True, False, True, True]]])
     >>> {name: value.item() for name, value in several_objects(maps, masks, least=2).items() if name != "weakest"}
@@ -59,13 +66,12 @@ class SeveralObjects(Metric):
 
     - `found`: the share of objects that the hottest region touches, in [0, 1], higher is better
     - `covered`: the share of an object that the hottest region covers, mean over objects, in [0, 1], higher is better
-    - `weakest`: min_o mean_o M⁺ / mean_mask M⁺, how little of the map the least object gets, in [0, 1]; 1 where all
+    - `weakest`: how little of the map the least object gets, its mean relative to that of all, in [0, 1]; 1 where all
       objects get as much. Undefined also for one object, and where the map is not positive on the mask
     - `objects`: how many there are, and `dropped`: how many were too small
 
     A map that is hot in many places touches more, and a large object is hardly missed: read `found` beside `covered`
-    and the random control. Needs no model. Undefined without a mask, without an object in it, and for a map without
-    positive values.
+    and the random control. Needs no model.
     """
 
     least: Count = 4

@@ -18,8 +18,11 @@ from camfaith.models.maps import upsample
 
 
 def random_logit(maps: Tensor, others: Tensor) -> dict[str, Tensor]:
-    """The columns of `RandomLogit`, `ssim` and `spearman`, for maps of the explained class and of another one (both
-    B×H×W). `ssim` is NaN for maps smaller than its window.
+    """How alike the maps of the explained class and of another one are (B×H×W each), 1 where the class does not matter
+    to them (Sixt et al. 2020). Columns of B values, NaN where a map is constant:
+
+    - `ssim`: the structural similarity (`ssim`), in [−1, 1], lower is better; NaN for maps smaller than its window
+    - `spearman`: Spearman's rank correlation (`spearman`), in [−1, 1], lower is better
 
     >>> maps = torch.arange(121).view(1, 11, 11)
     >>> {name: round(value.item(), 6) for name, value in random_logit(maps, 2 * maps).items()}

@@ -24,8 +24,11 @@ Percentiles = Annotated[tuple[Annotated[float, Gt(0), Lt(100)], ...], MinLen(1)]
 
 
 def road(morf: Tensor, lerf: Tensor) -> dict[str, Tensor]:
-    """The columns of `ROAD` for the scores (B×n) with the most and with the least relevant pixels filled in, at n
-    percentiles.
+    """Remove and debias (Rong et al. 2022), by the scores (B×n) with the most (MoRF) and with the least relevant pixels
+    (LeRF) filled in, at n percentiles. Columns of B values, means over the percentiles:
+
+    - `road`: (f(LeRF) − f(MoRF))/2, in [−1/2, 1/2] for probabilities, higher is better
+    - `lerf` and `morf`: f(LeRF), higher is better, and f(MoRF), lower is better, in [0, 1] for probabilities
 
     >>> found = road(torch.tensor([[0.4, 0.2]]), torch.tensor([[0.9, 0.7]]))
     >>> {name: round(value.item(), 6) for name, value in found.items()}
@@ -97,15 +100,14 @@ class ROAD(Metric):
     Exactly ⌈pN/100⌉ pixels are removed for each p of `percentiles`: they become the weighted mean of their neighbours
     (see `imputation`) plus N(0, σ²) for each colour, σ = `noise`, in units of the image (whose range is [0, 1], before
     the network normalises it). The noise is drawn once for each image, from its seed and `seed`, and is the same for
-    all methods and percentiles. Columns are means over the percentiles; `lerf` and `morf` are in [0, 1] for
-    probabilities:
+    all methods and percentiles. Columns are means over the percentiles, for probabilities:
 
-    - `road`: (f(LeRF) − f(MoRF))/2, in [−1/2, 1/2] for probabilities, higher is better. This is
-      pytorch-grad-cam's ROADCombined (whose percentiles are the shares kept), except for tied pixels
-    - `lerf`: f with the least relevant p % removed, higher is better
-    - `morf`: f with the most relevant p % removed, lower is better
+    - `road`: half of `lerf` − `morf`, in [−1/2, 1/2], higher is better. This is pytorch-grad-cam's ROADCombined (whose
+      percentiles are the shares kept), except for tied pixels
+    - `lerf`: the score with the least relevant p % removed, in [0, 1], higher is better
+    - `morf`: the score with the most relevant p % removed, in [0, 1], lower is better
 
-    The paper gives the accuracy at each p, over a data set; here f is the target's `score`, one image at a time.
+    The paper gives the accuracy at each p, over a data set; here it is the target's `score`, one image at a time.
     """
 
     percentiles: Percentiles = (10, 20, 30, 40, 50, 60, 70, 80, 90)

@@ -19,8 +19,12 @@ from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
 
 
 def signed_removal(maps: Tensor, z: Tensor, without_top: Tensor, without_bottom: Tensor) -> dict[str, Tensor]:
-    """The columns of `SignedRemoval` for raw maps (B×H×W) and the class's logits (B): z of the image, the others of the
-    image without the map's top and without its bottom.
+    """What the class's logit z loses without a map's top, and gains without its bottom (own definition). `maps` M are
+    raw (B×H×W), the logits B each. Columns of B values:
+
+    - `top_drop`: z(x) − z(x without the top), of any size, higher is better
+    - `bottom_rise`: z(x without the bottom) − z(x), of any size, higher is better
+    - `negative`: the share of pixels with M < 0, in [0, 1]; it describes
 
     >>> found = signed_removal(torch.tensor([[[2.0, -1.0]]]), *torch.tensor([[5.0], [3.0], [6.0]]))
     >>> {name: value.item() for name, value in found.items()}
@@ -52,19 +56,19 @@ class Ends(ImageProbe):
 
 @dataclass(frozen=True, kw_only=True)
 class SignedRemoval(Metric):
-    """What the class's logit z loses with a map's top, and gains without its bottom (red for, blue against; own
+    """What the class's logit loses with a map's top, and gains without its bottom (red for, blue against; own
     definition).
 
-    Top and bottom are the `share` of pixels where the map is highest and lowest; `baseline` replaces them. Columns,
-    higher is better:
+    Top and bottom are the `share` of pixels where the map is highest and lowest; `baseline` replaces them. Columns, the
+    differences in units of the logit, of any size:
 
-    - `top_drop`: z(x) − z(x without the top), above 0 where the top speaks for the class
-    - `bottom_rise`: z(x without the bottom) − z(x), above 0 where the bottom speaks against the class, about 0 where
-      nothing is said there
+    - `top_drop`: above 0 where the top speaks for the class, higher is better
+    - `bottom_rise`: above 0 where the bottom speaks against the class, about 0 where nothing is said there; higher is
+      better
     - `negative`: the share of pixels at which the raw map is below 0, in [0, 1]. It describes
 
-    Both differences are in units of the logit, of any size. A map that ends in a ReLU is 0 wherever it is not for the
-    class: its bottom is drawn from these pixels, and says whether what is shown as low speaks against.
+    A map that ends in a ReLU is 0 wherever it is not for the class: its bottom is drawn from these pixels, and says
+    whether what is shown as low speaks against.
     """
 
     share: Annotated[float, Gt(0), Lt(1)] = 0.2

@@ -1,7 +1,8 @@
-"""How alike two maps of the same image are. A constant map, or one with NaN, is like nothing: the value is NaN.
+"""How alike two maps of the same image are.
 
 Each function takes two stacks of B maps of the same size (B×H×W) and gives B values in float64; `spearmans` takes any
-number of stacks, and `pearson` any two series. None of them changes where a map is multiplied by a positive number.
+number of stacks, and `pearson` any two series. A constant map, or one with NaN, is like nothing: the value is NaN. None
+of them changes where a map is multiplied by a positive number.
 """
 
 from __future__ import annotations

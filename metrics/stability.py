@@ -20,8 +20,13 @@ from camfaith.models.settings import Count, Positive, Seed
 
 
 def max_sensitivity(before: Tensor, after: Tensor) -> dict[str, Tensor]:
-    """The columns of `MaxSensitivity`: `max` and `avg` over y of ‖Φ(y) − Φ(x)‖/‖Φ(x)‖, for the maps Φ(x) (B×h×w) and
-    those of n neighbours Φ(y) (B×n×h×w). `ValueError` for maps of another size.
+    """How far a map moves when its image does, ‖Φ(y) − Φ(x)‖/‖Φ(x)‖ (Yeh et al. 2019), for the maps Φ(x) (B×h×w) and
+    those of n neighbours Φ(y) (B×n×h×w). Columns of B values in [0, ∞), lower is better, NaN where Φ(x) is zero:
+
+    - `max`: its maximum over the neighbours
+    - `avg`: its mean over them
+
+    Raises `ValueError` for maps of different sizes.
 
     >>> found = max_sensitivity(torch.tensor([[[3, 4]]]), torch.tensor([[[[3, 4]], [[0, 0]]]]))
     >>> {name: value.item() for name, value in found.items()}
@@ -69,14 +74,14 @@ def _moves(
 
 @dataclass(frozen=True, kw_only=True)
 class MaxSensitivity(Metric):
-    """The largest change of a map under small changes of the image (Yeh et al. 2019).
+    """The largest change of a map under small changes of the image, relative to the map (Yeh et al. 2019).
 
-    Φ is the raw map on its own grid (after the method's ReLU, where it has one), and ‖·‖ the root of the sum of
-    squares. Each of `samples` images y is within `radius` of x in every pixel and colour, in units of the image in
-    [0, 1]. Columns, in [0, ∞), lower is better:
+    The map is the raw one on its own grid (after the method's ReLU, where it has one), and its size, as that of a
+    change, the root of the sum of squares. Each of `samples` images y is within `radius` of x in every pixel and
+    colour, in units of the image in [0, 1], drawn from `seed`. Columns, in [0, ∞), lower is better:
 
-    - `max`: max_y ‖Φ(y) − Φ(x)‖/‖Φ(x)‖, as Yeh et al.'s code and captum's `sensitivity_max` have it
-    - `avg`: the mean over y
+    - `max`: the largest over the samples, as Yeh et al.'s code and captum's `sensitivity_max` have it
+    - `avg`: the mean over the samples
 
     The maximum over samples is only a lower bound of the maximum over the ball, and rises with `samples`. The class
     stays the same, whatever the network predicts for y, and a method's random choices keep their seed. A map that
