@@ -17,8 +17,8 @@ from camfaith.metrics.base import Metric
 from camfaith.metrics.localisation import share_in
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Probe, Subject
-from camfaith.metrics.probing.redrawn import OneImage, as_meant
+from camfaith.metrics.probing.probes import OneImage, Probe, Subject
+from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.models.classifier import Classifier
 from camfaith.models.inside.padding import Border, padding_by
 from camfaith.models.maps import upsample
@@ -29,7 +29,7 @@ LEAST = 0.25
 
 
 @dataclass(frozen=True)
-class Padded(OneImage):
+class Padded(OneImage, Explained):
     """The image itself, in a network that pads its activations by a border of their own instead of zeros."""
 
     border: Border
@@ -39,7 +39,7 @@ class Padded(OneImage):
 
 
 @dataclass(frozen=True)
-class Filled(OneImage):
+class Filled(OneImage, Explained):
     """The image with the mean colour of its content outside of that; without a content mask its four corner cells have
     the mean colour of the rest."""
 
@@ -54,7 +54,7 @@ class Filled(OneImage):
 
 
 @dataclass(frozen=True)
-class Cropped(OneImage):
+class Cropped(OneImage, Explained):
     """The largest box inside the content, of the image's proportions and with the content's centre, enlarged to the
     image's size; the image itself where there is none (`box_inside`)."""
 

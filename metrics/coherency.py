@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from camfaith.metrics.base import Metric
+from camfaith.metrics.masking import Masked
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Probe, Subject
-from camfaith.metrics.probing.redrawn import OneImage
+from camfaith.metrics.probing.probes import Probe
+from camfaith.metrics.probing.redrawn import Explained
 from camfaith.metrics.similarity import pearson
 from camfaith.models.maps import normalise, rectify, upsample
 
@@ -28,13 +29,8 @@ def coherency(maps: Tensor, again: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MaskedAgain(OneImage):
+class MaskedAgain(Masked, Explained):
     """The image times its heat map, x ⊙ M̂, to be explained anew."""
-
-    reads = "displayed"
-
-    def altered(self, subject: Subject) -> Tensor:
-        return subject.image * subject.read("displayed").to(subject.image)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from camfaith.metrics.base import Metric
 from camfaith.metrics.precision import quotient, rounding
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
+from camfaith.metrics.probing.probes import OneImage, Probe, Subject
 
 
 def average_drop(whole: Tensor, masked: Tensor, noise: Tensor | float = 0.0) -> dict[str, Tensor]:
@@ -37,21 +37,13 @@ def average_drop(whole: Tensor, masked: Tensor, noise: Tensor | float = 0.0) -> 
 
 
 @dataclass(frozen=True)
-class Masked(ImageProbe):
+class Masked(OneImage):
     """The image times its heat map, x ⊙ M̂. Methods with equal heat maps share it."""
 
     reads = "displayed"
 
-    def count(self, pixels: int) -> int:
-        return 1
-
-    def fill(self, subject: Subject) -> Fill:
-        image, shown = subject.image, subject.read("displayed").to(subject.image)
-
-        def fill(_start: int, _stop: int, out: Tensor) -> None:
-            torch.mul(image, shown, out=out[0])
-
-        return fill
+    def altered(self, subject: Subject) -> Tensor:
+        return subject.image * subject.read("displayed").to(subject.image)
 
 
 @dataclass(frozen=True, kw_only=True)

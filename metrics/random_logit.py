@@ -11,8 +11,8 @@ from torch import Tensor
 from camfaith.metrics.base import Metric
 from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Probe, Subject
-from camfaith.metrics.probing.redrawn import OneImage, as_meant
+from camfaith.metrics.probing.probes import OneImage, Probe, Subject
+from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.metrics.similarity import WINDOW, spearman, ssim
 from camfaith.models.maps import upsample
 
@@ -45,7 +45,7 @@ def other_class(target: int, classes: int, seed: int) -> int:
 
 
 @dataclass(frozen=True)
-class OtherClass(OneImage):
+class OtherClass(OneImage, Explained):
     """The image as it is, to be explained for another class than its own, drawn from its seed."""
 
     def target(self, subject: Subject) -> int:

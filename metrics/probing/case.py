@@ -43,6 +43,13 @@ def own_copy(value: Any) -> Any:
     return value.to("cpu", torch.float64 if value.is_floating_point() else value.dtype, copy=True)
 
 
+def score_of(score: str, logit: Tensor, log_probability: Tensor) -> Tensor:
+    """The wanted one of a target's scores."""
+    if score not in ("probability", "logit"):
+        raise ValueError(f"a score is 'probability' or 'logit', got {score!r}")
+    return log_probability.exp() if score == "probability" else logit
+
+
 class PerImage:
     """A value of one image, as its superpixels, that no method or metric changes; subclasses are frozen values."""
 
@@ -183,9 +190,8 @@ class Case:
         return SOFTMAX.of_target(self.logits, self.targets) if given is None else given
 
     def whole(self, score: str) -> Tensor:
-        """The target's score on the images as they are (B, float64)."""
-        of_target = self.of_target
-        return of_target[:, 1].exp() if score == "probability" else of_target[:, 0]
+        """The target's `"probability"` or `"logit"` on the images as they are (B, float64); else `ValueError`."""
+        return score_of(score, *self.of_target.unbind(1))
 
 
 @dataclass(frozen=True)
