@@ -60,7 +60,7 @@ class Perturbed(ImageProbe):
 
     def perturbations(self, pixels: int, like: Tensor) -> Tensor:
         """I (samples×N), in the precision and on the device of the images."""
-        return _perturbations(self.samples, self.sigma, self.seed, pixels, like.dtype, like.device)
+        return _drawn(self, pixels, like.dtype, like.device)
 
     def fill(self, subject: Subject) -> Fill:
         image = subject.image
@@ -73,11 +73,9 @@ class Perturbed(ImageProbe):
 
 
 @lru_cache(maxsize=4)
-def _perturbations(
-    samples: int, sigma: float, seed: int, pixels: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    source = torch.Generator().manual_seed(seed)
-    return (sigma * torch.randn(samples, pixels, generator=source)).to(device, dtype)
+def _drawn(of: Perturbed, pixels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    source = torch.Generator().manual_seed(of.seed)
+    return (of.sigma * torch.randn(of.samples, pixels, generator=source)).to(device, dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

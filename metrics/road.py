@@ -14,6 +14,7 @@ from torch import Tensor
 
 from camfaith.metrics.base import Line, Metric
 from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.baselines import drawn_for_each
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.imputation import impute
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
@@ -46,11 +47,7 @@ class GaussianNoise:
     seed: int = 0
 
     def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
-        drawn = []
-        for seed in seeds.tolist():
-            source = torch.Generator().manual_seed((seed * 1_000_003 + self.seed) % 2**63)
-            drawn.append(self.sigma * torch.randn(images.shape[1:], generator=source, dtype=torch.float64))
-        return torch.stack(drawn).to(images)
+        return (self.sigma * drawn_for_each(torch.randn, images, seeds, self.seed)).to(images)
 
 
 @dataclass(frozen=True)

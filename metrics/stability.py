@@ -56,7 +56,7 @@ class Neighbours(Explained):
 
     def fill(self, subject: Subject) -> Fill:
         image = subject.image
-        moves = _moves(self.samples, self.radius, self.seed, tuple(image.shape), image.dtype, image.device)
+        moves = _drawn(self, image.shape, image.dtype, image.device)
 
         def fill(start: int, stop: int, out: Tensor) -> None:
             torch.add(image, moves[start:stop], out=out)
@@ -65,11 +65,9 @@ class Neighbours(Explained):
 
 
 @lru_cache(maxsize=4)
-def _moves(
-    samples: int, radius: float, seed: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    source = torch.Generator().manual_seed(seed)
-    return (radius * (2 * torch.rand(samples, *shape, generator=source) - 1)).to(device, dtype)
+def _drawn(of: Neighbours, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+    source = torch.Generator().manual_seed(of.seed)
+    return (of.radius * (2 * torch.rand(of.samples, *shape, generator=source) - 1)).to(device, dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

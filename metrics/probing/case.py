@@ -22,6 +22,8 @@ from camfaith.models.speed.setup import laid_out, scoring_batch
 Aspect = Literal["raw", "signed", "saliency", "ranks", "displayed"]
 """What may be read of `Maps`."""
 Found = TypeVar("Found")
+_NUMBERS = ("targets", "logits", "seeds", "masks", "contents", "target_scores")
+"""What a `Case` holds beside its images, a row for each."""
 
 
 def _once(work: Callable[[Any], Found]) -> cached_property[Found]:
@@ -119,16 +121,9 @@ class Case:
 
     def select(self, rows: Sequence[int]) -> Case:
         """The case of some of the images."""
-        at = list(rows)
-        return Case(
-            self.images[at],
-            self.targets[at],
-            self.logits[at],
-            self.seeds[at],
-            None if self.masks is None else self.masks[at],
-            None if self.contents is None else self.contents[at],
-            None if self.target_scores is None else self.target_scores[at],
-        )
+        at, held = list(rows), {name: getattr(self, name) for name in ("images", *_NUMBERS)}
+        some: dict[str, Any] = {name: None if value is None else value[at] for name, value in held.items()}
+        return replace(self, **some, original=None)
 
     def copy(self) -> Case:
         """A copy for a metric, which may write into it: on the CPU, and in double precision but for the images."""
@@ -140,8 +135,7 @@ class Case:
         return self._copied()
 
     def _copied(self) -> Case:
-        names = ("targets", "logits", "seeds", "masks", "contents", "target_scores")
-        own = {name: own_copy(getattr(self, name)) for name in names}
+        own = {name: own_copy(getattr(self, name)) for name in _NUMBERS}
         return replace(self, images=self.images.to("cpu", copy=True), **own, original=self)
 
     @property
