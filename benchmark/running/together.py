@@ -65,14 +65,14 @@ def groups(judge: Judge, case: Case, methods: Sequence[Mapped]) -> list[list[Map
     samples: dict[tuple[int, ...], list[int]] = {}
     for row in range(len(case)):
         there = [place for place, one in enumerate(methods) if row in one.rows]
-        apart = [place for place in there if row in failed[place]]
-        for group in (tuple(place for place in there if place not in apart), *((place,) for place in apart)):
+        apart = [(place,) for place in there if row in failed[place]]
+        for group in filter(None, (tuple(place for place in there if row not in failed[place]), *apart)):
             samples.setdefault(group, []).append(row)
     found = []
     for group, rows in samples.items():
         own = case if len(rows) == len(case) else case.select(rows)
         found.append([methods[place].select(rows, own) for place in group])
-    return [group for group in found if group]
+    return found
 
 
 def _failed(judge: Judge, one: Mapped) -> set[int]:
