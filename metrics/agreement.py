@@ -64,11 +64,7 @@ class SpearmanAgreement(Metric):
     name = "spearman-agreement"
     main = "spearman"
     better = {}
-    range = {
-        "spearman": (-1, 1),
-        "nearest": (-1, 1),
-        "others": (0, torch.inf),
-    }
+    range = {"spearman": (-1, 1), "nearest": (-1, 1), "others": (0, torch.inf)}
     undefined = "the map is constant, or no other method has a map that varies"
 
     def judge_all(

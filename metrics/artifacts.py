@@ -120,11 +120,7 @@ class CornerArtifact(Metric):
     name = "corner-artifact"
     version = 2
     main = "unsupported"
-    better = {
-        "unsupported": "lower",
-        "border_unsupported": "lower",
-        "outside_unsupported": "lower",
-    }
+    better = {"unsupported": "lower", "border_unsupported": "lower", "outside_unsupported": "lower"}
     range = {
         zone + column: (-1, 1) if column == "excess" else (0, 1)
         for zone in ("", "border_", "outside_")

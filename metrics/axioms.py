@@ -94,11 +94,7 @@ class Conservation(Metric):
     baseline: Any = "black"
     name = "conservation"
     main = "residual"
-    better = {
-        "residual": "lower",
-        "residual_corrected": "lower",
-        "sensitivity": "lower",
-    }
+    better = {"residual": "lower", "residual_corrected": "lower", "sensitivity": "lower"}
     range = {
         **dict.fromkeys(("residual", "residual_corrected", "sensitivity"), (0, inf)),
         **dict.fromkeys(("map_sum", "logit", "explainable", "relu", "upsampling", "normalisation"), (-inf, inf)),

@@ -53,12 +53,7 @@ class PixelCurve(Metric):
     baseline: Any = "black"
     score: ScoreKind = "probability"
     main = "auc"
-    range = {
-        "auc": (0, 1),
-        "auc_relative": (0, inf),
-        "ties": (0, 1),
-        "points": (2, FINEST + 1),
-    }
+    range = {"auc": (0, 1), "auc_relative": (0, inf), "ties": (0, 1), "points": (2, FINEST + 1)}
     kept: ClassVar[Literal["rest", "top"]]
 
     @property

@@ -104,11 +104,7 @@ class Infidelity(Metric):
     name = "infidelity"
     main = "infidelity_scaled"
     better = {"infidelity_scaled": "lower", "infidelity": "lower"}
-    range = {
-        "infidelity_scaled": (0, inf),
-        "scale": (-inf, inf),
-        "infidelity": (0, inf),
-    }
+    range = {"infidelity_scaled": (0, inf), "scale": (-inf, inf), "infidelity": (0, inf)}
     undefined = "the map is zero: no scale fits it"
     exempt = {
         "opposite-map": "`scale` tells a map from its opposite, and `infidelity_scaled` does not",

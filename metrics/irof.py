@@ -122,11 +122,7 @@ class IROF(Metric):
     name = "irof"
     main = "irof"
     better = {"irof": "higher", "kept": "lower"}
-    range = {
-        "irof": (-inf, 1),
-        "kept": (0, 1),
-        "segments": (1, inf),
-    }
+    range = {"irof": (-inf, 1), "kept": (0, 1), "segments": (1, inf)}
     undefined = "there is no probability to lose or, for `kept`, no other class"
     needs_probability = True
 

@@ -76,11 +76,7 @@ class SignedRemoval(Metric):
     name = "signed-removal"
     main = "top_drop"
     better = {"top_drop": "higher", "bottom_rise": "higher"}
-    range = {
-        "top_drop": (-inf, inf),
-        "bottom_rise": (-inf, inf),
-        "negative": (0, 1),
-    }
+    range = {"top_drop": (-inf, inf), "bottom_rise": (-inf, inf), "negative": (0, 1)}
 
     @property
     def _ends(self) -> Ends:
