@@ -10,12 +10,10 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from camfaith.metrics.base import Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.localisation import share_in
 from camfaith.metrics.precision import rounding
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Planes, Probe, Regions
+from camfaith.metrics.probing.probes import Planes, Regions
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.zones import CELLS, border, corners
 

@@ -10,11 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Blank, Channels, Probe
+from camfaith.metrics.probing.probes import Blank, Channels
 
 
 def conservation(maps: Tensor, logit: Tensor, explainable: Tensor, least: Tensor | float = 0.0) -> dict[str, Tensor]:

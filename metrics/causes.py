@@ -13,11 +13,9 @@ from annotated_types import Ge
 from torch import Tensor
 from torch.nn import functional as F
 
-from camfaith.metrics.base import Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.localisation import share_in
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import OneImage, Probe, Subject
+from camfaith.metrics.probing.probes import OneImage, Subject
 from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.models.classifier import Classifier
 from camfaith.models.inside.padding import Border, padding_by

@@ -11,12 +11,10 @@ import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 
-from camfaith.metrics.base import Line, Metric
+from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.adaptive import FINEST, AdaptiveCurve
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Blank, Curve, Probe
+from camfaith.metrics.probing.probes import Blank, Curve
 from camfaith.metrics.probing.ranks import removed_at
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Count

@@ -12,11 +12,9 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from camfaith.metrics.base import Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.metrics.subsets import weighed
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Positive, Seed

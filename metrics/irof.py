@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.curves import auc
 from camfaith.metrics.precision import quotient
-from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.case import Case, Maps, PerImage
-from camfaith.metrics.probing.probes import ImageProbe, Probe, Rounds, Subject
+from camfaith.metrics.probing.case import PerImage
+from camfaith.metrics.probing.probes import ImageProbe, Rounds, Subject
 from camfaith.metrics.probing.ranks import lottery, ranked
 from camfaith.models.settings import Few
 from camfaith.models.superpixels import require, superpixels

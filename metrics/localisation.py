@@ -8,9 +8,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from camfaith.metrics.base import Metric
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.base import Answers, Case, Maps, Metric
 from camfaith.models.maps import is_constant
 from camfaith.models.settings import NotNegative
 

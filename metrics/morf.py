@@ -8,11 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from camfaith.metrics.base import Line, Metric
+from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.curves import Deletion, Insertion, auc
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Probe
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Count
 

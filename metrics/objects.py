@@ -10,10 +10,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from camfaith.metrics.base import Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric
 from camfaith.metrics.localisation import mask_planes
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.similarity import top
 from camfaith.models.settings import Count
 

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Metric
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import OneImage, Probe, Subject
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
+from camfaith.metrics.probing.probes import OneImage, Subject
 from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.metrics.similarity import WINDOW, spearman, ssim
 from camfaith.models.maps import upsample

@@ -12,12 +12,10 @@ import torch
 from annotated_types import Gt, Lt, MinLen
 from torch import Tensor
 
-from camfaith.metrics.base import Line, Metric
-from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.probing.baselines import drawn_for_each
-from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.imputation import impute
-from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import NotNegative, Seed
 

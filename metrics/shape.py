@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Metric
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.base import Answers, Case, Maps, Metric
 
 
 def sparseness(maps: Tensor) -> dict[str, Tensor]:

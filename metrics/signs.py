@@ -11,11 +11,9 @@ import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 
-from camfaith.metrics.base import Metric
-from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 
 
 def signed_removal(maps: Tensor, z: Tensor, without_top: Tensor, without_bottom: Tensor) -> dict[str, Tensor]:

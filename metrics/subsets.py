@@ -10,11 +10,9 @@ import torch
 from annotated_types import Ge, MinLen
 from torch import Tensor
 
-from camfaith.metrics.base import Line, Metric
+from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.precision import rounding
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Probe, Subsets
+from camfaith.metrics.probing.probes import Subsets
 from camfaith.metrics.similarity import pearson
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Positive, Seed
