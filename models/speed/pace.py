@@ -21,7 +21,7 @@ from camfaith.models.speed.setup import Setup
 from camfaith.models.speed.tuning import wait_for
 
 _SIZES = {"cpu": (1, 4, 16, 64), "cuda": (64, 256)}
-_PIXELS = 4 * 224 * 224  # of a first batch: glibc maps activations above 32 MiB anew, and clears them, in each layer
+_PIXELS = 64 * 64 * 64  # in a first batch: glibc maps activations above 32 MiB anew, and clears them, in each layer
 _SMALL = 0.2  # seconds of work that teach nothing: trying gains nothing in a small call
 _BRIEF = 0.002  # seconds; what a batch this short costs is not the network
 _IMAGES = 8  # of each kind, at least, after a batch that warms up
@@ -144,8 +144,8 @@ def pace_of(classifier: Classifier, images: Tensor, batch_size: int | None = Non
 
 def _begun(classifier: Classifier, images: Tensor) -> Pace:
     key = tuning_cache.key_of(classifier, images, "learned")
-    sizes = _SIZES.get(images.device.type, (64,))
-    first = max((size for size in sizes if size * images[0, 0].numel() <= _PIXELS), default=min(sizes))
+    kind, pixels = images.device.type, images[0, 0].numel()
+    first = 64 if kind != "cpu" or 64 * pixels <= _PIXELS else 16 if 16 * pixels <= _PIXELS else 4
     stored = tuning_cache.kept(tuning_cache.key_of(classifier, images)) or tuning_cache.kept(key)
     kept = Setup(stored.batch_size, stored.channels_last, rate=stored.rate) if stored else None
-    return Pace(first, sizes, partial(tuning_cache.keep, key), kept)
+    return Pace(first, _SIZES.get(kind, (64,)), partial(tuning_cache.keep, key), kept)

@@ -66,8 +66,3 @@ def test_deletion_insertion_and_all_of_these_cost_two_orders_and_show_one_curve(
         line = metrics[kind].line(case, maps, answers)
         assert torch.equal(line.x, deleted.x)
         assert torch.equal(line.y, deleted.y)
-
-
-def test_other_steps_or_baselines_are_other_curves():
-    asked = [AOPC(**settings).probes(None, 81)[0] for settings in ({}, {"steps": 31}, {"baseline": "mean"})]
-    assert len(set(asked)) == 3

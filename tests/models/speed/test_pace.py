@@ -111,6 +111,13 @@ def test_a_batch_that_does_not_fit_into_memory_is_not_tried_again(clock, classif
     assert learning.kept.batch_size == 4
 
 
+@pytest.mark.parametrize(("side", "first"), [(64, 64), (128, 16), (224, 4), (600, 4)])
+def test_the_first_batch_has_as_many_images_as_memory_takes_well(side, first, clock, classifier):
+    seen = clock(lambda *_: 1e5)
+    pace_of(classifier, torch.zeros(1, 3, side, side)).forward(classifier)(IMAGES)
+    assert seen[0] == (first, True)
+
+
 @pytest.fixture
 def metric():
     maps = IMAGES[:, 0]
