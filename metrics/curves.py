@@ -52,6 +52,7 @@ class PixelCurve(Metric):
     score: ScoreKind = "probability"
     main = "auc"
     range = {"auc": (0, 1), "auc_relative": (0, inf), "ties": (0, 1), "points": (2, FINEST + 1)}
+    undefined = "the unchanged image has the score 0 (auc_relative)"
     kept: ClassVar[Literal["rest", "top"]]
 
     @property

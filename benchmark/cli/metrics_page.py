@@ -50,7 +50,8 @@ def page() -> str:
             part for base in shared if base not in family and issubclass(base, Metric) for part in paragraphs(base)
         ]
         for kind in family:
-            parts += [f"### `{kind.name}`", _signature(kind()), *paragraphs(kind), f"Undefined: {kind.undefined}."]
+            parts += [f"### `{kind.name}`", _signature(kind()), *paragraphs(kind)]
+            parts += [f"Undefined: {kind.undefined}."] if kind.undefined != Metric.undefined else []
         parts += [part for formula in formulas.get(module, []) for part in _formula(formula)]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
