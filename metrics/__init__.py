@@ -17,6 +17,7 @@ from camfaith.metrics.probing.probes import (
     Curve as Curve,
     Fill as Fill,
     ImageProbe as ImageProbe,
+    OneImage as OneImage,
     Planes as Planes,
     Probe as Probe,
     Reads as Reads,
@@ -25,7 +26,7 @@ from camfaith.metrics.probing.probes import (
     Subject as Subject,
     Subsets as Subsets,
 )
-from camfaith.metrics.probing.redrawn import Explained as Explained, OneImage as OneImage
+from camfaith.metrics.probing.redrawn import Explained as Explained, as_meant as as_meant
 
 from camfaith.models.classifier import ScoreKind as ScoreKind
 

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.base import Answers, Case, Maps, Metric
 from camfaith.metrics.similarity import spearmans
 
 
 def agreement(maps: Tensor, others: Sequence[bool]) -> dict[str, Tensor]:
-    """How alike each of M methods' maps are to those of the others (maps: M×B×H×W; every column: M×B, float64).
+    """How alike the map of each of M methods is to those of the others (disagreement of explanations: Krishna et al.
+    2022; own definition). `maps` are M×B×H×W, and `others` (M) says whom one is compared with. With ρ_mk Spearman's
+    rank correlation of the maps of methods m and k, and K the methods k ≠ m of `others` for which it is defined,
+    columns (M×B) that describe:
 
-    With ρ_mk Spearman's rank correlation of the maps of methods m and k over the pixels, and K the methods k ≠ m of
-    `others` (M; whom one is compared with) for which ρ_mk is defined:
-
-    - `spearman`: Σ_{k ∈ K} ρ_mk / |K|, in [−1, 1]
-    - `nearest`: max_{k ∈ K} ρ_mk, in [−1, 1]
-    - `others`: |K|
-
-    The first two are NaN where K is empty: there is no other map, or the method's own is constant or holds NaN.
+    - `spearman`: Σ_{k ∈ K} ρ_mk / |K|, in [−1, 1], NaN where K is empty
+    - `nearest`: max_{k ∈ K} ρ_mk, in [−1, 1], NaN where K is empty
+    - `others`: |K|, which is 0 for a map that is constant or holds NaN
 
     >>> maps = torch.tensor([[[[1.0, 2], [3, 4]]], [[[1.0, 2], [4, 3]]], [[[4.0, 3], [2, 1]]]])  # of one image
     >>> found = agreement(maps, [True, True, False])
@@ -51,28 +46,24 @@ def agreement(maps: Tensor, others: Sequence[bool]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, kw_only=True)
 class SpearmanAgreement(Metric):
-    """How alike a method's map is to those of the other methods that are judged with it. With ρ Spearman's rank
-    correlation of two saliency maps at the image's size, over all other methods that are no controls:
+    """How alike a method's map is to those of the other methods that are judged with it, but for controls, by
+    Spearman's rank correlation of the saliency maps at the image's size (own definition; Krishna et al. 2022 on
+    disagreement):
 
-    - `spearman`: the mean of ρ, in [−1, 1]
-    - `nearest`: the highest ρ with any of them, in [−1, 1]; 1 where another method orders the pixels alike
+    - `spearman`: the mean correlation, in [−1, 1]
+    - `nearest`: the highest correlation with any of them, in [−1, 1]; 1 where another method orders the pixels alike
     - `others`: how many they are
 
     They describe: methods that agree may all be wrong, and the one that disagrees may be right, so no direction is
-    better (disagreement of explanations: Krishna et al. 2022; own definition). A control is compared with the methods,
-    and none with it. Another method whose map of the image is constant, or is missing, is left out. Needs no model.
-    Undefined where no other method has a map that varies, and for a constant map.
+    better. A control is compared with the methods, and none with it. Another method whose map of the image is constant,
+    or is missing, is left out. Needs no model.
     """
 
-    name: ClassVar[str] = "spearman-agreement"
-    main: ClassVar[str] = "spearman"
-    better: ClassVar[Mapping[str, Direction]] = {}
-    range: ClassVar[Mapping[str, Interval]] = {
-        "spearman": (-1, 1),
-        "nearest": (-1, 1),
-        "others": (0, torch.inf),
-    }
-    undefined: ClassVar[str] = "the map is constant, or no other method has a map that varies"
+    name = "spearman-agreement"
+    main = "spearman"
+    better = {}
+    range = {"spearman": (-1, 1), "nearest": (-1, 1), "others": (0, torch.inf)}
+    undefined = "the map is constant, or no other method has a map that varies"
 
     def judge_all(
         self, case: Case, maps: Mapping[str, Maps], answers: Mapping[str, Answers]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.localisation import share_in
 from camfaith.metrics.precision import rounding
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Planes, Probe, Regions
+from camfaith.metrics.probing.probes import Planes, Regions
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.zones import CELLS, border, corners
 
@@ -23,8 +21,14 @@ Zone = Literal["corners", "border", "outside"]
 
 
 def corner_artifact(maps: Tensor, parts: Tensor, effects: Tensor) -> dict[str, Tensor]:
-    """The columns of `CornerArtifact` for one zone: maps M (B×H×W), the P parts of the zone (B×P×H×W, bool), and the
-    effects |f(x) − f(x without a part)| (B×n), those of the zone's parts first and then those of the rest's tiles.
+    """How much of a map M lies in a zone R of P parts, and how much of that the model does not support (own
+    definition). Maps are B×H×W, `parts` B×P×H×W (bool), and `effects` |f(x) − f(x without a part)| (B×n): those of the
+    zone's parts, and then of the rest's. Columns of B values, NaN where M is zero or a part is empty:
+
+    - `share`: Σ_R|M| / Σ|M|, in [0, 1], which describes; `excess`: share − |R|/(HW), in [−1, 1]
+    - `peak`: the share of M's highest pixels that lies in R, in [0, 1], which describes
+    - `support`: s = the share that the parts have in Σ effects (0 where there are none), in [0, 1], which describes
+    - `unsupported`: Σ max(0, share − s) over the parts, in [0, 1], lower is better
 
     >>> found = corner_artifact(torch.tensor([[[3, 1]]]), torch.tensor([[[[True, False]]]]), torch.tensor([[0.1, 0.3]]))
     >>> {name: round(value.item(), 2) for name, value in found.items()}
@@ -89,42 +93,39 @@ class CornerArtifact(Metric):
     """How much of a map lies in the corners, the border band and outside the content, and how much of that the model
     does not support (own definition). A model that truly uses a corner is not marked down for a map that shows it.
 
-    With R the zone (the corners are cells of a `cells`×`cells` grid), r its share of the area, M the saliency map, f
-    the `score` of the target, and b the `baseline`:
+    The corners are cells of a `cells`×`cells` grid. Columns of each zone, all but `excess` in [0, 1]:
 
-    - `share`: Σ_R|M| / Σ|M|, in [0, 1]; `excess`: share − r
-    - `peak`: 1 where the largest value lies in R, else 0; of several equal largest values, the share in R
-    - `support`: s = |f(x) − f(x with R := b)| over the sum of the same for R and the rest cut into 3×3 tiles. Corners
-      are taken out one by one, and s is the sum of theirs
-    - `unsupported`: max(0, share − s), in [0, 1], lower is better; summed over the corners, so that a corner which the
-      model uses excuses no other. A model that wants all four at once, and minds the loss of none, is not understood
+    - `share`: how much of the sum of the map's absolute values lies in the zone; `excess`: that minus the zone's share
+      of the area
+    - `peak`: 1 where the largest value lies in the zone, else 0; of several equal largest values, the share in it
+    - `support`: what the target's `score` changes by when the `baseline` replaces the zone, over the sum of the same
+      for the zone and for the rest cut into 3×3 tiles. Corners are taken out one by one, and this is the sum of theirs
+    - `unsupported`: how far the share is above the support, lower is better; summed over the corners, so that a corner
+      which the model uses excuses no other. A model that wants all four at once, and minds the loss of none, is not
+      understood
 
     A change below rounding is none: below 16 ε·z of a logit, and 16 ε·z·p(1 − p) of a probability p, with ε the
     network's precision and z the greatest size of its logits. So probabilities near 0 and 1 keep their support.
 
-    Names without a prefix are for the corners, `border_…` and `outside_…` for the other two. Undefined for a zero map;
-    `outside_…` also without a content mask.
+    Names without a prefix are for the corners, `border_…` and `outside_…` for the other two. `outside_…` is undefined
+    without a content mask.
     """
 
     cells: Annotated[int, Ge(3)] = CELLS
     """At least 3, so that the corners are not all there is."""
     baseline: Any = "black"
     score: ScoreKind = "probability"
-    name: ClassVar[str] = "corner-artifact"
-    version: ClassVar[int] = 2
-    main: ClassVar[str] = "unsupported"
-    better: ClassVar[Mapping[str, Direction]] = {
-        "unsupported": "lower",
-        "border_unsupported": "lower",
-        "outside_unsupported": "lower",
-    }
-    range: ClassVar[Mapping[str, Interval]] = {
+    name = "corner-artifact"
+    version = 2
+    main = "unsupported"
+    better = {"unsupported": "lower", "border_unsupported": "lower", "outside_unsupported": "lower"}
+    range = {
         zone + column: (-1, 1) if column == "excess" else (0, 1)
         for zone in ("", "border_", "outside_")
         for column in ("share", "excess", "peak", "support", "unsupported")
     }
-    undefined: ClassVar[str] = "the map is zero, or the zone is empty (no content mask)"
-    exempt: ClassVar[Mapping[str, str]] = {"opposite-map": "it asks where a map lies, for or against the class"}
+    undefined = "the map is zero, or the zone is empty (no content mask)"
+    exempt = {"opposite-map": "it asks where a map lies, for or against the class"}
 
     @property
     def _partitions(self) -> dict[str, Partition]:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Blank, Channels, Probe
+from camfaith.metrics.probing.probes import Blank, Channels
 
 
 def conservation(maps: Tensor, logit: Tensor, explainable: Tensor, least: Tensor | float = 0.0) -> dict[str, Tensor]:
-    """`residual` and `residual_corrected` of `Conservation`, and what they come from: raw maps M (B×h×w), logits S_c
-    (B), and what of these a map can explain (B). NaN where what is divided by is no more than `least`.
+    """How far the sum of a raw map M (B×h×w) is from the class's logit S_c (B), and from the part of it that a map can
+    explain, E (B; Fu et al. 2020). Columns of B values; a quotient is NaN where its denominator is no more than `least`
+    (a number, or B):
+
+    - `residual`: |S_c − ΣM| / |S_c|, and `residual_corrected`: |E − ΣM| / |E|, in [0, ∞), lower is better, 0 is exact
+    - `map_sum`, `logit`, `explainable`: ΣM, S_c and E, of any size, which describe
 
     >>> found = conservation(torch.tensor([[[1.0, 2.0]]]), torch.tensor([4.0]), torch.tensor([3.0]))
     >>> {name: value.item() for name, value in found.items()}
@@ -36,8 +38,9 @@ def conservation(maps: Tensor, logit: Tensor, explainable: Tensor, least: Tensor
 
 
 def channel_sensitivity(contributions: Tensor, drops: Tensor, least: Tensor | float = 0.0) -> Tensor:
-    """Σ_k |Δ_k − c_k| / Σ_k |Δ_k|, for what each of K channels adds to a map's sum, c (B×K), and what the logit loses
-    without it, Δ (B×K). NaN where the denominator is no more than `least`; `ValueError` for another shape.
+    """How far what each of K channels adds to a map's sum, c (B×K), is from what the logit loses without it, Δ (B×K):
+    Σ_k |Δ_k − c_k| / Σ_k |Δ_k| (B), in [0, ∞), lower is better, 0 is exact (Fu et al. 2020). NaN where the denominator
+    is no more than `least` (a number, or B); `ValueError` for c and Δ of different shapes.
 
     >>> channel_sensitivity(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 3.0]])).item()
     0.25
@@ -52,8 +55,10 @@ def channel_sensitivity(contributions: Tensor, drops: Tensor, least: Tensor | fl
 def display_steps(
     maps: Tensor, positive: Tensor, displayed: Tensor, logit: Tensor, least: Tensor | float = 0.0
 ) -> dict[str, Tensor]:
-    """What ReLU, upsampling (counted per native cell) and normalisation each add to a map's sum, over |S_c|, for raw
-    maps (B×h×w), the same rectified and at the images' size, and as displayed (B×H×W), and logits S_c (B).
+    """What each step of display adds to a map's sum, over the size of the logit S_c (B), for raw maps (B×h×w), the same
+    rectified and at the images' size, and as `displayed` (B×H×W each; own definition). Columns of B values, of any
+    size, which describe: `relu`, `upsampling` (sums at the images' size count per native cell) and `normalisation`. NaN
+    where |S_c| is no more than `least` (a number, or B).
 
     >>> raw, grown, shown = torch.tensor([[[2, -2]]]), torch.tensor([[[2, 2, 0, 0]]]), torch.tensor([[[1, 1, 0, 0]]])
     >>> {name: value.item() for name, value in display_steps(raw, grown, shown, torch.tensor([4.0])).items()}
@@ -69,35 +74,31 @@ def display_steps(
 
 @dataclass(frozen=True, kw_only=True)
 class Conservation(Metric):
-    """How far the raw map's sum is from the class's logit S_c (Fu et al. 2020); lower is better, 0 is exact.
+    """How far a raw map's sum, before any ReLU, is from the class's logit (Fu et al. 2020). Columns, the first three
+    in [0, ∞), lower is better, 0 is exact:
 
-    Columns (M is the raw native map, before any ReLU):
+    - `residual`: the difference from the logit, over the size of the logit
+    - `residual_corrected`: the same for what the map can explain, the logit minus that with the layer's activations all
+      zero or, for a map of the input, minus that of the `baseline`
+    - `sensitivity`: how far what each channel adds to the sum is from what the logit loses without the channel, over
+      what it loses in all; only for methods that say what each channel adds
+    - `map_sum`, `logit`, `explainable`: the map's sum, the logit, and what of it the map can explain
+    - `relu`, `upsampling`, `normalisation`: what each display step adds to the sum (per native cell), over the logit's
+      size
 
-    - `residual`: |S_c − ΣM| / |S_c|
-    - `residual_corrected`: the same against what the map can explain, S_c − S_c(layer's activations all zero), or
-      S_c(x) − S_c(b) for a map of the input, b the `baseline`
-    - `sensitivity`: Σ_k |Δ_k − Σ_ij w_k A^k_ij| / Σ_k |Δ_k|, where Δ_k is what the logit loses without channel k;
-      only for methods that say what each channel adds
-    - `map_sum`, `logit`, `explainable`: ΣM, S_c, and the corrected target
-    - `relu`, `upsampling`, `normalisation`: what each display step adds to the sum (per native cell), over |S_c|
-
-    The three are in [0, ∞). A quotient is undefined where its denominator is below 10⁻⁶ of the largest logit.
+    A quotient is undefined where its denominator is below 10⁻⁶ of the largest logit.
     """
 
     baseline: Any = "black"
-    name: ClassVar[str] = "conservation"
-    main: ClassVar[str] = "residual"
-    better: ClassVar[Mapping[str, Direction]] = {
-        "residual": "lower",
-        "residual_corrected": "lower",
-        "sensitivity": "lower",
-    }
-    range: ClassVar[Mapping[str, Interval]] = {
+    name = "conservation"
+    main = "residual"
+    better = {"residual": "lower", "residual_corrected": "lower", "sensitivity": "lower"}
+    range = {
         **dict.fromkeys(("residual", "residual_corrected", "sensitivity"), (0, inf)),
         **dict.fromkeys(("map_sum", "logit", "explainable", "relu", "upsampling", "normalisation"), (-inf, inf)),
     }
-    undefined: ClassVar[str] = "the denominator is too small, or the method does not say what each channel adds"
-    exempt: ClassVar[Mapping[str, str]] = {"scale": "the map's sum is compared with the logit"}
+    undefined = "the denominator is too small, or the method does not say what each channel adds"
+    exempt = {"scale": "the map's sum is compared with the logit"}
 
     def _reference(self, layer: str | None) -> Channels | Blank:
         return Blank(self.baseline) if layer is None else Channels(layer)

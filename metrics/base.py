@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from camfaith.metrics.fitting import why_unfit
 from camfaith.metrics.judgement import Line as Line
 from camfaith.metrics.judgement import judged, judged_together, over_several
-from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.answers import Answers as Answers
 from camfaith.metrics.probing.baselines import baseline
-from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.case import Case as Case
+from camfaith.metrics.probing.case import Maps as Maps
 from camfaith.metrics.probing.engine import Engine
-from camfaith.metrics.probing.probes import Probe
+from camfaith.metrics.probing.probes import Probe as Probe
 from camfaith.models.arrays import Array
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 from torch.nn import functional as F
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.localisation import share_in
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Probe, Subject
-from camfaith.metrics.probing.redrawn import OneImage, as_meant
+from camfaith.metrics.probing.probes import OneImage, Subject
+from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.models.classifier import Classifier
 from camfaith.models.inside.padding import Border, padding_by
 from camfaith.models.maps import upsample
@@ -29,7 +27,7 @@ LEAST = 0.25
 
 
 @dataclass(frozen=True)
-class Padded(OneImage):
+class Padded(OneImage, Explained):
     """The image itself, in a network that pads its activations by a border of their own instead of zeros."""
 
     border: Border
@@ -39,7 +37,7 @@ class Padded(OneImage):
 
 
 @dataclass(frozen=True)
-class Filled(OneImage):
+class Filled(OneImage, Explained):
     """The image with the mean colour of its content outside of that; without a content mask its four corner cells have
     the mean colour of the rest."""
 
@@ -54,7 +52,7 @@ class Filled(OneImage):
 
 
 @dataclass(frozen=True)
-class Cropped(OneImage):
+class Cropped(OneImage, Explained):
     """The largest box inside the content, of the image's proportions and with the content's centre, enlarged to the
     image's size; the image itself where there is none (`box_inside`)."""
 
@@ -106,16 +104,16 @@ class CornerCauses(Metric):
     """
 
     cells: Annotated[int, Ge(3)] = CELLS
-    name: ClassVar[str] = "corner-causes"
-    main: ClassVar[str] = "share"
-    better: ClassVar[Mapping[str, Direction]] = {}
-    range: ClassVar[Mapping[str, Interval]] = {
+    name = "corner-causes"
+    main = "share"
+    better = {}
+    range = {
         column + cause: (0, 1)
         for column in ("share", "outside", "probability")
         for cause in ("", "_reflect", "_replicate", "_filled", "_cropped")
         if column + cause != "outside_cropped"
     }
-    undefined: ClassVar[str] = "the map is zero, or there is no content mask (with a box inside it), or no probability"
+    undefined = "the map is zero, or there is no content mask (with a box inside it), or no probability"
 
     @property
     def _probes(self) -> dict[str, OneImage]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Probe, Reads, Subject
-from camfaith.metrics.probing.redrawn import OneImage
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
+from camfaith.metrics.masking import Masked
+from camfaith.metrics.probing.redrawn import Explained
 from camfaith.metrics.similarity import pearson
 from camfaith.models.maps import normalise, rectify, upsample
 
 
 def coherency(maps: Tensor, again: Tensor) -> Tensor:
-    """Pearson's correlation over the pixels (B, in [−1, 1]) of the display maps of x and of x ⊙ M̂ (both B×H×W). NaN
-    where either is constant.
+    """How alike a method's maps of an image and of what its map shows are (Poppi et al. 2021): ρ(M̂(x), M̂(x ⊙ M̂(x))),
+    Pearson's correlation over the pixels of the two display maps (B×H×W each). B values in [−1, 1], higher is better;
+    the authors give (ρ + 1)/2. NaN where either map is constant.
 
     >>> coherency(torch.tensor([[[0, 0.5], [0.5, 1]]]), torch.tensor([[[0, 1.0], [0, 1.0]]]))
     tensor([0.7071], dtype=torch.float64)
@@ -28,32 +26,26 @@ def coherency(maps: Tensor, again: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MaskedAgain(OneImage):
+class MaskedAgain(Masked, Explained):
     """The image times its heat map, x ⊙ M̂, to be explained anew."""
-
-    reads: ClassVar[Reads] = "displayed"
-
-    def altered(self, subject: Subject) -> Tensor:
-        return subject.image * subject.read("displayed").to(subject.image)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Coherency(Metric):
-    """The correlation of a method's map with its map of the image times that map (Poppi et al. 2021).
+    """Whether a method, shown the image times its own heat map, draws the same map again (Poppi et al. 2021). One
+    column:
 
-    ρ(M̂(x), M̂(x ⊙ M̂(x))), M̂ the display map of the explained class in [0, 1] at the image's size, and ρ Pearson's
-    correlation over the pixels. One column:
-
-    - `coherency`: ρ, in [−1, 1], higher is better; the authors give (ρ + 1)/2, in [0, 1], and 0 for a map with NaN
+    - `coherency`: the correlation of the two display maps over the pixels, of the same class, in [−1, 1], higher is
+      better. The authors bring it to [0, 1], and give 0 for a map with NaN
 
     A map that ignores the image is perfectly coherent: read this beside average drop, and the controls.
     """
 
-    name: ClassVar[str] = "coherency"
-    main: ClassVar[str] = "coherency"
-    better: ClassVar[Mapping[str, Direction]] = {"coherency": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {"coherency": (-1, 1)}
-    undefined: ClassVar[str] = "a map is constant: it correlates with nothing"
+    name = "coherency"
+    main = "coherency"
+    better = {"coherency": "higher"}
+    range = {"coherency": (-1, 1)}
+    undefined = "a map is constant: it correlates with nothing"
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (MaskedAgain(),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,20 +11,19 @@ import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Line, Metric
+from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.adaptive import FINEST, AdaptiveCurve
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Blank, Curve, Probe
+from camfaith.metrics.probing.probes import Blank, Curve
 from camfaith.metrics.probing.ranks import removed_at
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Count
 
 
 def auc(scores: Tensor, fractions: Tensor) -> Tensor:
-    """The area under B curves by trapezoids, not divided by anything: of scores (B×n) over the fractions of the pixels
-    changed (n, or B×n), which rise from 0 to 1.
+    """The area under the curve of B images' scores, ∫ f ds by trapezoids (B), in [0, 1] for probabilities: it is not
+    divided by anything. `scores` are B×n, at the fractions s of the pixels changed, which rise from 0 to 1 (n, or B×n).
+    Lower is better where the most relevant pixels leave first, higher where they enter first (Petsiuk et al. 2018).
 
     >>> auc(torch.tensor([[1.0, 0.4, 0.2]]), torch.tensor([0.0, 0.5, 1.0]))
     tensor([0.5000], dtype=torch.float64)
@@ -36,10 +35,9 @@ def auc(scores: Tensor, fractions: Tensor) -> Tensor:
 class PixelCurve(Metric):
     """The target's score over the true fraction of pixels changed, both ends included, and the area under it.
 
-    Point i of `steps` has exactly i·N/steps pixels changed to the `baseline` or from it, rounded up; trapezoids give
-    the area. Columns:
+    Point i of `steps` has exactly i·N/steps pixels changed to the `baseline` or from it, rounded up. Columns:
 
-    - `auc`: in [0, 1] for probabilities; not divided by anything
+    - `auc`: the area under the `score`, in [0, 1] for probabilities
     - `auc_relative`: `auc` divided by the score of the unchanged image
     - `ties`: the share of pixels that have the value of another, so that their order was drawn by lot
     - `points`: how many points the curve has; only with a `tolerance`
@@ -52,13 +50,9 @@ class PixelCurve(Metric):
     tolerance: Annotated[float, Gt(0), Lt(1)] | None = None
     baseline: Any = "black"
     score: ScoreKind = "probability"
-    main: ClassVar[str] = "auc"
-    range: ClassVar[Mapping[str, Interval]] = {
-        "auc": (0, 1),
-        "auc_relative": (0, inf),
-        "ties": (0, 1),
-        "points": (2, FINEST + 1),
-    }
+    main = "auc"
+    range = {"auc": (0, 1), "auc_relative": (0, inf), "ties": (0, 1), "points": (2, FINEST + 1)}
+    undefined = "the unchanged image has the score 0 (auc_relative)"
     kept: ClassVar[Literal["rest", "top"]]
 
     @property
@@ -115,9 +109,9 @@ def _between(x: Tensor, y: Tensor, wanted: Tensor) -> Tensor:
 class Deletion(PixelCurve):
     """Area under the score while the most relevant pixels leave first; lower is better (Petsiuk et al. 2018)."""
 
-    name: ClassVar[str] = "deletion"
-    better: ClassVar[Mapping[str, Direction]] = {"auc": "lower", "auc_relative": "lower"}
-    kept: ClassVar[Literal["rest", "top"]] = "rest"
+    name = "deletion"
+    better = {"auc": "lower", "auc_relative": "lower"}
+    kept = "rest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +120,6 @@ class Insertion(PixelCurve):
     2018). With the same baseline it is the least-relevant-first deletion curve read backwards."""
 
     baseline: Any = "blur"
-    name: ClassVar[str] = "insertion"
-    better: ClassVar[Mapping[str, Direction]] = {"auc": "higher", "auc_relative": "higher"}
-    kept: ClassVar[Literal["rest", "top"]] = "top"
+    name = "insertion"
+    better = {"auc": "higher", "auc_relative": "higher"}
+    kept = "top"

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, Probe, Subject
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
+from camfaith.metrics.probing.probes import Fill, Subject
 from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.metrics.similarity import WINDOW, spearman, ssim, top_k
 from camfaith.models.maps import upsample
 
 
 def shift_equivariance(maps: Tensor, moved: Tensor, shifts: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
-    """The columns of `ShiftEquivariance`: `spearman`, `ssim` and `top_k`, for maps M(x) (B×H×W) and M(T x) (B×T×H×W), x
-    shifted by `shifts`, so many pixels down and to the right. `ssim` is NaN where less than its window is in common.
+    """1/|T| Σ_T s(T⁻¹ M(T x), M(x)): how alike a map and those of the shifted image are, on the area that they have in
+    common, for maps M(x) (B×H×W) and M(T x) (B×|T|×H×W), x shifted by `shifts`, so many pixels down and to the right
+    (after Crabbé & van der Schaar 2023). Columns of B values, 1 where the map moves with the image, higher is better:
+
+    - `spearman` and `ssim`: s is `spearman`, or `ssim`, in [−1, 1]. `ssim` is NaN where less than its window is in
+      common
+    - `top_k`: s is `top_k`, in [0, 1]
 
     >>> maps = torch.rand(1, 20, 20)
     >>> moved = torch.stack([maps.roll((2, -1), dims=(1, 2))], 1)
@@ -75,9 +78,9 @@ class Shifted(Explained):
 class ShiftEquivariance(Metric):
     """How alike a method's map is to itself when the image is shifted a little (after Crabbé & van der Schaar 2023).
 
-    ¼ Σ_T s(T⁻¹ M(T x), M(x)), T the shifts along the four diagonals by `shift` of each side (at least one pixel, edges
-    repeated), M the map after the method's ReLU, where it has one, at the image's size, and s a likeness on the area
-    that both maps have in common. Columns, 1 where the map moves with the image exactly, higher is better:
+    The shifts go along the four diagonals, by `shift` of each side (at least one pixel, edges repeated). The map is
+    that after the method's ReLU, where it has one, at the image's size; it is shifted back and compared where both have
+    pixels. Columns, means over the shifts, 1 where the map moves with the image exactly, higher is better:
 
     - `spearman`: Spearman's rank correlation, in [−1, 1]
     - `ssim`: the structural similarity of the maps stretched to [0, 1], in [−1, 1] (Wang et al. 2004)
@@ -89,11 +92,11 @@ class ShiftEquivariance(Metric):
     """
 
     shift: Annotated[float, Gt(0), Lt(0.5)] = 0.03
-    name: ClassVar[str] = "shift-equivariance"
-    main: ClassVar[str] = "spearman"
-    better: ClassVar[Mapping[str, Direction]] = {"spearman": "higher", "ssim": "higher", "top_k": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {"spearman": (-1, 1), "ssim": (-1, 1), "top_k": (0, 1)}
-    undefined: ClassVar[str] = f"a map is constant or, for ssim, the common area smaller than {WINDOW}×{WINDOW} pixels"
+    name = "shift-equivariance"
+    main = "spearman"
+    better = {"spearman": "higher", "ssim": "higher", "top_k": "higher"}
+    range = {"spearman": (-1, 1), "ssim": (-1, 1), "top_k": (0, 1)}
+    undefined = f"a map is constant or, for ssim, the common area smaller than {WINDOW}×{WINDOW} pixels"
 
     @property
     def _shifted(self) -> Shifted:

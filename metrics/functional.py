@@ -1,8 +1,8 @@
 """The formulas of the metrics, on tensors: no model, no classes.
 
 They take stacks over B images, of any real dtype and on any device, and give float64 there: B values, or columns of B
-values by name, NaN where one is not defined. Scores f are the class's probabilities or logits. A metric's docstring has
-the ranges, the directions and the source of its columns; the metric itself asks the model, and calls these.
+values by name, NaN where one is not defined. Scores f are the class's probabilities or logits. The metrics ask the
+model, and call these.
 
 >>> from camfaith.metrics import functional
 >>> functional.auc(torch.tensor([[0.9, 0.3, 0.1]]), torch.tensor([0.0, 0.5, 1.0]))

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Subject
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.metrics.subsets import weighed
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Positive, Seed
 
 
 def infidelity(maps: Tensor, perturbations: Tensor, drops: Tensor) -> dict[str, Tensor]:
-    """The columns of `Infidelity` for maps M (B×H×W), n perturbations I (n×H×W) and Δ = f(x) − f(x − I) (B×n).
+    """How far a map's forecast of score changes is from these (Yeh et al. 2019), for maps M (B×H×W), n perturbations I
+    (n×H×W) and the changes Δ = f(x) − f(x − I) (B×n); E is the mean over I. Columns of B values:
 
-    Each of these maps predicts the changes but for a scale, which is 2 and −2:
+    - `infidelity_scaled`: E[(β IᵀM − Δ)²], in [0, E[Δ²]], lower is better; NaN where β is
+    - `scale`: β = E[IᵀM·Δ]/E[(IᵀM)²], of any size, which describes; NaN for a zero map
+    - `infidelity`: E[(IᵀM − Δ)²], in [0, ∞), lower is better
 
-    >>> maps, I = torch.tensor([[[1, 2]], [[-1, -2]]]), torch.tensor([[[1, 0]], [[0, 1]]])
+    >>> maps, I = torch.tensor([[[1, 2]], [[-1, -2]]]), torch.tensor([[[1, 0]], [[0, 1]]])  # right, but for a scale
     >>> {name: value.tolist() for name, value in infidelity(maps, I, torch.tensor([[2, 4], [2, 4]])).items()}
     {'infidelity_scaled': [0.0, 0.0], 'scale': [2.0, -2.0], 'infidelity': [2.5, 22.5]}
     """
@@ -57,7 +58,7 @@ class Perturbed(ImageProbe):
 
     def perturbations(self, pixels: int, like: Tensor) -> Tensor:
         """I (samples×N), in the precision and on the device of the images."""
-        return _perturbations(self.samples, self.sigma, self.seed, pixels, like.dtype, like.device)
+        return _drawn(self, pixels, like.dtype, like.device)
 
     def fill(self, subject: Subject) -> Fill:
         image = subject.image
@@ -70,25 +71,24 @@ class Perturbed(ImageProbe):
 
 
 @lru_cache(maxsize=4)
-def _perturbations(
-    samples: int, sigma: float, seed: int, pixels: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    source = torch.Generator().manual_seed(seed)
-    return (sigma * torch.randn(samples, pixels, generator=source)).to(device, dtype)
+def _drawn(of: Perturbed, pixels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    source = torch.Generator().manual_seed(of.seed)
+    return (of.sigma * torch.randn(of.samples, pixels, generator=source)).to(device, dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Infidelity(Metric):
     """Mean squared error of the score changes that a map predicts for perturbations of the image (Yeh et al. 2019).
 
-    With I ~ N(0, σ²) per pixel, drawn `samples` times (σ is `sigma`), M the raw signed map, upsampled, and
-    Δ = f(x) − f(x − I); all in [0, ∞) but `scale`:
+    Each of `samples` perturbations I has N(0, σ²) at every pixel (σ is `sigma`), is subtracted from the image, and
+    changes its `score`; the map that predicts this, by the sum of its products with I, is the raw signed one,
+    upsampled. All columns are in [0, ∞) but `scale`:
 
-    - `infidelity_scaled`: E_I[(β IᵀM − Δ)²], lower is better, at most E[Δ²]. It is what the authors' code computes
-    - `scale`: β = E[IᵀM·Δ]/E[(IᵀM)²], the scale that fits best. It tells a map from its opposite: both have the same
-      `infidelity_scaled`, but scales of opposite sign
-    - `infidelity`: E_I[(IᵀM − Δ)²], lower is better. It measures the map's scale more than anything else: compare it
-      only between maps in the units of the score's gradient
+    - `infidelity_scaled`: the error of the map times `scale`, lower is better. It is what the authors' code computes
+    - `scale`: the factor that fits best. It tells a map from its opposite: both have the same `infidelity_scaled`, but
+      scales of opposite sign
+    - `infidelity`: the error of the map as it is, lower is better. It measures the map's scale more than anything else:
+      compare it only between maps in the units of the score's gradient
 
     σ is in units of the image, whose range is [0, 1]; x − I is not clipped. The authors perturb towards a noisy black
     baseline instead (I = x − ε), with the σ that is the default here. The perturbations are the same for all images and
@@ -99,16 +99,12 @@ class Infidelity(Metric):
     sigma: Positive = 0.2
     score: ScoreKind = "logit"
     seed: Seed = 0
-    name: ClassVar[str] = "infidelity"
-    main: ClassVar[str] = "infidelity_scaled"
-    better: ClassVar[Mapping[str, Direction]] = {"infidelity_scaled": "lower", "infidelity": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {
-        "infidelity_scaled": (0, inf),
-        "scale": (-inf, inf),
-        "infidelity": (0, inf),
-    }
-    undefined: ClassVar[str] = "the map is zero: no scale fits it"
-    exempt: ClassVar[Mapping[str, str]] = {
+    name = "infidelity"
+    main = "infidelity_scaled"
+    better = {"infidelity_scaled": "lower", "infidelity": "lower"}
+    range = {"infidelity_scaled": (0, inf), "scale": (-inf, inf), "infidelity": (0, inf)}
+    undefined = "the map is zero: no scale fits it"
+    exempt = {
         "opposite-map": "`scale` tells a map from its opposite, and `infidelity_scaled` does not",
         "scale": "`infidelity` and `scale` are in the map's units",
     }

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.curves import auc
 from camfaith.metrics.precision import quotient
-from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.case import Case, Maps, PerImage
-from camfaith.metrics.probing.probes import ImageProbe, Probe, Reads, Rounds, Subject
+from camfaith.metrics.probing.case import PerImage
+from camfaith.metrics.probing.probes import ImageProbe, Rounds, Subject
 from camfaith.metrics.probing.ranks import lottery, ranked
 from camfaith.models.settings import Few
 from camfaith.models.superpixels import require, superpixels
 
 
 def irof(scores: Tensor, removed: Tensor) -> Tensor:
-    """1 − ∫ f(x^l)/f(x⁰), by trapezoids (B): `scores` are f(x⁰), …, f(x^L) at the shares of the superpixels that are
-    `removed`, from 0 to 1 (both B×(L+1)). A point that stands there twice counts once. NaN where f(x⁰) = 0.
+    """The area over the curve as superpixels leave, the most relevant first: 1 − ∫ f(x^l)/f(x⁰) ds by trapezoids (B).
+    `scores` are f(x⁰), …, f(x^L), and `removed` the shares s of the superpixels that left, from 0 to 1 (both B×(L+1));
+    a point that stands there twice counts once. At most 1, higher is better (Rieger & Hansen 2020). NaN where f(x⁰) =
+    0.
 
     >>> irof(torch.tensor([[0.8, 0.4, 0.0]]), torch.tensor([[0, 0.5, 1]]))
     tensor([0.5000], dtype=torch.float64)
@@ -33,8 +34,9 @@ def irof(scores: Tensor, removed: Tensor) -> Tensor:
 
 
 def class_kept(logits: Tensor, targets: Tensor, removed: Tensor) -> Tensor:
-    """The share of the images x¹, …, x^L on which no logit is higher than the target's (B), by their logits (B×L×C) and
-    the shares of the superpixels that are `removed` (B×L). NaN where C = 1, or a logit is NaN.
+    """How long a class stays the most probable as superpixels leave: the share of the images x¹, …, x^L on which no
+    logit is higher than the target's (B), in [0, 1], lower is better (own definition). `logits` are B×L×C, `targets` B
+    classes, and `removed` the shares of the superpixels that left (B×L). NaN where C = 1, or a logit is NaN.
 
     >>> class_kept(torch.tensor([[[2, 0], [1, 0], [0, 3], [0, 3]]]), torch.tensor([0]), torch.arange(1, 5)[None] / 4)
     tensor([0.5000], dtype=torch.float64)
@@ -82,8 +84,8 @@ class WithoutSegments(ImageProbe):
 
     segments: int
     baseline: Baseline
-    reads: ClassVar[Reads] = "saliency"
-    all_logits: ClassVar[bool] = True
+    reads = "saliency"
+    all_logits = True
 
     def count(self, pixels: int) -> int:
         return self.segments
@@ -99,14 +101,15 @@ class WithoutSegments(ImageProbe):
 
 @dataclass(frozen=True, kw_only=True)
 class IROF(Metric):
-    """The area over the curve of f(x^l)/f(x⁰) as superpixels are removed (Rieger & Hansen 2020).
+    """What of the class's probability goes with the superpixels that a map ranks highest (Rieger & Hansen 2020).
 
-    The image is cut into L ≤ `segments` superpixels by SLIC, and x^l lacks the l of them with the highest mean of the
-    map, each of their pixels replaced by the baseline: the image's mean colour unless another is named. f is the
-    probability of the class, and the area, by trapezoids over l = 0, …, L, is divided by L. Columns:
+    The image is cut into L ≤ `segments` superpixels by SLIC. They leave one by one, the one with the highest mean of
+    the map first, and each of their pixels becomes the `baseline`: the image's mean colour unless another is named.
+    Columns:
 
-    - `irof`: up to 1, below 0 where the probability rises; higher is better
-    - `kept`: the share of x¹, …, x^L on which no other class has a higher logit, in [0, 1]; lower is better
+    - `irof`: the area over the curve of the probability, relative to the image's own; at most 1, below 0 where it
+      rises; higher is better
+    - `kept`: the share of the L altered images on which no other class has a higher logit, in [0, 1]; lower is better
     - `segments`: L
 
     Superpixels with equal means, as where a map is zero, leave in an order drawn from the image's seed. Needs
@@ -115,16 +118,12 @@ class IROF(Metric):
 
     segments: Few = 50
     baseline: Any = "mean"
-    name: ClassVar[str] = "irof"
-    main: ClassVar[str] = "irof"
-    better: ClassVar[Mapping[str, Direction]] = {"irof": "higher", "kept": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {
-        "irof": (-inf, 1),
-        "kept": (0, 1),
-        "segments": (1, inf),
-    }
-    undefined: ClassVar[str] = "there is no probability to lose or, for `kept`, no other class"
-    needs_probability: ClassVar[bool] = True
+    name = "irof"
+    main = "irof"
+    better = {"irof": "higher", "kept": "lower"}
+    range = {"irof": (-inf, 1), "kept": (0, 1), "segments": (1, inf)}
+    undefined = "there is no probability to lose or, for `kept`, no other class"
+    needs_probability = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

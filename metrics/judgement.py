@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.probing.answers import Answer, Answers
 from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.probes import Probe
 from camfaith.models.errors import text_of
 
 
@@ -27,13 +28,25 @@ class MalformedColumns(ValueError):
     """What a metric gave is not one real number per image in each column."""
 
 
+class _Copies(dict[Probe, Answer]):
+    """Copies of answers, by the probes that a metric asked."""
+
+    def __init__(self, answers: Answers) -> None:
+        super().__init__({probe: answer.copy() for probe, answer in answers.items()})
+
+    def __missing__(self, probe: Probe) -> Answer:
+        asked = ", ".join(map(str, self)) or "nothing"
+        why = "a probe is a frozen dataclass, so that it equals its like"
+        raise LookupError(f"`probes` does not ask {probe}, but {asked}; {why}")
+
+
 def judged(metric: Any, case: Case, maps: Maps, answers: Answers) -> tuple[dict[str, Tensor], Line | None]:
     """A metric's columns (B values each, float64, on the CPU), and its curve where it draws one.
 
     The metric may write into what it is given. `ValueError` where it does not give one real number for each image.
     """
     own = case.copy()
-    given, told = maps.copy(own), {probe: answer.copy() for probe, answer in answers.items()}
+    given, told = maps.copy(own), _Copies(answers)
     columns = columns_of(metric.judge(own, given, told), len(own), getattr(metric, "name", type(metric).__name__))
     line = metric.line(own, given, told) if hasattr(metric, "line") else None
     return columns, None if line is None else _checked(line, len(own))
@@ -50,7 +63,7 @@ def judged_together(
     """The columns that a metric over several methods gives each of them, as in `judged`; all `maps` are of `case`."""
     own = case.copy()
     given = {name: of.copy(own) for name, of in maps.items()}
-    told = {name: {probe: answer.copy() for probe, answer in of.items()} for name, of in answers.items()}
+    told = {name: _Copies(of) for name, of in answers.items()}
     found, who = metric.judge_all(own, given, told), getattr(metric, "name", type(metric).__name__)
     if not isinstance(found, Mapping) or set(found) != set(maps):
         got = f"those of {list(found)}" if isinstance(found, Mapping) else type(found).__name__

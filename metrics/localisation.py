@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.base import Answers, Case, Maps, Metric
 from camfaith.models.maps import is_constant
 from camfaith.models.settings import NotNegative
 
 
 def energy_pointing_game(maps: Tensor, masks: Tensor | None) -> dict[str, Tensor]:
-    """The columns of `EnergyPointingGame`: `mass` = Σ_mask M⁺ / Σ M⁺ and `excess`, for maps M (B×H×W) and masks (B×H×W,
-    bool; an image without one has an all-False plane).
+    """The share of a map's positive mass inside a mask, for maps M (B×H×W) and masks (B×H×W, bool; an image without one
+    has an all-False plane). Columns of B values, higher is better; NaN for an empty mask, and where M is nowhere
+    positive:
+
+    - `mass`: Σ_mask M⁺ / Σ M⁺, in [0, 1] (Wang et al. 2020)
+    - `excess`: `mass` minus the mask's share of the area, in [−1, 1]
 
     >>> found = energy_pointing_game(torch.tensor([[[3, 1], [0, -5]]]), torch.tensor([[[True, False], [False, False]]]))
     >>> {name: value.item() for name, value in found.items()}
@@ -31,8 +31,12 @@ def energy_pointing_game(maps: Tensor, masks: Tensor | None) -> dict[str, Tensor
 
 
 def pointing_game(maps: Tensor, masks: Tensor | None, tolerance: float = 15.0) -> dict[str, Tensor]:
-    """The columns of `PointingGame`: `hit` and `excess`, for maps (B×H×W) and masks (B×H×W, bool; an image without one
-    has an all-False plane).
+    """Whether a map's highest pixel lies within `tolerance` pixels of a mask (Zhang et al. 2018), by Euclidean
+    distance, for maps (B×H×W) and masks (B×H×W, bool; an image without one has an all-False plane). Columns of B
+    values, higher is better; NaN for an empty mask and a constant map:
+
+    - `hit`: the share of the highest pixels that do, in [0, 1]
+    - `excess`: `hit` minus the share of all pixels that do, in [−1, 1]
 
     >>> maps, masks = torch.tensor([[[0, 0, 9, 0]]]), torch.tensor([[[True, False, False, False]]])
     >>> [pointing_game(maps, masks, tolerance)["hit"].item() for tolerance in (1, 2)]
@@ -48,7 +52,8 @@ def pointing_game(maps: Tensor, masks: Tensor | None, tolerance: float = 15.0) -
 
 
 def share_in(mass: Tensor, zones: Tensor) -> Tensor:
-    """Σ_R mass / Σ mass over the last two axes, in [0, 1]; NaN where the zone R is empty or there is no mass.
+    """The share of a map that lies in a zone R, Σ_R mass / Σ mass, over the last two axes of both; in [0, 1] for a mass
+    that is nowhere negative (own definition). It describes. NaN where the zone is empty or there is no mass.
 
     >>> share_in(torch.tensor([[[3, 1]]]), torch.tensor([[[True, False]]]))
     tensor([0.7500], dtype=torch.float64)
@@ -64,17 +69,20 @@ def mask_planes(given: Tensor | None, maps: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyPointingGame(Metric):
-    """The share of a map's positive mass inside the ground-truth mask: `mass` = Σ_mask M⁺ / Σ M⁺, in [0, 1], higher is
-    better (Wang et al. 2020); `excess` is `mass` minus the mask's share of the area, 0 for a constant map.
+    """How much of a map's positive mass lies inside the ground-truth mask (Wang et al. 2020). Columns, higher is
+    better:
 
-    Needs no model. Undefined without a mask, for an empty mask, and for a map without positive values.
+    - `mass`: the share of it, in [0, 1]
+    - `excess`: `mass` minus the mask's share of the area, in [−1, 1], which is 0 for a constant map
+
+    Needs no model.
     """
 
-    name: ClassVar[str] = "energy-pointing-game"
-    main: ClassVar[str] = "mass"
-    better: ClassVar[Mapping[str, Direction]] = {"mass": "higher", "excess": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {"mass": (0, 1), "excess": (-1, 1)}
-    undefined: ClassVar[str] = "no mask, an empty mask, or a map without positive values"
+    name = "energy-pointing-game"
+    main = "mass"
+    better = {"mass": "higher", "excess": "higher"}
+    range = {"mass": (0, 1), "excess": (-1, 1)}
+    undefined = "no mask, an empty mask, or a map without positive values"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return energy_pointing_game(maps.saliency, case.masks)
@@ -88,17 +96,16 @@ class PointingGame(Metric):
     - `hit`: 1 or 0; of several equal highest pixels, the share that hits
     - `excess`: `hit` minus the share of the image's pixels that would have been a hit, which is 0 for a pixel at random
 
-    The distance is Euclidean, from pixel to pixel. The tolerance of 15 pixels is the paper's, for photographs of some
-    hundred pixels; small images and small objects want less. Needs no model. Undefined without a mask, for an empty
-    mask, and for a constant map.
+    The tolerance of 15 pixels is the paper's, for photographs of some hundred pixels; small images and small objects
+    want less. Needs no model.
     """
 
     tolerance: NotNegative = 15.0
-    name: ClassVar[str] = "pointing-game"
-    main: ClassVar[str] = "hit"
-    better: ClassVar[Mapping[str, Direction]] = {"hit": "higher", "excess": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {"hit": (0, 1), "excess": (-1, 1)}
-    undefined: ClassVar[str] = "no mask, an empty mask, or a constant map"
+    name = "pointing-game"
+    main = "hit"
+    better = {"hit": "higher", "excess": "higher"}
+    range = {"hit": (0, 1), "excess": (-1, 1)}
+    undefined = "no mask, an empty mask, or a constant map"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return pointing_game(maps.saliency, case.masks, self.tolerance)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient, rounding
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
+from camfaith.metrics.probing.probes import OneImage, Subject
 
 
 def average_drop(whole: Tensor, masked: Tensor, noise: Tensor | float = 0.0) -> dict[str, Tensor]:
-    """`drop`, `increase` and `gain` of `AverageDrop`, for the probabilities Y = f(x) (B) and O = f(x ⊙ M̂) (B). A rise
-    of no more than `noise` is no increase.
+    """What the class loses and wins when the image is multiplied by its heat map, by the probabilities Y = f(x) and O =
+    f(x ⊙ M̂) (B each). Columns of B values:
+
+    - `drop`: relu(Y − O)/Y, in [0, 1], lower is better (Chattopadhay et al. 2018). NaN where Y = 0
+    - `increase`: 1 where O > Y by more than `noise`, else 0; higher is better (Chattopadhay et al. 2018)
+    - `gain`: relu(O − Y)/(1 − Y), in [0, 1], higher is better (Zhang et al. 2024). NaN where Y = 1
 
     >>> found = average_drop(torch.tensor([0.8, 0.5]), torch.tensor([0.2, 0.75]))
     >>> {name: [round(one, 6) for one in value.tolist()] for name, value in found.items()}
@@ -34,33 +35,24 @@ def average_drop(whole: Tensor, masked: Tensor, noise: Tensor | float = 0.0) -> 
 
 
 @dataclass(frozen=True)
-class Masked(ImageProbe):
+class Masked(OneImage):
     """The image times its heat map, x ⊙ M̂. Methods with equal heat maps share it."""
 
-    reads: ClassVar[Reads] = "displayed"
+    reads = "displayed"
 
-    def count(self, pixels: int) -> int:
-        return 1
-
-    def fill(self, subject: Subject) -> Fill:
-        image, shown = subject.image, subject.read("displayed").to(subject.image)
-
-        def fill(_start: int, _stop: int, out: Tensor) -> None:
-            torch.mul(image, shown, out=out[0])
-
-        return fill
+    def altered(self, subject: Subject) -> Tensor:
+        return subject.image * subject.read("displayed").to(subject.image)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AverageDrop(Metric):
-    """How much of its probability the class loses when the image is multiplied by its heat map.
+    """How the class's probability changes when the image is multiplied by its heat map, the display map M̂ in [0, 1]
+    (Chattopadhay et al. 2018; `gain`: Zhang et al. 2024). Columns in [0, 1], whose mean over images is what the papers
+    give:
 
-    With Y = f(x), O = f(x ⊙ M̂), f the probability of the class and M̂ the display map in [0, 1]; columns, whose mean
-    over images is what the papers give:
-
-    - `drop`: relu(Y − O)/Y, in [0, 1], lower is better (Chattopadhay et al. 2018)
-    - `increase`: 1 where O > Y by more than the network's rounding, else 0; higher is better (Chattopadhay et al. 2018)
-    - `gain`: relu(O − Y)/(1 − Y), in [0, 1], higher is better (Zhang et al. 2024)
+    - `drop`: the share of the probability that is lost, lower is better
+    - `increase`: 1 where it rises by more than the network's rounding, else 0; higher is better
+    - `gain`: the share won of what it lacked to 1, higher is better
     - `shown`: the mean of M̂, how much of the image is left
 
     A map that shows everything loses nothing, so read the drop beside `shown`: a constant positive map has the drop 0
@@ -70,12 +62,12 @@ class AverageDrop(Metric):
     rectified on its own grid, before it is upsampled.
     """
 
-    name: ClassVar[str] = "average-drop"
-    main: ClassVar[str] = "drop"
-    better: ClassVar[Mapping[str, Direction]] = {"drop": "lower", "increase": "higher", "gain": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = dict.fromkeys(("drop", "increase", "gain", "shown"), (0, 1))
-    undefined: ClassVar[str] = "there is no probability to lose (Y = 0) or, for the gain, none to win (Y = 1)"
-    needs_probability: ClassVar[bool] = True
+    name = "average-drop"
+    main = "drop"
+    better = {"drop": "lower", "increase": "higher", "gain": "higher"}
+    range = dict.fromkeys(("drop", "increase", "gain", "shown"), (0, 1))
+    undefined = "there is no probability to lose (Y = 0) or, for the gain, none to win (Y = 1)"
+    needs_probability = True
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (Masked(),)

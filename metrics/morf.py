@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Line, Metric
+from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.curves import Deletion, Insertion, auc
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Probe
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Count
 
 
 def aopc(scores: Tensor) -> Tensor:
-    """1/(L + 1) Σ_{k=0…L} [f(x⁰) − f(xᵏ)], for the scores f(xᵏ) (B×(L + 1)) as the most relevant pixels leave first.
+    """Area over the perturbation curve, 1/(L + 1) Σ_{k=0…L} [f(x⁰) − f(xᵏ)] (B), by the scores f(x⁰), …, f(x^L)
+    (B×(L+1)) as the most relevant pixels leave first. At most f(x⁰), higher is better (Samek et al. 2017).
 
     >>> aopc(torch.tensor([[1.0, 0.5, 0.0]])).item()
     0.5
@@ -28,7 +26,8 @@ def aopc(scores: Tensor) -> Tensor:
 
 
 def pixel_flipping(scores: Tensor) -> Tensor:
-    """1/L Σ_{k=1…L} f(xᵏ), for the scores f(xᵏ) (B×(L + 1)) as the most relevant pixels leave first.
+    """The mean score along the flips, 1/L Σ_{k=1…L} f(xᵏ) (B), by the scores f(x⁰), …, f(x^L) (B×(L+1)) as the most
+    relevant pixels leave first. In [0, 1] for probabilities, lower is better (Bach et al. 2015).
 
     >>> pixel_flipping(torch.tensor([[1.0, 0.5, 0.0]])).item()
     0.25
@@ -37,8 +36,12 @@ def pixel_flipping(scores: Tensor) -> Tensor:
 
 
 def abpc(morf: Tensor, lerf: Tensor, fractions: Tensor, lerf_fractions: Tensor | None = None) -> dict[str, Tensor]:
-    """The columns of `ABPC` for the scores (B×n) as the most, and as the least relevant pixels leave first, over the
-    fractions of the pixels that left (n; those of `lerf` are the same unless they are given).
+    """Area between the perturbation curves, ∫ f(LeRF) ds − ∫ f(MoRF) ds by trapezoids (Samek et al. 2017). `morf` and
+    `lerf` (B×n) are the scores as the most, and as the least relevant pixels leave first, over the fractions s of the
+    pixels that left (n, rising from 0 to 1; those of `lerf` are the same unless they are given). Columns of B values:
+
+    - `abpc`: the area between them, in [−1, 1] for probabilities, higher is better
+    - `lerf` and `morf`: the area under each, in [0, 1] for probabilities, higher and lower is better
 
     >>> morf, lerf = torch.tensor([[1.0, 0.25, 0.0]]), torch.tensor([[1.0, 0.75, 0.0]])
     >>> {name: value.item() for name, value in abpc(morf, lerf, torch.tensor([0.0, 0.5, 1.0])).items()}
@@ -73,17 +76,17 @@ class MostRelevantFirst(Metric):
 
 @dataclass(frozen=True, kw_only=True)
 class AOPC(MostRelevantFirst):
-    """Area over the perturbation curve: 1/(L + 1) Σ_{k=0…L} [f(x⁰) − f(xᵏ)], MoRF; at most f(x⁰), higher is better
-    (Samek et al. 2017).
+    """The mean fall of the score while the most relevant pixels leave, of `steps` + 1 points f(xᵏ); at most f(x⁰),
+    higher is better (Samek et al. 2017).
 
-    The authors replace the first 100 patches of 9×9 pixels by uniform noise; here each step replaces the same number
-    of pixels, and the steps go on to the end. See `MostRelevantFirst` for xᵏ.
+    The authors replace the first 100 patches of 9×9 pixels by uniform noise; here each step replaces the same number of
+    pixels, and the steps go on to the end. See `MostRelevantFirst` for xᵏ.
     """
 
-    name: ClassVar[str] = "aopc"
-    main: ClassVar[str] = "aopc"
-    better: ClassVar[Mapping[str, Direction]] = {"aopc": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {"aopc": (-1, 1)}
+    name = "aopc"
+    main = "aopc"
+    better = {"aopc": "higher"}
+    range = {"aopc": (-1, 1)}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return {"aopc": aopc(self._morf.line(case, maps, answers).y)}
@@ -91,18 +94,18 @@ class AOPC(MostRelevantFirst):
 
 @dataclass(frozen=True, kw_only=True)
 class PixelFlipping(MostRelevantFirst):
-    """The mean score along the flips, 1/L Σ_{k=1…L} f(xᵏ), MoRF; in [0, 1] for probabilities, lower is better (Bach et
-    al. 2015).
+    """The mean score while the most relevant pixels leave, without that of the image itself; in [0, 1] for
+    probabilities, lower is better (Bach et al. 2015).
 
     The authors draw the curve f(xᵏ) and flip the pixels of binary digits; here pixels take the baseline's value, and
     the curve is averaged. The image itself is no flip and does not count (nor does it in quantus' curve). On one image
     this orders maps as `AOPC` does, since AOPC = L/(L + 1)·(f(x⁰) − this). See `MostRelevantFirst` for xᵏ.
     """
 
-    name: ClassVar[str] = "pixel-flipping"
-    main: ClassVar[str] = "mean"
-    better: ClassVar[Mapping[str, Direction]] = {"mean": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {"mean": (0, 1)}
+    name = "pixel-flipping"
+    main = "mean"
+    better = {"mean": "lower"}
+    range = {"mean": (0, 1)}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return {"mean": pixel_flipping(self._morf.line(case, maps, answers).y)}
@@ -110,20 +113,22 @@ class PixelFlipping(MostRelevantFirst):
 
 @dataclass(frozen=True, kw_only=True)
 class ABPC(MostRelevantFirst):
-    """Area between the perturbation curves: AUC(LeRF) − AUC(MoRF), towards one baseline; in [−1, 1] for probabilities,
-    higher is better (Samek et al. 2017; as symmetric relevance gain, Blücher et al. 2024).
+    """Area between the perturbation curves (Samek et al. 2017; as symmetric relevance gain, Blücher et al. 2024): what
+    the score keeps as the least relevant pixels leave first (LeRF), beyond what it keeps as the most relevant ones do
+    (MoRF). Columns, for probabilities:
 
-    LeRF is the curve with the least relevant pixels gone first. It is the insertion curve with that baseline read
-    backwards, over the true shares N − ⌈iN/L⌉ of pixels removed, so its points are those of `Insertion`. The
-    baseline's own effect is in both areas and cancels: a random order has 0 on average.
+    - `abpc`: `lerf` − `morf`, in [−1, 1], higher is better
+    - `lerf`, `morf`: the areas under the curves, in [0, 1]; of `lerf` higher is better, of `morf` lower is better
 
-    Columns: `abpc`, and the areas `lerf`, higher is better, and `morf`, lower is better, by trapezoids.
+    LeRF is the insertion curve with the same baseline read backwards, over the true shares N − ⌈iN/L⌉ of pixels
+    removed, so its points are those of `Insertion`. The baseline's own effect is in both areas and cancels: a random
+    order has 0 on average.
     """
 
-    name: ClassVar[str] = "abpc"
-    main: ClassVar[str] = "abpc"
-    better: ClassVar[Mapping[str, Direction]] = {"abpc": "higher", "lerf": "higher", "morf": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {"abpc": (-1, 1), "lerf": (0, 1), "morf": (0, 1)}
+    name = "abpc"
+    main = "abpc"
+    better = {"abpc": "higher", "lerf": "higher", "morf": "lower"}
+    range = {"abpc": (-1, 1), "lerf": (0, 1), "morf": (0, 1)}
 
     @property
     def _lerf(self) -> Insertion:

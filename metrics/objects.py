@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, nan
-from typing import ClassVar
 
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric
 from camfaith.metrics.localisation import mask_planes
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.similarity import top
 from camfaith.models.settings import Count
 
 
 def several_objects(maps: Tensor, masks: Tensor | None, least: int = 4) -> dict[str, Tensor]:
-    """The columns of `SeveralObjects` for maps (B×H×W) and masks (B×H×W, bool; an image without one has an all-False
-    plane).
+    """How many of the objects in a mask a map M finds (own definition): the parts o of the mask whose pixels touch at
+    sides or corners, of at least `least` pixels. R are M's highest pixels above 0, as many as the objects have; those
+    that tie for the last places count in part. Maps and masks are B×H×W, masks bool (an image without one has an
+    all-False plane). Columns of B values, the first three NaN without an object and where M is nowhere positive:
+
+    - `found` and `covered`: the means over o of max_o R and of |o ∩ R|/|o|, in [0, 1], higher is better
+    - `weakest`: min_o mean_o M⁺ / mean_{∪o} M⁺, in [0, 1], which describes; NaN also for one object, and where M⁺ is 0
+      on all
+    - `objects` and `dropped`: how many there are, and how many parts are smaller; NaN for an empty mask
 
     >>> maps, masks = torch.tensor([[[9, 8, 0, 0, 1]]]), torch.tensor([[[True, True, False, True, True]]])
     >>> {name: value.item() for name, value in several_objects(maps, masks, least=2).items() if name != "weakest"}
@@ -61,26 +64,23 @@ class SeveralObjects(Metric):
 
     - `found`: the share of objects that the hottest region touches, in [0, 1], higher is better
     - `covered`: the share of an object that the hottest region covers, mean over objects, in [0, 1], higher is better
-    - `weakest`: min_o mean_o M⁺ / mean_mask M⁺, how little of the map the least object gets, in [0, 1]; 1 where all
+    - `weakest`: how little of the map the least object gets, its mean relative to that of all, in [0, 1]; 1 where all
       objects get as much. Undefined also for one object, and where the map is not positive on the mask
     - `objects`: how many there are, and `dropped`: how many were too small
 
     A map that is hot in many places touches more, and a large object is hardly missed: read `found` beside `covered`
-    and the random control. Needs no model. Undefined without a mask, without an object in it, and for a map without
-    positive values.
+    and the random control. Needs no model.
     """
 
     least: Count = 4
-    name: ClassVar[str] = "several-objects"
-    main: ClassVar[str] = "found"
-    better: ClassVar[Mapping[str, Direction]] = {"found": "higher", "covered": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {
+    name = "several-objects"
+    main = "found"
+    better = {"found": "higher", "covered": "higher"}
+    range = {
         **dict.fromkeys(("found", "covered", "weakest"), (0, 1)),
         **dict.fromkeys(("objects", "dropped"), (0, inf)),
     }
-    undefined: ClassVar[str] = (
-        "no mask, no object in it (weakest: no two), or a map without positive values (weakest: there)"
-    )
+    undefined = "no mask, no object in it (weakest: no two), or a map without positive values (weakest: there)"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return several_objects(maps.saliency, case.masks, self.least)

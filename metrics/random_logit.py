@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Probe, Subject
-from camfaith.metrics.probing.redrawn import OneImage, as_meant
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
+from camfaith.metrics.probing.probes import OneImage, Subject
+from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.metrics.similarity import WINDOW, spearman, ssim
 from camfaith.models.maps import upsample
 
 
 def random_logit(maps: Tensor, others: Tensor) -> dict[str, Tensor]:
-    """The columns of `RandomLogit`, `ssim` and `spearman`, for maps of the explained class and of another one (both
-    B×H×W). `ssim` is NaN for maps smaller than its window.
+    """How alike the maps of the explained class and of another one are (B×H×W each), 1 where the class does not matter
+    to them (Sixt et al. 2020). Columns of B values, NaN where a map is constant:
+
+    - `ssim`: the structural similarity (`ssim`), in [−1, 1], lower is better; NaN for maps smaller than its window
+    - `spearman`: Spearman's rank correlation (`spearman`), in [−1, 1], lower is better
 
     >>> maps = torch.arange(121).view(1, 11, 11)
     >>> {name: round(value.item(), 6) for name, value in random_logit(maps, 2 * maps).items()}
@@ -43,7 +43,7 @@ def other_class(target: int, classes: int, seed: int) -> int:
 
 
 @dataclass(frozen=True)
-class OtherClass(OneImage):
+class OtherClass(OneImage, Explained):
     """The image as it is, to be explained for another class than its own, drawn from its seed."""
 
     def target(self, subject: Subject) -> int:
@@ -67,14 +67,14 @@ class RandomLogit(Metric):
     controls.
     """
 
-    name: ClassVar[str] = "random-logit"
-    main: ClassVar[str] = "ssim"
-    better: ClassVar[Mapping[str, Direction]] = {"ssim": "lower", "spearman": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {"ssim": (-1, 1), "spearman": (-1, 1)}
-    undefined: ClassVar[str] = (
+    name = "random-logit"
+    main = "ssim"
+    better = {"ssim": "lower", "spearman": "lower"}
+    range = {"ssim": (-1, 1), "spearman": (-1, 1)}
+    undefined = (
         f"there is no other class, a map is constant or, for ssim, the image smaller than {WINDOW}×{WINDOW} pixels"
     )
-    exempt: ClassVar[Mapping[str, str]] = {"direction": "it compares a method's maps with each other, not with a truth"}
+    exempt = {"direction": "it compares a method's maps with each other, not with a truth"}
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (OtherClass(),)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Gt, Lt, MinLen
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Line, Metric
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
+from camfaith.metrics.probing.baselines import drawn_for_each
 from camfaith.metrics.probing.imputation import impute
-from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import NotNegative, Seed
 
@@ -24,8 +23,11 @@ Percentiles = Annotated[tuple[Annotated[float, Gt(0), Lt(100)], ...], MinLen(1)]
 
 
 def road(morf: Tensor, lerf: Tensor) -> dict[str, Tensor]:
-    """The columns of `ROAD` for the scores (B×n) with the most and with the least relevant pixels filled in, at n
-    percentiles.
+    """Remove and debias (Rong et al. 2022), by the scores (B×n) with the most (MoRF) and with the least relevant pixels
+    (LeRF) filled in, at n percentiles. Columns of B values, means over the percentiles:
+
+    - `road`: (f(LeRF) − f(MoRF))/2, in [−1/2, 1/2] for probabilities, higher is better
+    - `lerf` and `morf`: f(LeRF), higher is better, and f(MoRF), lower is better, in [0, 1] for probabilities
 
     >>> found = road(torch.tensor([[0.4, 0.2]]), torch.tensor([[0.9, 0.7]]))
     >>> {name: round(value.item(), 6) for name, value in found.items()}
@@ -43,11 +45,7 @@ class GaussianNoise:
     seed: int = 0
 
     def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
-        drawn = []
-        for seed in seeds.tolist():
-            source = torch.Generator().manual_seed((seed * 1_000_003 + self.seed) % 2**63)
-            drawn.append(self.sigma * torch.randn(images.shape[1:], generator=source, dtype=torch.float64))
-        return torch.stack(drawn).to(images)
+        return (self.sigma * drawn_for_each(torch.randn, images, seeds, self.seed)).to(images)
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Imputed(ImageProbe):
     kept: Literal["rest", "top"]
     percentiles: tuple[float, ...]
     noise: GaussianNoise
-    reads: ClassVar[Reads] = "ranks"
+    reads = "ranks"
 
     def count(self, pixels: int) -> int:
         return len(self.percentiles)
@@ -97,25 +95,24 @@ class ROAD(Metric):
     Exactly ⌈pN/100⌉ pixels are removed for each p of `percentiles`: they become the weighted mean of their neighbours
     (see `imputation`) plus N(0, σ²) for each colour, σ = `noise`, in units of the image (whose range is [0, 1], before
     the network normalises it). The noise is drawn once for each image, from its seed and `seed`, and is the same for
-    all methods and percentiles. Columns are means over the percentiles; `lerf` and `morf` are in [0, 1] for
-    probabilities:
+    all methods and percentiles. Columns are means over the percentiles, for probabilities:
 
-    - `road`: (f(LeRF) − f(MoRF))/2, in [−1/2, 1/2] for probabilities, higher is better. This is
-      pytorch-grad-cam's ROADCombined (whose percentiles are the shares kept), except for tied pixels
-    - `lerf`: f with the least relevant p % removed, higher is better
-    - `morf`: f with the most relevant p % removed, lower is better
+    - `road`: half of `lerf` − `morf`, in [−1/2, 1/2], higher is better. This is pytorch-grad-cam's ROADCombined (whose
+      percentiles are the shares kept), except for tied pixels
+    - `lerf`: the score with the least relevant p % removed, in [0, 1], higher is better
+    - `morf`: the score with the most relevant p % removed, in [0, 1], lower is better
 
-    The paper gives the accuracy at each p, over a data set; here f is the target's `score`, one image at a time.
+    The paper gives the accuracy at each p, over a data set; here it is the target's `score`, one image at a time.
     """
 
     percentiles: Percentiles = (10, 20, 30, 40, 50, 60, 70, 80, 90)
     noise: NotNegative = 0.01
     score: ScoreKind = "probability"
     seed: Seed = 0
-    name: ClassVar[str] = "road"
-    main: ClassVar[str] = "road"
-    better: ClassVar[Mapping[str, Direction]] = {"road": "higher", "lerf": "higher", "morf": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {"road": (-0.5, 0.5), "lerf": (0, 1), "morf": (0, 1)}
+    name = "road"
+    main = "road"
+    better = {"road": "higher", "lerf": "higher", "morf": "lower"}
+    range = {"road": (-0.5, 0.5), "lerf": (0, 1), "morf": (0, 1)}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
-from camfaith.metrics.probing.answers import Answers
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, ImageProbe, Probe, Reads, Subject
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 
 
 def signed_removal(maps: Tensor, z: Tensor, without_top: Tensor, without_bottom: Tensor) -> dict[str, Tensor]:
-    """The columns of `SignedRemoval` for raw maps (B×H×W) and the class's logits (B): z of the image, the others of the
-    image without the map's top and without its bottom.
+    """What the class's logit z loses without a map's top, and gains without its bottom (own definition). `maps` M are
+    raw (B×H×W), the logits B each. Columns of B values:
+
+    - `top_drop`: z(x) − z(x without the top), of any size, higher is better
+    - `bottom_rise`: z(x without the bottom) − z(x), of any size, higher is better
+    - `negative`: the share of pixels with M < 0, in [0, 1]; it describes
 
     >>> found = signed_removal(torch.tensor([[[2.0, -1.0]]]), *torch.tensor([[5.0], [3.0], [6.0]]))
     >>> {name: value.item() for name, value in found.items()}
@@ -38,7 +40,7 @@ class Ends(ImageProbe):
 
     share: float
     baseline: Baseline
-    reads: ClassVar[Reads] = "ranks"
+    reads = "ranks"
 
     def count(self, pixels: int) -> int:
         return 2
@@ -52,31 +54,27 @@ class Ends(ImageProbe):
 
 @dataclass(frozen=True, kw_only=True)
 class SignedRemoval(Metric):
-    """What the class's logit z loses with a map's top, and gains without its bottom (red for, blue against; own
+    """What the class's logit loses with a map's top, and gains without its bottom (red for, blue against; own
     definition).
 
-    Top and bottom are the `share` of pixels where the map is highest and lowest; `baseline` replaces them. Columns,
-    higher is better:
+    Top and bottom are the `share` of pixels where the map is highest and lowest; `baseline` replaces them. Columns, the
+    differences in units of the logit, of any size:
 
-    - `top_drop`: z(x) − z(x without the top), above 0 where the top speaks for the class
-    - `bottom_rise`: z(x without the bottom) − z(x), above 0 where the bottom speaks against the class, about 0 where
-      nothing is said there
+    - `top_drop`: above 0 where the top speaks for the class, higher is better
+    - `bottom_rise`: above 0 where the bottom speaks against the class, about 0 where nothing is said there; higher is
+      better
     - `negative`: the share of pixels at which the raw map is below 0, in [0, 1]. It describes
 
-    Both differences are in units of the logit, of any size. A map that ends in a ReLU is 0 wherever it is not for the
-    class: its bottom is drawn from these pixels, and says whether what is shown as low speaks against.
+    A map that ends in a ReLU is 0 wherever it is not for the class: its bottom is drawn from these pixels, and says
+    whether what is shown as low speaks against.
     """
 
     share: Annotated[float, Gt(0), Lt(1)] = 0.2
     baseline: Any = "blur"
-    name: ClassVar[str] = "signed-removal"
-    main: ClassVar[str] = "top_drop"
-    better: ClassVar[Mapping[str, Direction]] = {"top_drop": "higher", "bottom_rise": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {
-        "top_drop": (-inf, inf),
-        "bottom_rise": (-inf, inf),
-        "negative": (0, 1),
-    }
+    name = "signed-removal"
+    main = "top_drop"
+    better = {"top_drop": "higher", "bottom_rise": "higher"}
+    range = {"top_drop": (-inf, inf), "bottom_rise": (-inf, inf), "negative": (0, 1)}
 
     @property
     def _ends(self) -> Ends:

@@ -1,7 +1,8 @@
-"""How alike two maps of the same image are. A constant map, or one with NaN, is like nothing: the value is NaN.
+"""How alike two maps of the same image are.
 
 Each function takes two stacks of B maps of the same size (B×H×W) and gives B values in float64; `spearmans` takes any
-number of stacks, and `pearson` any two series. None of them changes where a map is multiplied by a positive number.
+number of stacks, and `pearson` any two series. A constant map, or one with NaN, is like nothing: the value is NaN. None
+of them changes where a map is multiplied by a positive number.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def top_k(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
-    """Intersection over union of the k highest pixels of both maps, in [0, 1]; k is `share` of the pixels, at least 1.
+    """Intersection over union of the k highest pixels of both maps, in [0, 1], 1 where these are the same (Jaccard 1912);
+    k is `share` of the pixels, at least 1.
 
     IoU = Σ_i min(p_i, q_i) / Σ_i max(p_i, q_i), with p_i = 1 for pixels of a above the k-th highest value, 0 for
     those below; pixels that tie for the last places share them, so that Σ p = k; q is the same of b. Raises

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Metric
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Fill, Probe, Subject
+from camfaith.metrics.probing.probes import Fill, Subject
 from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.models.settings import Count, Positive, Seed
 
 
 def max_sensitivity(before: Tensor, after: Tensor) -> dict[str, Tensor]:
-    """The columns of `MaxSensitivity`: `max` and `avg` over y of ‖Φ(y) − Φ(x)‖/‖Φ(x)‖, for the maps Φ(x) (B×h×w) and
-    those of n neighbours Φ(y) (B×n×h×w). `ValueError` for maps of another size.
+    """How far a map moves when its image does, ‖Φ(y) − Φ(x)‖/‖Φ(x)‖ (Yeh et al. 2019), for the maps Φ(x) (B×h×w) and
+    those of n neighbours Φ(y) (B×n×h×w). Columns of B values in [0, ∞), lower is better, NaN where Φ(x) is zero:
+
+    - `max`: its maximum over the neighbours
+    - `avg`: its mean over them
+
+    Raises `ValueError` for maps of different sizes.
 
     >>> found = max_sensitivity(torch.tensor([[[3, 4]]]), torch.tensor([[[[3, 4]], [[0, 0]]]]))
     >>> {name: value.item() for name, value in found.items()}
@@ -52,7 +54,7 @@ class Neighbours(Explained):
 
     def fill(self, subject: Subject) -> Fill:
         image = subject.image
-        moves = _moves(self.samples, self.radius, self.seed, tuple(image.shape), image.dtype, image.device)
+        moves = _drawn(self, image.shape, image.dtype, image.device)
 
         def fill(start: int, stop: int, out: Tensor) -> None:
             torch.add(image, moves[start:stop], out=out)
@@ -61,23 +63,21 @@ class Neighbours(Explained):
 
 
 @lru_cache(maxsize=4)
-def _moves(
-    samples: int, radius: float, seed: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    source = torch.Generator().manual_seed(seed)
-    return (radius * (2 * torch.rand(samples, *shape, generator=source) - 1)).to(device, dtype)
+def _drawn(of: Neighbours, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+    source = torch.Generator().manual_seed(of.seed)
+    return (of.radius * (2 * torch.rand(of.samples, *shape, generator=source) - 1)).to(device, dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaxSensitivity(Metric):
-    """The largest change of a map under small changes of the image (Yeh et al. 2019).
+    """The largest change of a map under small changes of the image, relative to the map (Yeh et al. 2019).
 
-    Φ is the raw map on its own grid (after the method's ReLU, where it has one), and ‖·‖ the root of the sum of
-    squares. Each of `samples` images y is within `radius` of x in every pixel and colour, in units of the image in
-    [0, 1]. Columns, in [0, ∞), lower is better:
+    The map is the raw one on its own grid (after the method's ReLU, where it has one), and its size, as that of a
+    change, the root of the sum of squares. Each of `samples` images y is within `radius` of x in every pixel and
+    colour, in units of the image in [0, 1], drawn from `seed`. Columns, in [0, ∞), lower is better:
 
-    - `max`: max_y ‖Φ(y) − Φ(x)‖/‖Φ(x)‖, as Yeh et al.'s code and captum's `sensitivity_max` have it
-    - `avg`: the mean over y
+    - `max`: the largest over the samples, as Yeh et al.'s code and captum's `sensitivity_max` have it
+    - `avg`: the mean over the samples
 
     The maximum over samples is only a lower bound of the maximum over the ball, and rises with `samples`. The class
     stays the same, whatever the network predicts for y, and a method's random choices keep their seed. A map that
@@ -87,11 +87,11 @@ class MaxSensitivity(Metric):
     radius: Positive = 0.02
     samples: Count = 10
     seed: Seed = 0
-    name: ClassVar[str] = "max-sensitivity"
-    main: ClassVar[str] = "max"
-    better: ClassVar[Mapping[str, Direction]] = {"max": "lower", "avg": "lower"}
-    range: ClassVar[Mapping[str, Interval]] = {"max": (0, inf), "avg": (0, inf)}
-    undefined: ClassVar[str] = "the map is zero: no change can be measured by its size"
+    name = "max-sensitivity"
+    main = "max"
+    better = {"max": "lower", "avg": "lower"}
+    range = {"max": (0, inf), "avg": (0, inf)}
+    undefined = "the map is zero: no change can be measured by its size"
 
     @property
     def _neighbours(self) -> Neighbours:

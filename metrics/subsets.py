@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, MinLen
 from torch import Tensor
 
-from camfaith.metrics.base import Direction, Interval, Line, Metric
+from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.precision import rounding
-from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Probe, Subsets
+from camfaith.metrics.probing.probes import Subsets
 from camfaith.metrics.similarity import pearson
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Positive, Seed
 
 
 def faithfulness_correlation(maps: Tensor, subsets: Tensor, drops: Tensor, noise: Tensor | float = 0.0) -> Tensor:
-    """Pearson correlation, in [−1, 1], of Σ_{i∈S} M_i with f(x) − f(x without S), over subsets S of n pixels each.
-
-    Maps M (B×H×W), subsets (s×H×W, bool), drops f(x) − f(x without S) (B×s); gives B values, higher is better (Bhatt et
-    al. 2020). NaN where the sums do not vary, or the drops not beyond `noise`, a standard deviation (B). `ValueError`
-    for subsets of different sizes.
+    """Pearson's correlation, over subsets S of n pixels each, of Σ_{i∈S} M_i with what the score loses without S (Bhatt
+    et al. 2020), for maps M (B×H×W), subsets (s×H×W, bool) and drops f(x) − f(x without S) (B×s). B values in [−1, 1],
+    higher is better. NaN where the sums do not vary, or the drops not beyond `noise`, a standard deviation (a number,
+    or B). `ValueError` for subsets of different sizes.
 
     >>> subsets = torch.tensor([[[True, False, False]], [[False, True, False]], [[False, False, True]]])
     >>> faithfulness_correlation(torch.tensor([[[0, 1, 2]]]), subsets, torch.tensor([[0, 20, 10]]))
@@ -39,8 +36,8 @@ def faithfulness_correlation(maps: Tensor, subsets: Tensor, drops: Tensor, noise
 
 
 def sensitivity_n(maps: Tensor, subsets: Tensor, drops: Tensor, noise: Tensor | float = 0.0) -> Tensor:
-    """`faithfulness_correlation` at k sizes n: maps (B×H×W), subsets (k×s×H×W, bool), drops (B×k×s); gives B×k values.
-    Sensitivity-n is their mean over the sizes that have one (Ancona et al. 2018).
+    """`faithfulness_correlation` at k sizes n, for maps (B×H×W), subsets (k×s×H×W, bool) and drops (B×k×s): B×k values
+    in [−1, 1], higher is better. Sensitivity-n is their mean over the sizes that have one (Ancona et al. 2018).
 
     >>> one, drops = torch.eye(3, dtype=torch.bool).view(1, 3, 1, 3), torch.tensor([[[0, 1, 2], [5, 4, 3]]])
     >>> sensitivity_n(torch.tensor([[[0, 1, 2]]]), torch.cat([one, ~one]), drops).round(decimals=6)
@@ -57,22 +54,23 @@ def weighed(maps: Tensor, weights: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class SubsetCorrelation(Metric):
-    """Pearson correlation, within an image, of Σ_{i∈S} M_i with f(x) − f(x with S := b), over random subsets S of
-    exactly n pixels. M is the raw signed map, upsampled, f the class's `score`, and b the `baseline`.
+    """Whether a map's sum over random pixels tells what the class's `score` loses without them: Pearson's correlation,
+    within an image, over random subsets of exactly n pixels that are replaced by the `baseline`. The map is the raw
+    signed one, upsampled.
 
-    The subsets are the same for all images and methods (drawn from `seed`), so they are scored once per image, and once
-    for all metrics that want equal ones. Where the map's sums or the drops do not vary beyond rounding there is no
-    correlation.
+    The subsets, `subsets` of each size, are the same for all images and methods (drawn from `seed`), so they are scored
+    once per image, and once for all metrics that want equal ones. Where the map's sums or the drops do not vary beyond
+    rounding there is no correlation.
     """
 
     subsets: int
     baseline: Any = "black"
     score: ScoreKind = "logit"
     seed: Seed = 0
-    main: ClassVar[str] = "correlation"
-    better: ClassVar[Mapping[str, Direction]] = {"correlation": "higher"}
-    range: ClassVar[Mapping[str, Interval]] = {"correlation": (-1, 1)}
-    undefined: ClassVar[str] = "the map's sums over the subsets, or what removing them costs, do not vary"
+    main = "correlation"
+    better = {"correlation": "higher"}
+    range = {"correlation": (-1, 1)}
+    undefined = "the map's sums over the subsets, or what removing them costs, do not vary"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,15 +104,15 @@ class SubsetCorrelation(Metric):
 
 @dataclass(frozen=True, kw_only=True)
 class SensitivityN(SubsetCorrelation):
-    """The correlation of Σ_{i∈S} M_i with f(x) − f(x with S := b) at several sizes n of S, and its mean over n; see
-    `SubsetCorrelation`. Range [−1, 1], higher is better (Ancona et al. 2018).
+    """The mean correlation over several sizes n of the subsets; see `SubsetCorrelation`. In [−1, 1], higher is better
+    (Ancona et al. 2018).
 
     `sizes` are numbers of pixels or, below 1, shares of them. A size without a correlation is left out of the mean.
     """
 
     sizes: Annotated[tuple[Positive, ...], MinLen(1)] = (0.01, 0.03, 0.1, 0.25, 0.5, 0.8)
     subsets: Annotated[int, Ge(3)] = 64
-    name: ClassVar[str] = "sensitivity-n"
+    name = "sensitivity-n"
 
     @property
     def _sizes(self) -> tuple[float, ...]:
@@ -132,16 +130,16 @@ class SensitivityN(SubsetCorrelation):
 
 @dataclass(frozen=True, kw_only=True)
 class FaithfulnessCorrelation(SubsetCorrelation):
-    """The correlation of Σ_{i∈S} M_i with f(x) − f(x with S := b) at one size of S; see `SubsetCorrelation`. Range
-    [−1, 1], higher is better (Bhatt et al. 2020).
+    """The correlation at one size of the subsets; see `SubsetCorrelation`. In [−1, 1], higher is better (Bhatt et al.
+    2020).
 
-    `size` is a number of pixels or, below 1, a share of them. f is the class's logit unless `score` says otherwise.
-    This is the value of `SensitivityN` at that size; with equal settings the model is asked once for both.
+    `size` is a number of pixels or, below 1, a share of them. This is the value of `SensitivityN` at that size; with
+    equal settings the model is asked once for both.
     """
 
     size: Positive = 0.1
     subsets: Annotated[int, Ge(3)] = 100
-    name: ClassVar[str] = "faithfulness-correlation"
+    name = "faithfulness-correlation"
 
     @property
     def _sizes(self) -> tuple[float, ...]:

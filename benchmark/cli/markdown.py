@@ -5,7 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable
-from typing import Any
+from types import FunctionType
+from typing import Any, TypeVar
+
+Kind = TypeVar("Kind", bound=type[Any] | FunctionType)
 
 
 def paragraphs(documented: Any) -> list[str]:
@@ -16,9 +19,9 @@ def paragraphs(documented: Any) -> list[str]:
     return ["\n".join(" ".join(item.split()) for item in part) for part in parts]
 
 
-def by_module(kinds: Iterable[type[Any]]) -> dict[str, list[type[Any]]]:
-    """Classes by the module that defines them, in their order."""
-    found: dict[str, list[type[Any]]] = {}
+def by_module(kinds: Iterable[Kind]) -> dict[str, list[Kind]]:
+    """Classes or functions by the module that defines them, in their order."""
+    found: dict[str, list[Kind]] = {}
     for kind in kinds:
         found.setdefault(kind.__module__, []).append(kind)
     return found

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
+from itertools import takewhile
+from typing import Any
 
 from camfaith import metrics
 from camfaith.benchmark.cli.markdown import by_module, paragraphs
 from camfaith.benchmark.results.showing import ARROWS
-from camfaith.metrics import Channels, Explained, Metric
+from camfaith.metrics import Channels, Explained, Metric, functional
 
 _PIXELS = 96 * 96
 _HEAD = """\
@@ -27,15 +30,19 @@ Every metric that ships, from the classes themselves:
 A setting stands beside the name: `{ name = "deletion", steps = 64, baseline = "blur" }`. A `score` is the target's
 `"probability"` or its `"logit"`; a `baseline` stands where pixels are taken away. An undefined value is NaN, a row with
 the status `undefined`, and counted under every table.
+
+The formulas alone, on tensors, are functions of `camfaith.metrics.functional`; each has an example in its docstring.
 """
 _COLUMNS = "| metric | main | better | an image | a map |\n| :-- | :-- | :-- | --: | --: |"
 
 
 def page() -> str:
-    """Markdown: a table of all metrics, and a section with each one's formula, range, source, settings and columns."""
+    """Markdown: a table of all metrics, and for each family its formulas, and each metric's settings and columns."""
     families = by_module(metrics.find(name) for name in metrics.SHIPPED)
+    formulas = by_module(each for each in vars(functional).values() if inspect.isfunction(each))
     parts = [_HEAD, "\n".join([_COLUMNS, *(_row(kind()) for family in families.values() for kind in family)])]
-    for module, family in families.items():
+    for module in dict.fromkeys([*families, *formulas]):
+        family = families.get(module, [])
         title, *text = paragraphs(sys.modules[module])
         parts += [f"## {title.removesuffix('.')}", *text]
         shared = dict.fromkeys(base for kind in family for base in kind.__mro__ if base.__module__ == module)
@@ -43,8 +50,17 @@ def page() -> str:
             part for base in shared if base not in family and issubclass(base, Metric) for part in paragraphs(base)
         ]
         for kind in family:
-            parts += [f"### `{kind.name}`", _signature(kind()), *paragraphs(kind), f"Undefined: {kind.undefined}."]
+            parts += [f"### `{kind.name}`", _signature(kind()), *paragraphs(kind)]
+            parts += [f"Undefined: {kind.undefined}."] if kind.undefined != Metric.undefined else []
+        parts += [part for formula in formulas.get(module, []) for part in _formula(formula)]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _formula(formula: Callable[..., Any]) -> list[str]:
+    """A function's parameters, and its docstring without the example."""
+    told = list(takewhile(lambda part: not part.startswith(">>>"), paragraphs(formula)))
+    parameters = ", ".join(inspect.signature(formula).parameters)
+    return [f"`functional.{formula.__name__}({parameters})`. {told[0]}", *told[1:]]
 
 
 def _row(metric: Metric) -> str:

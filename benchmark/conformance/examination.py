@@ -153,12 +153,12 @@ def with_settings(name: str, settings: Mapping[str, Any]) -> str:
     return f"{name}({told})" if told else name
 
 
-def require_known(exempt: Examined, checks: Sequence[Check[Any]]) -> None:
+def require_known(subject: Examined, checks: Sequence[Check[Any]]) -> None:
     """`SuiteError` for something that is exempt from a check that does not exist."""
     known = [check.name for check in checks]
-    for name in exempt.exempt:
+    for name in subject.exempt:
         if name not in known:
-            raise SuiteError(f"{exempt.name} is exempt from {name!r}, which is no check; there are {', '.join(known)}")
+            raise SuiteError(f"{subject.name} is exempt from {name!r}, which is no check; there are {', '.join(known)}")
 
 
 def require_none(before: Watch, *kinds: Kind) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -41,8 +42,8 @@ class Report:
 
 
 def show(report: Report, console: Console, *, briefly: bool = False) -> None:
-    """Print what every check said, or `briefly` only failures; a reason that several checks share is printed once."""
-    passed, failed, unasked = report.names("passed"), report.failures, _reasons(report)
+    """Print what every check said, or `briefly` only failures; what several checks say alike is printed once."""
+    passed, failed = report.names("passed"), report.failures
     lacking = len(report.names("does not apply"))
     ground = f" on a {report.ground} network" if report.ground else ""
     title = f"{report.name}{ground}: {len(passed)} passed, {len(failed)} failed, {lacking} do not apply"
@@ -50,9 +51,12 @@ def show(report: Report, console: Console, *, briefly: bool = False) -> None:
     if nothing:
         title += ": nothing could be asked of it, so it does not pass"
     console.print(title, style="bold", markup=False, highlight=False)
-    rows = [(f.check, f"{f.smallest}: {f.seen}; so {f.means}") for f in failed]
+    rows = []
+    for first, *others in _alike(report, "failed"):
+        head, also = (f"{1 + len(others)} checks", f": {_named([first, *others])}") if others else (first.check, "")
+        rows.append((head, f"{first.smallest}: {first.seen}; so {first.means}{also}"))
     if nothing or not briefly:
-        rows += [("does not apply", f"{reason}: {', '.join(checks)}") for reason, checks in unasked.items()]
+        rows += [("does not apply", f"{alike[0].seen}: {_named(alike)}") for alike in _alike(report, "does not apply")]
     if passed and not briefly:
         rows.append(("passed", ", ".join(passed)))
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -63,10 +67,14 @@ def show(report: Report, console: Console, *, briefly: bool = False) -> None:
     console.print(table)
 
 
-def _reasons(report: Report) -> dict[str, list[str]]:
-    """The reasons why checks do not apply, each with its checks."""
-    found: dict[str, list[str]] = {}
+def _alike(report: Report, outcome: str) -> list[list[Finding]]:
+    """The findings with that outcome, those that saw the same and mean the same together."""
+    found: dict[tuple[str, str], list[Finding]] = {}
     for finding in report.findings:
-        if finding.outcome == "does not apply":
-            found.setdefault(finding.seen, []).append(finding.check)
-    return found
+        if finding.outcome == outcome:
+            found.setdefault((finding.seen, finding.means), []).append(finding)
+    return list(found.values())
+
+
+def _named(alike: Sequence[Finding]) -> str:
+    return ", ".join(finding.check for finding in alike)

@@ -20,7 +20,7 @@ from camfaith.benchmark.running.planning import again_cost, forwards_of
 from camfaith.benchmark.running.reading import Ready, planes
 from camfaith.benchmark.running.records import Place, Records
 from camfaith.benchmark.running.scoring import record, record_method
-from camfaith.benchmark.running.together import Told
+from camfaith.benchmark.running.together import Mapped
 from camfaith.benchmark.running.unfinished import Unfinished
 from camfaith.benchmark.suite.arms import Arm
 from camfaith.benchmark.suite.identity import probe_key
@@ -100,7 +100,7 @@ def judge(
         found = explained[arm.label]
         record_method(block, work, arm, found, places, records)
         if arm.label in maps:
-            methods.append(Told(arm, found, maps[arm.label], answers[arm.label]))
+            methods.append(Mapped(arm, found, maps[arm.label], answers[arm.label]))
     record(block, work, case, methods, places, records, broken, guard)
     return tally
 
@@ -117,7 +117,7 @@ def judge_again(block: Block, samples: Sequence[Ready], work: Work, known: Known
             record_method(block, work, arm, found, places, records)
             if found.rows:
                 answers = known.answers(work.probes(block, method.label, layer, case.pixels), found.rows, samples)
-                methods.append(Told(arm, found, maps_of(case, arm, found), answers))
+                methods.append(Mapped(arm, found, maps_of(case, arm, found), answers))
     record(block, work, case, methods, places, records)
 
 

@@ -15,7 +15,7 @@ from camfaith.benchmark.running.explaining import Explanations
 from camfaith.benchmark.running.hearing import heard, left
 from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.records import Place, Records
-from camfaith.benchmark.running.together import Told, groups
+from camfaith.benchmark.running.together import Mapped, groups
 from camfaith.benchmark.suite.arms import Judge
 from camfaith.metrics import Case, Line
 from camfaith.metrics.judgement import judged, judged_together
@@ -47,7 +47,7 @@ def record(
     block: Block,
     work: Work,
     case: Case,
-    methods: Sequence[Told],
+    methods: Sequence[Mapped],
     places: Sequence[Place],
     records: Records,
     broken: Mapping[str, Failure] = MappingProxyType({}),
@@ -75,7 +75,7 @@ class _Result(NamedTuple):
 
 
 def _results(
-    judge: Judge, group: Sequence[Told], broken: Failure | None, guard: Guard | None, said: Counter[str]
+    judge: Judge, group: Sequence[Mapped], broken: Failure | None, guard: Guard | None, said: Counter[str]
 ) -> Sequence[_Result | Failure]:
     """What a metric says of each method of a group."""
     if broken:
@@ -97,7 +97,7 @@ def _results(
             said.update(left(guard.left()))
 
 
-def _write(judge: Judge, one: Told, kept: Sequence[Place], result: _Result | Failure, records: Records) -> None:
+def _write(judge: Judge, one: Mapped, kept: Sequence[Place], result: _Result | Failure, records: Records) -> None:
     """The rows of one metric and method."""
     seconds = one.found.seconds
     if isinstance(result, Failure):

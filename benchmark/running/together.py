@@ -18,7 +18,7 @@ from camfaith.models.maps import is_constant
 
 
 @dataclass(frozen=True)
-class Told:
+class Mapped:
     """A method that has maps of some samples, and the answers to what metrics asked about these."""
 
     arm: Any
@@ -47,16 +47,16 @@ class Told:
                 found[place] = why
         return found
 
-    def select(self, rows: Sequence[int], case: Case) -> Told:
+    def select(self, rows: Sequence[int], case: Case) -> Mapped:
         """The same of some of its samples, those of `case`."""
         if self.maps.case is case:
             return self
         at = [list(self.rows).index(row) for row in rows]
         answers = {probe: answer.select(at) for probe, answer in self.answers.items()}
-        return Told(self.arm, self.found, self.maps.select(at, rows, case), answers)
+        return Mapped(self.arm, self.found, self.maps.select(at, rows, case), answers)
 
 
-def groups(judge: Judge, case: Case, methods: Sequence[Told]) -> list[list[Told]]:
+def groups(judge: Judge, case: Case, methods: Sequence[Mapped]) -> list[list[Mapped]]:
     """The methods that a metric judges in one call: each alone, or, where it is over several, those that have maps of
     the same samples. A method whose altered images failed is apart there: the others are judged without it."""
     if not judge.is_over_several:
@@ -65,16 +65,16 @@ def groups(judge: Judge, case: Case, methods: Sequence[Told]) -> list[list[Told]
     samples: dict[tuple[int, ...], list[int]] = {}
     for row in range(len(case)):
         there = [place for place, one in enumerate(methods) if row in one.rows]
-        apart = [place for place in there if row in failed[place]]
-        for group in (tuple(place for place in there if place not in apart), *((place,) for place in apart)):
+        apart = [(place,) for place in there if row in failed[place]]
+        for group in filter(None, (tuple(place for place in there if row not in failed[place]), *apart)):
             samples.setdefault(group, []).append(row)
     found = []
     for group, rows in samples.items():
         own = case if len(rows) == len(case) else case.select(rows)
         found.append([methods[place].select(rows, own) for place in group])
-    return [group for group in found if group]
+    return found
 
 
-def _failed(judge: Judge, one: Told) -> set[int]:
+def _failed(judge: Judge, one: Mapped) -> set[int]:
     asked = [probe for probe in judge.planned(one.maps.layer, one.maps.case.pixels) if probe in one.answers]
     return {row for row, why in zip(one.rows, one.failures(asked), strict=True) if why}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.probes import Blank, Fill, ImageProbe, Reads, Rounds, Subject, along
+from camfaith.metrics.probing.case import score_of
+from camfaith.metrics.probing.probes import Blank, Fill, ImageProbe, Rounds, Subject, along
 
 FINEST = 256
 """No curve is cut into more steps than this."""
@@ -31,7 +32,7 @@ class AdaptiveCurve(ImageProbe):
     tolerance: float
     baseline: Baseline
     score: str
-    reads: ClassVar[Reads] = "ranks"
+    reads = "ranks"
 
     def count(self, pixels: int) -> int:
         return _finest(pixels) - 1
@@ -45,10 +46,10 @@ class AdaptiveCurve(ImageProbe):
         while len(asked) or not everything:
             everything.append(asked)
             scores = yield len(asked), self._fill(subject, asked, pixels, finest)
-            values = values.index_copy(0, asked, _value(scores, self.score))  # in inference mode, too
+            values = values.index_copy(0, asked, score_of(self.score, *scores.T))  # in inference mode, too
             if len(everything) == 1:
                 whole = subject.case.whole(self.score)[subject.index].cpu()
-                blank = _value(subject.known(Blank(self.baseline)), self.score)[0]
+                blank = score_of(self.score, *subject.known(Blank(self.baseline)).T)[0]
                 values[0], values[-1] = (whole, blank) if self.kept == "rest" else (blank, whole)
             asked = _bends(values, self.tolerance) if not values[asked].isnan().any() else asked[:0]
         return _removed(torch.cat(everything), pixels, finest).to(torch.float64) / pixels
@@ -64,10 +65,6 @@ def _finest(pixels: int) -> int:
 
 def _removed(points: Tensor, pixels: int, finest: int) -> Tensor:
     return (points * pixels + finest - 1) // finest
-
-
-def _value(scores: Tensor, kind: str) -> Tensor:
-    return scores[:, 1].exp() if kind == "probability" else scores[:, 0]
 
 
 def _bends(values: Tensor, tolerance: float) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
-from camfaith.metrics.probing.case import own_copy
+from camfaith.metrics.probing.case import own_copy, score_of
 from camfaith.metrics.probing.probes import Probe
 from camfaith.models.heads import Head
 
@@ -34,12 +34,12 @@ class Answer:
     def explanations(self) -> Tensor:
         """The maps (B×n×h×w); `ValueError` where there is none at all."""
         if self.maps is None:
-            raise ValueError(next(iter(self.failures.values()), "this probe asks for no maps"))
+            raise ValueError(next(iter(self.failures.values()), "a probe that wants maps derives from Explained"))
         return self.maps
 
     def of(self, score: str) -> Tensor:
-        """The wanted score: `"probability"` or `"logit"`."""
-        return self.log_probability.exp() if score == "probability" else self.logit
+        """The target's `"probability"` or `"logit"` (B×n); `ValueError` for another score."""
+        return score_of(score, self.logit, self.log_probability)
 
     @property
     def tables(self) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -85,11 +85,13 @@ class Noise:
         settle_fields(self)
 
     def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
-        drawn = []
-        for seed in seeds.tolist():
-            source = torch.Generator().manual_seed((seed * 1_000_003 + self.seed) % 2**63)
-            drawn.append(torch.rand(images.shape[1:], generator=source, dtype=torch.float64))
-        return torch.stack(drawn).to(images)
+        return drawn_for_each(torch.rand, images, seeds, self.seed).to(images)
+
+
+def drawn_for_each(draw: Callable[..., Tensor], images: Tensor, seeds: Tensor, seed: int) -> Tensor:
+    """Numbers in the images' shape, by `torch.rand` or the like, from the seed of each and from a `seed` for all."""
+    sources = [torch.Generator().manual_seed((each * 1_000_003 + seed) % 2**63) for each in seeds.tolist()]
+    return torch.stack([draw(images.shape[1:], generator=source, dtype=torch.float64) for source in sources])
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from camfaith.models.speed.setup import laid_out, scoring_batch
 Aspect = Literal["raw", "signed", "saliency", "ranks", "displayed"]
 """What may be read of `Maps`."""
 Found = TypeVar("Found")
+_NUMBERS = ("targets", "logits", "seeds", "masks", "contents", "target_scores")
+"""What a `Case` holds beside its images, a row for each."""
 
 
 def _once(work: Callable[[Any], Found]) -> cached_property[Found]:
@@ -42,6 +44,13 @@ def own_copy(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(own_copy, value))
     return value.to("cpu", torch.float64 if value.is_floating_point() else value.dtype, copy=True)
+
+
+def score_of(score: str, logit: Tensor, log_probability: Tensor) -> Tensor:
+    """The wanted one of a target's scores."""
+    if score not in ("probability", "logit"):
+        raise ValueError(f"a score is 'probability' or 'logit', got {score!r}")
+    return log_probability.exp() if score == "probability" else logit
 
 
 class PerImage:
@@ -117,16 +126,9 @@ class Case:
 
     def select(self, rows: Sequence[int]) -> Case:
         """The case of some of the images."""
-        at = list(rows)
-        return Case(
-            self.images[at],
-            self.targets[at],
-            self.logits[at],
-            self.seeds[at],
-            None if self.masks is None else self.masks[at],
-            None if self.contents is None else self.contents[at],
-            None if self.target_scores is None else self.target_scores[at],
-        )
+        at, held = list(rows), {name: getattr(self, name) for name in ("images", *_NUMBERS)}
+        some: dict[str, Any] = {name: None if value is None else value[at] for name, value in held.items()}
+        return replace(self, **some, original=None)
 
     def copy(self) -> Case:
         """A copy for a metric, which may write into it: on the CPU, and in double precision but for the images."""
@@ -138,8 +140,7 @@ class Case:
         return self._copied()
 
     def _copied(self) -> Case:
-        names = ("targets", "logits", "seeds", "masks", "contents", "target_scores")
-        own = {name: own_copy(getattr(self, name)) for name in names}
+        own = {name: own_copy(getattr(self, name)) for name in _NUMBERS}
         return replace(self, images=self.images.to("cpu", copy=True), **own, original=self)
 
     @property
@@ -188,9 +189,8 @@ class Case:
         return SOFTMAX.of_target(self.logits, self.targets) if given is None else given
 
     def whole(self, score: str) -> Tensor:
-        """The target's score on the images as they are (B, float64)."""
-        of_target = self.of_target
-        return of_target[:, 1].exp() if score == "probability" else of_target[:, 0]
+        """The target's `"probability"` or `"logit"` on the images as they are (B, float64); else `ValueError`."""
+        return score_of(score, *self.of_target.unbind(1))
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,12 @@ known beforehand."""
 
 @dataclass(frozen=True)
 class Subject:
-    """One image of a case, the map of it that a probe may read, and the scores that are known already."""
+    """One image of a case, the map of it of which a probe may read what it `reads`, and the scores known already."""
 
     case: Case
     index: int
-    maps: Maps | None
+    reads: Reads
+    maps: Maps
     place: int
     known: Callable[[Blank], Tensor]
     """The scores (1×2) of the image's baseline: known from the second round on, if its `Blank` is asked too."""
@@ -45,8 +46,8 @@ class Subject:
 
     def read(self, aspect: Aspect) -> Tensor:
         """That aspect of the map: `ranks` (N, 0 for the most relevant pixel), `displayed` (H×W, in [0, 1]), ..."""
-        if self.maps is None:
-            raise TypeError("a probe that reads the image alone has no map")
+        if aspect != self.reads:
+            raise TypeError(f"a probe that reads {aspect!r} must say so: reads = {aspect!r}; got {self.reads!r}")
         every: Tensor = getattr(self.maps, aspect)
         return every[self.place]
 
@@ -90,26 +91,41 @@ class ImageProbe:
 
     def rounds(self, subject: Subject) -> Rounds:
         """All its images at once; a probe whose questions depend on earlier answers overrides this."""
-        yield self.count(subject.case.pixels), self.fill(subject)
+        fill = self.fill(subject)
+        if not callable(fill):
+            wanted = "must give a function (start, stop, out); for one image, derive from OneImage and define `altered`"
+            raise TypeError(f"{type(self).__name__}.fill {wanted}; got {type(fill).__name__}")
+        yield self.count(subject.case.pixels), fill
         return None
 
 
-@dataclass(frozen=True)
-class Blank(ImageProbe):
-    """The baseline image itself."""
-
-    baseline: Baseline
+class OneImage(ImageProbe):
+    """One altered image; subclasses are frozen values that say which, by `altered`."""
 
     def count(self, pixels: int) -> int:
         return 1
 
+    def altered(self, subject: Subject) -> Tensor:
+        """The image (3×H×W); as it is, unless a subclass alters it."""
+        return subject.image
+
     def fill(self, subject: Subject) -> Fill:
-        blank = subject.blank(self.baseline)
+        image = self.altered(subject)
 
         def fill(_start: int, _stop: int, out: Tensor) -> None:
-            out.copy_(blank)
+            out.copy_(image.reshape(out.shape))
 
         return fill
+
+
+@dataclass(frozen=True)
+class Blank(OneImage):
+    """The baseline image itself."""
+
+    baseline: Baseline
+
+    def altered(self, subject: Subject) -> Tensor:
+        return subject.blank(self.baseline)
 
 
 @dataclass(frozen=True)
@@ -124,7 +140,7 @@ class Curve(ImageProbe):
     kept: Literal["rest", "top"]
     steps: int
     baseline: Baseline
-    reads: ClassVar[Reads] = "ranks"
+    reads = "ranks"
 
     def count(self, pixels: int) -> int:
         return len(removed_at(self.steps, pixels)) - 2
@@ -216,8 +232,5 @@ def subjects(
 ) -> Iterator[tuple[Hashable, Subject]]:
     """The images of a case that a method has maps of, each with a key: equal keys ask a probe the same question."""
     for place, index in enumerate(range(len(case)) if maps.rows is None else maps.rows):
-        told = partial(known, index)
-        if probe.reads == "image":
-            yield (index, ""), Subject(case, index, None, place, told)
-        else:
-            yield (index, maps.prints(probe.reads)[place]), Subject(case, index, maps, place, told)
+        read = "" if probe.reads == "image" else maps.prints(probe.reads)[place]
+        yield (index, read), Subject(case, index, probe.reads, maps, place, partial(known, index))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from camfaith.metrics.probing.answers import Answer, stacked, table_of
 from camfaith.metrics.probing.case import Case, Maps
-from camfaith.metrics.probing.probes import Blank, Fill, ImageProbe, Subject, subjects
+from camfaith.metrics.probing.probes import Blank, ImageProbe, Subject, subjects
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.contract import Bound
@@ -35,25 +35,6 @@ class Explained(ImageProbe):
     def within(self, classifier: Classifier) -> AbstractContextManager[object]:
         """Entered while the maps are made: a probe of an altered network alters it here, and puts it back."""
         return nullcontext()
-
-
-class OneImage(Explained):
-    """One image to be explained anew, as it is or altered."""
-
-    def count(self, pixels: int) -> int:
-        return 1
-
-    def altered(self, subject: Subject) -> Tensor:
-        """The image that is explained (3×H×W)."""
-        return subject.image
-
-    def fill(self, subject: Subject) -> Fill:
-        image = self.altered(subject)
-
-        def fill(_start: int, _stop: int, out: Tensor) -> None:
-            out.copy_(image)
-
-        return fill
 
 
 def as_meant(maps: Maps, raw: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from camfaith.metrics import Blank, Case, Engine, Line, Maps, Metric, baseline
+from camfaith.metrics import Blank, Case, Engine, ImageProbe, Line, Maps, Metric, baseline
 from camfaith.metrics.judgement import judged
 from camfaith.models import Classifier
 
@@ -82,3 +82,56 @@ def test_a_line_of_another_shape_is_refused(case, noise_maps):
     own = {"name": "own", "judge": lambda *_: {}, "line": lambda *_: line}
     with pytest.raises(ValueError, match="a line needs n real x and 4×n y"):
         judged(type("Own", (Metric,), own)(), case, Maps(noise_maps(4, 9, 9), case), {})
+
+
+@dataclass(frozen=True)
+class Asking(ImageProbe):
+    """A probe that is written well, or with one mistake."""
+
+    mistake: str
+    reads = "raw"
+
+    def count(self, pixels):
+        return 1
+
+    def fill(self, subject):
+        subject.read("ranks" if self.mistake == "reads" else "raw")
+        return subject.image if self.mistake == "fill" else lambda start, stop, out: out.copy_(subject.image)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistaken(Metric):
+    """A metric that is written well, or with one mistake."""
+
+    mistake: str
+    name = main = "mistaken"
+    better = {}  # noqa: RUF012
+
+    def probes(self, layer, pixels):
+        return [Asking(self.mistake)]
+
+    def judge(self, case, maps, answers):
+        answer = answers[Asking("of another" if self.mistake == "asked" else self.mistake)]
+        found = answer.explanations if self.mistake == "maps" else answer.of("logit")
+        return {"mistaken": found[:, 0] - case.whole("prob" if self.mistake == "score" else "logit")}
+
+
+@pytest.mark.parametrize(
+    ("mistake", "error", "told"),
+    [
+        ("reads", TypeError, "a probe that reads 'ranks' must say so: reads = 'ranks'; got 'raw'"),
+        ("fill", TypeError, "Asking.fill must give a function .* derive from OneImage .*; got Tensor"),
+        (
+            "asked",
+            LookupError,
+            r"not ask Asking\(mistake='of another'\), but Asking\(mistake='asked'\)",
+        ),
+        ("maps", ValueError, "a probe that wants maps derives from Explained"),
+        ("score", ValueError, "a score is 'probability' or 'logit', got 'prob'"),
+    ],
+)
+def test_a_mistake_in_a_metric_is_named(mistake, error, told, tiny, images, noise_maps):
+    given = tiny, images(2, 6), 0, noise_maps(2, 6, 6)
+    assert Mistaken(mistake="none")(*given)["mistaken"].tolist() == [0, 0]
+    with pytest.raises(error, match=told):
+        Mistaken(mistake=mistake)(*given)

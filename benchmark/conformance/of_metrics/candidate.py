@@ -55,8 +55,8 @@ class Candidate:
         return make(self._what, self.kind, self.settings)
 
     def judged(self, scene: Scene, metric: Any = None) -> Columns:
-        """What the metric, or a given object of it, says of a scene; `Malformed` if it is no B values a column. One
-        that compares methods is given the scene's maps and its `other` ones."""
+        """What the metric, or a given object of it, says of a scene; `Malformed` if it is no B values a column, or
+        a column is missing. One that compares methods is given the scene's maps and its `other` ones."""
         if self.compares:
             return self.of_both(scene, metric)[OWN]
         found: Columns = self._called(scene, scene.maps, metric)
@@ -71,7 +71,7 @@ class Candidate:
         metric = self.make() if metric is None else metric
         try:
             # One that derives from nothing is called as all others are.
-            return (metric if callable(metric) else partial(Metric.__call__, metric))(
+            found = (metric if callable(metric) else partial(Metric.__call__, metric))(
                 *(scene.network, scene.images, scene.targets, maps),
                 masks=scene.masks,
                 contents=scene.contents,
@@ -82,6 +82,10 @@ class Candidate:
             )
         except MalformedColumns as reason:
             raise Malformed(str(reason)) from None
+        for columns in found.values() if isinstance(maps, Mapping) else [found]:
+            if lacking := [column for column in self.columns if column not in columns]:
+                raise Malformed(f"there is no column {lacking[0]!r}, only {', '.join(columns)}")
+        return found
 
     def asked(self, scene: Scene) -> list[Any]:
         """Its probes for a scene, equal ones once."""

@@ -28,8 +28,6 @@ def per_image(candidate: Candidate, trial: Trial) -> None:
         other = candidate.judged(replace(zero, maps=torch.zeros_like(zero.maps)))
     except Malformed as reason:
         raise Broken(str(reason)) from None
-    if lacking := [column for column in candidate.columns if column not in found]:
-        raise Broken(f"there is no column {lacking[0]!r}, only {', '.join(found)}")
     if found.keys() != other.keys():
         raise Broken(f"a zero map gets the columns {', '.join(other)}, and others {', '.join(found)}")
 
@@ -46,9 +44,9 @@ def batch(candidate: Candidate, trial: Trial) -> None:
 
 
 def grey(candidate: Candidate, trial: Trial) -> None:
-    """Colours have their planes and pixels their places: a grey image has the same value whichever of its colours the
-    network reads or, where noise differs from colour to colour, an image keeps its value where its colours change
-    places and the network reads their mean."""
+    """Colours and pixels are not mixed up: a grey image gets the same value whichever of its colours the network reads.
+    A metric whose noise differs from colour to colour passes, too, if an image keeps its value where its colours change
+    places, before a network that reads their mean."""
     scene = noise(trial)
     images = scene.images.mean(1, keepdim=True).expand_as(scene.images).contiguous()
     try:
@@ -80,6 +78,8 @@ def _shown(scene: Scene, images: torch.Tensor, reads: torch.Tensor) -> Scene:
 
 
 class _Reading(nn.Module):
+    """Shows a network the sum of the images' colours, each with a weight, as grey."""
+
     colours: torch.Tensor
 
     def __init__(self, network: nn.Module, colours: torch.Tensor) -> None:

@@ -35,9 +35,8 @@ def documentation(candidate: Candidate, trial: Trial) -> None:  # noqa: ARG001 -
 
 
 def _docstrings(kind: type) -> str:
-    """The docstrings of the class and of what it derives from, up to what all metrics share."""
+    """The docstrings of the class and of what it derives from, up to what all metrics share. A dataclass that has none
+    is given its signature, which does not count."""
     own = [base for base in getattr(kind, "__mro__", (kind,)) if base not in (Metric, object)]
-    told = [" ".join((vars(base).get("__doc__") or "").split()) for base in own]
-    return " ".join(
-        text for text, base in zip(told, own, strict=True) if not text.startswith(f"{base.__name__}(")
-    ).strip()
+    told = {base: " ".join((vars(base).get("__doc__") or "").split()) for base in own}
+    return " ".join(text for base, text in told.items() if not text.startswith(f"{base.__name__}(")).strip()

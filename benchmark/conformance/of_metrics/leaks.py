@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from camfaith.benchmark.conformance.examination import Broken, require_none
 from camfaith.benchmark.conformance.of_metrics.candidate import Candidate, must_equal
 from camfaith.benchmark.conformance.of_metrics.scenes import noise
 from camfaith.benchmark.conformance.trials import Trial, set_generators
+from camfaith.metrics import Maps
 from camfaith.models.leaks import Watch, alike, copies_of
 
 
@@ -43,22 +44,23 @@ class _Written(Overheard):
         return found
 
 
-_NAMES = ("case", "maps", "answers")
 _ASPECTS = ("signed", "saliency", "ranks", "displayed", "ties")
 
 
 def _tensors(given: tuple[Any, ...]) -> dict[str, Tensor]:
     """All tensors in what judge is given, by name."""
-    found: dict[str, Tensor] = {}
-    for name, value in zip(_NAMES, given, strict=True):
-        parts = dict(enumerate(value.values())) if isinstance(value, Mapping) else {0: value}
-        for key, part in parts.items():
-            held = {each.name: getattr(part, each.name) for each in fields(part)} if is_dataclass(part) else {}
-            if name == "maps":
-                held |= {aspect: getattr(part, aspect) for aspect in _ASPECTS}
-            told = f"{name}[{key}]" if isinstance(value, Mapping) else name
-            found |= {f"{told}.{name}": tensor for name, tensor in held.items() if isinstance(tensor, Tensor)}
-    return found
+    every = zip(("case", "maps", "answers"), given, strict=True)
+    return {told: tensor for name, value in every for told, tensor in _held(name, value)}
+
+
+def _held(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Mapping):
+        for place, part in enumerate(value.values()):
+            yield from _held(f"{name}[{place}]", part)
+    elif is_dataclass(value):
+        for part in (*(each.name for each in fields(value)), *(_ASPECTS if isinstance(value, Maps) else ())):
+            if isinstance(tensor := getattr(value, part), Tensor):
+                yield f"{name}.{part}", tensor
 
 
 def inputs_untouched(candidate: Candidate, trial: Trial) -> None:

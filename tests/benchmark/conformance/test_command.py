@@ -175,6 +175,8 @@ def mixed():
         Finding(
             "batch", "failed", "together and one by one: they differ", "batch 2, 2×2 px, seed 0", "maps depend on it"
         ),
+        Finding("size", "failed", "KeyError: 'm'", "batch 1", "it gives nothing there"),
+        Finding("grey", "failed", "KeyError: 'm'", "batch 2", "it gives nothing there"),
         Finding("mosaic", "does not apply", "it [does] not depend on the class"),
         Finding("cancelling-channel", "does not apply", "it [does] not depend on the class"),
         Finding("shape", "passed"),
@@ -185,17 +187,18 @@ def mixed():
 
 def test_eighty_columns_are_enough_and_a_shared_reason_is_told_once(told, mixed):
     assert [line.rstrip() for line in told(mixed)] == [
-        "mine on a transformer network: 2 passed, 1 failed, 2 do not apply",
+        "mine on a transformer network: 2 passed, 3 failed, 2 do not apply",
         "batch           batch 2, 2×2 px, seed 0: together and one by one: they differ;",
         "                so maps depend on it",
+        "2 checks        batch 1: KeyError: 'm'; so it gives nothing there: size, grey",
         "does not apply  it [does] not depend on the class: mosaic, cancelling-channel",
         "passed          shape, finite",
     ]
 
 
 def test_of_many_methods_the_failures_alone_are_told(told, mixed):
-    assert [line.rstrip() for line in told(mixed, briefly=True)][3:] == []
-    unasked = Report("mine", mixed.findings[1:3])
+    assert [line.rstrip() for line in told(mixed, briefly=True)][4:] == []
+    unasked = Report("mine", mixed.findings[3:5])
     assert " ".join(" ".join(told(unasked, briefly=True)).split()) == (
         "mine: 0 passed, 0 failed, 2 do not apply: nothing could be asked of it, so it does not pass "
         "does not apply it [does] not depend on the class: mosaic, cancelling-channel"

@@ -72,7 +72,7 @@ class Kept(ImageProbe):
         return 1
 
     def fill(self, subject):
-        return lambda start, stop, out: torch.mul(subject.image, subject.read("signed") > 0, out=out[0])
+        return lambda start, stop, out: torch.mul(subject.image, subject.read(self.reads).view(9, 9) > 0, out=out[0])
 
 
 @pytest.mark.parametrize(
