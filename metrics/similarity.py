@@ -83,8 +83,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def top_k(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
-    """Intersection over union of the k highest pixels of both maps, in [0, 1], 1 where these are the same (Jaccard 1912);
-    k is `share` of the pixels, at least 1.
+    """Intersection over union of the k highest pixels of both maps, in [0, 1]; 1 where these are the same, k is `share`
+    of the pixels, at least 1 (Jaccard 1912).
 
     IoU = Σ_i min(p_i, q_i) / Σ_i max(p_i, q_i), with p_i = 1 for pixels of a above the k-th highest value, 0 for
     those below; pixels that tie for the last places share them, so that Σ p = k; q is the same of b. Raises
