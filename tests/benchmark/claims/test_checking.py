@@ -93,17 +93,11 @@ def test_an_intervention_explains_an_artefact_and_nothing_where_there_is_none(pl
         measure=A, against=B, says="explains", margin=0.5, changed=A | {"column": "cut"}, changed_against=B
     )
     corner, none = 0.2 + np.abs(NOISE), NOISE - NOISE.mean()
-    for artefact, left, verdict in (
-        (corner, 0.2 * corner, "supported"),
-        (corner, 0.9 * corner, "contradicted"),
-        (none, none - 1, "undecided"),
-        (none, none + 1, "undecided"),
-    ):
-        found = check_claims(plant(scores(BASE + artefact, BASE, cut=BASE + left)), claims).rows.iloc[0]
+    for artefact, left, verdict in ((corner, 0.2, "supported"), (corner, 0.9, "contradicted"), (none, 0, "undecided")):
+        run = plant(scores(BASE + artefact, BASE, cut=BASE + left * artefact))
+        found = check_claims(run, claims).rows.iloc[0]
         assert found["verdict"] == verdict
-        assert found["measured"] == pytest.approx(artefact.mean(), abs=1e-12)
-        if verdict != "undecided":
-            assert found["difference"] == pytest.approx(1 - left.mean() / artefact.mean())
+        assert found["difference"] == pytest.approx(1 - left) or verdict == "undecided"
     assert found["why"] == "there is no effect to explain: it is not shown to be above 0"
     assert np.isnan([found[name] for name in ("difference", "low", "high")]).all()
 
