@@ -120,11 +120,6 @@ def patches_of(size, *before, kernel=4, stride=4) -> Grid | None:
         return finder.grid(network(torch.zeros(1, 3, *size)).mT)
 
 
-def test_patches_that_reach_beyond_the_image_are_refused():
-    with pytest.raises(NotApplicable, match=r"whole patches; those of 8×10 are padded to make 2×3.*resize or crop"):
-        patches_of((8, 10), nn.ZeroPad2d((0, 2, 0, 0)))
-
-
 def test_padding_is_forgotten_with_the_forward_that_had_it():
     finder = seen((8, 10))
     finder.note(torch.zeros(1, 5, 2, 3), padded=True)
@@ -133,7 +128,9 @@ def test_padding_is_forgotten_with_the_forward_that_had_it():
     assert finder.grid(torch.zeros(1, 6, 5)) == Grid(2, 3, "B×T×K")
 
 
-def test_whole_patches_enlarged_images_and_overlapping_windows_are_not():
+def test_patches_that_reach_beyond_the_image_are_refused_and_not_enlarged_images_and_overlapping_windows():
+    with pytest.raises(NotApplicable, match=r"whole patches; those of 8×10 are padded to make 2×3.*resize or crop"):
+        patches_of((8, 10), nn.ZeroPad2d((0, 2, 0, 0)))
     assert patches_of((8, 12), nn.ZeroPad2d(0)) == Grid(2, 3, "B×T×K")
     assert patches_of((8, 12), nn.Upsample(scale_factor=2)) == Grid(4, 6, "B×T×K")
     assert patches_of((8, 12), nn.ZeroPad2d(1), stride=2) == Grid(4, 6, "B×T×K")
@@ -180,12 +177,6 @@ def test_a_channel_is_switched_off_in_the_patches_and_not_in_the_class_token(pat
         assert (forwards, tails) == (-(-6 // batch), 6)
 
 
-def test_tokens_that_no_convolution_has_cells_for_are_refused():
-    network = nn.Sequential(nn.Unflatten(1, (3, 1)), nn.Flatten(2), nn.Linear(16, 4), nn.Flatten(), nn.Linear(12, 2))
-    with pytest.raises(LayerError, match=r"'2' has no spatial output: expected .*B×T×K.* got 1×3×4; name a layer"):
-        Classifier(network).evidence(torch.rand(1, 3, 4, 4), 0, ["2"])
-
-
 class PlainRows(nn.Module):
     """Rows of tokens in a network without a module that says so."""
 
@@ -218,5 +209,5 @@ def test_convolutions_are_watched_where_rows_are_met_and_not_elsewhere():
 
 
 def test_a_layer_that_cannot_be_read_is_named_after_both_looks():
-    with pytest.raises(LayerError, match="layer 'rows' has no spatial output"):
+    with pytest.raises(LayerError, match=r"'rows' has no spatial output: expected .*B×T×K.* got 1×4×6; name a layer"):
         Classifier(PlainRows()).evidence(torch.rand(1, 3, 6, 4), 1, ["rows"])

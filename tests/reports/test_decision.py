@@ -18,16 +18,8 @@ NASTY = "a|b <img src=x> [x](http://e.vil) @team \x1b[31m\u202e`rm`\n\n# title"
 ROW = {
     **{"method": "cam", "model": "tiny", "dataset": "data", "metric": "road", "column": "auc", "better": "higher"},
     **{"n": 32, "units": 32, "base": 0.5, "candidate": 0.41, "difference": -0.09, "low": -0.11, "high": -0.07},
-    **{
-        "margin": 0.03,
-        "detectable": 0.02,
-        "p_within": 1.0,
-        "p_better": 1.0,
-        "p_worse": 0.001,
-        "verdict": "regressed",
-        "why": "",
-    },
-    **{"needed": None, "lost": 0, "gained": 0, "equal": ""},
+    **{"margin": 0.03, "detectable": 0.02, "p_within": 1.0, "p_better": 1.0, "p_worse": 0.001},
+    **{"verdict": "regressed", "why": "", "needed": None, "lost": 0, "gained": 0, "equal": ""},
 }
 CALL = ("cam", "tiny", "data", "forwards", 1.0, 2.0, 2.0, "regressed")
 

@@ -125,26 +125,20 @@ def test_many_methods_all_look_different_and_fit_the_page(fabricate: Fabricate, 
         assert size[1] <= 1400
 
 
-def test_a_methods_look_does_not_depend_on_the_figure(plain_run: Result) -> None:
+def test_corner_bars_are_means_and_a_methods_look_does_not_depend_on_the_figure(plain_run: Result) -> None:
     view = View(plain_run)
     look = looks(view.methods, view.controls)
     bars = corner_mass(view, "corner-artifact", look)
     (boxes,) = distributions(view, view.blocks[0], look)
     assert bars is not None
-    for place, method in enumerate(view.methods):
-        wanted = to_rgb(look[method].colour)
-        assert to_rgb(bars.axes[0].patches[2 * place].get_facecolor()) == wanted
-        assert tuple(boxes.axes[0].collections[1].get_edgecolor()[place][:3]) == wanted
-
-
-def test_corner_bars_are_the_means_of_share_and_unsupported(plain_run: Result) -> None:
-    view = View(plain_run)
-    figure = corner_mass(view, "corner-artifact", looks(view.methods, view.controls))
-    assert figure is not None
-    for axis, block in zip(figure.axes, view.blocks, strict=True):
+    for axis, block in zip(bars.axes, view.blocks, strict=True):
         summary = view.summary_of(block)
         wanted = [summary[m, "corner-artifact", c]["mean"] for m in view.methods for c in ("share", "unsupported")]
         np.testing.assert_allclose([bar.get_width() for bar in axis.patches], wanted)
+    for place, method in enumerate(view.methods):
+        colour = to_rgb(look[method].colour)
+        assert to_rgb(bars.axes[0].patches[2 * place].get_facecolor()) == colour
+        assert tuple(boxes.axes[0].collections[1].get_edgecolor()[place][:3]) == colour
 
 
 @pytest.mark.parametrize("middle", ["{}", "features.{}", "features.{} and so on to the very end of the name"])

@@ -142,14 +142,14 @@ def test_equal_needs_both_sides_and_is_contradicted_by_either():
 
 
 def test_an_explanation_needs_an_effect_and_its_share():
-    effect = RNG.normal(1, 0.3, 40)
-    parts = {"measure": effect + 2, "against": 2.0, "changed_against": 1.0}
-    keys = {"against": 2.0, "changed": METRIC, "margin": 0.5}
+    effect, keys = RNG.normal(1, 0.3, 40), {"against": 2.0, "changed": METRIC, "margin": 0.5}
+    parts = {"against": 2.0, "changed_against": 1.0}
     for left, says in ((0.2, "p"), (0.8, "p_against")):
-        values = pd.DataFrame(parts | {"changed": 1 + left * effect})
+        values = pd.DataFrame(parts | {"measure": 2 + effect, "changed": 1 + left * effect})
         found = assess(claim("explains", **keys), values, None)
         assert getattr(found, says) < 1e-6
         assert (found.difference, found.measured) == (pytest.approx(1 - left), pytest.approx(effect.mean()))
-    values = pd.DataFrame(parts | {"measure": 2 + effect - effect.mean(), "changed": 1.0})
-    none = assess(claim("explains", **keys), values, None)
-    assert min(none.p, none.p_against) >= none.p_effect > 0.4
+    for left in (-1, 1):
+        values = pd.DataFrame(parts | {"measure": 2 + effect - effect.mean(), "changed": 1.0 + left})
+        none = assess(claim("explains", **keys), values, None)
+        assert min(none.p, none.p_against) >= none.p_effect > 0.4

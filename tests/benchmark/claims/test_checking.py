@@ -92,12 +92,8 @@ def test_an_intervention_explains_an_artefact_and_nothing_where_there_is_none(pl
     claims = one_claim(
         measure=A, against=B, says="explains", margin=0.5, changed=A | {"column": "cut"}, changed_against=B
     )
-    corner = 0.2 + np.abs(NOISE)
-    for artefact, left, verdict in (
-        (corner, 0.2, "supported"),
-        (corner, 0.9, "contradicted"),
-        (NOISE - NOISE.mean(), 0, "undecided"),
-    ):
+    corner, none = 0.2 + np.abs(NOISE), NOISE - NOISE.mean()
+    for artefact, left, verdict in ((corner, 0.2, "supported"), (corner, 0.9, "contradicted"), (none, 0, "undecided")):
         run = plant(scores(BASE + artefact, BASE, cut=BASE + left * artefact))
         found = check_claims(run, claims).rows.iloc[0]
         assert found["verdict"] == verdict

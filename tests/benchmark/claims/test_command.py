@@ -64,12 +64,8 @@ def test_the_command_writes_page_table_and_figure_and_shows_the_rows(two_network
     assert {path.name for path in folder.iterdir()} == {
         f"corners{end}" for end in (".html", ".md", ".csv", "-1.png", "-1.svg", "-1.pdf")
     }
-    assert pd.read_csv(folder / "corners.csv")["verdict"].tolist() == [
-        "supported",
-        "contradicted",
-        "supported",
-        "supported",
-    ]
+    found = pd.read_csv(folder / "corners.csv")["verdict"].tolist()
+    assert found == ["supported", "contradicted", "supported", "supported"]
     page = (folder / "corners.html").read_text("utf-8")
     assert "GradCAM shows high attention in the corners." in page
     assert page.count('class="chip contradicted"') == 2

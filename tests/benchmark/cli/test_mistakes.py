@@ -85,11 +85,7 @@ MISTAKES = [
     ("model.std", [0.2, 0, 0.2], "each entry a number above 0; got 0"),
     ("model.mean", [0.5], "mean is of length 1, std of 3: give one number for each colour"),
     ("model.resize", 0, "key 'model.0.resize': resize must be whole pixels"),
-    (
-        "model.interpolation",
-        "cubic",
-        "key 'model.0.interpolation': unknown interpolation 'cubic': did you mean 'bicubic'",
-    ),
+    ("model.interpolation", "cubic", "'model.0.interpolation': unknown interpolation 'cubic': did you mean 'bicubic'"),
     # layers, targets, classes
     ("model.layer", "layer9", "unknown layer 'layer9': did you mean 'layer"),
     ("suite.methods", [{"name": "gradcam", "layer": "head"}], "layer 'head' has no spatial output"),

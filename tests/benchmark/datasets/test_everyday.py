@@ -42,10 +42,8 @@ def imagenet(tmp_path: Path, picture: Save) -> Path:
 
 def test_imagenet_has_torchvisions_classes_and_no_masks_without_boxes(imagenet: Path) -> None:
     data = ImageNet(imagenet)
-    assert (data.ids, data.labels) == (
-        [f"{WNIDS[1]}/v2.JPEG", f"{WNIDS[1]}/v3.JPEG", f"{WNIDS[998]}/v1.JPEG"],
-        [1, 1, 998],
-    )
+    assert data.ids == [f"{WNIDS[1]}/v2.JPEG", f"{WNIDS[1]}/v3.JPEG", f"{WNIDS[998]}/v1.JPEG"]
+    assert data.labels == [1, 1, 998]
     assert (data[2].label, data[2].mask, data[2].image.size) == (998, None, (40, 20))
     assert data.class_names is not None
     assert [data.class_names[index] for index in (0, 1, 999)] == ["tench", "goldfish", "toilet tissue"]
@@ -68,13 +66,8 @@ def test_the_classes_may_be_of_torchvisions_file_or_of_all_folders(imagenet: Pat
 @pytest.mark.parametrize("folder", ["bbox/val", "ILSVRC/Annotations/CLS-LOC/val"])
 def test_the_mask_is_the_union_of_the_classes_boxes_at_the_pictures_size(imagenet: Path, folder: str) -> None:
     boxes = imagenet / folder
-    annotate(
-        boxes / "v1.xml",
-        (400, 200),
-        (WNIDS[998], (0, 0, 100, 50)),
-        (WNIDS[998], (300, 150, 420, 210)),
-        ("n1", (0, 0, 400, 200)),
-    )
+    own = [(WNIDS[998], box) for box in ((0, 0, 100, 50), (300, 150, 420, 210))]
+    annotate(boxes / "v1.xml", (400, 200), *own, ("n1", (0, 0, 400, 200)))
     annotate(boxes / "v2.xml", (20, 40), (WNIDS[1], (0, 0, 5, 5)))
     annotate(boxes / "v3.xml", (40, 20), (WNIDS[2], (0, 0, 5, 5)))
     data = ImageNet(imagenet)

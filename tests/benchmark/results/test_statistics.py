@@ -198,7 +198,7 @@ def test_no_scores_give_an_empty_summary() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sums", "logits"), [([1, 2, 4], [2, 5, 7]), ([2 / 49, -5 / 49, 7 / 49], [2, -5, 7]), ([0, 0], [1, 2])]
+    ("sums", "logits"), [([1, 2, 4], [2, -5, 7]), ([2 / 49, -5 / 49, 7 / 49], [2, -5, 7]), ([0, 0], [1, 2])]
 )
 def test_the_conservation_scale_is_least_squares(sums: list[float], logits: list[float]) -> None:
     parts = [rows("cam", v, metric="conservation", column=c) for c, v in (("map_sum", sums), ("logit", logits))]

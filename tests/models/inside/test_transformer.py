@@ -249,12 +249,6 @@ def test_of_other_networks_it_is_said_what_they_lack(kind):
     assert depth(classifier, images[:1]) == 0
 
 
-def test_as_many_images_as_tokens_are_not_taken_for_them():
-    network = TokensFirst().eval()
-    with pytest.raises(NotApplicable, match=r"shows rows 16×16×4 that are not known as B×T×K"):
-        observe(Classifier(network), torch.rand(16, 3, 16, 16))
-
-
 def test_blocks_that_follow_one_another_are_seen_with_what_they_take_and_give():
     network, images = Network(Block(), Block(), Block()).eval(), torch.rand(2, 3, 16, 16)
     seen = observe(Classifier(network), images)
