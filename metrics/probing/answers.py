@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
-from camfaith.metrics.probing.case import own_copy, score_of
+from camfaith.metrics.probing.case import score_of
+from camfaith.metrics.probing.copies import own_copy
 from camfaith.metrics.probing.probes import Probe
 from camfaith.models.heads import Head
 

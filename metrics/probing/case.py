@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.baselines import Baseline
+from camfaith.metrics.probing.copies import own_copy, worked_out_once
 from camfaith.metrics.probing.ranks import fingerprints, lottery, ranked
 from camfaith.models import maps as steps
 from camfaith.models.arrays import Array, tensor_of
@@ -22,28 +23,8 @@ from camfaith.models.speed.setup import laid_out, scoring_batch
 
 Aspect = Literal["raw", "signed", "saliency", "ranks", "displayed"]
 """What may be read of `Maps`."""
-Found = TypeVar("Found")
 _NUMBERS = ("targets", "logits", "seeds", "masks", "contents", "target_scores")
 """What a `Case` holds beside its images, a row for each."""
-
-
-def _once(work: Callable[[Any], Found]) -> cached_property[Found]:
-    """A tensor, or several, worked out once for an original and all its copies, each of which holds its own."""
-
-    def found(self: Any) -> Any:
-        return work(self) if self.original is None else own_copy(getattr(self.original, work.__name__))
-
-    found.__doc__ = work.__doc__
-    return cached_property(found)
-
-
-def own_copy(value: Any) -> Any:
-    """A copy of a tensor, or of several, on the CPU, in double precision where it is one of real numbers."""
-    if value is None:
-        return None
-    if isinstance(value, tuple):
-        return tuple(map(own_copy, value))
-    return value.to("cpu", torch.float64 if value.is_floating_point() else value.dtype, copy=True)
 
 
 def score_of(score: str, logit: Tensor, log_probability: Tensor) -> Tensor:
@@ -151,7 +132,7 @@ class Case:
     def pixels(self) -> int:
         return self.size[0] * self.size[1]
 
-    @_once
+    @worked_out_once
     def lottery(self) -> Tensor:
         """The order in which pixels of equal value leave (B×N), the same for all maps."""
         return lottery(self.seeds, self.pixels).to(self.images.device)
@@ -261,17 +242,17 @@ class Maps:
         added = None if self.contributions is None else self.contributions[list(at)]
         return replace(self, raw=self.raw[list(at)], case=case, contributions=added, rows=rows)
 
-    @_once
+    @worked_out_once
     def signed(self) -> Tensor:
         """The raw maps at the images' size (B×H×W)."""
         return steps.upsample(self.raw, self.case.size)
 
-    @_once
+    @worked_out_once
     def positive(self) -> Tensor:
         """The maps rectified, whatever the method, and brought to the images' size (B×H×W)."""
         return steps.upsample(steps.rectify(self.raw), self.case.size)
 
-    @_once
+    @worked_out_once
     def saliency(self) -> Tensor:
         """The maps as the method means them, after its ReLU where it has one, at the images' size (B×H×W)."""
         return self.positive if self.rectified else self.signed
@@ -286,11 +267,11 @@ class Maps:
         """The share of pixels whose value another pixel of the same map has too (B, in [0, 1])."""
         return self._ranked[1]
 
-    @_once
+    @worked_out_once
     def _ranked(self) -> tuple[Tensor, Tensor]:
         return ranked(self.saliency, self.case.lottery)
 
-    @_once
+    @worked_out_once
     def displayed(self) -> Tensor:
         """The maps as they are shown: rectified, upsampled to the images' size and stretched to [0, 1] (B×H×W)."""
         return steps.normalise(self.positive)

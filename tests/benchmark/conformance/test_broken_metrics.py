@@ -10,7 +10,6 @@ import torch
 from camfaith.benchmark import check_metric, metric_checks
 from camfaith.benchmark.conformance.of_metrics import CHECKS
 from camfaith.benchmark.conformance.of_metrics.candidate import Candidate
-from camfaith.benchmark.suite.declaration import SuiteError
 from camfaith.metrics import Curve, Deletion, ImageProbe, Line, Metric, baseline
 
 
@@ -393,17 +392,3 @@ def test_what_was_seen_is_told(kind, check, seen):
 def test_a_docstring_says_range_direction_and_source(text, seen):
     kind = type("Told", (), {**vars(Plain), "__doc__": text})
     assert seen in BY_NAME["documentation"].of(Candidate(kind)).seen
-
-
-@pytest.mark.parametrize(
-    ("metric", "settings", "words"),
-    [
-        (7, {}, "expected a metric's class, or its name; got int 7"),
-        ("deletion", {"stepz": 4}, "metric 'deletion': unknown setting 'stepz': did you mean 'steps'"),
-        (type("Nameless", (), {"judge": None}), {}, "lacks name, main, better, probes"),
-        (type("Excused", (Loss,), {"exempt": {"stable": "no"}}), {}, "exempt from 'stable', which is no check"),
-    ],
-)
-def test_what_is_no_metric_is_refused_in_words(metric, settings, words):
-    with pytest.raises(SuiteError, match=words):
-        check_metric(metric, **settings)

@@ -11,13 +11,16 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from camfaith import metrics
+from camfaith.benchmark import check_metric
 from camfaith.benchmark.cli.command_line import app
 from camfaith.benchmark.conformance import Finding, Report, page
 from camfaith.benchmark.conformance.of_methods import CHECKS, checks
 from camfaith.benchmark.conformance.of_methods.defects import Defect
 from camfaith.benchmark.conformance.report import show
+from camfaith.benchmark.suite.declaration import SuiteError
 from camfaith.methods import SHIPPED
 from camfaith.methods.adapters import LIBRARIES
+from camfaith.metrics import Deletion
 
 QUICKLY = [replace(check, trials=check.trials[-1:]) for check in CHECKS if check.name != "memory"]
 """The checks on the largest of their inputs; memory is measured where it is asked about."""
@@ -203,3 +206,17 @@ def test_of_many_methods_the_failures_alone_are_told(told, mixed):
         "mine: 0 passed, 0 failed, 2 do not apply: nothing could be asked of it, so it does not pass "
         "does not apply it [does] not depend on the class: mosaic, cancelling-channel"
     )
+
+
+@pytest.mark.parametrize(
+    ("metric", "settings", "words"),
+    [
+        (7, {}, "expected a metric's class, or its name; got int 7"),
+        ("deletion", {"stepz": 4}, "metric 'deletion': unknown setting 'stepz': did you mean 'steps'"),
+        (type("Nameless", (), {"judge": None}), {}, "lacks name, main, better, probes"),
+        (type("Excused", (Deletion,), {"exempt": {"stable": "no"}}), {}, "exempt from 'stable', which is no check"),
+    ],
+)
+def test_what_is_no_metric_is_refused_in_words(metric, settings, words):
+    with pytest.raises(SuiteError, match=words):
+        check_metric(metric, **settings)
