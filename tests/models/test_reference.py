@@ -97,3 +97,8 @@ def test_weights_of_another_network_are_refused(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(reference, "WEIGHTS", tmp_path)
     with pytest.raises(RuntimeError, match="Missing key"):
         load_weights("fundus-vgg")
+
+
+def test_an_unknown_network_is_told_which_there_are() -> None:
+    with pytest.raises(ValueError, match="no reference network 'fundus-alexnet'; there are fundus-"):
+        build("fundus-alexnet")

@@ -74,6 +74,12 @@ def test_a_method_must_not_fall_behind_the_one_that_it_is_like(ask, project, mon
     ask(body).stdout.fnmatch_lines(["*regressed: mycam in .pytest_cache/d/camfaith/small against gradcam in*"])
 
 
+def test_nothing_to_compare_with_says_what_to_give(ask):
+    told = ask("faithfulness.check(MyCAM)")
+    told.stdout.fnmatch_lines(["*nothing to compare with: give a baseline*"])
+    told.stdout.no_fnmatch_line("*def gate*")
+
+
 def test_speed_is_a_ratio_with_exact_calls_and_a_benchmark_where_these_are_installed(ask, project, pytester):
     project.write(project.TWICE)
     body = """
