@@ -43,7 +43,8 @@ class _Copies(dict[Probe, Answer]):
 def judged(metric: Any, case: Case, maps: Maps, answers: Answers) -> tuple[dict[str, Tensor], Line | None]:
     """A metric's columns (B values each, float64, on the CPU), and its curve where it draws one.
 
-    The metric may write into what it is given. `ValueError` where it does not give one real number for each image.
+    What it writes into are copies: nothing outside changes. `ValueError` where it does not give one real number per
+    image.
     """
     own = case.copy()
     given, told = maps.copy(own), _Copies(answers)

@@ -26,7 +26,8 @@ def direction(candidate: Candidate, trial: Trial) -> None:
     maps, on average, in every column that judges."""
     if not candidate.better:
         raise NotApplicable(_DESCRIBES)
-    scene, added = truth(trial), truth(trial).contributions
+    scene = truth(trial)
+    added = scene.contributions
     noisy = replace(scene, maps=noise(trial).other, contributions=None if added is None else 0 * added)
     foreign = replace(scene, maps=scene.maps.roll(1, 0), contributions=None if added is None else added.roll(1, 0))
     true, *wrong = (candidate.judged(each) for each in (scene, noisy, foreign))
