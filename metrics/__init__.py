@@ -9,7 +9,7 @@ from camfaith.models.lookup import resolve
 from camfaith.metrics.base import Direction as Direction, Line as Line, Metric as Metric
 from camfaith.metrics.probing.answers import Answer as Answer, Answers as Answers
 from camfaith.metrics.probing.baselines import Baseline as Baseline, baseline as baseline
-from camfaith.metrics.probing.case import Case as Case, Maps as Maps, PerImage as PerImage
+from camfaith.metrics.probing.case import Case as Case, Maps as Maps, PerImage as PerImage, Spent as Spent
 from camfaith.metrics.probing.engine import Engine as Engine
 from camfaith.metrics.probing.probes import (
     Blank as Blank,
@@ -51,6 +51,7 @@ from camfaith.metrics.localisation import PointingGame as PointingGame
 from camfaith.metrics.objects import SeveralObjects as SeveralObjects
 from camfaith.metrics.shape import Sparseness as Sparseness
 from camfaith.metrics.signs import SignedRemoval as SignedRemoval
+from camfaith.metrics.cost import Cost as Cost
 from camfaith.metrics.agreement import SpearmanAgreement as SpearmanAgreement
 from camfaith.metrics.stability import MaxSensitivity as MaxSensitivity
 from camfaith.metrics.equivariance import ShiftEquivariance as ShiftEquivariance

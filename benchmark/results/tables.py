@@ -53,6 +53,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         seconds=_REAL,
         forwards=_REAL,
         backwards=_REAL,
+        memory=_REAL,
     ),
     "warnings": _schema(**_PLACE, **_METHOD, **_METRIC, text=_TEXT, count=_WHOLE),
     "answers": _schema(**_PLACE, probe=_TEXT, logit=_REALS, log_probability=_REALS, logits=_REALS),
@@ -73,8 +74,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ),
 }
 """scores: long form, one row per sample × method × metric × column; lines: the curves behind the numbers; maps: raw
-maps on their native grid, and the images that went through the network for one, and back: the pass that methods share,
-and the method's own; warnings: what methods, metrics, models and readers warned of, where first, and how often;
+maps on their native grid, and what one took (`Spent`), the pass that methods share counted in full; warnings: what methods, metrics, models and readers warned of, where first, and how often;
 answers: what image probes were told, and the logits of all classes, one altered image after the other, where they want
 them; pictures: the images as the model saw them, with their `exact` values (float32) where 8 bits are too few."""
 

@@ -13,13 +13,17 @@ from torch import Tensor
 
 from camfaith.benchmark.running.hearing import heard, left
 from camfaith.benchmark.suite.arms import Arm
-from camfaith.metrics import Case, Maps
+from camfaith.metrics import Case, Maps, Spent
 from camfaith.metrics.judgement import columns_of, shape_of
 from camfaith.models import Evidence
 from camfaith.models.errors import RAISED, NotApplicable, kind_and_text, text_of, traced
 from camfaith.models.leaks import Guard
+from camfaith.models.speed.alive import counting_memory
 from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally, counting
+
+
+_NOTHING = Spent(0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass
@@ -28,10 +32,8 @@ class Explanations:
 
     rows: list[int] = field(default_factory=list)
     raw: list[Tensor] = field(default_factory=list)
-    seconds: float = 0.0
-    forwards: float = 0.0
-    """Its own for each image, beyond the pass that all methods share; so are `backwards`."""
-    backwards: float = 0.0
+    spent: Spent = _NOTHING
+    """What each map took, the pass that methods share counted in full."""
     failures: dict[int, tuple[str, str]] = field(default_factory=dict)
     contributions: Tensor | None = None
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
@@ -41,17 +43,29 @@ class Explanations:
     """The first error, with the way that led there."""
 
 
-def explain(arm: Arm, evidence: Evidence, cost: Tally, guard: Guard) -> Explanations:
+def explain(
+    arm: Arm, evidence: Evidence, cost: Tally, guard: Guard, *, seconds: float = 0.0, memory: float = 0.0
+) -> Explanations:
     """The method's maps; where it fails on the batch, it is asked image by image, so that the others keep theirs. What
-    it leaves behind is undone, and told."""
+    it leaves behind is undone, and told. The evidence took `seconds` and so many MiB of `memory`."""
     found = Explanations(warnings=Counter(arm.leaks))
     with guard.call() as leaks, arm.classifier.kept() as exchanged, heard() as warned:
-        _explain(arm, evidence, cost, found)
+        own = _explain(arm, evidence, cost, found)
+    images = len(evidence)
+    if not arm.needed_layers:
+        seconds = memory = 0.0
+    found.spent = Spent(
+        1 + own.forwards / images,
+        int(arm.goes_back) + own.backwards / images,
+        (seconds + own.seconds) / images,
+        max(memory, own.memory) / images,
+    )
     found.warnings += warned + left([*leaks, *exchanged])
     return found
 
 
-def _explain(arm: Arm, evidence: Evidence, cost: Tally, found: Explanations) -> None:
+def _explain(arm: Arm, evidence: Evidence, cost: Tally, found: Explanations) -> Spent:
+    """Fills in what was `found`, and says what the method itself took for all images."""
 
     def accept(rows: Sequence[int]) -> None:
         for row, raw in zip(rows, arm.explain(evidence.select(list(rows))), strict=True):
@@ -65,18 +79,18 @@ def _explain(arm: Arm, evidence: Evidence, cost: Tally, found: Explanations) -> 
             found.trace = found.trace or traced(error)
 
     began = time.perf_counter()
-    with counting(arm.classifier.network) as tally:
+    with counting(arm.classifier.network) as tally, counting_memory() as alive:
         each_alone(range(len(evidence)), accept, fail)
     if found.failures:
         planned = len(evidence) * arm.cost(evidence.images[:1]).forwards
         cost.failed += max(0, planned - tally.forwards)
     cost.add(tally)
-    found.seconds = (time.perf_counter() - began) / len(evidence)
-    found.forwards, found.backwards = (count / len(evidence) for count in (tally.forwards, tally.backwards))
+    seconds = time.perf_counter() - began
     if tally.forwards:
-        cost.model_seconds += time.perf_counter() - began
+        cost.model_seconds += seconds
     if found.rows:
         _add_notes(arm, evidence, found)
+    return Spent(tally.forwards, tally.backwards, seconds, alive.peak / 2**20)
 
 
 def _accept(found: Explanations, row: int, raw: Tensor) -> None:
@@ -135,4 +149,5 @@ def maps_of(case: Case, arm: Any, found: Explanations, guard: Guard | None = Non
         rows=None if every else found.rows,
         explainer=None if guard is None else replace(arm, explainer=_Watched(arm.explainer, guard, found)),
         control=bool(arm.control),
+        spent=found.spent,
     )

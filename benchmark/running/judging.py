@@ -30,6 +30,7 @@ from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models import Evidence
 from camfaith.models.leaks import Guard
+from camfaith.models.speed.alive import counting_memory
 from camfaith.models.speed.counting import Tally, counting
 from camfaith.models.speed.setup import going_by
 
@@ -56,9 +57,15 @@ def judge(
     fresh = [arm for arm in arms if arm.label in work.fresh]
     if fresh or not work.kept:
         began = time.perf_counter()
-        with counting(bench.classifier.network) as made, guard.learning(), heard() as said:
+        with (
+            counting(bench.classifier.network) as made,
+            counting_memory() as alive,
+            guard.learning(),
+            heard() as said,
+        ):
             evidence = _capture(bench, samples, fresh)
-        tally.model_seconds += time.perf_counter() - began
+        took = {"seconds": time.perf_counter() - began, "memory": alive.peak / 2**20}
+        tally.model_seconds += took["seconds"]
         tally.add(made)
         size = (evidence.images.shape[-2], evidence.images.shape[-1])
         contents = planes((s.content for s in samples), size)
@@ -66,7 +73,7 @@ def judge(
         about = (evidence.images, evidence.targets, evidence.logits, evidence.seeds, evidence.masks)
         case = Case(*about, contents, of_target)
     else:
-        evidence, case = None, known.case(samples, bench.classifier.device)
+        evidence, took, case = None, {}, known.case(samples, bench.classifier.device)
     places = _places(block, samples, case)
     records.warn(places[0], said)
     if not work.kept:
@@ -77,7 +84,7 @@ def judge(
             if arm.label not in done:
                 own = Tally()
                 with going_by(bench.setup):
-                    done[arm.label] = explain(arm, evidence, own, guard), own
+                    done[arm.label] = explain(arm, evidence, own, guard, **took), own
             explained[arm.label], own = done[arm.label]
             tally.add(own)
         else:

@@ -17,7 +17,7 @@ from camfaith.benchmark.results.tables import map_of
 from camfaith.benchmark.running.explaining import Explanations
 from camfaith.benchmark.running.reading import Ready, planes, sample_seed
 from camfaith.benchmark.suite.identity import probe_key
-from camfaith.metrics import Case
+from camfaith.metrics import Case, Spent
 from camfaith.metrics.probing.answers import Answer, Answers, stacked
 from camfaith.metrics.probing.probes import Probe
 from camfaith.models.maps import image_of
@@ -86,10 +86,10 @@ class Known:
         contributions = []
         for place, sample in enumerate(samples):
             row = self.maps[method, sample.id]
-            found.seconds = row["seconds"]
             if row["status"] != "ok":
                 found.failures[place] = (row["status"], row["error"])
                 continue
+            found.spent = Spent(*(row[name] for name in ("forwards", "backwards", "seconds", "memory")))
             found.rows.append(place)
             found.raw.append(torch.from_numpy(map_of(row).copy()).to(device))
             if row["contributions"] is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -95,9 +95,8 @@ class Records:
 
     def maps(self, places: Sequence[Place], arm: Any, found: Explanations) -> None:
         """A method's maps as it gave them, single precision or double, and why there is none where there is none."""
-        calls = {"forwards": 1 + found.forwards, "backwards": int(arm.goes_back) + found.backwards}
         said = {"rectified": bool(arm.rectified), "control": bool(arm.control)}
-        of = {**_method(arm), **said, "seconds": found.seconds, **calls}
+        of = {**_method(arm), **said, **asdict(found.spent)}
         added = [None] * len(found.rows) if found.contributions is None else list(found.contributions)
         for row, raw, each in zip(found.rows, found.raw, added, strict=True):
             values = _array(raw)

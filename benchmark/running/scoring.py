@@ -37,10 +37,10 @@ def record_method(
         for judge in block.judges:
             if judge.label in work.cells[arm.label]:
                 main = judge.metric.main
-                records.score(places[row], arm, judge, main, float("nan"), status, error, found.seconds)
+                records.score(places[row], arm, judge, main, float("nan"), status, error, found.spent.seconds)
     for column, values in found.diagnostics.items():
         for row, value in zip(found.rows, values.tolist(), strict=True):
-            records.score(places[row], arm, None, column, value, seconds=found.seconds)
+            records.score(places[row], arm, None, column, value, seconds=found.spent.seconds)
 
 
 def record(
@@ -99,7 +99,7 @@ def _results(
 
 def _write(judge: Judge, one: Mapped, kept: Sequence[Place], result: _Result | Failure, records: Records) -> None:
     """The rows of one metric and method."""
-    seconds = one.found.seconds
+    seconds = one.found.spent.seconds
     if isinstance(result, Failure):
         records.traces.setdefault(f"metric {judge.label}", result.trace)
         for place in kept:

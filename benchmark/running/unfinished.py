@@ -19,6 +19,7 @@ from camfaith.benchmark.running.explaining import Explanations
 from camfaith.benchmark.running.missing import Work
 from camfaith.benchmark.running.reading import Ready
 from camfaith.benchmark.suite.declaration import digest
+from camfaith.metrics import Spent
 from camfaith.metrics.probing.journal import Journal, Stream
 from camfaith.models.speed.counting import Tally
 
@@ -35,7 +36,10 @@ class Unfinished:
         self._path, self._identity = path, digest([block.context, cells, about, have])
         kept = self._read()
         self.explained: dict[str, tuple[Explanations, Tally]] = {
-            label: (Explanations(**{**told, "warnings": Counter(told["warnings"])}), Tally(**tally))
+            label: (
+                Explanations(**{**told, "spent": Spent(**told["spent"]), "warnings": Counter(told["warnings"])}),
+                Tally(**tally),
+            )
             for label, (told, tally) in kept.get("explained", {}).items()
         }
         self.journal = Journal([Stream(*each) for each in kept.get("streams", ())])
@@ -54,7 +58,7 @@ class Unfinished:
 
     def _write(self) -> None:
         explained = {
-            label: ({**vars(found), "warnings": dict(found.warnings)}, asdict(tally))
+            label: ({**vars(found), "spent": asdict(found.spent), "warnings": dict(found.warnings)}, asdict(tally))
             for label, (found, tally) in self.explained.items()
         }
         streams = [(list(each.counts), each.table, each.done) for each in self.journal.known()]

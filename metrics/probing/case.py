@@ -175,14 +175,25 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What a map took to make, each image's share of its batch: images through the network and back, seconds, and the
+    most MiB that tensors held at once."""
+
+    forwards: float
+    backwards: float
+    seconds: float
+    memory: float
+
+
+@dataclass(frozen=True)
 class Maps:
     """The maps of one method for a case: raw (B×h×w, signed, before any display step), and how to read them.
 
     `rectified` says that the method's definition ends in a ReLU, `layer` which layer it explains (None: the input),
     `contributions` (B×K) what each of the layer's channels adds to the map's sum. `rows` are the places of these images
     in a larger case, where a method explained only some of its images; `explainer` made the maps, where that is known;
-    `control` says that the method is a yardstick that does not look at the network; `found` is where a metric keeps
-    what both its number and its curve are made of.
+    `control` says that the method is a yardstick that does not look at the network; `spent` is what each map took, where
+    that was measured; `found` is where a metric keeps what both its number and its curve are made of.
     """
 
     raw: Tensor
@@ -193,6 +204,7 @@ class Maps:
     rows: Sequence[int] | None = None
     explainer: Bound | None = None
     control: bool = False
+    spent: Spent | None = None
     found: dict[Any, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     original: Maps | None = field(default=None, repr=False, compare=False)
     _prints: dict[Aspect, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
