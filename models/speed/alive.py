@@ -51,7 +51,11 @@ class _Counting(TorchDispatchMode):
         self._alive = alive
 
     def __torch_dispatch__(
-        self, operation: Callable[..., Any], types: Any, given: Sequence[Any] = (), named: Mapping[str, Any] | None = None
+        self,
+        operation: Callable[..., Any],
+        types: Any,
+        given: Sequence[Any] = (),
+        named: Mapping[str, Any] | None = None,
     ) -> Any:
         found = operation(*given, **(named or {}))
         self._alive.add(found, (given, named))

@@ -23,4 +23,6 @@ def test_the_bytes_that_tensors_hold_at_once_are_counted():
         weight = torch.ones(1000, requires_grad=True)
         (weight.exp() * before).sum().backward()
         assert alive.now == 8000, "the weight and its gradient"
-        assert alive.peak == 16008, "weight, its exponential, the product or its gradient, the gradient; and two numbers"
+        assert alive.peak == 16008, (
+            "weight, its exponential, the product or its gradient, the gradient; and two numbers"
+        )
