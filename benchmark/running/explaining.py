@@ -22,7 +22,6 @@ from camfaith.models.speed.alive import counting_memory
 from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally, counting
 
-
 _NOTHING = Spent(0.0, 0.0, 0.0, 0.0)
 
 

@@ -192,8 +192,8 @@ class Maps:
     `rectified` says that the method's definition ends in a ReLU, `layer` which layer it explains (None: the input),
     `contributions` (B×K) what each of the layer's channels adds to the map's sum. `rows` are the places of these images
     in a larger case, where a method explained only some of its images; `explainer` made the maps, where that is known;
-    `control` says that the method is a yardstick that does not look at the network; `spent` is what each map took, where
-    that was measured; `found` is where a metric keeps what both its number and its curve are made of.
+    `control` says that the method is a yardstick that does not look at the network; `spent` is what each map took,
+    where that was measured; `found` is where a metric keeps what both its number and its curve are made of.
     """
 
     raw: Tensor

@@ -17,12 +17,8 @@ OF_MAPS = [name for name in metrics.SHIPPED if not metrics.find(name)().probes(E
 
 
 def suite(names):
-    head = {
-        "name": "every",
-        "methods": [{"name": cam, "layer": EARLY} for cam in CAMS] + ["random"],
-        "metrics": list(names),
-        "batch_size": 64,
-    }
+    cams = [{"name": cam, "layer": EARLY} for cam in CAMS]
+    head = {"name": "every", "methods": [*cams, "random"], "metrics": list(names), "batch_size": 64}
     data = {"name": "fundus", "limit": 2, "size": 32}
     return {"suite": head, "model": [{"name": "tiny"}], "dataset": [data]}
 
@@ -33,8 +29,10 @@ def questions(counting):
     found: list[bytes] = []
 
     def listen(network, given, logits):
-        for pair in zip(given[0], logits, strict=True):
-            found.append(hashlib.sha256(b"".join(each.detach().numpy().tobytes() for each in pair)).digest())
+        found.extend(
+            b"".join(hashlib.sha256(each.detach().numpy().tobytes()).digest() for each in pair)
+            for pair in zip(given[0], logits, strict=True)
+        )
 
     counting.register_forward_hook(listen)
     return found
