@@ -56,7 +56,15 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         memory=_REAL,
     ),
     "warnings": _schema(**_PLACE, **_METHOD, **_METRIC, text=_TEXT, count=_WHOLE),
-    "answers": _schema(**_PLACE, probe=_TEXT, logit=_REALS, log_probability=_REALS, logits=_REALS),
+    "answers": _schema(
+        **_PLACE,
+        probe=_TEXT,
+        logit=_REALS,
+        log_probability=_REALS,
+        confidence=_REALS,
+        distance=_REALS,
+        logits=_REALS,
+    ),
     "pictures": _schema(
         **_PLACE,
         cluster=_TEXT,
@@ -70,6 +78,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         logits=_REALS,
         logit=_REAL,
         log_probability=_REAL,
+        features=_BYTES,
         digest=_TEXT,
     ),
 }
@@ -77,7 +86,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 maps on their native grid, and what one took (`Spent`), the pass that methods share counted in full; warnings: what
 methods, metrics, models and readers warned of, where first, and how often; answers: what image probes were told, and
 the logits of all classes, one altered image after the other, where they want them; pictures: the images as the model
-saw them, with their `exact` values (float32) where 8 bits are too few."""
+saw them, with their `exact` values (float32) where 8 bits are too few, and the network's `features` of them (float32)."""
 
 
 def map_of(row: Any) -> NDArray[np.floating]:
