@@ -21,9 +21,7 @@ from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Positive, Seed
 
 
-def infidelity(
-    maps: Tensor, perturbations: Tensor, drops: Tensor, noise: Tensor | float = 0.0
-) -> dict[str, Tensor]:
+def infidelity(maps: Tensor, perturbations: Tensor, drops: Tensor, noise: Tensor | float = 0.0) -> dict[str, Tensor]:
     """How far a map's forecast of score changes is from these (Yeh et al. 2019), for maps M (B×L, or B×H×W), n
     perturbations I of each image (B×n×L, or B×n×H×W) and the changes Δ = f(x) − f(x − I) (B×n); E is the mean over I.
     Columns of B values:
@@ -74,12 +72,13 @@ class Perturbed(ImageProbe):
         return (self.sigma * torch.randn(self.samples, features, generator=source)).to(like)
 
     def fill(self, subject: Subject) -> Fill:
-        image, labels = subject.image, subject.once(self.features)
+        image, labels = subject.image, subject.once(self.features).flatten()
         z = self.factors(int(labels.max()) + 1, int(subject.case.seeds[subject.index]), image)
         moving = torch.ones_like(image) if self.baseline is None else image - subject.blank(self.baseline)
 
         def fill(start: int, stop: int, out: Tensor) -> None:
-            torch.addcmul(image, z[start:stop, labels][:, None], moving, value=-1, out=out)
+            drawn = z[start:stop].index_select(1, labels).view(-1, 1, *image.shape[1:])
+            torch.addcmul(image, drawn, moving, value=-1, out=out)
 
         return fill
 
@@ -94,7 +93,7 @@ class Infidelity(Metric):
 
     - `"fade"`: I = z (x − b), every feature goes a little towards the `baseline` b, or away from it. The map that is
       right is the gradient times x − b, what each feature adds
-    - `"noise"`: I = z in all colours, every feature is a little brighter or darker. The map that is right is the gradient
+    - `"noise"`: I = z in all colours, every feature is a little brighter or darker. The gradient is right
 
     All columns are in [0, ∞) but `explained`, in [0, 1], and `scale`:
 

@@ -109,7 +109,7 @@ class SubsetMetric(Metric):
     """
 
     features: Any = "cells"
-    subsets: Annotated[int, Ge(3)] = 64
+    subsets: Annotated[int, Ge(3)] = 50
     baseline: Any = "black"
     score: ScoreKind = "logit"
     seed: Seed = 0

@@ -42,8 +42,8 @@ class Subsets(ImageProbe):
 
     def rounds(self, subject: Subject) -> Rounds:
         labels = subject.once(self.features).flatten()
-        members = self.members(subject.case.pixels, int(labels.max()) + 1, labels.device)
-        yield len(members), subject.masked(self.baseline, lambda start, stop: ~members[start:stop, labels])
+        stays = ~self.members(subject.case.pixels, int(labels.max()) + 1, labels.device)
+        yield len(stays), subject.masked(self.baseline, lambda start, stop: stays[start:stop].index_select(1, labels))
         return None
 
 

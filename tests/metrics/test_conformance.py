@@ -12,7 +12,7 @@ from camfaith.metrics import SHIPPED, find
 
 FEW = {
     "road": {"percentiles": [20, 50]},
-    "sensitivity-n": {"sizes": [1, 0.5]},
+    "sensitivity-n": {"sizes": [1, 0.5], "subsets": 49},
     "infidelity": {"samples": 24},
     "max-sensitivity": {"samples": 3},
 }

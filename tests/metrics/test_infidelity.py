@@ -63,9 +63,7 @@ CELLS = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1], [2, 2, 2, 2, 3, 3, 3, 3]]).repea
 def test_every_column_is_that_of_one_forward_per_perturbation(
     perturbation, score, classifier, images, noise_maps, slow_score
 ):
-    metric = Infidelity(
-        perturbation=perturbation, features=Cells(2), baseline="mean", samples=9, score=score, seed=3
-    )
+    metric = Infidelity(perturbation=perturbation, features=Cells(2), baseline="mean", samples=9, score=score, seed=3)
     pictures, maps, targets, seeds = images(3, 6, 8), noise_maps(3, 3, 4), [0, 1, 2], torch.tensor([5, 6, 7])
     grown = F.interpolate(maps[:, None], size=(6, 8), mode="bilinear", align_corners=False)[:, 0]
     found = metric(classifier, pictures, targets, maps, batch_size=4, seeds=seeds)

@@ -1,5 +1,7 @@
 """Both monotonicities by their definition, feature by feature, and what they cannot tell."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -44,12 +46,14 @@ def test_aryas_counts_the_steps_at_which_the_score_does_not_fall(steps, entered,
         counts = [sum(len(pixels[cell]) for cell in order[:n]) for n in entered]
         black = torch.zeros_like(pictures[i])
         scores = slow_points(model, black, pictures[i], target, there, counts, "probability")
-        rises = [after >= before for before, after in zip(scores, scores[1:], strict=False)]
+        rises = [after >= before for before, after in pairwise(scores)]
         assert float(found["rising"][i]) == pytest.approx(sum(rises) / len(rises))
         assert float(found["monotone"][i]) == float(all(rises))
 
 
-def test_a_map_that_orders_what_speaks_for_the_class_by_its_worth_is_monotone_and_so_is_any_other(pixel_sum, noise_maps):
+def test_a_map_that_orders_what_speaks_for_the_class_by_its_worth_is_monotone_and_so_is_any_other(
+    pixel_sum, noise_maps
+):
     weight, white = noise_maps(1, 8, 8)[0].abs(), torch.ones(2, 3, 8, 8, dtype=torch.float64)
     metric = MonotonicityArya(features=Cells(4), score="logit")
     for maps in (weight.expand(2, 8, 8), noise_maps(2, 8, 8, seed=5)):

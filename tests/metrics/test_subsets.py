@@ -156,7 +156,10 @@ def test_subsets_are_drawn_evenly_from_their_seed_and_are_all_there_are_where_th
     drawn = Subsets(5, 4000, BLACK, Pixels()).members(20)
     assert drawn.sum(1).tolist() == [5] * 4000
     assert (drawn.double().mean(0) - 0.25).abs().max() < 4 * (0.25 * 0.75 / 4000) ** 0.5
-    for other in (Subsets(5, 4000, BLACK, Pixels(), seed=10).members(20), Subsets(15, 4000, BLACK, Pixels()).members(20)):
+    for other in (
+        Subsets(5, 4000, BLACK, Pixels(), seed=10).members(20),
+        Subsets(15, 4000, BLACK, Pixels()).members(20),
+    ):
         assert not torch.equal(drawn, other)
         assert not torch.equal(~drawn, other)
     assert torch.equal(Subsets(1, 64, BLACK).members(10_000), torch.eye(49).bool())
@@ -183,7 +186,8 @@ def test_sizes_that_are_no_number_of_features_are_refused(sizes):
 
 
 @pytest.mark.parametrize(
-    ("features", "size", "what"), [("pixels", 64, "64 pixels"), ("pixels", 0.999, "64 pixels"), ("cells", 49, "49 cells")]
+    ("features", "size", "what"),
+    [("pixels", 64, "64 pixels"), ("pixels", 0.999, "64 pixels"), ("cells", 49, "49 cells")],
 )
 def test_a_subset_never_holds_the_whole_image(features, size, what, classifier, images):
     with pytest.raises(ValueError, match=f"below the image's {what}"):
@@ -193,7 +197,12 @@ def test_a_subset_never_holds_the_whole_image(features, size, what, classifier, 
 def test_an_image_with_fewer_superpixels_loses_the_same_share_of_them(pixel_sum, noise_maps):
     """Two superpixels of the one image, and as many as four of the other; a black one has a single one."""
     pictures = torch.zeros(3, 3, 24, 24, dtype=torch.float64)
-    pictures[0, :, :12], pictures[1, :, :12, :12], pictures[1, 0, 12:, 12:], pictures[1, 2, :12, 12:] = 0.9, 0.9, 0.9, 0.9
+    pictures[0, :, :12], pictures[1, :, :12, :12], pictures[1, 0, 12:, 12:], pictures[1, 2, :12, 12:] = (
+        0.9,
+        0.9,
+        0.9,
+        0.9,
+    )
     weight = noise_maps(1, 24, 24)[0]
     metric = SensitivityN(sizes=(1, 0.5), features={"name": "superpixels", "segments": 4})
     found = metric(pixel_sum(weight), pictures, 1, pictures.sum(1) * weight)["correlation"]
