@@ -55,6 +55,7 @@ from camfaith.metrics.agreement import SpearmanAgreement as SpearmanAgreement
 from camfaith.metrics.stability import MaxSensitivity as MaxSensitivity
 from camfaith.metrics.equivariance import ShiftEquivariance as ShiftEquivariance
 from camfaith.metrics.random_logit import RandomLogit as RandomLogit
+from camfaith.metrics.randomisation import ParameterRandomisation as ParameterRandomisation
 # isort: on
 
 SHIPPED = {

@@ -41,6 +41,7 @@ from camfaith.metrics.shape import sparseness as sparseness
 # How a map changes, and how alike two or more are.
 from camfaith.metrics.coherency import coherency as coherency
 from camfaith.metrics.random_logit import random_logit as random_logit
+from camfaith.metrics.randomisation import parameter_randomisation as parameter_randomisation
 from camfaith.metrics.agreement import agreement as agreement
 from camfaith.metrics.stability import max_sensitivity as max_sensitivity
 from camfaith.metrics.equivariance import shift_equivariance as shift_equivariance

@@ -30,12 +30,17 @@ def max_sensitivity(before: Tensor, after: Tensor) -> dict[str, Tensor]:
     >>> {name: value.item() for name, value in found.items()}
     {'max': 1.0, 'avg': 0.5}
     """
-    if before.shape[1:] != after.shape[2:]:
-        got, made = ("×".join(map(str, each.shape[-2:])) for each in (before, after))
-        raise ValueError(f"maps of {got} cannot be compared with the method's of {made}: give its raw maps")
+    require_one_grid(before, after)
     before, after = before.double().flatten(1), after.double().flatten(2)
     moved = quotient((after - before[:, None]).norm(dim=2), before.norm(dim=1, keepdim=True), least=0)
     return {"max": moved.amax(1), "avg": moved.mean(1)}
+
+
+def require_one_grid(maps: Tensor, others: Tensor) -> None:
+    """`ValueError` where maps and others (…×h×w each) are of different sizes."""
+    if maps.shape[-2:] != others.shape[-2:]:
+        got, made = ("×".join(map(str, each.shape[-2:])) for each in (maps, others))
+        raise ValueError(f"maps of {got} cannot be compared with the method's of {made}: give its raw maps")
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ ARGUMENTS = {
     "shift_equivariance": (MAPS, OTHERS, [(1, 1), (1, -1), (-1, 1)]),
     "coherency": (MAPS, OTHERS[:, 0]),
     "random_logit": (MAPS, OTHERS[:, 0]),
+    "parameter_randomisation": (MAPS, OTHERS),
     "agreement": (OTHERS, [True, False]),
     "pearson": (SCORES, MORE),
     "spearman": (MAPS, OTHERS[:, 0]),
