@@ -21,7 +21,7 @@ from camfaith.models.inside.random_weights import weight_layers, weights_drawn
 from camfaith.models.settings import Count, Seed
 
 Order = Literal["cascading", "independent"]
-_EXEMPT = {"direction": "it compares a method's maps with each other, not with a truth"}
+EXEMPT = {"direction": "it compares a method's maps with each other, not with a truth"}
 
 
 def parameter_randomisation(maps: Tensor, others: Tensor) -> dict[str, Tensor]:
@@ -37,7 +37,8 @@ def parameter_randomisation(maps: Tensor, others: Tensor) -> dict[str, Tensor]:
     >>> {name: round(value.item(), 6) for name, value in found.items()}
     {'spearman': 0.166667, 'varied': 0.75}
     """
-    rho, varied = likeness(maps, others), others.double().flatten(2).std(2, correction=0) > 0
+    rho, each = likeness(maps, others), others.flatten(2)
+    varied = each.amax(2) > each.amin(2)
     failed = ~others.isfinite().flatten(1).all(1)
     return {
         "spearman": rho.nanmean(1).masked_fill(failed, torch.nan),
@@ -97,18 +98,22 @@ class ParameterRandomisation(Metric):
     better = {"spearman": "lower"}
     range = {"spearman": (-1, 1), "varied": (0, 1)}
     undefined = "the map, or that of every random network, is constant"
-    exempt = _EXEMPT
+    exempt = EXEMPT
 
     @property
     def _shares(self) -> list[float]:
         return [step / self.steps for step in range(1, self.steps + 1)]
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+    @property
+    def _random(self) -> list[Randomised]:
         return [Randomised(share, self.order, self.seed) for share in self._shares]
 
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return self._random
+
     def _others(self, maps: Maps, answers: Answers) -> Tensor:
-        every = [answers[probe].explanations for probe in self.probes(None, 0)]  # type: ignore[index]
-        return as_meant(maps, torch.cat(every, 1))
+        every = torch.cat([answers[probe].explanations for probe in self._random], 1)
+        return as_meant(maps, every)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return parameter_randomisation(as_meant(maps, maps.raw), self._others(maps, answers))

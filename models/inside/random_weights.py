@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -76,9 +76,9 @@ def _draw(layer: nn.Module, name: str, seed: int, kept: list[tuple[nn.Module, st
         setattr(module, key, _like(tensor, getattr(module, key).to(tensor.device, tensor.dtype)))
 
 
-def _reset_of(module: nn.Module) -> Callable[[], Any]:
+def _reset_of(module: nn.Module) -> Any:
     """What draws a module's parameters; None where nothing does."""
-    return getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)  # type: ignore[return-value]
+    return getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
 
 
 def _drawn_in(tensor: Tensor) -> torch.dtype:
