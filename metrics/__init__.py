@@ -62,6 +62,7 @@ from camfaith.metrics.random_logit import ClassContrast as ClassContrast
 from camfaith.metrics.randomisation import ParameterRandomisation as ParameterRandomisation
 from camfaith.metrics.mprt import EfficientMPRT as EfficientMPRT
 from camfaith.metrics.mprt import SmoothMPRT as SmoothMPRT
+from camfaith.metrics.input_invariance import InputInvariance as InputInvariance
 # isort: on
 
 SHIPPED = {

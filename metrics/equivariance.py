@@ -40,9 +40,9 @@ def shift_equivariance(maps: Tensor, moved: Tensor, shifts: Sequence[tuple[int, 
 
 
 def flip_equivariance(maps: Tensor, flipped: Tensor) -> dict[str, Tensor]:
-    """s(F M(F x), M(x)): how alike a map and that of the image in a mirror are once this is mirrored back, for maps M(x)
-    and M(F x) (B×H×W each), F left to right (after Crabbé & van der Schaar 2023). Columns as of `shift_equivariance`,
-    1 where the map turns with the image, higher is better.
+    """s(F M(F x), M(x)): how alike a map and that of the image in a mirror are once this is mirrored back, for maps
+    M(x) and M(F x) (B×H×W each), F left to right (after Crabbé & van der Schaar 2023). Columns as of
+    `shift_equivariance`, 1 where the map turns with the image, higher is better.
 
     >>> maps = torch.rand(1, 20, 20)
     >>> {name: round(value.item(), 6) for name, value in flip_equivariance(maps, maps.flip(2)).items()}
@@ -159,7 +159,9 @@ class FlipEquivariance(Metric):
     main = "spearman"
     better = {"spearman": "higher", "ssim": "higher", "top_k": "higher"}
     range = {"spearman": (-1, 1), "ssim": (-1, 1), "top_k": (0, 1), "probability": (0, 1)}
-    undefined = f"a map is constant, the image smaller than {WINDOW}×{WINDOW} pixels for ssim, or there is no probability"
+    undefined = (
+        f"a map is constant, the image smaller than {WINDOW}×{WINDOW} pixels for ssim, or there is no probability"
+    )
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (Flipped(),)

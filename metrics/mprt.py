@@ -51,9 +51,9 @@ class EfficientMPRT(Metric):
     """How much more complex a method's map gets when all weights of the network are random: the efficient parameter
     randomisation test (eMPRT; Hedström et al. 2023).
 
-    The network is that of the last step of `parameter-randomisation`. A map's complexity H is the entropy of the
-    histogram of its values, at the image's size, after the method's ReLU, where it has one; the histogram has `bins`
-    equal bins between the map's least and greatest value. Columns:
+    The network is that of the last step of `parameter-randomisation`, of the same `seed`. A map's complexity H is the
+    entropy of the histogram of its values, at the image's size, after the method's ReLU, where it has one; the
+    histogram has `bins` equal bins between the map's least and greatest value. Columns:
 
     - `rise`: (H(random) − H(trained))/H(trained), in [−1, ∞), higher is better
     - `complexity`, `complexity_random`: H of the two maps, in [0, ln `bins`], which describe
@@ -69,7 +69,7 @@ class EfficientMPRT(Metric):
     better = {"rise": "higher"}
     range = {"rise": (-1, inf), "complexity": (0, inf), "complexity_random": (0, inf)}
     undefined = "the map is constant"
-    exempt = EXEMPT
+    exempt = EXEMPT | {"opposite-map": "a histogram is as complex for a map as for its opposite"}
 
     @property
     def _all_random(self) -> Randomised:
@@ -86,17 +86,17 @@ class EfficientMPRT(Metric):
 @dataclass(frozen=True)
 class Noisy(Explained):
     """`samples` images x + ε to be explained anew, ε Gaussian with `noise` times the image's range as its standard
-    deviation, drawn from the image's seed and `draw`."""
+    deviation, drawn from the image's seed and `seed`."""
 
     samples: int
     noise: float
-    draw: int
+    seed: int
 
     def count(self, pixels: int) -> int:
         return self.samples
 
     def fill(self, subject: Subject) -> Fill:
-        image, seeds = subject.image, (int(subject.case.seeds[subject.index]), self.draw)
+        image, seeds = subject.image, (int(subject.case.seeds[subject.index]), self.seed)
         deviation = self.noise * (image.amax() - image.amin())
 
         def fill(start: int, stop: int, out: Tensor) -> None:
@@ -117,7 +117,7 @@ class SmoothMPRT(Metric):
 
     Each network's map is the mean of `samples` maps, after the method's ReLU, where it has one: that of the image, and
     those of the image with Gaussian noise, whose standard deviation is `noise` times the image's range; the noise of
-    each image and network is drawn anew. `order`, `steps` and `seed` are as there. Columns:
+    each image is drawn anew, and is the same for all networks. `order`, `steps` and `seed` are as there. Columns:
 
     - `spearman`: Spearman's rank correlation of the trained and a random network's mean map, the mean over the random
       ones, in [−1, 1], lower is better
@@ -150,14 +150,11 @@ class SmoothMPRT(Metric):
     @property
     def _noisy(self) -> list[Noisy]:
         """Of the trained network, and of each random one."""
-        many, first = self.samples - 1, self.seed * (self.steps + 1)
-        if not many:
+        if self.samples == 1:
             return []
-        random = [
-            NoisyRandomised(share, self.order, self.seed, many, self.noise, first + step)
-            for step, share in enumerate(self._shares, 1)
-        ]
-        return [Noisy(many, self.noise, first), *random]
+        told = {"samples": self.samples - 1, "noise": self.noise, "seed": self.seed}
+        random = [NoisyRandomised(share=share, order=self.order, **told) for share in self._shares]
+        return [Noisy(**told), *random]
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return [*self._clean, *self._noisy]

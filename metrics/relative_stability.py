@@ -95,6 +95,7 @@ class RelativeStability(OfNeighbours):
     main = "ros"
     better = {"ris": "lower", "ros": "lower"}
     range = {"ris": (0, inf), "ros": (0, inf), "same_class": (0, 1)}
+    exempt = {"dtype": "in single precision rounding decides where the logits hardly change, by which it divides"}
     undefined = "the map is zero, or the network predicts another class for every neighbour"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:

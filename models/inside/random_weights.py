@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from camfaith.models.errors import NotApplicable
 from camfaith.models.walk import require_python
@@ -18,11 +19,15 @@ def weight_layers(network: nn.Module) -> list[tuple[str, ...]]:
     """The layers that can draw weights, in the network's own order: the name of each, and of the norms behind it.
 
     A norm has nothing to draw: it goes back to what it was before training together with the layer before it. Raises
-    `NotApplicable` for a network without such layers, or with TorchScript in it.
+    `NotApplicable` for a network without such layers, with a parametrised one or with TorchScript in it.
     """
     require_python(network)
     found: list[list[str]] = []
     for name, module in network.named_modules():
+        if is_parametrized(module):
+            raise NotApplicable(
+                f"layer {name!r} is parametrised, and does not draw its weights; remove_parametrizations"
+            )
         own = [each for each in module._parameters.values() if each is not None and each.is_floating_point()]
         if own and _reset_of(module):
             if not found or any(each.ndim > 1 for each in own):
@@ -42,7 +47,7 @@ def weights_drawn(network: nn.Module, layers: Iterable[str], seed: int) -> Itera
     single precision from `seed` and the layer's name, so that every layer has numbers of its own.
 
     Other tensors take the place of the network's own, which nobody writes to: they come back as they were, whatever
-    happens. Raises `NotApplicable` for a layer whose weights stay the same, as under a parametrisation.
+    happens. Raises `NotApplicable` for a layer whose weights stay the same.
     """
     kept: list[tuple[nn.Module, str, Tensor]] = []
     try:

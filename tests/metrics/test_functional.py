@@ -54,6 +54,7 @@ ARGUMENTS = {
     "random_logit": (MAPS, OTHERS[:, 0]),
     "class_contrast": (MAPS, OTHERS[:, 0]),
     "parameter_randomisation": (MAPS, OTHERS),
+    "input_invariance": (MAPS, OTHERS[:, 0]),
     "efficient_mprt": (MAPS, OTHERS[:, 0]),
     "agreement": (OTHERS, [True, False]),
     "pearson": (SCORES, MORE),
