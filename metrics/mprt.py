@@ -42,7 +42,8 @@ def _complexity(values: Tensor, bins: int) -> Tensor:
     counts = torch.zeros(len(values), bins, dtype=torch.float64, device=values.device)
     places = (share * bins).long().clamp(max=bins - 1)
     counts.scatter_add_(1, places, torch.ones_like(values))
-    entropy = -torch.special.xlogy(p := counts / values.shape[1], p).sum(1)
+    p = counts / values.shape[1]
+    entropy: Tensor = -torch.xlogy(p, p).sum(1)
     return entropy.abs().where(values.isfinite().all(1), torch.nan)
 
 
@@ -152,9 +153,9 @@ class SmoothMPRT(Metric):
         """Of the trained network, and of each random one."""
         if self.samples == 1:
             return []
-        told = {"samples": self.samples - 1, "noise": self.noise, "seed": self.seed}
-        random = [NoisyRandomised(share=share, order=self.order, **told) for share in self._shares]
-        return [Noisy(**told), *random]
+        many, noise, seed = self.samples - 1, self.noise, self.seed
+        random = [NoisyRandomised(share, self.order, seed, many, noise) for share in self._shares]
+        return [Noisy(many, noise, seed), *random]
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return [*self._clean, *self._noisy]

@@ -51,7 +51,8 @@ def elementwise_moves(before: Tensor, after: Tensor) -> Tensor:
     """
     require_one_grid(before, after)
     before, after = before.double().flatten(1)[:, None], after.double().flatten(2)
-    return ((after - before) / before.where(before != 0, LEAST)).norm(dim=2)
+    found: Tensor = ((after - before) / before.where(before != 0, LEAST)).norm(dim=2)
+    return found
 
 
 @dataclass(frozen=True)
