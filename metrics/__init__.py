@@ -24,8 +24,10 @@ from camfaith.metrics.probing.probes import (
     Regions as Regions,
     Rounds as Rounds,
     Subject as Subject,
-    Subsets as Subsets,
 )
+from camfaith.metrics.probing.features import Cells as Cells, Features as Features, Pixels as Pixels
+from camfaith.metrics.probing.features import Superpixels as Superpixels
+from camfaith.metrics.probing.subsets import Subsets as Subsets
 from camfaith.metrics.probing.redrawn import Explained as Explained, as_meant as as_meant
 
 from camfaith.models.classifier import ScoreKind as ScoreKind
@@ -42,6 +44,10 @@ from camfaith.metrics.masking import AverageDrop as AverageDrop
 from camfaith.metrics.coherency import Coherency as Coherency
 from camfaith.metrics.subsets import SensitivityN as SensitivityN
 from camfaith.metrics.subsets import FaithfulnessCorrelation as FaithfulnessCorrelation
+from camfaith.metrics.subsets import MuFidelity as MuFidelity
+from camfaith.metrics.subsets import FaithfulnessEstimate as FaithfulnessEstimate
+from camfaith.metrics.monotonicity import MonotonicityNguyen as MonotonicityNguyen
+from camfaith.metrics.monotonicity import MonotonicityArya as MonotonicityArya
 from camfaith.metrics.infidelity import Infidelity as Infidelity
 from camfaith.metrics.axioms import Conservation as Conservation
 from camfaith.metrics.artifacts import CornerArtifact as CornerArtifact

@@ -24,7 +24,10 @@ from camfaith.metrics.signs import signed_removal as signed_removal
 from camfaith.metrics.subsets import (
     sensitivity_n as sensitivity_n,
     faithfulness_correlation as faithfulness_correlation,
+    mu_fidelity as mu_fidelity,
 )
+from camfaith.metrics.monotonicity import monotonicity_nguyen as monotonicity_nguyen
+from camfaith.metrics.monotonicity import monotonicity_arya as monotonicity_arya
 from camfaith.metrics.infidelity import infidelity as infidelity
 
 # What a map adds up to.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import inf
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge
@@ -14,29 +13,37 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
+from camfaith.metrics.probing.baselines import Baseline
+from camfaith.metrics.probing.features import Features, features, worths
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
-from camfaith.metrics.subsets import weighed
+from camfaith.metrics.subsets import resolution
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Positive, Seed
 
 
-def infidelity(maps: Tensor, perturbations: Tensor, drops: Tensor) -> dict[str, Tensor]:
-    """How far a map's forecast of score changes is from these (Yeh et al. 2019), for maps M (B×H×W), n perturbations I
-    (n×H×W) and the changes Δ = f(x) − f(x − I) (B×n); E is the mean over I. Columns of B values:
+def infidelity(maps: Tensor, perturbations: Tensor, drops: Tensor, noise: Tensor | float = 0.0) -> dict[str, Tensor]:
+    """How far a map's forecast of score changes is from these (Yeh et al. 2019), for maps M (B×L, or B×H×W), n
+    perturbations I of each image (B×n×L, or B×n×H×W) and the changes Δ = f(x) − f(x − I) (B×n); E is the mean over I.
+    Columns of B values:
 
     - `infidelity_scaled`: E[(β IᵀM − Δ)²], in [0, E[Δ²]], lower is better; NaN where β is
+    - `explained`: 1 − E[(β IᵀM − Δ)²]/E[Δ²], in [0, 1], higher is better (own definition); NaN where β is, or √E[Δ²] is
+      within `noise` (a number, or B)
     - `scale`: β = E[IᵀM·Δ]/E[(IᵀM)²], of any size, which describes; NaN for a zero map
     - `infidelity`: E[(IᵀM − Δ)²], in [0, ∞), lower is better
 
-    >>> maps, I = torch.tensor([[[1, 2]], [[-1, -2]]]), torch.tensor([[[1, 0]], [[0, 1]]])  # right, but for a scale
-    >>> {name: value.tolist() for name, value in infidelity(maps, I, torch.tensor([[2, 4], [2, 4]])).items()}
-    {'infidelity_scaled': [0.0, 0.0], 'scale': [2.0, -2.0], 'infidelity': [2.5, 22.5]}
+    >>> maps, I = torch.tensor([[1, 2], [-1, -2]]), torch.tensor([[1, 0], [0, 1]])  # right, but for a scale
+    >>> found = infidelity(maps, I.expand(2, 2, 2), torch.tensor([[2, 4], [2, 4]]))
+    >>> {name: value.tolist() for name, value in found.items()}
+    {'infidelity_scaled': [0.0, 0.0], 'explained': [1.0, 1.0], 'scale': [2.0, -2.0], 'infidelity': [2.5, 22.5]}
     """
-    I, M, drops = perturbations.flatten(1), maps.flatten(1), drops.double()  # noqa: E741
-    told = weighed(M, I)  # IᵀM
+    I, M, drops = perturbations.double().flatten(2), maps.double().flatten(1), drops.double()  # noqa: E741
+    told = (I @ M[:, :, None])[..., 0]  # IᵀM
     scale = quotient((told * drops).mean(1), told.square().mean(1), least=0)
+    missed, moved = (scale[:, None] * told - drops).square().mean(1), drops.square().mean(1)
     return {
-        "infidelity_scaled": (scale[:, None] * told - drops).square().mean(1),
+        "infidelity_scaled": missed,
+        "explained": (1 - quotient(missed, moved.where(moved.sqrt() > noise, 0), least=0)).clamp(min=0),
         "scale": scale,
         "infidelity": (told - drops).square().mean(1),
     }
@@ -44,79 +51,102 @@ def infidelity(maps: Tensor, perturbations: Tensor, drops: Tensor) -> dict[str, 
 
 @dataclass(frozen=True)
 class Perturbed(ImageProbe):
-    """x − I for `samples` perturbations I ~ N(0, σ²) of each pixel; I is the same in all colours and for all images.
+    """x − I for `samples` perturbations I of an image, which have one factor z ~ N(0, σ²) for each of its `features`,
+    drawn from the image's seed and from `seed`: I = z (x − b) with a `baseline` b, I = z in all colours without one.
 
-    x − I is not clipped to [0, 1]: a clipped perturbation would not be the I that the map is multiplied with.
+    x − I is not clipped to [0, 1]: a clipped perturbation would not be the one that the map is multiplied with.
     """
 
     samples: int
     sigma: float
+    features: Features
+    baseline: Baseline | None
     seed: int = 0
 
     def count(self, pixels: int) -> int:
         return self.samples
 
-    def perturbations(self, pixels: int, like: Tensor) -> Tensor:
-        """I (samples×N), in the precision and on the device of the images."""
-        return _drawn(self, pixels, like.dtype, like.device)
+    def factors(self, features: int, seed: int, like: Tensor) -> Tensor:
+        """z (samples×features), in the precision and on the device of the images."""
+        source = torch.Generator().manual_seed((seed * 1_000_003 + self.seed) % 2**63)
+        return (self.sigma * torch.randn(self.samples, features, generator=source)).to(like)
 
     def fill(self, subject: Subject) -> Fill:
-        image = subject.image
-        perturbations = self.perturbations(subject.case.pixels, image).view(-1, 1, *subject.case.size)
+        image, labels = subject.image, subject.once(self.features).flatten()
+        z = self.factors(int(labels.max()) + 1, int(subject.case.seeds[subject.index]), image)
+        moving = torch.ones_like(image) if self.baseline is None else image - subject.blank(self.baseline)
 
         def fill(start: int, stop: int, out: Tensor) -> None:
-            torch.sub(image, perturbations[start:stop], out=out)
+            drawn = z[start:stop].index_select(1, labels).view(-1, 1, *image.shape[1:])
+            torch.addcmul(image, drawn, moving, value=-1, out=out)
 
         return fill
-
-
-@lru_cache(maxsize=4)
-def _drawn(of: Perturbed, pixels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    source = torch.Generator().manual_seed(of.seed)
-    return (of.sigma * torch.randn(of.samples, pixels, generator=source)).to(device, dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Infidelity(Metric):
     """Mean squared error of the score changes that a map predicts for perturbations of the image (Yeh et al. 2019).
 
-    Each of `samples` perturbations I has N(0, σ²) at every pixel (σ is `sigma`), is subtracted from the image, and
-    changes its `score`; the map that predicts this, by the sum of its products with I, is the raw signed one,
-    upsampled. All columns are in [0, ∞) but `scale`:
+    Each of `samples` perturbations I changes the class's `score`. The map predicts this by the sum of its products with
+    the factors z ~ N(0, σ²), one for each of the image's `features` (`"cells"`, `"superpixels"` or `"pixels"`, see
+    `SensitivityN`); it is the raw signed one, upsampled. The `perturbation` is
+
+    - `"fade"`: I = z (x − b), every feature goes a little towards the `baseline` b, or away from it. The map that is
+      right is the gradient times x − b, what each feature adds
+    - `"noise"`: I = z in all colours, every feature is a little brighter or darker. The gradient is right
+
+    All columns are in [0, ∞) but `explained`, in [0, 1], and `scale`:
 
     - `infidelity_scaled`: the error of the map times `scale`, lower is better. It is what the authors' code computes
+    - `explained`: the share of the squared changes that the map times `scale` predicts, higher is better (own
+      definition); the rest is what this map, or any map where the network is not linear, does not say
     - `scale`: the factor that fits best. It tells a map from its opposite: both have the same `infidelity_scaled`, but
       scales of opposite sign
     - `infidelity`: the error of the map as it is, lower is better. It measures the map's scale more than anything else:
-      compare it only between maps in the units of the score's gradient
+      compare it only between maps in the units of `"fade"` or `"noise"`
 
-    σ is in units of the image, whose range is [0, 1]; x − I is not clipped. The authors perturb towards a noisy black
-    baseline instead (I = x − ε), with the σ that is the default here. The perturbations are the same for all images and
-    methods (drawn from `seed`), so they are scored once per image. A zero map has no scale.
+    σ is `sigma`, small enough by default that the right map explains most; of single pixels with N(0, 0.2²) it explains
+    1 % of what a trained network does. x − I is not clipped. The authors perturb single pixels towards a noisy black
+    baseline (σ = 0.2). Factors are drawn from the image's seed and from `seed`, the same for all methods, so that they
+    are scored once per image. A zero map has no scale.
     """
 
-    samples: Annotated[int, Ge(2)] = 100
-    sigma: Positive = 0.2
+    perturbation: Literal["fade", "noise"] = "fade"
+    features: Any = "cells"
+    baseline: Any = "black"
+    samples: Annotated[int, Ge(2)] = 64
+    sigma: Positive = 0.1
     score: ScoreKind = "logit"
     seed: Seed = 0
     name = "infidelity"
+    version = 2
     main = "infidelity_scaled"
-    better = {"infidelity_scaled": "lower", "infidelity": "lower"}
-    range = {"infidelity_scaled": (0, inf), "scale": (-inf, inf), "infidelity": (0, inf)}
-    undefined = "the map is zero: no scale fits it"
+    better = {"infidelity_scaled": "lower", "explained": "higher", "infidelity": "lower"}
+    range = {"infidelity_scaled": (0, inf), "explained": (0, 1), "scale": (-inf, inf), "infidelity": (0, inf)}
+    undefined = "the map is zero: no scale fits it; or, for `explained`, the score does not move"
     exempt = {
         "opposite-map": "`scale` tells a map from its opposite, and `infidelity_scaled` does not",
         "scale": "`infidelity` and `scale` are in the map's units",
     }
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.settle(features=features(self.features))
+
     @property
     def _perturbed(self) -> Perturbed:
-        return Perturbed(self.samples, self.sigma, self.seed)
+        baseline = self.baseline if self.perturbation == "fade" else None
+        return Perturbed(self.samples, self.sigma, self.features, baseline, self.seed)
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (self._perturbed,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        drops = case.whole(self.score)[:, None] - answers[self._perturbed].of(self.score)
-        perturbations = self._perturbed.perturbations(case.pixels, case.images)
-        return infidelity(maps.signed, perturbations.view(-1, *case.size), drops)
+        answer = answers[self._perturbed]
+        drops = case.whole(self.score)[:, None] - answer.of(self.score)
+        noise = resolution(case, answer, self.score)
+        found = []
+        for row, worth in enumerate(worths(maps.signed, case.once(self.features))):  # one by one: all I are large
+            z = self._perturbed.factors(len(worth), int(case.seeds[row]), case.images)
+            found.append(infidelity(worth[None], z[None], drops[row : row + 1], noise[row : row + 1]))
+        return {column: torch.cat([each[column] for each in found]) for column in found[0]}

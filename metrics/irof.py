@@ -14,11 +14,11 @@ from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.curves import auc
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.case import PerImage
+from camfaith.metrics.probing.features import Superpixels
 from camfaith.metrics.probing.probes import ImageProbe, Rounds, Subject
 from camfaith.metrics.probing.ranks import lottery, ranked
 from camfaith.models.settings import Few
-from camfaith.models.superpixels import require, superpixels
+from camfaith.models.superpixels import require
 
 
 def irof(scores: Tensor, removed: Tensor) -> Tensor:
@@ -61,21 +61,6 @@ def segment_ranks(saliency: Tensor, labels: Tensor, seed: int) -> Tensor:
     mean = lowest + empty.scatter_reduce(0, labels, values - lowest[labels], "mean", include_self=False)
     drawn = lottery(torch.tensor([seed]), len(mean)).to(mean.device)
     return ranked(mean[None, None], drawn)[0][0]
-
-
-@dataclass(frozen=True)
-class Superpixels(PerImage):
-    """The number of each pixel's superpixel (H×W): as many as SLIC makes when asked for `segments`, or for fewer where
-    these were more."""
-
-    segments: int
-
-    def __call__(self, image: Tensor, seed: int) -> Tensor:
-        asked, found = self.segments, superpixels(image, self.segments)
-        while (count := int(found.max()) + 1) > self.segments:
-            asked = asked * self.segments // count
-            found = superpixels(image, max(1, asked))
-        return found
 
 
 @dataclass(frozen=True)

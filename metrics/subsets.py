@@ -1,8 +1,8 @@
-"""Sensitivity-n and its siblings: does the sum of a map over random pixels correlate with what removing them costs?"""
+"""Sensitivity-n and its siblings: does a map's sum over random features tell what removing them costs?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,39 +12,69 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.precision import rounding
-from camfaith.metrics.probing.probes import Subsets
-from camfaith.metrics.similarity import pearson
+from camfaith.metrics.probing.answers import Answer
+from camfaith.metrics.probing.features import features, worths
+from camfaith.metrics.probing.subsets import Subsets
+from camfaith.metrics.similarity import pearson, spearman
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Positive, Seed
 
 
 def faithfulness_correlation(maps: Tensor, subsets: Tensor, drops: Tensor, noise: Tensor | float = 0.0) -> Tensor:
-    """Pearson's correlation, over subsets S of n pixels each, of Σ_{i∈S} M_i with what the score loses without S (Bhatt
-    et al. 2020), for maps M (B×H×W), subsets (s×H×W, bool) and drops f(x) − f(x without S) (B×s). B values in [−1, 1],
-    higher is better. NaN where the sums do not vary, or the drops not beyond `noise`, a standard deviation (a number,
-    or B). `ValueError` for subsets of different sizes.
+    """Pearson's correlation, over subsets S of n features each, of Σ_{i∈S} M_i with what the score loses without S
+    (Bhatt et al. 2020). `maps` are what a map M gives each feature (B×L, or B×H×W for pixels), `subsets` s×L or s×H×W,
+    bool, and `drops` f(x) − f(x without S) (B×s). B values in [−1, 1], higher is better. NaN where the sums do not
+    vary, or the drops not beyond `noise`, a standard deviation (a number, or B). `ValueError` for subsets of different
+    sizes.
 
-    >>> subsets = torch.tensor([[[True, False, False]], [[False, True, False]], [[False, False, True]]])
-    >>> faithfulness_correlation(torch.tensor([[[0, 1, 2]]]), subsets, torch.tensor([[0, 20, 10]]))
+    >>> subsets = torch.tensor([[True, False, False], [False, True, False], [False, False, True]])
+    >>> faithfulness_correlation(torch.tensor([[0, 1, 2]]), subsets, torch.tensor([[0, 20, 10]]))
     tensor([0.5000], dtype=torch.float64)
     """
-    M, sizes = maps.double().flatten(1), subsets.flatten(1).sum(1)
-    if (sizes != sizes[0]).any():
-        raise ValueError(f"subsets must hold equally many pixels, got from {int(sizes.min())} to {int(sizes.max())}")
-    # Centred, which changes no correlation, so that the differences between sums are exact.
-    return pearson(weighed(M - M.mean(1, keepdim=True), subsets.flatten(1)), drops, noise)
+    return pearson(_sums(maps, subsets), drops, noise)
 
 
-def sensitivity_n(maps: Tensor, subsets: Tensor, drops: Tensor, noise: Tensor | float = 0.0) -> Tensor:
-    """`faithfulness_correlation` at k sizes n, for maps (B×H×W), subsets (k×s×H×W, bool) and drops (B×k×s): B×k values
-    in [−1, 1], higher is better. Sensitivity-n is their mean over the sizes that have one (Ancona et al. 2018).
+def mu_fidelity(maps: Tensor, subsets: Tensor, drops: Tensor, noise: Tensor | float = 0.0) -> Tensor:
+    """`faithfulness_correlation` by ranks: Spearman's correlation in Pearson's place (Fel et al. 2022). B values in
+    [−1, 1], higher is better; NaN where that is. Drops that differ by less than `noise` may share a rank.
 
-    >>> one, drops = torch.eye(3, dtype=torch.bool).view(1, 3, 1, 3), torch.tensor([[[0, 1, 2], [5, 4, 3]]])
-    >>> sensitivity_n(torch.tensor([[[0, 1, 2]]]), torch.cat([one, ~one]), drops).round(decimals=6)
+    >>> subsets = torch.tensor([[True, False, False], [False, True, False], [False, False, True]])
+    >>> mu_fidelity(torch.tensor([[0, 1, 9]]), subsets, torch.tensor([[0, 20, 10]]))
+    tensor([0.5000], dtype=torch.float64)
+    """
+    sums = _sums(maps, subsets)
+    told = in_steps(sums, 1e-9 * sums.abs().amax(1))  # what differs by rounding alone
+    found = spearman(told[:, None], in_steps(drops, noise)[:, None])
+    return torch.where(pearson(sums, drops, noise).isnan(), torch.nan, found)
+
+
+def sensitivity_n(
+    maps: Tensor, subsets: Sequence[Tensor], drops: Sequence[Tensor], noise: Tensor | float = 0.0
+) -> Tensor:
+    """`faithfulness_correlation` at k sizes n, for maps (B×L), and for each size its subsets (s×L, bool) and drops
+    (B×s): B×k values in [−1, 1], higher is better. Sensitivity-n is their mean over the sizes that have one (Ancona et
+    al. 2018).
+
+    >>> one, drops = torch.eye(3, dtype=torch.bool), [torch.tensor([[0, 1, 2]]), torch.tensor([[5, 4, 3]])]
+    >>> sensitivity_n(torch.tensor([[0, 1, 2]]), [one, ~one], drops).round(decimals=6)
     tensor([[1., 1.]], dtype=torch.float64)
     """
-    every = zip(subsets, drops.unbind(1), strict=True)
+    every = zip(subsets, drops, strict=True)
     return torch.stack([faithfulness_correlation(maps, some, felt, noise) for some, felt in every], 1)
+
+
+def _sums(maps: Tensor, subsets: Tensor) -> Tensor:
+    M, sizes = maps.double().flatten(1), subsets.flatten(1).sum(1)
+    if (sizes != sizes[0]).any():
+        raise ValueError(f"subsets must hold equally many features, got from {int(sizes.min())} to {int(sizes.max())}")
+    # Centred, which changes no correlation, so that the differences between sums are exact.
+    return weighed(M - M.mean(1, keepdim=True), subsets.flatten(1))
+
+
+def in_steps(values: Tensor, step: Tensor | float) -> Tensor:
+    """Values (B×n) in whole steps (a number, or B), float64: what is nearer than that is equal; as they are for 0."""
+    step = torch.as_tensor(step, dtype=torch.float64, device=values.device).reshape(-1, 1)
+    return torch.where(step > 0, (values.double() / step).round() * step, values.double())
 
 
 def weighed(maps: Tensor, weights: Tensor) -> Tensor:
@@ -52,18 +82,34 @@ def weighed(maps: Tensor, weights: Tensor) -> Tensor:
     return torch.cat([maps.double() @ part.double().T for part in torch.split(weights, 64)], 1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SubsetCorrelation(Metric):
-    """Whether a map's sum over random pixels tells what the class's `score` loses without them: Pearson's correlation,
-    within an image, over random subsets of exactly n pixels that are replaced by the `baseline`. The map is the raw
-    signed one, upsampled.
+def resolution(case: Case, answer: Answer, score: str) -> Tensor:
+    """What two scores of each image differ by at least where a network in single precision, or in a lower one, tells
+    them apart (B)."""
+    coarser = max(1.0, torch.finfo(torch.float32).eps / torch.finfo(case.images.dtype).eps)
+    return 2 * coarser * rounding(case, answer, score).amax(1)
 
-    The subsets, `subsets` of each size, are the same for all images and methods (drawn from `seed`), so they are scored
-    once per image, and once for all metrics that want equal ones. Where the map's sums or the drops do not vary beyond
-    rounding there is no correlation.
+
+Compared = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""What worths (B×L), subsets (s×L), drops (B×s) and noise (B) come to: B values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubsetMetric(Metric):
+    """What a map's sums over random features tell of what the class's `score` loses without them.
+
+    `features` are what an image is made of: the cells of a grid that is the same for all methods (`"cells"`,
+    `{name = "cells", grid = 7}`), `"superpixels"` (`segments = 50`; needs scikit-image) or `"pixels"`, which the papers
+    remove. Maps on a coarse grid are not told from shuffled ones by single pixels: these average out over its cells. A
+    feature's worth is the sum of the raw signed map, upsampled, over its pixels. The features of a subset become the
+    `baseline`.
+
+    Of each size, `subsets` of these are drawn from `seed`, the same for all methods and for all images with equally
+    many features; where there are no more of a size (49 single cells), each is removed once. So they are scored once
+    per image, and once for all metrics that want equal ones.
     """
 
-    subsets: int
+    features: Any = "cells"
+    subsets: Annotated[int, Ge(3)] = 50
     baseline: Any = "black"
     score: ScoreKind = "logit"
     seed: Seed = 0
@@ -74,76 +120,129 @@ class SubsetCorrelation(Metric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.settle(features=features(self.features))
         if not all(n < 1 or float(n).is_integer() for n in self._sizes):
-            raise ValueError(f"sizes must be whole numbers of pixels, or shares between 0 and 1, got {self._sizes}")
+            raise ValueError(f"sizes must be whole numbers of features, or shares between 0 and 1, got {self._sizes}")
 
     @property
     def _sizes(self) -> tuple[float, ...]:
+        """Numbers of features, or shares of them."""
         raise NotImplementedError
 
-    def _subsets(self, pixels: int) -> Subsets:
-        counts = [max(1, round(n * pixels)) if n < 1 else int(n) for n in self._sizes]
-        if max(counts) >= pixels:
-            raise ValueError(f"sizes must stay below the image's {pixels} pixels, got {max(counts)}")
-        return Subsets(tuple(dict.fromkeys(counts)), self.subsets, self.baseline, self.seed)
+    def asked(self, pixels: int) -> list[Subsets]:
+        """A probe for each size."""
+        most = self.features.most(pixels)
+        counts = [max(1, round(n * most)) if n < 1 else int(n) for n in self._sizes]
+        if max(counts) >= most:
+            raise ValueError(f"sizes must stay below the image's {most} {self.features.name}, got {max(counts)}")
+        return [Subsets(n, self.subsets, self.baseline, self.features, self.seed) for n in dict.fromkeys(counts)]
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
-        return (self._subsets(pixels),)
+        return self.asked(pixels)
 
-    def correlations(self, case: Case, maps: Maps, answers: Answers) -> Tensor:
-        """B×sizes, in [−1, 1]; NaN where there is none."""
-        if self not in maps.found:
-            probe = self._subsets(case.pixels)
+    def compared(self, compare: Compared, case: Case, maps: Maps, answers: Answers) -> Tensor:
+        """B×sizes: what `compare` makes of the worth of an image's features, and of what it loses without subsets."""
+        every = worths(maps.signed, case.once(self.features))
+        counts = torch.tensor([len(worth) for worth in every])
+        asked = self.asked(case.pixels)
+        found = torch.full((len(case), len(asked)), torch.nan, dtype=torch.float64)
+        for place, probe in enumerate(asked):
             drops = case.whole(self.score)[:, None] - answers[probe].of(self.score)
-            noise = 2 * rounding(case, answers[probe], self.score).amax(1)
-            each = (len(probe.sizes), self.subsets)
-            subsets = probe.members(case.pixels).view(*each, *case.size)
-            maps.found[self] = sensitivity_n(maps.signed, subsets, drops.view(-1, *each), noise)
-        return maps.found[self]
+            noise = resolution(case, answers[probe], self.score)
+            for count in counts.unique().tolist():  # images with equally many features have equal subsets
+                rows, subsets = (counts == count).nonzero().flatten(), probe.members(case.pixels, count)
+                some = torch.stack([every[row] for row in rows])
+                found[rows, place] = compare(some, subsets, drops[rows, : len(subsets)], noise[rows])
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
-class SensitivityN(SubsetCorrelation):
-    """The mean correlation over several sizes n of the subsets; see `SubsetCorrelation`. In [−1, 1], higher is better
-    (Ancona et al. 2018).
+class SensitivityN(SubsetMetric):
+    """The mean over several sizes n of Pearson's correlation, within an image, of a map's sums over n features with
+    what removing them costs; see `SubsetMetric`. In [−1, 1], higher is better (Ancona et al. 2018).
 
-    `sizes` are numbers of pixels or, below 1, shares of them. A size without a correlation is left out of the mean.
+    `sizes` are numbers of features or, below 1, shares of them. A size without a correlation is left out of the mean.
     """
 
-    sizes: Annotated[tuple[Positive, ...], MinLen(1)] = (0.01, 0.03, 0.1, 0.25, 0.5, 0.8)
-    subsets: Annotated[int, Ge(3)] = 64
+    sizes: Annotated[tuple[Positive, ...], MinLen(1)] = (1, 0.1, 0.2, 0.5)
     name = "sensitivity-n"
+    version = 2
 
     @property
     def _sizes(self) -> tuple[float, ...]:
         return self.sizes
 
+    def correlations(self, case: Case, maps: Maps, answers: Answers) -> Tensor:
+        """B×sizes, in [−1, 1]; NaN where there is none."""
+        if self not in maps.found:
+            maps.found[self] = self.compared(faithfulness_correlation, case, maps, answers)
+        return maps.found[self]
+
     def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
-        x = torch.tensor(self._subsets(case.pixels).sizes, dtype=torch.float64) / case.pixels
-        return Line(x, self.correlations(case, maps, answers), "share of pixels removed", "correlation")
+        sizes = [probe.size for probe in self.asked(case.pixels)]
+        x = torch.tensor(sizes, dtype=torch.float64) / self.features.most(case.pixels)
+        what = f"share of {self.features.name} removed"
+        return Line(x, self.correlations(case, maps, answers), what, "correlation")
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        unanswered = answers[self._subsets(case.pixels)].of(self.score).isnan().any(1)
+        scores = torch.cat([answers[probe].of(self.score) for probe in self.asked(case.pixels)], 1)
         mean = self.correlations(case, maps, answers).nanmean(1)
-        return {"correlation": torch.where(unanswered, torch.nan, mean)}
+        return {"correlation": torch.where(scores.isnan().any(1), torch.nan, mean)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class FaithfulnessCorrelation(SubsetCorrelation):
-    """The correlation at one size of the subsets; see `SubsetCorrelation`. In [−1, 1], higher is better (Bhatt et al.
-    2020).
+class FaithfulnessCorrelation(SubsetMetric):
+    """Pearson's correlation of a map's sums with what removing the features costs, at one size of the subsets; see
+    `SubsetMetric`. In [−1, 1], higher is better (Bhatt et al. 2020).
 
-    `size` is a number of pixels or, below 1, a share of them. This is the value of `SensitivityN` at that size; with
-    equal settings the model is asked once for both.
+    `size` is a number of features or, below 1, a share of them. This is the value of `SensitivityN` at that size.
     """
 
     size: Positive = 0.1
-    subsets: Annotated[int, Ge(3)] = 100
     name = "faithfulness-correlation"
+    version = 2
 
     @property
     def _sizes(self) -> tuple[float, ...]:
         return (self.size,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {"correlation": self.correlations(case, maps, answers)[:, 0]}
+        return {"correlation": self.compared(faithfulness_correlation, case, maps, answers)[:, 0]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuFidelity(SubsetMetric):
+    """Spearman's correlation of a map's sums with what removing the features costs, at one size of the subsets; see
+    `SubsetMetric`. In [−1, 1], higher is better (Bhatt et al. 2020; by ranks and cells, Fel et al. 2022).
+
+    `size` is a number of features or, below 1, a share of them.
+    """
+
+    size: Positive = 0.2
+    name = "mu-fidelity"
+
+    @property
+    def _sizes(self) -> tuple[float, ...]:
+        return (self.size,)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        return {"correlation": self.compared(mu_fidelity, case, maps, answers)[:, 0]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaithfulnessEstimate(SubsetMetric):
+    """Pearson's correlation of a map's worth of single features with what the class's `score` loses without each; see
+    `SubsetMetric`. In [−1, 1], higher is better (Alvarez-Melis & Jaakkola 2018).
+
+    Where there are more than `subsets` features, so many are drawn.
+    """
+
+    score: ScoreKind = "probability"
+    name = "faithfulness-estimate"
+
+    @property
+    def _sizes(self) -> tuple[float, ...]:
+        return (1,)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        return {"correlation": self.compared(faithfulness_correlation, case, maps, answers)[:, 0]}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -157,36 +157,6 @@ def along(subject: Subject, kept: Literal["rest", "top"], removed: Tensor, basel
     if kept == "rest":
         return subject.masked(baseline, lambda start, stop: order >= counts[start:stop])
     return subject.masked(baseline, lambda start, stop: order < counts[start:stop])
-
-
-@dataclass(frozen=True)
-class Subsets(ImageProbe):
-    """The image without a random subset of n pixels: `count_each` for each n of `sizes`, the same for all images."""
-
-    sizes: tuple[int, ...]
-    count_each: int
-    baseline: Baseline
-    seed: int = 0
-
-    def count(self, pixels: int) -> int:
-        return len(self.sizes) * self.count_each
-
-    def members(self, pixels: int, device: torch.device | str = "cpu") -> Tensor:
-        """Which pixels each subset holds: (sizes·count_each)×N, bool."""
-        return _members(self.sizes, self.count_each, self.seed, pixels, torch.device(device))
-
-    def fill(self, subject: Subject) -> Fill:
-        members = self.members(subject.case.pixels, subject.image.device)
-        return subject.masked(self.baseline, lambda start, stop: ~members[start:stop])
-
-
-@lru_cache(maxsize=4)
-def _members(sizes: tuple[int, ...], count: int, seed: int, pixels: int, device: torch.device) -> Tensor:
-    source = torch.Generator().manual_seed(seed)
-    members = torch.zeros(len(sizes) * count, pixels, dtype=torch.bool)
-    for row in range(len(members)):
-        members[row, torch.randperm(pixels, generator=source)[: sizes[row // count]]] = True
-    return members.to(device)
 
 
 class Planes:

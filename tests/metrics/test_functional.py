@@ -33,8 +33,11 @@ ARGUMENTS = {
     "average_drop": (ONE, TWO),
     "signed_removal": (MAPS, ONE, TWO, THREE),
     "faithfulness_correlation": (MAPS, SUBSETS[0], SCORES),
-    "sensitivity_n": (MAPS, SUBSETS, torch.stack([SCORES, MORE, SCORES + MORE, SCORES - MORE], 1)),
-    "infidelity": (MAPS, eighths(5, 12, 12) - 0.5, SCORES),
+    "mu_fidelity": (MAPS, SUBSETS[0], SCORES),
+    "sensitivity_n": (MAPS, SUBSETS, [SCORES, MORE, SCORES + MORE, SCORES - MORE]),
+    "monotonicity_nguyen": (SCORES - 0.5, MORE - 0.5),
+    "monotonicity_arya": (SCORES, FRACTIONS.expand(2, -1)),
+    "infidelity": (MAPS, eighths(2, 5, 12, 12) - 0.5, SCORES),
     "conservation": (MAPS, ONE, TWO),
     "channel_sensitivity": (SCORES, MORE),
     "display_steps": (MAPS[:, :4, :4], MAPS, MAPS, ONE),
@@ -95,5 +98,5 @@ def test_correlations_over_subsets_know_no_offset_and_one_size():
     maps, subsets, drops = ARGUMENTS["faithfulness_correlation"]
     expected = functional.faithfulness_correlation(maps, subsets, drops)
     torch.testing.assert_close(functional.faithfulness_correlation(maps.double() + 2.0**48, subsets, drops), expected)
-    with pytest.raises(ValueError, match="must hold equally many pixels, got from 20 to 144"):
+    with pytest.raises(ValueError, match="must hold equally many features, got from 20 to 144"):
         functional.faithfulness_correlation(maps, torch.cat([subsets[:4], torch.ones(1, 12, 12).bool()]), drops)

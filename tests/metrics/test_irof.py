@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from camfaith.metrics import IROF, Case
-from camfaith.metrics.irof import Superpixels, segment_ranks
+from camfaith.metrics.irof import segment_ranks
+from camfaith.metrics.probing.features import Superpixels
 from camfaith.models.superpixels import superpixels
 
 
@@ -69,7 +70,9 @@ def test_superpixels_of_one_value_tie_whatever_their_size_and_place():
 
 def test_a_case_cuts_each_image_once_for_all_its_copies(classifier, images, monkeypatch):
     asked = []
-    monkeypatch.setattr("camfaith.metrics.irof.superpixels", lambda x, n: asked.append(n) or superpixels(x, n))
+    monkeypatch.setattr(
+        "camfaith.metrics.probing.features.superpixels", lambda x, n: asked.append(n) or superpixels(x, n)
+    )
     case = Case.of(classifier, images(3, 12), 0)
     found = [each.once(Superpixels(6)) for each in (case, case.copy(), case.copy())]
     assert asked == [6, 6, 6]

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 
 METRICS = (
-    "deletion(steps=16),insertion(steps=16,baseline=blur),sensitivity-n(sizes=[0.03,0.1,0.3,0.6],subsets=48),"
+    "deletion(steps=16),insertion(steps=16,baseline=blur),sensitivity-n,"
     "conservation,corner-artifact,energy-pointing-game,average-drop,pixel-flipping(steps=16)"
 )
 METHOD = """from camfaith.methods import GradientCAM

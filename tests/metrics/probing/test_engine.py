@@ -79,7 +79,7 @@ class Cramped(nn.Module):
 @pytest.mark.parametrize(("error", "shortcuts"), [(FULL, ()), (FULL_TOO, ()), (FULL, ("compile",))])
 def test_the_batch_is_halved_when_memory_runs_out(error, shortcuts, classifier, case, noise_maps, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda network: network)
-    probes = [Curve("rest", 9, BLACK), Subsets((5,), 8, BLACK), Blank(BLACK)]
+    probes = [Curve("rest", 9, BLACK), Subsets(5, 8, BLACK), Blank(BLACK)]
     arms = {"it": (noise_maps(4, 9, 9), probes)}
     engine = Engine(Classifier(Cramped(classifier, 5, error)), Setup(64, shortcuts=shortcuts))
     found, expected = ask(engine, case, arms)["it"], ask(Engine(classifier), case, arms)["it"]
@@ -170,7 +170,7 @@ class FailsOnce(nn.Module):
 def test_after_memory_ran_out_the_work_goes_on_where_it_was(k, tiny, images, noise_maps):
     network = FailsOnce(tiny, k)
     engine, case = Engine(Classifier(network), Setup(8)), Case.of(Classifier(tiny), images(4, 9), 1)
-    probes = [Curve("rest", 9, BLACK), Subsets((5,), 8, BLACK), Blank(BLACK)]
+    probes = [Curve("rest", 9, BLACK), Subsets(5, 8, BLACK), Blank(BLACK)]
     found = ask(engine, case, {"it": (noise_maps(4, 9, 9), probes)})["it"]
     sizes = [len(batch) for batch in network.scored]
     assert sizes == [8] * (k - 1) + [4] * ((68 - 8 * (k - 1)) // 4)

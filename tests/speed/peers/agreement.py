@@ -131,8 +131,9 @@ def own_drop(work: Work, maps: Tensor, *, mean: bool) -> dict[str, Tensor]:
 
 def captum_infidelity(work: Work, maps: Tensor) -> dict[str, Tensor]:
     """Both with and without the best scale, with camfaith's perturbations; a third of the map for each colour."""
-    noise = Infidelity(samples=SAMPLES).probes(None, maps[0].numel())[0].perturbations(maps[0].numel(), work.images)
-    drawn = noise.view(SAMPLES, 1, *maps.shape[1:])
+    pixels = maps[0].numel()
+    (probe,) = PERTURBING.probes(None, pixels)
+    drawn = probe.factors(pixels, 0, work.images).view(SAMPLES, 1, *maps.shape[1:])
 
     def perturb(images: Tensor) -> tuple[Tensor, Tensor]:
         added = drawn.repeat(len(images) // SAMPLES, 3, 1, 1)
@@ -145,10 +146,12 @@ def captum_infidelity(work: Work, maps: Tensor) -> dict[str, Tensor]:
 
 
 SCALED = {"infidelity": False, "infidelity_scaled": True}
+PERTURBING = Infidelity(perturbation="noise", features="pixels", sigma=0.2, samples=SAMPLES)
+REMOVING = FaithfulnessCorrelation(size=SUBSET_SHARE, subsets=SUBSETS, features="pixels")
 
 
 def own_infidelity(work: Work, maps: Tensor) -> dict[str, Tensor]:
-    found = Infidelity(samples=SAMPLES)(work.network, work.images, work.targets, maps)
+    found = PERTURBING(work.network, work.images, work.targets, maps)
     return {name: found[name] for name in SCALED}
 
 
@@ -163,7 +166,6 @@ def subsets_of_camfaith(metric: FaithfulnessCorrelation, images: int, pixels: in
 
 def quantus_correlation(work: Work, maps: Tensor) -> dict[str, Tensor]:
     pixels = maps[0].numel()
-    own = FaithfulnessCorrelation(size=SUBSET_SHARE, subsets=SUBSETS, baseline="black")
     metric = quantus.FaithfulnessCorrelation(
         nr_runs=SUBSETS,
         subset_size=9,
@@ -172,13 +174,12 @@ def quantus_correlation(work: Work, maps: Tensor) -> dict[str, Tensor]:
         return_aggregate=False,
         disable_warnings=True,
     )
-    with subsets_of_camfaith(own, len(maps), pixels):
+    with subsets_of_camfaith(REMOVING, len(maps), pixels):
         return {"correlation": torch.tensor(ask_quantus(metric, work, maps, softmax=False))}
 
 
 def own_correlation(work: Work, maps: Tensor) -> dict[str, Tensor]:
-    metric = FaithfulnessCorrelation(size=SUBSET_SHARE, subsets=SUBSETS, baseline="black")
-    return metric(work.network, work.images, work.targets, maps)
+    return REMOVING(work.network, work.images, work.targets, maps)
 
 
 Judge = Callable[[Work, Tensor], dict[str, Tensor]]

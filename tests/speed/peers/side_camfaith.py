@@ -48,9 +48,23 @@ def entries(metric: str) -> list[dict[str, Any]]:
         "road": [{"name": "road", "percentiles": PERCENTILES}],
         "average-drop": [{"name": "average-drop"}],
         "faithfulness-correlation": [
-            {"name": "faithfulness-correlation", "size": SUBSET_SHARE, "subsets": SUBSETS, "baseline": colour}
+            {
+                "name": "faithfulness-correlation",
+                "size": SUBSET_SHARE,
+                "subsets": SUBSETS,
+                "features": "pixels",
+                "baseline": colour,
+            }
         ],
-        "infidelity": [{"name": "infidelity", "samples": SAMPLES, "sigma": NOISE}],
+        "infidelity": [
+            {
+                "name": "infidelity",
+                "perturbation": "noise",
+                "features": "pixels",
+                "samples": SAMPLES,
+                "sigma": NOISE,
+            }
+        ],
     }[metric]
 
 
