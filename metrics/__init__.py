@@ -61,8 +61,16 @@ from camfaith.metrics.signs import SignedRemoval as SignedRemoval
 from camfaith.metrics.cost import Cost as Cost
 from camfaith.metrics.agreement import SpearmanAgreement as SpearmanAgreement
 from camfaith.metrics.stability import MaxSensitivity as MaxSensitivity
+from camfaith.metrics.stability import LocalLipschitz as LocalLipschitz
+from camfaith.metrics.relative_stability import RelativeStability as RelativeStability
 from camfaith.metrics.equivariance import ShiftEquivariance as ShiftEquivariance
+from camfaith.metrics.equivariance import FlipEquivariance as FlipEquivariance
 from camfaith.metrics.random_logit import RandomLogit as RandomLogit
+from camfaith.metrics.random_logit import ClassContrast as ClassContrast
+from camfaith.metrics.randomisation import ParameterRandomisation as ParameterRandomisation
+from camfaith.metrics.mprt import EfficientMPRT as EfficientMPRT
+from camfaith.metrics.mprt import SmoothMPRT as SmoothMPRT
+from camfaith.metrics.input_invariance import InputInvariance as InputInvariance
 # isort: on
 
 SHIPPED = {

@@ -1,4 +1,4 @@
-"""Equivariance: whether a map moves with the image."""
+"""Equivariance: whether a map moves with the image, and turns with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from annotated_types import Gt, Lt
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
-from camfaith.metrics.probing.probes import Fill, Subject
+from camfaith.metrics.probing.probes import Fill, OneImage, Subject
 from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.metrics.similarity import WINDOW, spearman, ssim, top_k
 from camfaith.models.maps import upsample
@@ -31,12 +31,29 @@ def shift_equivariance(maps: Tensor, moved: Tensor, shifts: Sequence[tuple[int, 
     >>> {name: round(value.item(), 6) for name, value in shift_equivariance(maps, moved, [(2, -1)]).items()}
     {'spearman': 1.0, 'ssim': 1.0, 'top_k': 1.0}
     """
-    found = []
-    for place, (down, right) in enumerate(shifts):
-        here, there = _common(maps, -down, -right), _common(moved[:, place], down, right)
-        rho, fits = spearman(here, there), min(here.shape[1:]) >= WINDOW
-        found.append(torch.stack((rho, ssim(here, there) if fits else rho * torch.nan, top_k(here, there))))
-    return dict(zip(("spearman", "ssim", "top_k"), torch.stack(found).mean(0), strict=True))
+    pairs = [
+        (_common(maps, -down, -right), _common(moved[:, place], down, right))
+        for place, (down, right) in enumerate(shifts)
+    ]
+    found = [_likeness(here, there) for here, there in pairs]
+    return {name: torch.stack([each[name] for each in found]).mean(0) for name in found[0]}
+
+
+def flip_equivariance(maps: Tensor, flipped: Tensor) -> dict[str, Tensor]:
+    """s(F M(F x), M(x)): how alike a map and that of the image in a mirror are once this is mirrored back, for maps
+    M(x) and M(F x) (B×H×W each), F left to right (after Crabbé & van der Schaar 2023). Columns as of
+    `shift_equivariance`, 1 where the map turns with the image, higher is better.
+
+    >>> maps = torch.rand(1, 20, 20)
+    >>> {name: round(value.item(), 6) for name, value in flip_equivariance(maps, maps.flip(2)).items()}
+    {'spearman': 1.0, 'ssim': 1.0, 'top_k': 1.0}
+    """
+    return _likeness(maps, flipped.flip(2))
+
+
+def _likeness(here: Tensor, there: Tensor) -> dict[str, Tensor]:
+    rho, fits = spearman(here, there), min(here.shape[1:]) >= WINDOW
+    return {"spearman": rho, "ssim": ssim(here, there) if fits else rho * torch.nan, "top_k": top_k(here, there)}
 
 
 def _common(maps: Tensor, down: int, right: int) -> Tensor:
@@ -109,3 +126,48 @@ class ShiftEquivariance(Metric):
         before, after = (as_meant(maps, raw) for raw in (maps.raw, answers[self._shifted].explanations))
         moved = torch.stack([upsample(each, case.size) for each in after.unbind(1)], 1)
         return shift_equivariance(upsample(before, case.size), moved, self._shifted.offsets(case.size))
+
+
+@dataclass(frozen=True)
+class Flipped(OneImage, Explained):
+    """The image in a mirror, left to right, to be explained anew."""
+
+    def altered(self, subject: Subject) -> Tensor:
+        return subject.image.flip(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlipEquivariance(Metric):
+    """How alike a method's map is to itself when the image is mirrored, left to right (after Crabbé & van der Schaar
+    2023).
+
+    The map is that after the method's ReLU, where it has one, at the image's size; that of the mirrored image is
+    mirrored back. Columns, the first three as in `shift-equivariance`, 1 where the map turns with the image exactly,
+    higher is better:
+
+    - `spearman`: Spearman's rank correlation, in [−1, 1]
+    - `ssim`: the structural similarity of the maps stretched to [0, 1], in [−1, 1] (Wang et al. 2004)
+    - `top_k`: intersection over union of the highest tenth of the pixels, in [0, 1]
+    - `probability`: that of the class for the mirrored image, NaN where the head gives none, which describes
+
+    A map owes this only as far as the network does, and no usual network is equivariant: strides and learned kernels
+    prefer a side, so a faithful map may be below 1. It cannot tell a faithful map from a symmetric one that ignores the
+    image: read this beside the controls.
+    """
+
+    name = "flip-equivariance"
+    main = "spearman"
+    better = {"spearman": "higher", "ssim": "higher", "top_k": "higher"}
+    range = {"spearman": (-1, 1), "ssim": (-1, 1), "top_k": (0, 1), "probability": (0, 1)}
+    undefined = (
+        f"a map is constant, the image smaller than {WINDOW}×{WINDOW} pixels for ssim, or there is no probability"
+    )
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return (Flipped(),)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        answer = answers[Flipped()]
+        before, after = (as_meant(maps, raw) for raw in (maps.raw, answer.explanations[:, 0]))
+        found = flip_equivariance(upsample(before, case.size), upsample(after, case.size))
+        return found | {"probability": answer.of("probability")[:, 0]}

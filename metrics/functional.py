@@ -44,8 +44,14 @@ from camfaith.metrics.shape import sparseness as sparseness
 
 # How a map changes, and how alike two or more are.
 from camfaith.metrics.coherency import coherency as coherency
-from camfaith.metrics.random_logit import random_logit as random_logit
+from camfaith.metrics.random_logit import random_logit as random_logit, class_contrast as class_contrast
+from camfaith.metrics.randomisation import parameter_randomisation as parameter_randomisation
+from camfaith.metrics.mprt import efficient_mprt as efficient_mprt
+from camfaith.metrics.input_invariance import input_invariance as input_invariance
 from camfaith.metrics.agreement import agreement as agreement
-from camfaith.metrics.stability import max_sensitivity as max_sensitivity
+from camfaith.metrics.stability import max_sensitivity as max_sensitivity, local_lipschitz as local_lipschitz
+from camfaith.metrics.relative_stability import relative_stability as relative_stability
+from camfaith.metrics.relative_stability import elementwise_moves as elementwise_moves
 from camfaith.metrics.equivariance import shift_equivariance as shift_equivariance
+from camfaith.metrics.equivariance import flip_equivariance as flip_equivariance
 from camfaith.metrics.similarity import pearson as pearson, spearman as spearman, ssim as ssim, top_k as top_k

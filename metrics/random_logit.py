@@ -1,9 +1,11 @@
-"""Random logit: whether a map is that of its class, or of any."""
+"""Whether a map is that of its class, or of any: random logit, and class contrast."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from torch import Tensor
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.probing.probes import OneImage, Subject
 from camfaith.metrics.probing.redrawn import Explained, as_meant
-from camfaith.metrics.similarity import WINDOW, spearman, ssim
+from camfaith.metrics.similarity import WINDOW, pearson, spearman, ssim
 from camfaith.models.maps import upsample
 
 
@@ -28,6 +30,20 @@ def random_logit(maps: Tensor, others: Tensor) -> dict[str, Tensor]:
     """
     alike = spearman(maps, others)
     return {"ssim": ssim(maps, others) if min(maps.shape[1:]) >= WINDOW else alike * torch.nan, "spearman": alike}
+
+
+def class_contrast(maps: Tensor, others: Tensor) -> dict[str, Tensor]:
+    """How alike the maps of the explained class and of one that the network ranks elsewhere are (B×H×W each), 1 where
+    the class does not matter to them (Li et al. 2020). Columns of B values, NaN where a map is constant:
+
+    - `pearson`: Pearson's correlation over the pixels (`pearson`), in [−1, 1], lower is better
+    - `ssim`: the structural similarity (`ssim`), in [−1, 1], lower is better; NaN for maps smaller than its window
+
+    >>> maps = torch.arange(121).view(1, 11, 11)
+    >>> {name: round(value.item(), 6) for name, value in class_contrast(maps, 2 * maps).items()}
+    {'pearson': 1.0, 'ssim': 1.0}
+    """
+    return {"pearson": pearson(maps.flatten(1), others.flatten(1)), "ssim": random_logit(maps, others)["ssim"]}
 
 
 def other_class(target: int, classes: int, seed: int) -> int:
@@ -49,6 +65,19 @@ class OtherClass(OneImage, Explained):
     def target(self, subject: Subject) -> int:
         case, index = subject.case, subject.index
         return other_class(super().target(subject), case.logits.shape[1], int(case.seeds[index]))
+
+
+@dataclass(frozen=True)
+class RankedClass(OneImage, Explained):
+    """The image as it is, to be explained for the class with the `"least"` or, but for its own, the greatest logit."""
+
+    other: Literal["least", "second"]
+
+    def target(self, subject: Subject) -> int:
+        own, logits = super().target(subject), subject.case.logits[subject.index].clone()
+        if len(logits) > 1:
+            logits[own] = inf if self.other == "least" else -inf
+        return int(logits.argmin() if self.other == "least" else logits.argmax())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,5 +111,39 @@ class RandomLogit(Metric):
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         own, other = (as_meant(maps, raw) for raw in (maps.raw, answers[OtherClass()].explanations[:, 0]))
         found = random_logit(upsample(own, case.size), upsample(other, case.size))
+        one = case.logits.shape[1] == 1
+        return {column: value * torch.nan if one else value for column, value in found.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassContrast(Metric):
+    """How alike a method's maps of the explained class and of the one that speaks most against it are (class
+    sensitivity; Li et al. 2020).
+
+    The other class is the least probable one (`other = "least"`), or the most probable but for the explained one
+    (`"second"`). Both maps are those after the method's ReLU, where it has one, at the image's size. Columns, 1 where
+    the class does not matter to the map, lower is better:
+
+    - `pearson`: Pearson's correlation over the pixels, in [−1, 1]
+    - `ssim`: the structural similarity of the maps stretched to [0, 1], in [−1, 1] (Wang et al. 2004)
+
+    A network may see the same evidence for both classes, and a faithful method's maps are then alike. It cannot tell a
+    faithful map from any other that turns with the class: read this beside a metric of faithfulness, and the controls.
+    """
+
+    other: Literal["least", "second"] = "least"
+    name = "class-contrast"
+    main = "pearson"
+    better = {"pearson": "lower", "ssim": "lower"}
+    range = {"pearson": (-1, 1), "ssim": (-1, 1)}
+    undefined = RandomLogit.undefined
+    exempt = RandomLogit.exempt
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return (RankedClass(self.other),)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        own, other = (as_meant(maps, raw) for raw in (maps.raw, answers[RankedClass(self.other)].explanations[:, 0]))
+        found = class_contrast(upsample(own, case.size), upsample(other, case.size))
         one = case.logits.shape[1] == 1
         return {column: value * torch.nan if one else value for column, value in found.items()}

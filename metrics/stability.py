@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import inf
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
+from camfaith.metrics.probing.case import PerImage
 from camfaith.metrics.probing.probes import Fill, Subject
 from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.models.settings import Count, Positive, Seed
@@ -30,76 +30,156 @@ def max_sensitivity(before: Tensor, after: Tensor) -> dict[str, Tensor]:
     >>> {name: value.item() for name, value in found.items()}
     {'max': 1.0, 'avg': 0.5}
     """
-    if before.shape[1:] != after.shape[2:]:
-        got, made = ("×".join(map(str, each.shape[-2:])) for each in (before, after))
-        raise ValueError(f"maps of {got} cannot be compared with the method's of {made}: give its raw maps")
-    before, after = before.double().flatten(1), after.double().flatten(2)
-    moved = quotient((after - before[:, None]).norm(dim=2), before.norm(dim=1, keepdim=True), least=0)
+    moved = relative_moves(before, after)
     return {"max": moved.amax(1), "avg": moved.mean(1)}
+
+
+def local_lipschitz(before: Tensor, after: Tensor, distances: Tensor) -> Tensor:
+    """max_y ‖Φ(y) − Φ(x)‖/(‖Φ(x)‖·‖y − x‖): how fast a map moves with its image (after Alvarez-Melis & Jaakkola 2018),
+    for the maps Φ(x) (B×h×w) and those of n neighbours Φ(y) (B×n×h×w), at the `distances` ‖y − x‖ (B×n). B values in
+    [0, ∞), lower is better; NaN where Φ(x) or a distance is zero. The authors' constant is ‖Φ(x)‖ times this.
+
+    Raises `ValueError` for maps of different sizes.
+
+    >>> after = torch.tensor([[[[3, 4]], [[0, 0]]]])
+    >>> local_lipschitz(torch.tensor([[[3, 4]]]), after, torch.tensor([[1, 2]])).item()
+    0.5
+    """
+    return quotient(relative_moves(before, after), distances.double(), least=0).amax(1)
+
+
+def relative_moves(before: Tensor, after: Tensor) -> Tensor:
+    """‖Φ(y) − Φ(x)‖/‖Φ(x)‖ (B×n), NaN where Φ(x) is zero."""
+    require_one_grid(before, after)
+    before, after = before.double().flatten(1), after.double().flatten(2)
+    return quotient((after - before[:, None]).norm(dim=2), before.norm(dim=1, keepdim=True), least=0)
+
+
+def require_one_grid(maps: Tensor, others: Tensor) -> None:
+    """`ValueError` where maps and others (…×h×w each) are of different sizes."""
+    if maps.shape[-2:] != others.shape[-2:]:
+        got, made = ("×".join(map(str, each.shape[-2:])) for each in (maps, others))
+        raise ValueError(f"maps of {got} cannot be compared with the method's of {made}: give its raw maps")
+
+
+def drawn(draw: Callable[..., Tensor], image: Tensor, seeds: tuple[int, int], samples: range) -> Tensor:
+    """Numbers in an image's shape for some samples (n×3×H×W), by `torch.rand` or the like: each sample of each image
+    has a generator of its own, made from the image's seed and another one."""
+    found = []
+    for sample in samples:
+        source = torch.Generator().manual_seed((seeds[0] * 1_000_003 + seeds[1] * 10_007 + sample) % 2**63)
+        found.append(draw(image.shape, generator=source, dtype=torch.float32))
+    return torch.stack(found).to(image)
 
 
 @dataclass(frozen=True)
 class Neighbours(Explained):
     """`samples` images y = x + δ to be explained anew, δ uniform in [−r, r] for every pixel and colour.
 
-    δ is the same for all images and methods; y is not clipped to [0, 1].
+    δ is drawn anew for each image, from its seed and `seed`, and is the same for all methods; y is not clipped to
+    [0, 1]. All logits of y are told.
     """
 
     samples: int
     radius: float
     seed: int = 0
+    all_logits = True
 
     def count(self, pixels: int) -> int:
         return self.samples
 
+    def moves(self, image: Tensor, of_image: int, samples: range) -> Tensor:
+        """δ of some samples (n×3×H×W) for an image (3×H×W) with its seed."""
+        return self.radius * (2 * drawn(torch.rand, image, (of_image, self.seed), samples) - 1)
+
     def fill(self, subject: Subject) -> Fill:
-        image = subject.image
-        moves = _drawn(self, image.shape, image.dtype, image.device)
+        image, of_image = subject.image, int(subject.case.seeds[subject.index])
 
         def fill(start: int, stop: int, out: Tensor) -> None:
-            torch.add(image, moves[start:stop], out=out)
+            torch.add(image, self.moves(image, of_image, range(start, stop)), out=out)
 
         return fill
 
 
-@lru_cache(maxsize=4)
-def _drawn(of: Neighbours, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-    source = torch.Generator().manual_seed(of.seed)
-    return (of.radius * (2 * torch.rand(of.samples, *shape, generator=source) - 1)).to(device, dtype)
+@dataclass(frozen=True)
+class Distances(PerImage):
+    """‖y − x‖, the root of the sum of squares over pixels and colours, of an image's neighbours (n)."""
+
+    neighbours: Neighbours
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        every = range(self.neighbours.samples)
+        return torch.stack([self.neighbours.moves(image, seed, range(n, n + 1)).double().norm() for n in every])
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaxSensitivity(Metric):
+class OfNeighbours(Metric):
+    """What a metric of an image's neighbours is set by."""
+
+    radius: Positive = 0.02
+    samples: Count = 10
+    seed: Seed = 0
+
+    @property
+    def neighbours(self) -> Neighbours:
+        return Neighbours(self.samples, self.radius, self.seed)
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return (self.neighbours,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxSensitivity(OfNeighbours):
     """The largest change of a map under small changes of the image, relative to the map (Yeh et al. 2019).
 
     The map is the raw one on its own grid (after the method's ReLU, where it has one), and its size, as that of a
     change, the root of the sum of squares. Each of `samples` images y is within `radius` of x in every pixel and
-    colour, in units of the image in [0, 1], drawn from `seed`. Columns, in [0, ∞), lower is better:
+    colour, in units of the image in [0, 1], drawn anew for each image from its seed and `seed`. Columns, in [0, ∞),
+    lower is better:
 
     - `max`: the largest over the samples, as Yeh et al.'s code and captum's `sensitivity_max` have it
     - `avg`: the mean over the samples
 
     The maximum over samples is only a lower bound of the maximum over the ball, and rises with `samples`. The class
-    stays the same, whatever the network predicts for y, and a method's random choices keep their seed. A map that
-    ignores the image is perfectly stable: read this beside a metric of faithfulness, and the controls.
+    stays the same, whatever the network predicts for y, and a method's random choices keep their seed. It cannot tell a
+    faithful map from one that ignores the image, which is perfectly stable: read this beside a metric of faithfulness,
+    and the controls.
     """
 
-    radius: Positive = 0.02
-    samples: Count = 10
-    seed: Seed = 0
     name = "max-sensitivity"
+    version = 2
     main = "max"
     better = {"max": "lower", "avg": "lower"}
     range = {"max": (0, inf), "avg": (0, inf)}
     undefined = "the map is zero: no change can be measured by its size"
 
-    @property
-    def _neighbours(self) -> Neighbours:
-        return Neighbours(self.samples, self.radius, self.seed)
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        before, after = maps.raw, answers[self.neighbours].explanations
+        return max_sensitivity(as_meant(maps, before), as_meant(maps, after))
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
-        return (self._neighbours,)
+
+@dataclass(frozen=True, kw_only=True)
+class LocalLipschitz(OfNeighbours):
+    """How fast a map changes with the image: the local Lipschitz constant (after Alvarez-Melis & Jaakkola 2018).
+
+    The neighbours y are those of `max-sensitivity`: `samples` of them, within `radius` in every pixel and colour, drawn
+    from the image's seed and `seed`. One column:
+
+    - `lipschitz`: max_y ‖Φ(y) − Φ(x)‖/(‖Φ(x)‖·‖y − x‖), in [0, ∞), lower is better. The map Φ is the raw one on its own
+      grid (after the method's ReLU, where it has one), in units of its own size, since each method has its own; the
+      authors' constant is ‖Φ(x)‖ times this
+
+    All neighbours of an image of many pixels are about equally far from it, so this orders methods as `max-sensitivity`
+    does. It cannot tell a faithful map from one that ignores the image.
+    """
+
+    name = "local-lipschitz"
+    main = "lipschitz"
+    better = {"lipschitz": "lower"}
+    range = {"lipschitz": (0, inf)}
+    undefined = "the map is zero: no change can be measured by its size"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        before, after = maps.raw, answers[self._neighbours].explanations
-        return max_sensitivity(as_meant(maps, before), as_meant(maps, after))
+        before, after = maps.raw, answers[self.neighbours].explanations
+        distances = torch.stack(case.once(Distances(self.neighbours)))
+        return {"lipschitz": local_lipschitz(as_meant(maps, before), as_meant(maps, after), distances)}

@@ -1,4 +1,4 @@
-"""Shift equivariance where the map is known to move with the image, or not to, and by its definition."""
+"""Equivariance where the map is known to move or turn with the image, or not to, and by its definition."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import pad
 
 from camfaith.methods import GradCAM, HiResCAM
-from camfaith.metrics import ShiftEquivariance
+from camfaith.metrics import FlipEquivariance, ShiftEquivariance
 from camfaith.metrics.similarity import spearman, ssim, top_k
 from camfaith.models.maps import rectify, upsample
 
@@ -90,3 +90,23 @@ def test_a_constant_map_has_no_value_and_a_small_image_no_ssim(tiny, images):
     found = ShiftEquivariance()(tiny, images(2, 11, 14), 0, maps, method=Brightness())
     assert found["spearman"].isnan().tolist() == found["top_k"].isnan().tolist() == [True, False]
     assert found["ssim"].isnan().tolist() == [True, True]  # 10×13 pixels in common
+
+
+@pytest.mark.parametrize("kind", [GradCAM, HiResCAM])
+def test_the_map_of_the_mirrored_image_is_compared_mirrored_back(kind, tiny, images):
+    pictures, method = images(2, 18, 15), kind(tiny, "relu2")
+    shown = [
+        upsample(rectify(raw) if method.rectified else raw, (18, 15))
+        for raw in (method.raw(pictures, [0, 2]), method.raw(pictures.flip(3), [0, 2]))
+    ]
+    found = FlipEquivariance()(tiny, pictures, [0, 2], method.raw(pictures, [0, 2]), method=method)
+    for column, alike in ALIKE.items():
+        torch.testing.assert_close(found[column], alike(shown[0], shown[1].flip(2)), equal_nan=True)
+    mirrored = tiny(pictures.flip(3)).softmax(1)[[0, 1], [0, 2]]
+    torch.testing.assert_close(found["probability"], mirrored.detach())
+
+
+def test_a_map_of_single_pixels_turns_with_the_image_exactly(tiny, images):
+    pictures = images(2, 20, 33)
+    found = FlipEquivariance()(tiny, pictures, 0, pictures.sum(1), method=Brightness())
+    assert [found[column].tolist() for column in ALIKE] == [pytest.approx([1, 1])] * 3

@@ -1,14 +1,15 @@
-"""Random logit where the other class's map is known, and by its definition."""
+"""Random logit and class contrast where the other class's map is known, and by their definitions."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 
 from camfaith.methods import GradCAM, HiResCAM
-from camfaith.metrics import RandomLogit
+from camfaith.metrics import ClassContrast, RandomLogit
 from camfaith.metrics.random_logit import other_class
 from camfaith.models import Classifier
 from camfaith.models.maps import normalise, rectify, upsample
@@ -27,6 +28,16 @@ def test_it_is_the_likeness_of_the_maps_of_two_classes(kind, classifier, images)
         assert found["spearman"][place].item() == pytest.approx(spearmanr(a.flatten(), b.flatten()).statistic)
         full = structural_similarity(normalise(a)[0].numpy(), normalise(b)[0].numpy(), full=True, **WINDOWED)[1]
         assert found["ssim"][place].item() == pytest.approx(full[5:-5, 5:-5].mean())
+
+
+@pytest.mark.parametrize(("other", "place"), [("least", 0), ("second", -1)])
+def test_class_contrast_is_the_likeness_to_the_map_of_the_class_so_ranked(other, place, classifier, images):
+    pictures, method, targets = images(3, 12, 17), HiResCAM(classifier, "relu1"), [0, 1, 2]
+    logits, raw = classifier.scores(pictures).tolist(), method.raw(pictures, targets)
+    expected = [sorted({0, 1, 2} - {own}, key=of.__getitem__)[place] for own, of in zip(targets, logits, strict=True)]
+    found = ClassContrast(other=other)(classifier, pictures, targets, raw, method=method)
+    a, b = (upsample(each, (12, 17)).flatten(1).numpy() for each in (raw, method.raw(pictures, expected)))
+    assert found["pearson"].tolist() == pytest.approx([np.corrcoef(x, y)[0, 1] for x, y in zip(a, b, strict=True)])
 
 
 def test_every_other_class_is_drawn_and_the_own_never():
@@ -49,8 +60,9 @@ def test_a_map_that_turns_with_the_class_is_the_contrary_and_is_undefined_where_
     found = RandomLogit()(two, pictures, 1, -pictures[:, 0], method=OfTarget())
     assert found["spearman"].tolist() == pytest.approx([-1, -1])
     assert max(found["ssim"].tolist()) < -0.5
-    nothing = RandomLogit()(Classifier(one, head="sigmoid"), pictures, 0, pictures[:, 0], method=OfTarget())
-    assert all(value.isnan().all() for value in nothing.values())
+    for metric in (RandomLogit(), ClassContrast(), ClassContrast(other="second")):
+        nothing = metric(Classifier(one, head="sigmoid"), pictures, 0, pictures[:, 0], method=OfTarget())
+        assert all(value.isnan().all() for value in nothing.values())
 
 
 def test_an_image_smaller_than_its_window_has_no_ssim(images, answering):

@@ -1,4 +1,4 @@
-"""Max-sensitivity against what it must be on a linear network, and against captum's on the same neighbours."""
+"""Stability against what it must be on a linear network, and against captum's on the same neighbours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from captum.metrics import sensitivity_max
 
 from camfaith.methods import GradCAM, HiResCAM
-from camfaith.metrics import MaxSensitivity
+from camfaith.metrics import LocalLipschitz, MaxSensitivity
 from camfaith.models.maps import rectify
 
 
@@ -20,21 +20,26 @@ class InputTimesWeight:
         return evidence.images.sum(1) * classifier.network.weight
 
 
-def moves(metric, like):
-    """The δ of a metric, from its definition."""
-    source = torch.Generator().manual_seed(metric.seed)
-    return metric.radius * (2 * torch.rand(metric.samples, *like.shape, generator=source).to(like) - 1)
+def moves(metric, like, of_image=0):
+    """The δ of a metric, from its definition: a generator for each sample of each image."""
+    every = [of_image * 1_000_003 + metric.seed * 10_007 + sample for sample in range(metric.samples)]
+    drawn = [torch.rand(like.shape, generator=torch.Generator().manual_seed(seed)) for seed in every]
+    return metric.radius * (2 * torch.stack(drawn).to(like) - 1)
 
 
 def test_on_a_linear_network_it_is_the_moves_worth_against_the_images(pixel_sum, images):
-    pictures, weight = images(3, 6), torch.linspace(-1, 2, 36).view(6, 6).double()
-    metric = MaxSensitivity(samples=7, radius=0.3, seed=5)
-    maps = pictures.sum(1) * weight
-    found = metric(pixel_sum(weight), pictures, 1, maps, method=InputTimesWeight())
+    pictures, weight, seeds = images(3, 6), torch.linspace(-1, 2, 36).view(6, 6).double(), torch.tensor([4, 9, 4])
+    told, maps = {"samples": 7, "radius": 0.3, "seed": 5}, pictures.sum(1) * weight
+    given = (pixel_sum(weight), pictures, 1, maps)
+    found = MaxSensitivity(**told)(*given, method=InputTimesWeight(), seeds=seeds)
+    fast = LocalLipschitz(**told)(*given, method=InputTimesWeight(), seeds=seeds)["lipschitz"]
     for place, picture in enumerate(pictures):
-        moved = [float((weight * d.sum(0)).norm() / maps[place].norm()) for d in moves(metric, picture)]
+        around = moves(MaxSensitivity(**told), picture, int(seeds[place]))
+        moved = [float((weight * d.sum(0)).norm() / maps[place].norm()) for d in around]
         assert found["max"][place].item() == pytest.approx(max(moved), rel=1e-6)
         assert found["avg"][place].item() == pytest.approx(sum(moved) / 7, rel=1e-6)
+        steep = max(one / float(d.norm()) for one, d in zip(moved, around, strict=True))
+        assert fast[place].item() == pytest.approx(steep, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", [GradCAM, HiResCAM])

@@ -1,0 +1,110 @@
+"""Relative stability: how much a map changes for what the image, or the network's output, changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.base import Answers, Case, Maps
+from camfaith.metrics.precision import quotient
+from camfaith.metrics.probing.case import PerImage
+from camfaith.metrics.probing.redrawn import as_meant
+from camfaith.metrics.stability import Neighbours, OfNeighbours, relative_moves, require_one_grid
+
+Variant = Literal["whole", "elementwise"]
+LEAST = 1e-6
+"""The ε that the authors' denominators have."""
+
+
+def relative_stability(moves: Tensor, inputs: Tensor, outputs: Tensor, same: Tensor) -> dict[str, Tensor]:
+    """max_y D(y)/max(d(y), ε): the change of a map over that of what it explains (Agarwal et al. 2022), for the maps'
+    changes D, those of the image and of the logits d, and whether the network predicts the same class (B×n each; ε =
+    10⁻⁶). Columns of B values, over the neighbours y of the same class, NaN where there is none:
+
+    - `ris`: d is the change of the image, `inputs`; in [0, ∞), lower is better
+    - `ros`: d is the change of the logits, `outputs`; in [0, ∞), lower is better
+    - `same_class`: the share of the neighbours that keep the class, which describes
+
+    >>> moves, same = torch.tensor([[0.5, 0.25, 9.0]]), torch.tensor([[True, True, False]])
+    >>> found = relative_stability(moves, torch.tensor([[0.5, 0.5, 0.5]]), torch.tensor([[2.0, 0.5, 1.0]]), same)
+    >>> {name: round(value.item(), 3) for name, value in found.items()}
+    {'ris': 1.0, 'ros': 0.5, 'same_class': 0.667}
+    """
+
+    def largest(changes: Tensor) -> Tensor:
+        every = moves.double() / changes.double().clamp(min=LEAST)
+        most = every.masked_fill(~same, -inf).amax(1)
+        return most.masked_fill(~same.any(1), torch.nan)
+
+    return {"ris": largest(inputs), "ros": largest(outputs), "same_class": same.double().mean(1)}
+
+
+def elementwise_moves(before: Tensor, after: Tensor) -> Tensor:
+    """‖(Φ(x) − Φ(y))/Φ(x)‖ (B×n), divided value by value for maps (B×h×w and B×n×h×w); zeros count as ε = 10⁻⁶.
+
+    >>> elementwise_moves(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[[4.0, 10.0]]]])).item()
+    5.0
+    """
+    require_one_grid(before, after)
+    before, after = before.double().flatten(1)[:, None], after.double().flatten(2)
+    found: Tensor = ((after - before) / before.where(before != 0, LEAST)).norm(dim=2)
+    return found
+
+
+@dataclass(frozen=True)
+class Moved(PerImage):
+    """How far an image's neighbours are from it, relative to it (n): ‖x − y‖/‖x‖, or ‖(x − y)/x‖ value by value."""
+
+    neighbours: Neighbours
+    variant: Variant
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        found = []
+        for sample in range(self.neighbours.samples):
+            move = self.neighbours.moves(image, seed, range(sample, sample + 1))[0].double()
+            if self.variant == "elementwise":
+                found.append((move / image.double().where(image != 0, LEAST)).norm())
+            else:
+                found.append(quotient(move.norm(), image.double().norm(), least=0))
+        return torch.stack(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelativeStability(OfNeighbours):
+    """How much a map changes for what the image, or the network's output, changes (Agarwal et al. 2022).
+
+    The neighbours y are those of `max-sensitivity`: `samples` of them, within `radius` in every pixel and colour, drawn
+    from the image's seed and `seed`; those that the network predicts another class for are left out. The map Φ is the
+    raw one on its own grid, after the method's ReLU, where it has one. Columns:
+
+    - `ris`: relative input stability, max_y [‖Φ(x) − Φ(y)‖/‖Φ(x)‖] / [‖x − y‖/‖x‖], in [0, ∞), lower is better
+    - `ros`: relative output stability, max_y [‖Φ(x) − Φ(y)‖/‖Φ(x)‖] / ‖h(x) − h(y)‖ with the logits h, in [0, ∞), lower
+      is better. Its unit is one over that of the logits: it compares methods on one network, not networks
+    - `same_class`: the share of the neighbours that are not left out
+
+    `variant = "elementwise"` divides value by value, ‖(Φ(x) − Φ(y))/Φ(x)‖ and ‖(x − y)/x‖, as the authors do, with 10⁻⁶
+    for a zero; then the cells that a ReLU left at zero decide, and the map's units count. It cannot tell a faithful map
+    from one that ignores the image.
+    """
+
+    variant: Variant = "whole"
+    name = "relative-stability"
+    main = "ros"
+    better = {"ris": "lower", "ros": "lower"}
+    range = {"ris": (0, inf), "ros": (0, inf), "same_class": (0, 1)}
+    exempt = {"dtype": "in single precision rounding decides where the logits hardly change, by which it divides"}
+    undefined = "the map is zero, or the network predicts another class for every neighbour"
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        answer = answers[self.neighbours]
+        assert answer.logits is not None
+        between = elementwise_moves if self.variant == "elementwise" else relative_moves
+        moves = between(as_meant(maps, maps.raw), as_meant(maps, answer.explanations))
+        inputs = torch.stack(case.once(Moved(self.neighbours, self.variant)))
+        outputs = (answer.logits - case.logits[:, None]).norm(dim=2)
+        same = answer.logits.argmax(2) == case.logits.argmax(1, keepdim=True)
+        return relative_stability(moves, inputs, outputs, same)

@@ -1,0 +1,51 @@
+"""A network that makes of an image and a constant what it made of the image: its first bias takes the constant away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from camfaith.models.classifier import Classifier
+from camfaith.models.errors import NotApplicable
+from camfaith.models.walk import require_python
+
+
+@contextmanager
+def compensating(classifier: Classifier, shift: float) -> Iterator[None]:
+    """In the block, the first convolution takes images that are `shift` brighter for what they were: b' = b − Σ W·c,
+    with c what the shift is at its input, and c stands where it pads with zeros.
+
+    Its own bias comes back whatever happens. Where anything but the classifier's normalisation comes before it, the
+    network is another one than before, which shows in its logits. Raises `NotApplicable` where the first convolution
+    takes other channels than the image's, or there is none, and for TorchScript.
+    """
+    require_python(classifier.network)
+    first: Any = next((module for module in classifier.network.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None or first.in_channels != classifier.colours:
+        raise NotApplicable(f"{type(classifier.network).__name__} has no first convolution of the image's colours")
+    weight, bias, padding = first.weight, first.bias, first.padding
+    with torch.inference_mode(False), torch.no_grad():
+        image = weight.new_zeros(1, first.in_channels, 1, 1)
+        c = classifier.normalised(image + shift) - classifier.normalised(image)
+        worth = F.conv2d(c.expand(-1, -1, *weight.shape[2:]), weight, groups=first.groups).flatten()
+        first.bias = nn.Parameter((0 if bias is None else bias) - worth, weight.requires_grad)
+    around = first._reversed_padding_repeated_twice
+
+    def pad(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return F.pad(inputs[0] - c, around) + c, *inputs[1:]
+
+    zeros = first.padding_mode == "zeros" and any(around)
+    handle = first.register_forward_pre_hook(pad) if zeros else None
+    if zeros:
+        first.padding = (0, 0)
+    try:
+        yield
+    finally:
+        first.bias, first.padding = bias, padding
+        if handle is not None:
+            handle.remove()
