@@ -48,6 +48,10 @@ from camfaith.metrics.artifacts import CornerArtifact as CornerArtifact
 from camfaith.metrics.causes import CornerCauses as CornerCauses
 from camfaith.metrics.localisation import EnergyPointingGame as EnergyPointingGame
 from camfaith.metrics.localisation import PointingGame as PointingGame
+from camfaith.metrics.overlap import RelevanceRank as RelevanceRank
+from camfaith.metrics.overlap import TopKIntersection as TopKIntersection
+from camfaith.metrics.overlap import IoU as IoU
+from camfaith.metrics.overlap import LocalisationAUC as LocalisationAUC
 from camfaith.metrics.objects import SeveralObjects as SeveralObjects
 from camfaith.metrics.shape import Sparseness as Sparseness
 from camfaith.metrics.signs import SignedRemoval as SignedRemoval

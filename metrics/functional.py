@@ -34,6 +34,8 @@ from camfaith.metrics.axioms import display_steps as display_steps
 # Where a map lies, and its shape.
 from camfaith.metrics.localisation import energy_pointing_game as energy_pointing_game, pointing_game as pointing_game
 from camfaith.metrics.localisation import share_in as share_in
+from camfaith.metrics.overlap import relevance_rank as relevance_rank, top_k_intersection as top_k_intersection
+from camfaith.metrics.overlap import iou as iou, localisation_auc as localisation_auc
 from camfaith.metrics.objects import several_objects as several_objects
 from camfaith.metrics.artifacts import corner_artifact as corner_artifact
 from camfaith.metrics.shape import sparseness as sparseness

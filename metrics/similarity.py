@@ -52,7 +52,7 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
 def spearmans(maps: Tensor) -> Tensor:
     """`spearman` of every two of M stacks of B maps (M×B×H×W): M×M×B. Each map is ranked once."""
     stacks, count = maps.shape[:2]
-    ranks = _mean_ranks(maps.flatten(0, 1)).view(stacks, count, -1)
+    ranks = mean_ranks(maps.flatten(0, 1)).view(stacks, count, -1)
     ranks -= ranks.mean(2, keepdim=True)
     length, undefined = ranks.norm(dim=2), _says_nothing(maps)
     rho = torch.einsum("mbn,kbn->mkb", ranks, ranks) / (length[:, None] * length)
@@ -104,10 +104,20 @@ def top(maps: Tensor, share: float) -> Tensor:
     """How far each pixel is among the k highest of its map (B×H×W, float64, in [0, 1]): they add up to k."""
     flat = maps.flatten(1)
     k = max(1, round(share * flat.shape[1]))
-    last = flat.topk(k, dim=1).values[:, -1:]
+    return _above(flat, flat.topk(k, dim=1).values[:, -1:], k).view(maps.shape)
+
+
+def leading(maps: Tensor, counts: Tensor) -> Tensor:
+    """The same as `top`, with a k of its own for each map (`counts`: B, each at least 1)."""
+    flat, k = maps.flatten(1), counts[:, None]
+    return _above(flat, flat.sort(1, descending=True).values.gather(1, k - 1), k).view(maps.shape)
+
+
+def _above(flat: Tensor, last: Tensor, k: Tensor | int) -> Tensor:
+    """Pixels above the k-th highest value `last` (B×1) count 1, those that tie for the last places share them."""
     above, tied = (flat > last).to(torch.float64), (flat == last).to(torch.float64)
     places = (k - above.sum(1, keepdim=True)) / tied.sum(1, keepdim=True)
-    return (above + tied * places).view(maps.shape)
+    return above + tied * places
 
 
 def _undefined(a: Tensor, b: Tensor) -> Tensor:
@@ -128,7 +138,7 @@ def _says_nothing(maps: Tensor) -> Tensor:
     return (flat.amax(2) <= flat.amin(2)) | ~flat.isfinite().all(2)
 
 
-def _mean_ranks(maps: Tensor) -> Tensor:
+def mean_ranks(maps: Tensor) -> Tensor:
     """Each pixel's rank in its map, 0 for the lowest, equal ones at the mean of their ranks (B×N, float64)."""
     values, order = maps.flatten(1).sort(1)
     group = torch.zeros_like(order)
