@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score
 
-from camfaith.metrics import IoU, LocalisationAUC, RelevanceRank, TopKIntersection
+from camfaith.metrics import IoU, LocalisationAUC, RelevanceRank, TopKIntersection, functional
 
 EVERY = (RelevanceRank(), TopKIntersection(share=0.1), IoU(), LocalisationAUC())
 
@@ -72,12 +72,12 @@ def test_iou_and_the_areas_are_scikit_learns(scenes, judge):
     ],
     ids=["inside", "outside", "ties", "wide", "nowhere positive"],
 )
-def test_values_by_hand_of_the_first_two_of_six_pixels(row, iou, fixed, auc, precision, judge):
+def test_values_by_hand_of_the_first_two_of_six_pixels(row, iou, fixed, auc, precision):
     mask = torch.tensor([[[True, True, False, False, False, False]]])
-    found = judge(IoU(), torch.tensor([[row]]).double(), mask)
+    found = functional.iou(torch.tensor([[row]]), mask)
     assert float(found["best"]) == pytest.approx(iou)
     assert [float(found[name]) for name in ("at_15", "at_25", "at_50")] == pytest.approx(fixed, nan_ok=True)
-    areas = judge(LocalisationAUC(), torch.tensor([[row]]).double(), mask)
+    areas = functional.localisation_auc(torch.tensor([[row]]), mask)
     assert [float(of) for of in areas.values()] == pytest.approx([auc, precision])
 
 
