@@ -57,6 +57,8 @@ from camfaith.metrics.objects import SeveralObjects as SeveralObjects
 from camfaith.metrics.shape import Sparseness as Sparseness
 from camfaith.metrics.signs import SignedRemoval as SignedRemoval
 from camfaith.metrics.agreement import SpearmanAgreement as SpearmanAgreement
+from camfaith.metrics.agreement import SSIMAgreement as SSIMAgreement
+from camfaith.metrics.agreement import TopKAgreement as TopKAgreement
 from camfaith.metrics.stability import MaxSensitivity as MaxSensitivity
 from camfaith.metrics.equivariance import ShiftEquivariance as ShiftEquivariance
 from camfaith.metrics.random_logit import RandomLogit as RandomLogit

@@ -1,13 +1,15 @@
 """How alike two maps of the same image are.
 
-Each function takes two stacks of B maps of the same size (B×H×W) and gives B values in float64; `spearmans` takes any
-number of stacks, and `pearson` any two series. A constant map, or one with NaN, is like nothing: the value is NaN. None
-of them changes where a map is multiplied by a positive number.
+Each function takes two stacks of B maps of the same size (B×H×W) and gives B values in float64; those in the plural
+take any number of stacks, and `pearson` any two series. A constant map, or one with NaN, is like nothing: the value is
+NaN. None of them changes where a map is multiplied by a positive number.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -71,15 +73,25 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     >>> ssim(ramp, 2 * ramp), ssim(ramp, ramp.flip(1)) < 0
     (tensor([1.], dtype=torch.float64), tensor([True]))
     """
-    undefined = _undefined(a, b)
-    if min(a.shape[1:]) < WINDOW:
-        raise ValueError(f"ssim has a window of {WINDOW}×{WINDOW} pixels, got maps of {a.shape[1]}×{a.shape[2]}")
-    a, b = normalise(a.to(torch.float64)), normalise(b.to(torch.float64))
-    mean_a, mean_b, mean_aa, mean_bb, mean_ab = map(_smooth, (a, b, a * a, b * b, a * b))
-    var_a, var_b, covariance = mean_aa - mean_a**2, mean_bb - mean_b**2, mean_ab - mean_a * mean_b
-    light = (2 * mean_a * mean_b + _C1) / (mean_a**2 + mean_b**2 + _C1)
-    structure = (2 * covariance + _C2) / (var_a + var_b + _C2)
-    return torch.where(undefined, torch.nan, (light * structure).mean((1, 2)))
+    _require_alike(a, b)
+    return ssims(torch.stack([a, b]))[0, 1]
+
+
+def ssims(maps: Tensor) -> Tensor:
+    """`ssim` of every two of M stacks of B maps (M×B×H×W): M×M×B. Each map's means and variances are taken once."""
+    if min(maps.shape[2:]) < WINDOW:
+        raise ValueError(f"ssim has a window of {WINDOW}×{WINDOW} pixels, got maps of {maps.shape[2]}×{maps.shape[3]}")
+    shown = normalise(maps.to(torch.float64))
+    means = [_smooth(each) for each in shown]
+    variances = [_smooth(each * each) - mean**2 for each, mean in zip(shown, means, strict=True)]
+
+    def of(m: int, k: int) -> Tensor:
+        covariance = _smooth(shown[m] * shown[k]) - means[m] * means[k]
+        light = (2 * means[m] * means[k] + _C1) / (means[m] ** 2 + means[k] ** 2 + _C1)
+        structure = (2 * covariance + _C2) / (variances[m] + variances[k] + _C2)
+        return (light * structure).mean((1, 2))
+
+    return _every_two(maps, of)
 
 
 def top_k(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
@@ -93,11 +105,16 @@ def top_k(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
     >>> top_k(torch.tensor([[[4, 3], [2, 1]]]), torch.tensor([[[4, 2], [3, 1]]]), share=0.5)
     tensor([0.3333], dtype=torch.float64)
     """
+    _require_alike(a, b)
+    return top_ks(torch.stack([a, b]), share)[0, 1]
+
+
+def top_ks(maps: Tensor, share: float = 0.1) -> Tensor:
+    """`top_k` of every two of M stacks of B maps (M×B×H×W): M×M×B. Each map's highest pixels are looked up once."""
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1, got {share}")
-    undefined = _undefined(a, b)
-    p, q = top(a, share), top(b, share)
-    return torch.where(undefined, torch.nan, torch.minimum(p, q).sum((1, 2)) / torch.maximum(p, q).sum((1, 2)))
+    p = [top(each, share) for each in maps]
+    return _every_two(maps, lambda m, k: torch.minimum(p[m], p[k]).sum((1, 2)) / torch.maximum(p[m], p[k]).sum((1, 2)))
 
 
 def top(maps: Tensor, share: float) -> Tensor:
@@ -120,10 +137,14 @@ def _above(flat: Tensor, last: Tensor, k: Tensor | int) -> Tensor:
     return above + tied * places
 
 
-def _undefined(a: Tensor, b: Tensor) -> Tensor:
-    """Which of B pairs hold a map that is like nothing (B, bool)."""
-    _require_alike(a, b)
-    return _says_nothing(torch.stack([a, b])).any(0)
+def _every_two(maps: Tensor, of: Callable[[int, int], Tensor]) -> Tensor:
+    """`of(m, k)` for every two of M stacks, the same both ways, and 1 of one with itself (M×M×B); NaN where a map is
+    like nothing."""
+    found = torch.ones(len(maps), *maps.shape[:2], dtype=torch.float64, device=maps.device)
+    for m, k in combinations(range(len(maps)), 2):
+        found[m, k] = found[k, m] = of(m, k)
+    undefined = _says_nothing(maps)
+    return torch.where(undefined[:, None] | undefined, torch.nan, found)
 
 
 def _require_alike(a: Tensor, b: Tensor) -> None:
