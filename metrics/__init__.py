@@ -47,6 +47,11 @@ from camfaith.metrics.infidelity import Infidelity as Infidelity
 from camfaith.metrics.axioms import Conservation as Conservation
 from camfaith.metrics.artifacts import CornerArtifact as CornerArtifact
 from camfaith.metrics.causes import CornerCauses as CornerCauses
+from camfaith.metrics.surroundings import PaddingSwap as PaddingSwap
+from camfaith.metrics.surroundings import CanvasLeakage as CanvasLeakage
+from camfaith.metrics.rolling import ShiftResidual as ShiftResidual
+from camfaith.metrics.template import TemplateScore as TemplateScore
+from camfaith.metrics.checkerboard import Checkerboard as Checkerboard
 from camfaith.metrics.localisation import EnergyPointingGame as EnergyPointingGame
 from camfaith.metrics.localisation import PointingGame as PointingGame
 from camfaith.metrics.overlap import RelevanceRank as RelevanceRank

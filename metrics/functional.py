@@ -38,12 +38,16 @@ from camfaith.metrics.overlap import relevance_rank as relevance_rank, top_k_int
 from camfaith.metrics.overlap import iou as iou, localisation_auc as localisation_auc
 from camfaith.metrics.objects import several_objects as several_objects
 from camfaith.metrics.artifacts import corner_artifact as corner_artifact
+from camfaith.metrics.checkerboard import checkerboard as checkerboard
 from camfaith.metrics.shape import sparseness as sparseness
 
 # How a map changes, and how alike two or more are.
 from camfaith.metrics.coherency import coherency as coherency
 from camfaith.metrics.random_logit import random_logit as random_logit
 from camfaith.metrics.agreement import agreement as agreement
+from camfaith.metrics.rolling import shift_residual as shift_residual
+from camfaith.metrics.template import template_score as template_score
 from camfaith.metrics.stability import max_sensitivity as max_sensitivity
 from camfaith.metrics.equivariance import shift_equivariance as shift_equivariance
 from camfaith.metrics.similarity import pearson as pearson, spearman as spearman, ssim as ssim, top_k as top_k
+from camfaith.metrics.similarity import mass_moved as mass_moved

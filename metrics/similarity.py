@@ -117,6 +117,19 @@ def top_ks(maps: Tensor, share: float = 0.1) -> Tensor:
     return _every_two(maps, lambda m, k: torch.minimum(p[m], p[k]).sum((1, 2)) / torch.maximum(p[m], p[k]).sum((1, 2)))
 
 
+def mass_moved(a: Tensor, b: Tensor) -> Tensor:
+    """The share of a map's mass that lies elsewhere in the other, ½ Σ_i |a_i/Σ|a| − b_i/Σ|b||, in [0, 1]; 0 where both
+    are the same but for a positive factor (of masses: the total variation distance). NaN only where a map is zero, or
+    holds NaN: a constant map has its mass everywhere. Raises `ValueError` for stacks of different shapes.
+
+    >>> mass_moved(torch.tensor([[[3, 1], [0, 0]]]), torch.tensor([[[2, 1], [1, 0]]]))
+    tensor([0.2500], dtype=torch.float64)
+    """
+    _require_alike(a, b)
+    a, b = (maps.double() / maps.double().abs().sum((1, 2), keepdim=True) for maps in (a, b))  # 0/0 is NaN
+    return (a - b).abs().sum((1, 2)) / 2
+
+
 def top(maps: Tensor, share: float) -> Tensor:
     """How far each pixel is among the k highest of its map (B×H×W, float64, in [0, 1]): they add up to k."""
     flat = maps.flatten(1)

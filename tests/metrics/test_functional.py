@@ -47,6 +47,7 @@ ARGUMENTS = {
     "localisation_auc": (MAPS, MASKS),
     "several_objects": (MAPS, MASKS),
     "corner_artifact": (MAPS, SUBSETS[:2, :4], SCORES),
+    "checkerboard": (MAPS,),
     "sparseness": (MAPS,),
     "max_sensitivity": (MAPS, OTHERS),
     "shift_equivariance": (MAPS, OTHERS, [(1, 1), (1, -1), (-1, 1)]),
@@ -56,6 +57,9 @@ ARGUMENTS = {
     "pearson": (SCORES, MORE),
     "spearman": (MAPS, OTHERS[:, 0]),
     "ssim": (MAPS, OTHERS[:, 0]),
+    "mass_moved": (MAPS, OTHERS[:, 0]),
+    "shift_residual": (MAPS, OTHERS, [(4, 0), (0, 4), (4, 4)], (12, 12)),
+    "template_score": (MAPS, OTHERS),
     "top_k": (MAPS, OTHERS[:, 0]),
 }
 
