@@ -10,8 +10,8 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.probing.probes import Fill, Subject
-from camfaith.metrics.probing.redrawn import Explained, as_meant
-from camfaith.metrics.similarity import mass_moved, pearson
+from camfaith.metrics.probing.redrawn import Explained, before_and_after
+from camfaith.metrics.similarity import pearson
 from camfaith.models.maps import upsample
 from camfaith.models.settings import Count
 
@@ -21,18 +21,17 @@ def shift_residual(
 ) -> dict[str, Tensor]:
     """Whether maps go with an image that is rolled round (own definition): M(x) (B×h×w) and M(T x) (B×|T|×h×w), where T
     rolls the image of H×W pixels (`size`) by `rolls`, so many pixels down and to the right. Maps are rolled by cells
-    where these are whole, else at the image's size. Columns of B values, means over T; NaN where a map is zero
-    (`moves`, `stays`: constant):
+    where these are whole, else at the image's size. With r(a, b) Pearson's correlation of two maps, columns of B
+    values, means over T; NaN where a map is constant:
 
-    - `residual`: ½ Σ|T M(x)/Σ|M(x)| − M(T x)/Σ|M(T x)||, the share of the mass that is not where it should be, in
-      [0, 1], lower is better
-    - `moves` and `stays`: Pearson's correlation of M(T x) with T M(x), higher is better, and with M(x) itself, which
-      describes; both in [−1, 1]
+    - `residual`: 1 − max(0, r(M(T x), T M(x)))², the share of the new map's variance that the old one, rolled alike,
+      does not explain, in [0, 1], lower is better
+    - `stays`: r(M(T x), M(x)), in [−1, 1], which describes
 
     >>> maps = torch.tensor([[[5.0, 1, 0, 0]]])
     >>> found = shift_residual(maps, maps[:, None], [(0, 4)], (2, 8))  # a map that stays where it is
     >>> {name: round(value.item(), 2) for name, value in found.items()}
-    {'residual': 1.0, 'moves': -0.53, 'stays': 1.0}
+    {'residual': 1.0, 'stays': 1.0}
     """
     found = []
     for place, roll in enumerate(rolls):
@@ -40,10 +39,11 @@ def shift_residual(
         if any(move * cells % side for move, cells, side in zip(roll, maps.shape[1:], size, strict=True)):
             before, after = upsample(maps, size), upsample(after, size)
         cells = [move * own // side for move, own, side in zip(roll, before.shape[1:], size, strict=True)]
-        expected = before.roll(cells, dims=(1, 2))
-        moves, stays = (pearson(each.flatten(1), after.flatten(1)) for each in (expected, before))
-        found.append(torch.stack((mass_moved(expected, after), moves, stays)))
-    return dict(zip(("residual", "moves", "stays"), torch.stack(found).mean(0), strict=True))
+        moves, stays = (
+            pearson(each.flatten(1), after.flatten(1)) for each in (before.roll(cells, dims=(1, 2)), before)
+        )
+        found.append(torch.stack((1 - moves.clamp(min=0).square(), stays)))
+    return dict(zip(("residual", "stays"), torch.stack(found).mean(0), strict=True))
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ class ShiftResidual(Metric):
     `stride` pixels, so that the layer's cells see the same; down, to the right, and both. `stride` is that of the
     explained layer, or a multiple: 32 is that of the last layers of most networks. Columns, means over the three:
 
-    - `residual`: the share of the map's mass that is not where it should be, in [0, 1], lower is better
-    - `moves`: Pearson's correlation of the new map with the old one rolled alike, in [−1, 1], higher is better
-    - `stays`: the same with the old one where it was, in [−1, 1]; a pattern that is laid over every map has it near 1.
-      It describes: a picture may be like itself rolled
+    - `residual`: the share of the new map's variance that the old one, rolled alike, does not explain, in [0, 1], lower
+      is better; 1 − r² by Pearson's correlation r, and 1 where that is negative
+    - `stays`: the correlation of the new map with the old one where it was, in [−1, 1]; a pattern that is laid over
+      every map has it near 1. It describes: a picture may be like itself rolled
 
     The map is that after the method's ReLU, where it has one. The class stays the same, and a method's random choices
     keep their seed. A network that pads with zeros does not go along wholly, and sees a seam where the picture's edges
@@ -97,9 +97,9 @@ class ShiftResidual(Metric):
     stride: Count = 32
     name = "shift-residual"
     main = "residual"
-    better = {"residual": "lower", "moves": "higher"}
-    range = {"residual": (0, 1), "moves": (-1, 1), "stays": (-1, 1)}
-    undefined = "a map is zero, or constant (residual: zero alone)"
+    better = {"residual": "lower"}
+    range = {"residual": (0, 1), "stays": (-1, 1)}
+    undefined = "a map is constant"
 
     @property
     def _rolled(self) -> Rolled:
@@ -109,5 +109,5 @@ class ShiftResidual(Metric):
         return (self._rolled,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        before, after = (as_meant(maps, raw) for raw in (maps.raw, answers[self._rolled].explanations))
+        before, after = before_and_after(maps, answers[self._rolled].explanations)
         return shift_residual(before, after, self._rolled.rolls(case.size), case.size)

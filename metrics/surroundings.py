@@ -16,7 +16,7 @@ from camfaith.metrics.causes import Padded
 from camfaith.metrics.localisation import share_in
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.probes import OneImage, Subject
-from camfaith.metrics.probing.redrawn import Explained, as_meant
+from camfaith.metrics.probing.redrawn import Explained, as_meant, before_and_after
 from camfaith.metrics.similarity import mass_moved, spearman
 from camfaith.models.inside.padding import Border
 from camfaith.models.maps import upsample
@@ -26,7 +26,7 @@ from camfaith.models.maps import upsample
 class PaddingSwap(Metric):
     """How much a method's map changes when the network pads its activations by a `border` and not by zeros (own
     definition): by their mirror image (`reflect`), or by the outermost again (`replicate`). The maps are those after
-    the method's ReLU, where it has one, at the image's size. Columns:
+    the method's ReLU, where it has one, on their own grid. Columns:
 
     - `delta`: the share of the map's mass that lies elsewhere then, ½ Σ|M/Σ|M| − M'/Σ|M'||, in [0, 1], lower is better
     - `spearman`: the rank correlation of both maps, in [−1, 1], higher is better
@@ -53,10 +53,10 @@ class PaddingSwap(Metric):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         answer = answers[self._padded]
-        before, after = (upsample(as_meant(maps, raw), case.size) for raw in (maps.raw, answer.explanations[:, 0]))
+        before, after = before_and_after(maps, answer.explanations)
         return {
-            "delta": mass_moved(before, after),
-            "spearman": spearman(before, after),
+            "delta": mass_moved(before, after[:, 0]),
+            "spearman": spearman(before, after[:, 0]),
             "probability": answer.of("probability")[:, 0],
         }
 

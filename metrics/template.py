@@ -12,7 +12,7 @@ from torch import Tensor
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.probing.pool import Pool
 from camfaith.metrics.probing.probes import Fill, Subject
-from camfaith.metrics.probing.redrawn import Explained, as_meant
+from camfaith.metrics.probing.redrawn import Explained, before_and_after
 from camfaith.metrics.similarity import pearson
 
 
@@ -94,6 +94,6 @@ class TemplateScore(Metric):
         return (self._others,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        others = as_meant(maps, answers[self._others].explanations)
+        before, others = before_and_after(maps, answers[self._others].explanations)
         itself = (case.images[:, None] == self.pool.images(case.images)).flatten(2).all(2)
-        return template_score(as_meant(maps, maps.raw), torch.where(itself[..., None, None], torch.nan, others))
+        return template_score(before, torch.where(itself[..., None, None], torch.nan, others))
