@@ -38,8 +38,11 @@ from camfaith.metrics.axioms import display_steps as display_steps
 # Where a map lies, and its shape.
 from camfaith.metrics.localisation import energy_pointing_game as energy_pointing_game, pointing_game as pointing_game
 from camfaith.metrics.localisation import share_in as share_in
+from camfaith.metrics.overlap import relevance_rank as relevance_rank, top_k_intersection as top_k_intersection
+from camfaith.metrics.overlap import iou as iou, localisation_auc as localisation_auc
 from camfaith.metrics.objects import several_objects as several_objects
 from camfaith.metrics.artifacts import corner_artifact as corner_artifact
+from camfaith.metrics.checkerboard import checkerboard as checkerboard
 from camfaith.metrics.shape import sparseness as sparseness
 
 # How a map changes, and how alike two or more are.
@@ -52,6 +55,9 @@ from camfaith.metrics.agreement import agreement as agreement
 from camfaith.metrics.stability import max_sensitivity as max_sensitivity, local_lipschitz as local_lipschitz
 from camfaith.metrics.relative_stability import relative_stability as relative_stability
 from camfaith.metrics.relative_stability import elementwise_moves as elementwise_moves
+from camfaith.metrics.rolling import shift_residual as shift_residual
+from camfaith.metrics.template import template_score as template_score
 from camfaith.metrics.equivariance import shift_equivariance as shift_equivariance
 from camfaith.metrics.equivariance import flip_equivariance as flip_equivariance
 from camfaith.metrics.similarity import pearson as pearson, spearman as spearman, ssim as ssim, top_k as top_k
+from camfaith.metrics.similarity import mass_moved as mass_moved

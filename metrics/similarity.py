@@ -1,13 +1,15 @@
 """How alike two maps of the same image are.
 
-Each function takes two stacks of B maps of the same size (B×H×W) and gives B values in float64; `spearmans` takes any
-number of stacks, and `pearson` any two series. A constant map, or one with NaN, is like nothing: the value is NaN. None
-of them changes where a map is multiplied by a positive number.
+Each function takes two stacks of B maps of the same size (B×H×W) and gives B values in float64; those in the plural
+take any number of stacks, and `pearson` any two series. A constant map, or one with NaN, is like nothing: the value is
+NaN. None of them changes where a map is multiplied by a positive number.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -52,7 +54,7 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
 def spearmans(maps: Tensor) -> Tensor:
     """`spearman` of every two of M stacks of B maps (M×B×H×W): M×M×B. Each map is ranked once."""
     stacks, count = maps.shape[:2]
-    ranks = _mean_ranks(maps.flatten(0, 1)).view(stacks, count, -1)
+    ranks = mean_ranks(maps.flatten(0, 1)).view(stacks, count, -1)
     ranks -= ranks.mean(2, keepdim=True)
     length, undefined = ranks.norm(dim=2), _says_nothing(maps)
     rho = torch.einsum("mbn,kbn->mkb", ranks, ranks) / (length[:, None] * length)
@@ -71,15 +73,25 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     >>> ssim(ramp, 2 * ramp), ssim(ramp, ramp.flip(1)) < 0
     (tensor([1.], dtype=torch.float64), tensor([True]))
     """
-    undefined = _undefined(a, b)
-    if min(a.shape[1:]) < WINDOW:
-        raise ValueError(f"ssim has a window of {WINDOW}×{WINDOW} pixels, got maps of {a.shape[1]}×{a.shape[2]}")
-    a, b = normalise(a.to(torch.float64)), normalise(b.to(torch.float64))
-    mean_a, mean_b, mean_aa, mean_bb, mean_ab = map(_smooth, (a, b, a * a, b * b, a * b))
-    var_a, var_b, covariance = mean_aa - mean_a**2, mean_bb - mean_b**2, mean_ab - mean_a * mean_b
-    light = (2 * mean_a * mean_b + _C1) / (mean_a**2 + mean_b**2 + _C1)
-    structure = (2 * covariance + _C2) / (var_a + var_b + _C2)
-    return torch.where(undefined, torch.nan, (light * structure).mean((1, 2)))
+    _require_alike(a, b)
+    return ssims(torch.stack([a, b]))[0, 1]
+
+
+def ssims(maps: Tensor) -> Tensor:
+    """`ssim` of every two of M stacks of B maps (M×B×H×W): M×M×B. Each map's means and variances are taken once."""
+    if min(maps.shape[2:]) < WINDOW:
+        raise ValueError(f"ssim has a window of {WINDOW}×{WINDOW} pixels, got maps of {maps.shape[2]}×{maps.shape[3]}")
+    shown = normalise(maps.to(torch.float64))
+    means = [_smooth(each) for each in shown]
+    variances = [_smooth(each * each) - mean**2 for each, mean in zip(shown, means, strict=True)]
+
+    def of(m: int, k: int) -> Tensor:
+        covariance = _smooth(shown[m] * shown[k]) - means[m] * means[k]
+        light = (2 * means[m] * means[k] + _C1) / (means[m] ** 2 + means[k] ** 2 + _C1)
+        structure = (2 * covariance + _C2) / (variances[m] + variances[k] + _C2)
+        return (light * structure).mean((1, 2))
+
+    return _every_two(maps, of)
 
 
 def top_k(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
@@ -93,27 +105,59 @@ def top_k(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
     >>> top_k(torch.tensor([[[4, 3], [2, 1]]]), torch.tensor([[[4, 2], [3, 1]]]), share=0.5)
     tensor([0.3333], dtype=torch.float64)
     """
+    _require_alike(a, b)
+    return top_ks(torch.stack([a, b]), share)[0, 1]
+
+
+def top_ks(maps: Tensor, share: float = 0.1) -> Tensor:
+    """`top_k` of every two of M stacks of B maps (M×B×H×W): M×M×B. Each map's highest pixels are looked up once."""
     if not 0 < share < 1:
         raise ValueError(f"share must lie between 0 and 1, got {share}")
-    undefined = _undefined(a, b)
-    p, q = top(a, share), top(b, share)
-    return torch.where(undefined, torch.nan, torch.minimum(p, q).sum((1, 2)) / torch.maximum(p, q).sum((1, 2)))
+    p = [top(each, share) for each in maps]
+    return _every_two(maps, lambda m, k: torch.minimum(p[m], p[k]).sum((1, 2)) / torch.maximum(p[m], p[k]).sum((1, 2)))
+
+
+def mass_moved(a: Tensor, b: Tensor) -> Tensor:
+    """The share of a map's mass that lies elsewhere in the other, ½ Σ_i |a_i/Σ|a| − b_i/Σ|b||, in [0, 1]; 0 where both
+    are the same but for a positive factor (of masses: the total variation distance). NaN only where a map is zero, or
+    holds NaN: a constant map has its mass everywhere. Raises `ValueError` for stacks of different shapes.
+
+    >>> mass_moved(torch.tensor([[[3, 1], [0, 0]]]), torch.tensor([[[2, 1], [1, 0]]]))
+    tensor([0.2500], dtype=torch.float64)
+    """
+    _require_alike(a, b)
+    a, b = (maps.double() / maps.double().abs().sum((1, 2), keepdim=True) for maps in (a, b))  # 0/0 is NaN
+    return (a - b).abs().sum((1, 2)) / 2
 
 
 def top(maps: Tensor, share: float) -> Tensor:
     """How far each pixel is among the k highest of its map (B×H×W, float64, in [0, 1]): they add up to k."""
     flat = maps.flatten(1)
     k = max(1, round(share * flat.shape[1]))
-    last = flat.topk(k, dim=1).values[:, -1:]
+    return _above(flat, flat.topk(k, dim=1).values[:, -1:], k).view(maps.shape)
+
+
+def leading(maps: Tensor, counts: Tensor) -> Tensor:
+    """The same as `top`, with a k of its own for each map (`counts`: B, each at least 1)."""
+    flat, k = maps.flatten(1), counts[:, None]
+    return _above(flat, flat.sort(1, descending=True).values.gather(1, k - 1), k).view(maps.shape)
+
+
+def _above(flat: Tensor, last: Tensor, k: Tensor | int) -> Tensor:
+    """Pixels above the k-th highest value `last` (B×1) count 1, those that tie for the last places share them."""
     above, tied = (flat > last).to(torch.float64), (flat == last).to(torch.float64)
     places = (k - above.sum(1, keepdim=True)) / tied.sum(1, keepdim=True)
-    return (above + tied * places).view(maps.shape)
+    return above + tied * places
 
 
-def _undefined(a: Tensor, b: Tensor) -> Tensor:
-    """Which of B pairs hold a map that is like nothing (B, bool)."""
-    _require_alike(a, b)
-    return _says_nothing(torch.stack([a, b])).any(0)
+def _every_two(maps: Tensor, of: Callable[[int, int], Tensor]) -> Tensor:
+    """`of(m, k)` for every two of M stacks, the same both ways, and 1 of one with itself (M×M×B); NaN where a map is
+    like nothing."""
+    found = torch.ones(len(maps), *maps.shape[:2], dtype=torch.float64, device=maps.device)
+    for m, k in combinations(range(len(maps)), 2):
+        found[m, k] = found[k, m] = of(m, k)
+    undefined = _says_nothing(maps)
+    return torch.where(undefined[:, None] | undefined, torch.nan, found)
 
 
 def _require_alike(a: Tensor, b: Tensor) -> None:
@@ -128,7 +172,7 @@ def _says_nothing(maps: Tensor) -> Tensor:
     return (flat.amax(2) <= flat.amin(2)) | ~flat.isfinite().all(2)
 
 
-def _mean_ranks(maps: Tensor) -> Tensor:
+def mean_ranks(maps: Tensor) -> Tensor:
     """Each pixel's rank in its map, 0 for the lowest, equal ones at the mean of their ranks (B×N, float64)."""
     values, order = maps.flatten(1).sort(1)
     group = torch.zeros_like(order)

@@ -16,7 +16,7 @@ from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier
 from camfaith.models.contract import Bound
 from camfaith.models.errors import kind_and_text
-from camfaith.models.maps import rectify
+from camfaith.models.maps import rectify, upsample
 from camfaith.models.penultimate import Penultimate, distance
 from camfaith.models.speed.batches import each_alone
 
@@ -41,6 +41,16 @@ class Explained(ImageProbe):
 def as_meant(maps: Maps, raw: Tensor) -> Tensor:
     """Raw maps of the method that made `maps`, after its ReLU where it has one."""
     return rectify(raw) if maps.explainer is not None and maps.explainer.rectified else raw
+
+
+def before_and_after(maps: Maps, raw: Tensor) -> tuple[Tensor, Tensor]:
+    """The maps (B×h×w), and those that their method made of altered images (B×n×h×w), both after its ReLU where it has
+    one: on the grid of both, or where they have two, at the images' size."""
+    before, after = as_meant(maps, maps.raw), as_meant(maps, raw)
+    if before.shape[1:] != after.shape[2:]:
+        size = maps.case.size
+        return upsample(before, size), torch.stack([upsample(each, size) for each in after.unbind(1)], 1)
+    return before, after
 
 
 @dataclass(eq=False)

@@ -1,12 +1,21 @@
-"""Methods that agree, worked out by scipy pair by pair; and maps of several methods in one call."""
+"""Methods that agree, worked out by peers pair by pair; and maps of several methods in one call."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from scipy.stats import spearmanr
+from skimage.metrics import structural_similarity
 
-from camfaith.metrics import AverageDrop, Conservation, Deletion, MaxSensitivity, SpearmanAgreement
+from camfaith.metrics import (
+    AverageDrop,
+    Conservation,
+    Deletion,
+    MaxSensitivity,
+    SpearmanAgreement,
+    SSIMAgreement,
+    TopKAgreement,
+)
 from camfaith.metrics.agreement import agreement
 
 
@@ -25,24 +34,51 @@ class Lot(Squares):
     control = True
 
 
-def test_agreement_is_the_mean_and_the_highest_of_scipys_rank_correlations(tiny, images, noise_maps):
-    maps = {name: noise_maps(3, 6, 5, levels=7, seed=place) for place, name in enumerate("abcd")}
+def highest(plane):
+    """Which of the 132 pixels are among the 13 highest; none of these ties with the next."""
+    return set(plane.flatten().argsort(descending=True)[:13].tolist())
+
+
+def similarity(a, b):
+    """scikit-image's, of the maps stretched to [0, 1]."""
+    a, b = (((plane - plane.min()) / (plane.max() - plane.min())).numpy() for plane in (a, b))
+    return structural_similarity(a, b, gaussian_weights=True, use_sample_covariance=False, data_range=1, full=True)
+
+
+@pytest.mark.parametrize(
+    ("metric", "alike"),
+    [
+        (SpearmanAgreement(), lambda a, b: spearmanr(a.flatten(), b.flatten()).statistic),
+        (SSIMAgreement(), lambda a, b: similarity(a, b)[1][5:-5, 5:-5].mean()),
+        (TopKAgreement(), lambda a, b: len(highest(a) & highest(b)) / len(highest(a) | highest(b))),
+    ],
+    ids=lambda each: getattr(each, "name", ""),
+)
+def test_agreement_is_the_mean_and_the_highest_of_how_alike_two_maps_are_by_a_peer(
+    metric, alike, tiny, images, noise_maps
+):
+    levels = 7 if metric == SpearmanAgreement() else None
+    maps = {name: noise_maps(3, 12, 11, levels=levels, seed=place) for place, name in enumerate("abcd")}
     maps["b"][:2] += 2 * maps["a"][:2]
     maps["c"][1] = 0.5  # constant: compared with none
     maps["a"][2] = maps["b"][2] = 1.0  # a says nothing, and of the others c alone does
     shown = {"a": None, "b": None, "c": Squares(), "d": Lot()}
-    found = SpearmanAgreement()(tiny, images(3, 6, 5), [0, 1, 2], maps, method=shown)
+    found = metric(tiny, images(3, 12, 11), [0, 1, 2], maps, method=shown)
     for image in range(3):
         for name, own in maps.items():
             told = {other: of[image] for other, of in maps.items() if other not in (name, "d") and of[image].std() > 0}
-            rho = [
-                spearmanr(own[image].flatten(), of.flatten()).statistic for of in told.values() if own[image].std() > 0
-            ]
+            each = [alike(own[image], of) for of in told.values() if own[image].std() > 0]
             got = {column: float(values[image]) for column, values in found[name].items()}
-            assert got["others"] == len(rho)
-            expected = [sum(rho) / len(rho), max(rho)] if rho else [torch.nan] * 2
-            assert [got["spearman"], got["nearest"]] == pytest.approx(expected, abs=1e-12, nan_ok=True)
+            assert got["others"] == len(each)
+            expected = [sum(each) / len(each), max(each)] if each else [torch.nan] * 2
+            assert [got[metric.main], got["nearest"]] == pytest.approx(expected, abs=1e-7, nan_ok=True)
     assert found["d"]["others"].tolist() == [3, 2, 1]
+
+
+def test_a_small_image_has_no_structural_similarity(tiny, images, noise_maps):
+    found = SSIMAgreement()(tiny, images(1, 9), 0, {"a": noise_maps(1, 9, 9), "b": noise_maps(1, 9, 9, seed=1)})
+    assert found["a"]["ssim"].isnan().all()
+    assert found["a"]["others"].tolist() == [0]
 
 
 def test_the_pure_function_takes_any_precision(noise_maps):

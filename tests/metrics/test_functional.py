@@ -45,8 +45,13 @@ ARGUMENTS = {
     "energy_pointing_game": (MAPS, MASKS),
     "pointing_game": (MAPS, MASKS, 1.0),
     "share_in": (MAPS.abs(), MASKS),
+    "relevance_rank": (MAPS, MASKS),
+    "top_k_intersection": (MAPS, MASKS),
+    "iou": (MAPS, MASKS),
+    "localisation_auc": (MAPS, MASKS),
     "several_objects": (MAPS, MASKS),
     "corner_artifact": (MAPS, SUBSETS[:2, :4], SCORES),
+    "checkerboard": (MAPS,),
     "sparseness": (MAPS,),
     "max_sensitivity": (MAPS, OTHERS),
     "local_lipschitz": (MAPS, OTHERS, SCORES[:, :3]),
@@ -64,6 +69,9 @@ ARGUMENTS = {
     "pearson": (SCORES, MORE),
     "spearman": (MAPS, OTHERS[:, 0]),
     "ssim": (MAPS, OTHERS[:, 0]),
+    "mass_moved": (MAPS, OTHERS[:, 0]),
+    "shift_residual": (MAPS, OTHERS, [(4, 0), (0, 4), (4, 4)], (12, 12)),
+    "template_score": (MAPS, OTHERS),
     "top_k": (MAPS, OTHERS[:, 0]),
 }
 
