@@ -1,0 +1,138 @@
+"""How far a metric is to be trusted on one model and data set: its reliability card, from a run's tables alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from camfaith.benchmark.results.cells import CELL, Block, control_named, in_common
+from camfaith.benchmark.results.intervals import FEWEST
+from camfaith.benchmark.results.pairs import pairs_of
+from camfaith.benchmark.results.paired import SIGN, differences
+from camfaith.benchmark.results.raters import alpha, split_half
+from camfaith.benchmark.results.thinning import thinned_agreement
+
+BLIND = ("random", "random-pixels", "constant", "center-gaussian", "sobel")
+"""The controls that know nothing of the network, and of the image no more than its edges."""
+RELIABILITY_COLUMNS = (
+    *("model", "dataset", "metric", "column", "better", "methods", "n", "units", "alpha", "split_half"),
+    *(f"{way}_{name.replace('-', '_')}" for name in BLIND for way in ("above", "below")),
+    *("oracle", "grain", "steps", "equal", "constant", "undefined", "ties", "confidence", "drift"),
+)
+
+
+def reliability_of(
+    found: Sequence[Block], scores: pd.DataFrame, lines: pd.DataFrame, info: Mapping[str, Any]
+) -> pd.DataFrame:
+    """One row per model × data set × metric whose main column says which way is better; `RELIABILITY_COLUMNS` are its
+    columns. All but those of controls are of the `methods` that are no controls.
+
+    - `alpha`: Krippendorff's α, images as raters of the methods; `split_half`: Spearman's ρ between the orders that two
+      halves of the images put the methods in (`raters`); both on the `n` images, `units` clusters, that the methods
+      have in common, and NaN for less than `FEWEST` units
+    - `above_random`, `below_random`, …: the share of methods shown to be better than that control, and worse: by the
+      sign-flip test, after Holm over all methods × metrics. NaN without that control, where nothing could be tested,
+      and in a run until all is separated, whose `separations` say who leads
+    - `oracle`: the share of these controls than which the oracle is shown to be better, after Holm over them × metrics
+    - `grain`: "pixels" where random-pixels is shown to be better than random, "cells" where worse, else "", after Holm
+      over metrics. Where grain decides, maps of different grain cannot be compared under the metric
+    - `steps`: Kendall's τ between the orders of methods by their curves' areas, with all points and with every second
+      (`thinned_agreement`); NaN for a metric without a curve, and with a tolerance, which chooses its own points
+    - `equal`: how often two methods have the same value on an image, a share of pairs × images
+    - `constant`, `undefined`: the share of maps that are constant, and that have no value, of all that did not fail
+    - `ties`, `confidence`, `drift`: the means of the metric's columns of that name, NaN where it has none: the share of
+      pixels whose order was drawn by lot; along the curve, the probability of the likeliest class, and how far the
+      images' features have gone from those of the image
+    """
+    tolerant = {m["label"] for m in info.get("metrics", ()) if (m.get("parameters") or {}).get("tolerance") is not None}
+    curves = lines[~lines["metric"].isin(tolerant)]
+    tables = [_cards(block, _of(block, curves), info) for block in found]
+    if not any(map(len, tables)):
+        return pd.DataFrame(columns=list(RELIABILITY_COLUMNS))
+    rows = pd.concat(tables, ignore_index=True).merge(_statuses(scores, info), "left", [*CELL[:2], *CELL[3:]])
+    return rows[list(RELIABILITY_COLUMNS)]
+
+
+def _of(block: Block, table: pd.DataFrame) -> pd.DataFrame:
+    return table[(table["model"] == block.model) & (table["dataset"] == block.dataset)]
+
+
+def _cards(block: Block, lines: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of one block, but for what its scores' statuses say."""
+    methods = [m for m in block.cells["method"].unique() if m not in _controls(block)]
+    rows = []
+    for metric, column, better in block.judged:
+        about = {"model": block.model, "dataset": block.dataset, "metric": metric, "column": column, "better": better}
+        own = {m: row for m, row in block.rows(metric, column).items() if m in methods}
+        row = {**about, **_order(SIGN[better] * block.values[[*own.values()]], block.units)}
+        row["steps"] = thinned_agreement(lines[lines["metric"] == metric], methods)
+        for name in ("ties", "confidence", "drift"):
+            values = block.values[[r for m, r in block.rows(metric, name).items() if m in methods]]
+            row[name] = np.nanmean(values) if np.isfinite(values).any() else np.nan
+        rows.append(row)
+    cards = pd.DataFrame(rows)
+    return cards.assign(**_beside_controls(block, methods, info, cards["metric"])) if rows else cards
+
+
+def _controls(block: Block) -> set[str]:
+    return set(block.cells.loc[block.cells["control"], "method"])
+
+
+def _order(values: Any, units: Sequence[Any] | None) -> dict[str, Any]:
+    """How firm the order of methods (methods × images, higher is better) is."""
+    beside, sums, counts = in_common(values, units)
+    firm = sums.shape[1] >= FEWEST
+    pairs = np.array([*combinations(range(len(values)), 2)], int).reshape(-1, 2).T
+    apart = differences(values[pairs[0]], values[pairs[1]])
+    compared = np.isfinite(apart).sum()
+    return {
+        "methods": int(beside.sum()),
+        "n": int(counts[:1].sum()),
+        "units": sums.shape[1],
+        "alpha": alpha(sums / counts) if firm else np.nan,
+        "split_half": split_half(sums, counts) if firm else np.nan,
+        "equal": (apart == 0).sum() / compared if compared else np.nan,
+    }
+
+
+def _beside_controls(
+    block: Block, methods: Sequence[str], info: Mapping[str, Any], metrics: pd.Series
+) -> dict[str, pd.Series]:
+    """What is shown of the methods, and of the oracle, beside each control that is blind."""
+    named = {name: label for name in BLIND if (label := control_named(name, info)) is not None}
+    columns = {}
+    for name in BLIND:
+        shown = _shown(block, [(method, named[name]) for method in methods] if name in named else [])
+        for way, side in (("above", "first"), ("below", "second")):
+            columns[f"{way}_{name.replace('-', '_')}"] = metrics.map(_share(shown, side))
+    oracle = control_named("oracle", info)
+    columns["oracle"] = metrics.map(_share(_shown(block, [(oracle, c) for c in named.values()] if oracle else []), "first"))
+    both = [named[name] for name in ("random-pixels", "random") if name in named]
+    grain = _shown(block, [(both[0], both[1])] if len(both) == 2 else []).set_index("metric")["ahead"]
+    columns["grain"] = metrics.map(grain.map({"first": "pixels", "second": "cells"})).fillna("")
+    return columns
+
+
+def _shown(block: Block, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Those of the comparisons that could be tested, a family of their own."""
+    found = pairs_of(block, pairs)
+    return found[found["p"].notna()]
+
+
+def _share(shown: pd.DataFrame, side: str) -> pd.Series:
+    return (shown["ahead"] == side).groupby(shown["metric"]).mean()
+
+
+def _statuses(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
+    """The shares of maps that are constant, and of those without a value, under each main column."""
+    methods = [m["label"] for m in info.get("methods", ()) if not m.get("control")]
+    mains = {m["label"]: m["main"] for m in info.get("metrics", ())}
+    rows = scores[scores["method"].isin(methods) & (scores["column"] == scores["metric"].map(mains))]
+    rows = rows[rows["status"] != "error"]
+    by = [rows[name] for name in (*CELL[:2], *CELL[3:])]
+    shares = {kind: (rows["status"] == kind).groupby(by, sort=False).mean() for kind in ("constant", "undefined")}
+    return pd.DataFrame(shares).reset_index()
