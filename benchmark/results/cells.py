@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,17 @@ class Block:
 
     def rows(self, metric: str, column: str) -> dict[str, int]:
         """Where each method's values of a column lie."""
-        found = self.cells[(self.cells["metric"] == metric) & (self.cells["column"] == column)]
-        return dict(zip(found["method"], found.index, strict=True))
+        return dict(self._places.get((metric, column), {}))
 
-    @property
+    @cached_property
+    def _places(self) -> dict[tuple[str, str], dict[str, int]]:
+        found: dict[tuple[str, str], dict[str, int]] = {}
+        names = (self.cells[name] for name in ("metric", "column", "method"))
+        for metric, column, method, row in zip(*names, self.cells.index, strict=True):
+            found.setdefault((metric, column), {})[method] = row
+        return found
+
+    @cached_property
     def judged(self) -> list[tuple[str, str, str]]:
         """The main columns that say which way is better: metric, column and way."""
         main = self.cells[self.cells["main"].astype(bool) & self.cells["better"].notna()]

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from camfaith.benchmark.results.cells import CELL, Block, control_named, in_common
-from camfaith.benchmark.results.intervals import FEWEST
-from camfaith.benchmark.results.pairs import pairs_of
+from camfaith.benchmark.results.families import LEVEL, holm
+from camfaith.benchmark.results.intervals import FEWEST, Floats
 from camfaith.benchmark.results.paired import SIGN, differences
 from camfaith.benchmark.results.raters import alpha, split_half
+from camfaith.benchmark.results.signflip import sign_flip
 from camfaith.benchmark.results.thinning import thinned_agreement
 
 BLIND = ("random", "random-pixels", "constant", "center-gaussian", "sobel")
@@ -21,7 +22,7 @@ BLIND = ("random", "random-pixels", "constant", "center-gaussian", "sobel")
 RELIABILITY_COLUMNS = (
     *("model", "dataset", "metric", "column", "better", "methods", "n", "units", "alpha", "split_half"),
     *(f"{way}_{name.replace('-', '_')}" for name in BLIND for way in ("above", "below")),
-    *("oracle", "grain", "steps", "equal", "constant", "undefined", "ties", "confidence", "drift"),
+    *("oracle", "grain", "baselines", "steps", "equal", "degenerate", "undefined", "ties", "confidence", "drift"),
 )
 
 
@@ -43,7 +44,8 @@ def reliability_of(
     - `steps`: Kendall's τ between the orders of methods by their curves' areas, with all points and with every second
       (`thinned_agreement`); NaN for a metric without a curve, and with a tolerance, which chooses its own points
     - `equal`: how often two methods have the same value on an image, a share of pairs × images
-    - `constant`, `undefined`: the share of maps that are constant, and that have no value, of all that did not fail
+    - `degenerate`, `undefined`: the share of maps that are constant or zero and have a value all the same, and of those
+      that have none, of all that did not fail
     - `ties`, `confidence`, `drift`: the means of the metric's columns of that name, NaN where it has none: the share of
       pixels whose order was drawn by lot; along the curve, the probability of the likeliest class, and how far the
       images' features have gone from those of the image
@@ -63,26 +65,29 @@ def _of(block: Block, table: pd.DataFrame) -> pd.DataFrame:
 
 def _cards(block: Block, lines: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
     """The rows of one block, but for what its scores' statuses say."""
-    methods = [m for m in block.cells["method"].unique() if m not in _controls(block)]
+    controls = set(block.cells.loc[block.cells["control"], "method"])
+    methods = [m for m in block.cells["method"].unique() if m not in controls]
     rows = []
     for metric, column, better in block.judged:
         about = {"model": block.model, "dataset": block.dataset, "metric": metric, "column": column, "better": better}
-        own = {m: row for m, row in block.rows(metric, column).items() if m in methods}
-        row = {**about, **_order(SIGN[better] * block.values[[*own.values()]], block.units)}
+        row = {**about, **_order(SIGN[better] * _values(block, metric, column, methods), block.units)}
+        row["baselines"] = np.nan
         row["steps"] = thinned_agreement(lines[lines["metric"] == metric], methods)
         for name in ("ties", "confidence", "drift"):
-            values = block.values[[r for m, r in block.rows(metric, name).items() if m in methods]]
+            values = _values(block, metric, name, methods)
             row[name] = np.nanmean(values) if np.isfinite(values).any() else np.nan
         rows.append(row)
     cards = pd.DataFrame(rows)
-    return cards.assign(**_beside_controls(block, methods, info, cards["metric"])) if rows else cards
+    for name, found in _beside_controls(block, methods, info).items() if rows else ():
+        cards[name] = cards["metric"].map(found)
+    return cards
 
 
-def _controls(block: Block) -> set[str]:
-    return set(block.cells.loc[block.cells["control"], "method"])
+def _values(block: Block, metric: str, column: str, methods: Sequence[str]) -> Floats:
+    return block.values[[row for method, row in block.rows(metric, column).items() if method in methods]]
 
 
-def _order(values: Any, units: Sequence[Any] | None) -> dict[str, Any]:
+def _order(values: Floats, units: Sequence[Any] | None) -> dict[str, Any]:
     """How firm the order of methods (methods × images, higher is better) is."""
     beside, sums, counts = in_common(values, units)
     firm = sums.shape[1] >= FEWEST
@@ -99,40 +104,52 @@ def _order(values: Any, units: Sequence[Any] | None) -> dict[str, Any]:
     }
 
 
-def _beside_controls(
-    block: Block, methods: Sequence[str], info: Mapping[str, Any], metrics: pd.Series
-) -> dict[str, pd.Series]:
-    """What is shown of the methods, and of the oracle, beside each control that is blind."""
+def _beside_controls(block: Block, methods: Sequence[str], info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By metric, what is shown of the methods, and of the oracle, beside each control that is blind."""
     named = {name: label for name in BLIND if (label := control_named(name, info)) is not None}
+    oracle = control_named("oracle", info)
     columns = {}
     for name in BLIND:
-        shown = _shown(block, [(method, named[name]) for method in methods] if name in named else [])
-        for way, side in (("above", "first"), ("below", "second")):
-            columns[f"{way}_{name.replace('-', '_')}"] = metrics.map(_share(shown, side))
-    oracle = control_named("oracle", info)
-    columns["oracle"] = metrics.map(_share(_shown(block, [(oracle, c) for c in named.values()] if oracle else []), "first"))
-    both = [named[name] for name in ("random-pixels", "random") if name in named]
-    grain = _shown(block, [(both[0], both[1])] if len(both) == 2 else []).set_index("metric")["ahead"]
-    columns["grain"] = metrics.map(grain.map({"first": "pixels", "second": "cells"})).fillna("")
+        ahead = _ahead(block, [(method, named[name]) for method in methods] if name in named else [])
+        for way, sign in (("above", 1), ("below", -1)):
+            columns[f"{way}_{name.replace('-', '_')}"] = _shares(ahead, sign)
+    columns["oracle"] = _shares(_ahead(block, [(oracle, label) for label in named.values()] if oracle else []), 1)
+    both = [(named["random-pixels"], named["random"])] if {"random", "random-pixels"} <= {*named} else []
+    grain = {1: "pixels", 0: "", -1: "cells"}
+    columns["grain"] = {metric: grain[int(found[0])] for metric, found in _ahead(block, both).items()}
     return columns
 
 
-def _shown(block: Block, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """Those of the comparisons that could be tested, a family of their own."""
-    found = pairs_of(block, pairs)
-    return found[found["p"].notna()]
+def _ahead(block: Block, pairs: Sequence[tuple[str, str]]) -> dict[str, Floats]:
+    """For each metric that could be tested, which of its pairs is shown to be better: 1 the first, −1 the second, 0
+    neither. All pairs × metrics are one family."""
+    asked = [
+        (metric, rows[first], rows[second], SIGN[better])
+        for metric, column, better in block.judged
+        for rows in [block.rows(metric, column)]
+        for first, second in pairs
+        if first in rows and second in rows
+    ]
+    if not asked or block.sequential:
+        return {}
+    metrics, firsts, seconds, signs = (np.array(part) for part in zip(*asked, strict=True))
+    greater, less = sign_flip(differences(block.values[firsts], block.values[seconds], signs[:, None]), block.units)
+    shown = holm(np.minimum(1, 2 * np.minimum(greater, less))) <= LEVEL
+    ahead = np.where(shown, np.where(greater < less, 1, -1), 0)
+    return {m: ahead[own] for m in dict.fromkeys(metrics) if (own := (metrics == m) & np.isfinite(greater)).any()}
 
 
-def _share(shown: pd.DataFrame, side: str) -> pd.Series:
-    return (shown["ahead"] == side).groupby(shown["metric"]).mean()
+def _shares(ahead: Mapping[str, Floats], sign: int) -> dict[str, float]:
+    return {metric: float((found == sign).mean()) for metric, found in ahead.items()}
 
 
 def _statuses(scores: pd.DataFrame, info: Mapping[str, Any]) -> pd.DataFrame:
-    """The shares of maps that are constant, and of those without a value, under each main column."""
+    """`degenerate` and `undefined` of each main column."""
     methods = [m["label"] for m in info.get("methods", ()) if not m.get("control")]
     mains = {m["label"]: m["main"] for m in info.get("metrics", ())}
     rows = scores[scores["method"].isin(methods) & (scores["column"] == scores["metric"].map(mains))]
     rows = rows[rows["status"] != "error"]
     by = [rows[name] for name in (*CELL[:2], *CELL[3:])]
-    shares = {kind: (rows["status"] == kind).groupby(by, sort=False).mean() for kind in ("constant", "undefined")}
+    kinds = {"degenerate": "constant", "undefined": "undefined"}
+    shares = {name: (rows["status"] == kind).groupby(by, sort=False).mean() for name, kind in kinds.items()}
     return pd.DataFrame(shares).reset_index()
