@@ -7,23 +7,27 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from camfaith.benchmark.results.cells import control_named
-from camfaith.benchmark.results.reliability import BLIND
+from camfaith.benchmark.results.reliability import BLIND, beside
 from camfaith.benchmark.results.showing import NONE
 from camfaith.reports.markup import Row, Table, Value
-from camfaith.reports.view import Block, View, file_stem, number
+from camfaith.reports.view import Block, View, file_stem
 
 SURE = 0.8
 """Less than this α, ρ or τ is said in words: what Krippendorff (2004) asks of data that are to be relied upon."""
 OFTEN = 0.05
 """A share of maps above this is said in words."""
-_AGREEMENTS = {"alpha": "α", "split_half": "halves ρ", "baselines": "baselines τ", "steps": "steps τ"}
-_SHARES = {"oracle": "oracle", "equal": "equal", "degenerate": "constant maps", "undefined": "undefined", "ties": "ties"}
-_SIZES = {"confidence": "confidence", "drift": "drift"}
+_HEADS = {
+    **{"n": "n", "alpha": "α", "split_half": "halves ρ", **dict.fromkeys(BLIND, "")},
+    **{"oracle": "oracle", "grain": "grain", "baselines": "baselines τ", "steps": "steps τ", "equal": "equal"},
+    **{"degenerate": "constant maps", "undefined": "undefined", "ties": "ties"},
+    **{"confidence": "confidence", "drift": "drift"},
+}
+_SHARES = ("oracle", "equal", "degenerate", "undefined", "ties")
 _EXPLAINED = {
     "alpha": "α: Krippendorff's, how far single images agree on the order of the methods; 1 wholly, 0 by chance.",
     "split_half": "Halves ρ: Spearman's, between the orders of the methods in two halves of the images.",
-    "beside": "Under a control's name: the share of methods shown to be better than it (sign-flip test, Holm over methods "
-    "× metrics).",
+    "controls": "Under a control's name: the share of methods shown to be better than it (sign-flip test, Holm over "
+    "methods × metrics).",
     "oracle": "Oracle: the share of these controls than which the oracle is shown to be better.",
     "grain": "Grain: whether a random order of single pixels is shown to be better than one of cells, or the reverse.",
     "baselines": "Baselines τ: Kendall's, between the orders by this baseline and the run's others.",
@@ -31,8 +35,8 @@ _EXPLAINED = {
     "equal": "Equal: how often two methods have the same value on an image.",
     "degenerate": "Constant maps: the share of maps that are constant or zero. Undefined: of those without a value.",
     "ties": "Ties: the share of pixels whose order was drawn by lot.",
-    "drift": "Confidence, drift: along the curve, the probability of the likeliest class, and how far the images' features "
-    "have gone from the image's.",
+    "drift": "Confidence, drift: along the curve, the probability of the likeliest class, and how far the features "
+    "have gone from the image's own.",
 }
 
 
@@ -41,34 +45,25 @@ def reliability_table(view: View, block: Block) -> Table | None:
     cards = view.of(block, view.reliability).dropna(axis=1, how="all")
     if cards.empty:
         return None
-    named = {name: label for name in BLIND if (label := control_named(name, view.info)) is not None}
-    beside = {name: label for name, label in named.items() if _column("above", name) in cards}
-    columns: list[tuple[str, str]] = [("n", "n")]
-    columns += [(name, _AGREEMENTS[name]) for name in ("alpha", "split_half") if name in cards]
-    columns += [(name, label) for name, label in beside.items()]
-    rest = {"oracle": "oracle", "grain": "grain", **_AGREEMENTS, **_SHARES, **_SIZES}
-    columns += [(n, head) for n, head in rest.items() if n in cards and n not in ("alpha", "split_half")]
-    if not {"random", "random-pixels"} <= named.keys():
-        columns = [column for column in columns if column[0] != "grain"]
+    heads = _HEADS | {name: label for name in BLIND if (label := control_named(name, view.info)) is not None}
+    known = [
+        name for name, head in heads.items() if head and (beside("above", name) if name in BLIND else name) in cards
+    ]
     rows = [
-        Row(f"{card['metric']} {card['column']}", False, [_value(card, name) for name, _ in columns])
+        Row(f"{card['metric']} {card['column']}", False, [_value(card, name) for name in known])
         for card in cards.to_dict("records")
     ]
-    told = {name for name, _ in columns} | ({"beside"} if beside else set())
+    told = {"controls" if name in BLIND else name for name in known}
     notes = [*(said for name, said in _EXPLAINED.items() if name in told), *to_mind(view, block)]
-    return Table(
-        file_stem("reliability", *block), f"Reliability: {block.title}", [head for _, head in columns], rows, notes,
-        of="metric",
-    )  # fmt: skip
+    title = f"Reliability: {block.title}"
+    return Table(file_stem("reliability", *block), title, [heads[name] for name in known], rows, notes, of="metric")
 
 
 def to_mind(view: View, block: Block) -> list[str]:
     """What a reader should mind of each metric, a line each; none of a metric that has nothing of the kind."""
-    lines = []
-    for card in view.of(block, view.reliability).to_dict("records"):
-        if said := "; ".join(_said(card, view)):
-            lines.append(f"{card['metric']} {card['column']}: {said}.")
-    return lines
+    cards = view.of(block, view.reliability).to_dict("records")
+    found = {f"{card['metric']} {card['column']}": "; ".join(_said(card, view)) for card in cards}
+    return [f"{metric}: {said}." for metric, said in found.items() if said]
 
 
 def _said(card: Mapping[Any, Any], view: View) -> Iterator[str]:
@@ -76,12 +71,11 @@ def _said(card: Mapping[Any, Any], view: View) -> Iterator[str]:
         yield f"single images disagree about the order of the methods (α {card['alpha']:.2f})"
     if card["split_half"] < SURE:
         yield f"halves of the images disagree about it (ρ {card['split_half']:.2f})"
-    above = {name: card[_column("above", name)] for name in BLIND if name != "random"}
-    if none := [str(control_named(name, view.info)) for name, share in above.items() if share == 0]:
+    if none := [str(control_named(name, view.info)) for name in BLIND[1:] if card[beside("above", name)] == 0]:
         yield f"no method is shown to be better than {' or '.join(none)}"
     if card["oracle"] < 1:
         yield "the oracle is not shown to be better than every control"
-    if card["grain"]:
+    if card["grain"] in ("pixels", "cells"):
         better, worse = ("pixels", "cells") if card["grain"] == "pixels" else ("cells", "pixels")
         yield f"grain decides, random {better} are better than random {worse}: compare maps of one grain"
     if card["baselines"] < SURE:
@@ -96,22 +90,17 @@ def _said(card: Mapping[Any, Any], view: View) -> Iterator[str]:
         yield f"{_percent(card['undefined'])} of the maps have no value"
 
 
-def _column(way: str, control: str) -> str:
-    return f"{way}_{control.replace('-', '_')}"
-
-
 def _value(card: Mapping[Any, Any], name: str) -> Value:
     if name in BLIND:
-        worse = card.get(_column("below", name), math.nan)
-        return Value(_percent(card[_column("above", name)]), f"({_percent(worse)} worse)" if worse > 0 else "")
+        worse = card[beside("below", name)]
+        return Value(_percent(card[beside("above", name)]), f"({_percent(worse)} worse)" if worse > 0 else "")
     if name == "grain":
-        return Value(card[name] or NONE)
-    found = float(card[name])
-    if name in _AGREEMENTS:
-        return Value(NONE if math.isnan(found) else f"{found:.2f}")
+        return Value(card[name] if card[name] in ("pixels", "cells") else NONE)
     if name in _SHARES:
-        return Value(_percent(found))
-    return Value(f"{found:.0f}" if name == "n" else number(found))
+        return Value(_percent(card[name]))
+    if name == "n":
+        return Value(str(card[name]))
+    return Value(NONE if math.isnan(card[name]) else f"{card[name]:.2f}")
 
 
 def _percent(share: float) -> str:

@@ -19,9 +19,16 @@ from camfaith.benchmark.results.thinning import thinned_agreement
 
 BLIND = ("random", "random-pixels", "constant", "center-gaussian", "sobel")
 """The controls that know nothing of the network, and of the image no more than its edges."""
+
+
+def beside(way: str, control: str) -> str:
+    """The column that says which share of the methods is shown to be `way`, "above" or "below", of a control."""
+    return f"{way}_{control.replace('-', '_')}"
+
+
 RELIABILITY_COLUMNS = (
     *("model", "dataset", "metric", "column", "better", "methods", "n", "units", "alpha", "split_half"),
-    *(f"{way}_{name.replace('-', '_')}" for name in BLIND for way in ("above", "below")),
+    *(beside(way, name) for name in BLIND for way in ("above", "below")),
     *("oracle", "grain", "baselines", "steps", "equal", "degenerate", "undefined", "ties", "confidence", "drift"),
 )
 
@@ -112,7 +119,7 @@ def _beside_controls(block: Block, methods: Sequence[str], info: Mapping[str, An
     for name in BLIND:
         ahead = _ahead(block, [(method, named[name]) for method in methods] if name in named else [])
         for way, sign in (("above", 1), ("below", -1)):
-            columns[f"{way}_{name.replace('-', '_')}"] = _shares(ahead, sign)
+            columns[beside(way, name)] = _shares(ahead, sign)
     columns["oracle"] = _shares(_ahead(block, [(oracle, label) for label in named.values()] if oracle else []), 1)
     both = [(named["random-pixels"], named["random"])] if {"random", "random-pixels"} <= {*named} else []
     grain = {1: "pixels", 0: "", -1: "cells"}

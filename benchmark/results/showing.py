@@ -47,28 +47,23 @@ def legend(rows: pd.DataFrame, info: Mapping[str, Any]) -> list[str]:
 
 
 def cautions(rows: pd.DataFrame, info: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before the numbers of these rows of the summary, the main columns of one model and data
-    set: under which of them random maps do as well as the methods."""
+    """What to know before the numbers of these rows of the summary, the main columns of one model and data set: under
+    which of them the methods do no better than random maps."""
     if random_control(info) is None:
         return []
     asked = rows[rows["better"].notna() & ~rows["control"] & rows["above_random"].notna()]
-    told: dict[bool, list[str]] = {True: [], False: []}
+    blind: list[str] = []
+    reverse: list[str] = []
     for (metric, column), own in asked.groupby(["metric", "column"], sort=False):
         if not own["above_random"].any():
             behind = ((own["p"] <= LEVEL) & (own["difference"] < 0)).any()
-            told[bool(behind)].append(f"{metric} {column}")
-    lines = []
-    if told[False]:
-        lines.append(
-            f"On these images {', '.join(told[False])} cannot tell random maps from the methods: no method is shown to be "
-            "better or worse than the random control."
-        )
-    if told[True]:
-        lines.append(
-            f"On these images {', '.join(told[True])} cannot show that a method is better than random maps: some are shown "
-            "to be worse than the random control, and none to be better."
-        )
-    return lines
+            (reverse if behind else blind).append(f"{metric} {column}")
+    said = {
+        "random maps cannot be told from the methods on these images: no method is shown to be better or worse than "
+        "the random control.": blind,
+        "no method is shown to be better than random maps on these images, and some are shown to be worse.": reverse,
+    }
+    return [f"By {', '.join(names)} {text}" for text, names in said.items() if names]
 
 
 def _claims(rows: pd.DataFrame, info: Mapping[str, Any]) -> list[str]:
