@@ -13,6 +13,9 @@ from annotated_types import Gt, Lt, MinLen
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
+from camfaith.metrics.drift import RANGE as DRIFT
+from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
+from camfaith.metrics.drift import drift_of
 from camfaith.metrics.probing.baselines import drawn_for_each
 from camfaith.metrics.probing.imputation import impute
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
@@ -101,6 +104,7 @@ class ROAD(Metric):
       percentiles are the shares kept), except for tied pixels
     - `lerf`: the score with the least relevant p % removed, in [0, 1], higher is better
     - `morf`: the score with the most relevant p % removed, in [0, 1], lower is better
+    - `confidence`, `drift`: how far the altered images are from what the network knows (`functional.drift`)
 
     The paper gives the accuracy at each p, over a data set; here it is the target's `score`, one image at a time.
     """
@@ -112,7 +116,8 @@ class ROAD(Metric):
     name = "road"
     main = "road"
     better = {"road": "higher", "lerf": "higher", "morf": "lower"}
-    range = {"road": (-0.5, 0.5), "lerf": (0, 1), "morf": (0, 1)}
+    range = {"road": (-0.5, 0.5), "lerf": (0, 1), "morf": (0, 1), **DRIFT}
+    undefined = NO_DRIFT
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -134,4 +139,5 @@ class ROAD(Metric):
         return Line(x, y, "fraction of pixels removed and filled in", self.score)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return road(*(answers[self._imputed(kept)].of(self.score) for kept in ("rest", "top")))
+        told = [answers[self._imputed(kept)] for kept in ("rest", "top")]
+        return {**road(*(each.of(self.score) for each in told)), **drift_of(*told)}

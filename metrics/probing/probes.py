@@ -83,8 +83,9 @@ class ImageProbe:
         raise NotImplementedError
 
     def told(self, classes: int) -> int:
-        """How many numbers it is told of an image: the target's logit and log-probability, and all logits if wanted."""
-        return 2 + self.all_logits * classes
+        """How many numbers are told of an image: the target's logit and log-probability, all logits if wanted, and how
+        far the image has drifted (confidence and distance)."""
+        return 4 + self.all_logits * classes
 
     def fill(self, subject: Subject) -> Fill:
         raise NotImplementedError
