@@ -54,7 +54,7 @@ def reliability_table(view: View, block: Block) -> Table | None:
         for card in cards.to_dict("records")
     ]
     told = {"controls" if name in BLIND else name for name in known}
-    notes = [*(said for name, said in _EXPLAINED.items() if name in told), *to_mind(view, block)]
+    notes = [*to_mind(view, block), " ".join(said for name, said in _EXPLAINED.items() if name in told)]
     title = f"Reliability: {block.title}"
     return Table(file_stem("reliability", *block), title, [heads[name] for name in known], rows, notes, of="metric")
 

@@ -202,8 +202,9 @@ def test_the_csv_has_every_number_of_the_summary(plain_run: Result, plain_report
 
 def test_each_block_and_the_whole_have_markdown_and_latex(plain_report: Path) -> None:
     names = {path.name for path in (plain_report / "tables").iterdir()}
-    stems = {"resnet--fundus", "vgg--fundus", "skill--resnet--fundus", "skill--vgg--fundus", "over-all"}
-    frames = ("summary", "ranking", "comparisons", "agreement", "conservation_scale")
+    stems = {f"{kind}{model}--fundus" for kind in ("", "skill--", "reliability--") for model in ("resnet", "vgg")}
+    stems |= {"over-all"}
+    frames = ("summary", "ranking", "comparisons", "agreement", "conservation_scale", "reliability")
     assert names == {f"{s}.{kind}" for s in stems for kind in ("md", "tex")} | {f"{name}.csv" for name in frames}
 
 
