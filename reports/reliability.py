@@ -35,8 +35,8 @@ _EXPLAINED = {
     "equal": "Equal: how often two methods have the same value on an image.",
     "degenerate": "Constant maps: the share of maps that are constant or zero. Undefined: of those without a value.",
     "ties": "Ties: the share of pixels whose order was drawn by lot.",
-    "drift": "Confidence, drift: along the curve, the probability of the likeliest class, and how far the features "
-    "have gone from the image's own.",
+    "drift": "Confidence, drift: the mean probability of the likeliest class along the curve, and the mean distance of "
+    "the network's features from the image's, of which 1 is their length.",
 }
 
 

@@ -54,8 +54,8 @@ def reliability_of(
     - `degenerate`, `undefined`: the share of maps that are constant or zero and have a value all the same, and of those
       that have none, of all that did not fail
     - `ties`, `confidence`, `drift`: the means of the metric's columns of that name, NaN where it has none: the share of
-      pixels whose order was drawn by lot; along the curve, the probability of the likeliest class, and how far the
-      images' features have gone from those of the image
+      pixels whose order was drawn by lot; how sure the network is of the altered images, and how far their features are
+      from the image's
     """
     tolerant = {m["label"] for m in info.get("metrics", ()) if (m.get("parameters") or {}).get("tolerance") is not None}
     curves = lines[~lines["metric"].isin(tolerant)]

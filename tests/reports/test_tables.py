@@ -147,14 +147,14 @@ HOSTILE = r"a_b%c\d&e#f$g{h}i~j^k|l*m<n>"
 
 def hostile_table() -> Table:
     rows = [Row(HOSTILE, False, [Value("1", "[0, 2]", best=True)]), Row("[mine]", False, [Value("1")])]
-    return Table("stem", HOSTILE, [HOSTILE], [*rows, Row("random", True, [Value("0")])], [HOSTILE])
+    return Table("stem", HOSTILE, [HOSTILE], [*rows, Row("random", True, [Value("0")])], [HOSTILE], [HOSTILE])
 
 
 def test_latex_escapes_names_and_balances_its_environments_and_braces() -> None:
     text = latex(hostile_table())
     escaped = r"a\_b\%c\textbackslash{}d\&e\#f\$g\{h\}i\textasciitilde{}j\textasciicircum{}k\textbar{}"
     escaped += r"l*m\textless{}n\textgreater{}"
-    assert text.count(escaped) == 4
+    assert text.count(escaped) == 5
     opened = re.findall(r"\\begin\{(\w+)\}", text)
     assert opened == ["table", "tabular", "minipage"]
     assert sorted(opened) == sorted(re.findall(r"\\end\{(\w+)\}", text))

@@ -59,7 +59,7 @@ def slow_alpha(ranks: np.ndarray) -> float:
     difference counts the values that lie between two of them."""
     images, values = ranks.shape[1], np.unique(ranks)
     pairs = [(a, b) for row in ranks for i, a in enumerate(row) for j, b in enumerate(row) if i != j]
-    coincident = {v: {w: 0.0 for w in values} for v in values}
+    coincident = {v: dict.fromkeys(values, 0.0) for v in values}
     for a, b in pairs:
         coincident[a][b] += 1 / (images - 1)
     count = {v: sum(coincident[v].values()) for v in values}
@@ -121,7 +121,10 @@ def curves_of(ys: Mapping[str, Any]) -> pd.DataFrame:
     [
         ({"a": [1, 0, 1, 0, 1], "b": [1, 0, 2, 0, 1], "c": [1, 0, 3, 0, 1]}, 1),
         ({"a": [1, 9, 1, 9, 1], "b": [1, 5, 2, 5, 1], "c": [1, 0, 3, 0, 1]}, -1),  # what lies between decides
-        ({"a": [1, 0, 1, 0, 1, 9], "b": [1, 0, 2, 0, 1, 8], "c": [1, 0, 3, 0, 1, 0]}, 1),  # of 5 steps the last is whole
+        (
+            {"a": [1, 0, 1, 0, 1, 9], "b": [1, 0, 2, 0, 1, 8], "c": [1, 0, 3, 0, 1, 0]},
+            1,
+        ),  # of 5 steps the last is whole
         ({"a": [1, 9, 1, 1], "b": [1, 5, 2, 1], "c": [1, 0, 3, 1]}, np.nan),
         ({"a": [1, 0, 1, 0, 1], "b": [1, 0, 2, 0, 1]}, np.nan),
     ],
@@ -194,7 +197,7 @@ def test_a_card_claims_nothing_of_few_images_nor_of_a_run_until_all_is_separated
 
 
 def test_a_curve_that_chooses_its_own_points_is_not_thinned() -> None:
-    values = {m: EASE for m in "abc"}
+    values = dict.fromkeys("abc", EASE)
     info, lines = info_of(values, {"gain": "higher"}), curves_of({m: np.arange(5) * i for i, m in enumerate("abc")})
     assert cards_of(scores_of(values), info, lines)["steps"].tolist() == [1]
     info["metrics"][0]["parameters"] = {"tolerance": 0.01}
