@@ -51,6 +51,7 @@ from camfaith.methods.superpixels import KernelShap as KernelShap
 from camfaith.methods.superpixels import Lime as Lime
 from camfaith.methods.noise_tunnel import NoiseTunnel as NoiseTunnel
 from camfaith.methods.controls import Random as Random
+from camfaith.methods.controls import RandomPixels as RandomPixels
 from camfaith.methods.controls import Constant as Constant
 from camfaith.methods.controls import CenterGaussian as CenterGaussian
 from camfaith.methods.controls import Sobel as Sobel

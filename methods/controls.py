@@ -42,6 +42,20 @@ class Random(Control):
         return torch.stack(drawn).to(single(evidence.images))
 
 
+class RandomPixels(Control):
+    """Uniform noise on the image's own grid, drawn from each image's own seed: a random order of single pixels. Beside
+    `random` it tells whether grain decides."""
+
+    name = "random-pixels"
+
+    def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
+        drawn = []
+        for seed in evidence.seeds.tolist():
+            source = torch.Generator().manual_seed(seed)
+            drawn.append(torch.rand(evidence.images.shape[-2:], generator=source, dtype=torch.float64))
+        return torch.stack(drawn).to(single(evidence.images))
+
+
 class Constant(Control):
     """One everywhere: all pixels tie."""
 

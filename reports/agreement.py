@@ -55,4 +55,6 @@ def agreement_table(view: View, block: Block) -> Table | None:
     if not rows:
         return None
     title = f"Agreement between metrics: {block.title}"
-    return Table(file_stem("agreement", *block), title, ["n", "methods", "Kendall's τ [95 % interval]"], rows)
+    return Table(
+        file_stem("agreement", *block), title, ["n", "methods", "Kendall's τ [95 % interval]"], rows, of="metrics"
+    )

@@ -36,22 +36,28 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is shown anywhere: a row per method, controls last, and notes beneath."""
+    """A table as it is shown anywhere: what to know before its numbers, a row per method (or what `of` names), controls
+    last, and notes beneath."""
 
     stem: str
     title: str
     heads: Sequence[str]
     rows: Sequence[Row]
     notes: Sequence[str] = ()
+    cautions: Sequence[str] = ()
+    of: str = "method"
 
 
 def markdown(table: Table) -> str:
-    """A title, the table as GitHub writes it, and its notes."""
+    """A title, what to know first, the table as GitHub writes it, and its notes."""
     rows = []
     for row in table.rows:
         values = [f"**{plain(value.text)}**" if value.best else plain(value.text) for value in row.values]
         rows.append([f"*{plain(row.method)}*" if row.control else plain(row.method), *values])
-    lines = [f"### {plain(table.title)}", "", *piped(["method", *map(plain, table.heads)], rows)]
+    lines = [f"### {plain(table.title)}", ""]
+    for caution in table.cautions:
+        lines += [f"**{plain(caution)}**", ""]
+    lines += piped([table.of, *map(plain, table.heads)], rows)
     return "\n".join([*lines, "", *(f"- {plain(note)}" for note in table.notes), ""])
 
 
@@ -76,6 +82,7 @@ def latex(table: Table) -> str:
             r"\centering",
             rf"\caption{{{_tex(table.title)}.}}",
             rf"\label{{tab:{table.stem}}}",
+            *(rf"\parbox{{\linewidth}}{{\footnotesize\textbf{{{_tex(text)}}}}}\par" for text in table.cautions),
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"{_tabular(table)}}}",
             r"\par\medskip",
@@ -130,7 +137,10 @@ _SYMBOLS = {
     "↓": r"$\downarrow$",
     DOUBT: r"$^{\circ}$",
     "×": r"$\times$",
+    "α": r"$\alpha$",
     "β": r"$\beta$",
+    "ρ": r"$\rho$",
+    "τ": r"$\tau$",
     "…": r"\ldots{}",
 }
 

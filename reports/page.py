@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from camfaith.reports.agreement import agreement_table
 from camfaith.reports.figures import Drawing
 from camfaith.reports.gallery import Wall
 from camfaith.reports.markup import Table
+from camfaith.reports.reliability import reliability_table
 from camfaith.reports.skill import skill_table
 from camfaith.reports.tables import every_column, ledger
 from camfaith.reports.view import View, number
@@ -43,6 +44,7 @@ Facts = list[tuple[str, str]]
 
 def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Drawing], walls: Sequence[Wall]) -> Path:
     """Write the page; `tables` holds one table per block, and last that over all blocks."""
+    cards = [reliability_table(view, block) for block in view.blocks]
     page = rendered(
         "report.html",
         info=view.info,
@@ -54,7 +56,7 @@ def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Dr
         datasets=view.info.get("datasets", ()),
         methods=[(m, one_line(m.get("parameters", {}))) for m in view.info.get("methods", ())],
         metrics=[(m, one_line(m.get("parameters", {}))) for m in view.info.get("metrics", ())],
-        tables=tables,
+        tables=[*zip_longest(tables, cards)],
         drawings=[(drawing, *embedded(drawing.path)) for drawing in drawings],
         skills=[t for block in view.blocks if (t := skill_table(view, block))],
         agreements=[t for block in view.blocks if (t := agreement_table(view, block))],

@@ -13,9 +13,10 @@ from pandas.api.types import is_numeric_dtype
 
 from camfaith.benchmark.results.files import own_folder, whole, write_whole
 from camfaith.benchmark.results.intervals import FEWEST
-from camfaith.benchmark.results.showing import MISSING, NONE, doubtful, legend, usual
+from camfaith.benchmark.results.showing import MISSING, NONE, cautions, doubtful, legend, usual
 from camfaith.benchmark.results.statistics import few_samples
 from camfaith.reports.markup import Row, Table, Value, latex, markdown
+from camfaith.reports.reliability import reliability_table
 from camfaith.reports.skill import skill_table
 from camfaith.reports.view import ALL, Block, Judged, View, file_stem, number, numbers
 
@@ -30,6 +31,7 @@ def write(view: View, folder: Path) -> list[Table]:
     """Write all tables; returns one per block, and last the one over all blocks where there are several."""
     own_folder(folder)
     frames = {"summary": view.summary, "agreement": view.agreement, "conservation_scale": view.scale}
+    frames["reliability"] = view.reliability
     if view.until_separated:
         frames["separations"] = view.result.separations()
     else:
@@ -39,7 +41,7 @@ def write(view: View, folder: Path) -> list[Table]:
     tables = [block_table(view, block) for block in view.blocks]
     if over_all := overall_table(view):
         tables.append(over_all)
-    for table in (*tables, *(skill_table(view, block) for block in view.blocks)):
+    for table in (*tables, *(make(view, block) for make in (skill_table, reliability_table) for block in view.blocks)):
         if table:
             write_whole(folder / f"{table.stem}.md", markdown(table))
             write_whole(folder / f"{table.stem}.tex", latex(table))
@@ -72,7 +74,7 @@ def block_table(view: View, block: Block) -> Table:
     main = view.of(block, view.summary)
     main = main[main["main"].astype(bool)]
     notes = [*legend(main, view.info), *_counts(view, summary)]
-    return Table(block.stem, block.title, ["n", *(c.head for c in view.judged)], rows, notes)
+    return Table(block.stem, block.title, ["n", *(c.head for c in view.judged)], rows, notes, cautions(main, view.info))
 
 
 def _known(view: View, summary: Mapping[Any, Mapping[str, Any]], column: Judged, what: str) -> list[float]:

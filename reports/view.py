@@ -115,6 +115,10 @@ class View:
         return self.result.agreement()
 
     @cached_property
+    def reliability(self) -> pd.DataFrame:
+        return self.result.reliability()
+
+    @cached_property
     def blocks(self) -> list[Block]:
         """Every model × data set that has rows."""
         return [Block(*names) for names in self.summary[["model", "dataset"]].drop_duplicates().to_numpy().tolist()]

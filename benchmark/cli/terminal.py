@@ -14,6 +14,7 @@ from camfaith.benchmark.results.accuracy import doubts, in_words
 from camfaith.benchmark.results.store import Result
 from camfaith.benchmark.running.planning import Plan
 from camfaith.reports import markup as reports
+from camfaith.reports.reliability import to_mind
 from camfaith.reports.tables import block_table
 from camfaith.reports.view import View
 
@@ -59,9 +60,11 @@ def show_result(result: Result, console: Console | None = None) -> None:
         table = block_table(view, block)
         layer = f", target layer {layers[block.model]}" if layers.get(block.model) else ""
         console.print(f"\n{table.title}{layer}", style="bold", markup=False, highlight=False)
+        for caution in table.cautions:
+            console.print(caution, style="bold", markup=False, highlight=False)
         for part in folded(table, console.width) if table.rows else ():
             console.print(part)
-        for note in table.notes:
+        for note in (*table.notes, *to_mind(view, block)):
             console.print(note, style="dim", markup=False, highlight=False)
     for each in result.accuracy.to_dict("records"):
         console.print(in_words(each), markup=False)

@@ -70,12 +70,13 @@ class _Orders:
             sums, counts = by_unit(values, np.isfinite(values), units)
             size = sums.shape[1]
             drawn = resamples(size, self.seed) if size >= FEWEST else None
-            again = None if drawn is None else _signs_of((sums @ drawn) / (counts @ drawn))
-            self.kept[key] = _signs_of(values.mean(1, keepdims=True)), again, size
+            again = None if drawn is None else signs_of((sums @ drawn) / (counts @ drawn))
+            self.kept[key] = signs_of(values.mean(1, keepdims=True)), again, size
         return self.kept[key]
 
 
-def _signs_of(means: Floats) -> Floats:
+def signs_of(means: Floats) -> Floats:
+    """Signs of the differences between every two rows, 0 for a tie: pairs × columns."""
     first, second = np.triu_indices(len(means), 1)
     return np.sign(differences(means[first], means[second]))
 

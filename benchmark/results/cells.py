@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from camfaith.benchmark.results.intervals import Floats
+from camfaith.benchmark.results.intervals import Floats, by_unit
 
 CELL = ["model", "dataset", "method", "metric", "column"]
 USED = ("ok", "constant")
@@ -32,10 +33,17 @@ class Block:
 
     def rows(self, metric: str, column: str) -> dict[str, int]:
         """Where each method's values of a column lie."""
-        found = self.cells[(self.cells["metric"] == metric) & (self.cells["column"] == column)]
-        return dict(zip(found["method"], found.index, strict=True))
+        return dict(self._places.get((metric, column), {}))
 
-    @property
+    @cached_property
+    def _places(self) -> dict[tuple[str, str], dict[str, int]]:
+        found: dict[tuple[str, str], dict[str, int]] = {}
+        names = (self.cells[name] for name in ("metric", "column", "method"))
+        for metric, column, method, row in zip(*names, self.cells.index, strict=True):
+            found.setdefault((metric, column), {})[method] = row
+        return found
+
+    @cached_property
     def judged(self) -> list[tuple[str, str, str]]:
         """The main columns that say which way is better: metric, column and way."""
         main = self.cells[self.cells["main"].astype(bool) & self.cells["better"].notna()]
@@ -98,6 +106,15 @@ def common(values: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return rows, np.asarray(finite[rows].all(0) & rows.any())
 
 
+def in_common(values: Floats, units: Sequence[Any] | None) -> tuple[NDArray[np.bool_], Floats, Floats]:
+    """Of methods × samples: which rows can be set side by side (`common`), and on the samples that they have in common
+    the sum of each unit's values and their number (rows × units)."""
+    beside, samples = common(values)
+    kept = values[np.ix_(beside, samples)]
+    own = None if units is None else [unit for unit, held in zip(units, samples, strict=True) if held]
+    return beside, *by_unit(kept, np.isfinite(kept), own)
+
+
 def units_of(samples: Iterable[Any], clusters: Iterable[Any]) -> list[Any] | None:
     """What each sample counts as, its cluster or itself; None where no sample has a cluster."""
     given = [None if pd.isna(cluster) or cluster == "" else str(cluster) for cluster in clusters]
@@ -118,7 +135,12 @@ def controls(info: Mapping[str, Any]) -> dict[str, bool]:
 
 def random_control(info: Mapping[str, Any]) -> str | None:
     """The label of the first random control of the run."""
-    found = [m["label"] for m in info.get("methods", ()) if m.get("control") and m.get("name") == "random"]
+    return control_named("random", info)
+
+
+def control_named(name: str, info: Mapping[str, Any]) -> str | None:
+    """The label of the run's first control of this name."""
+    found = [m["label"] for m in info.get("methods", ()) if m.get("control") and m.get("name") == name]
     return found[0] if found else None
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import friedmanchisquare, rankdata
 
-from camfaith.benchmark.results.cells import Block, common
-from camfaith.benchmark.results.intervals import FEWEST, Floats, by_unit
+from camfaith.benchmark.results.cells import Block, in_common
+from camfaith.benchmark.results.intervals import FEWEST, Floats
 from camfaith.benchmark.results.paired import SIGN, TIED
 from camfaith.benchmark.results.resampling import resamples
 
@@ -61,35 +61,32 @@ def rank_methods(found: Sequence[Block], *, seed: int = 0) -> pd.DataFrame:
 
 def _ranked(methods: Sequence[str], values: Floats, units: Sequence[Any] | None, seed: int) -> pd.DataFrame:
     """Methods × images, higher is better."""
-    beside, images = common(values)
-    kept = values[np.ix_(beside, images)]
-    own = None if units is None else [unit for unit, held in zip(units, images, strict=True) if held]
-    sums, counts = by_unit(kept, np.isfinite(kept), own)
+    beside, sums, counts = in_common(values, units)
     of_unit = sums / np.maximum(counts, 1)
     count, size = of_unit.shape
     nothing = np.full(len(methods), np.nan)
     table = pd.DataFrame(
-        {"method": methods, "n": np.where(beside, images.sum(), 0), "units": np.where(beside, size, 0)}
+        {"method": methods, "n": np.where(beside, int(counts[:1].sum()), 0), "units": np.where(beside, size, 0)}
     )
     table = table.assign(mean=nothing, mean_rank=nothing, friedman_p=np.nan, kendall_w=np.nan)
     if not size:
         return table
-    levels = _levels(of_unit)
-    table.loc[beside, "mean"] = kept.mean(1)
+    levels = tied_levels(of_unit)
+    table.loc[beside, "mean"] = sums.sum(1) / counts.sum(1)
     table.loc[beside, "mean_rank"] = rankdata(-levels, axis=0).mean(1)
     if size >= FEWEST and count >= 2:
         if count >= 3 and (levels != levels[0]).any():
             statistic, p = friedmanchisquare(*levels)
             table["friedman_p"], table["kendall_w"] = p, statistic / (size * (count - 1))
         drawn = resamples(size, seed)
-        places = _places(_levels((sums @ drawn) / (counts @ drawn)))
+        places = _places(tied_levels((sums @ drawn) / (counts @ drawn)))
         for place in range(count):
             table[f"place_{place + 1}"] = np.nan
             table.loc[beside, f"place_{place + 1}"] = places[:, place]
     return table
 
 
-def _levels(values: Floats) -> NDArray[np.int64]:
+def tied_levels(values: Floats) -> NDArray[np.int64]:
     """The place of each value among its column's different ones, from the lowest; values without a gap between them are
     one."""
     order = values.argsort(0, kind="stable")

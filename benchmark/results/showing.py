@@ -46,6 +46,26 @@ def legend(rows: pd.DataFrame, info: Mapping[str, Any]) -> list[str]:
     return lines + few_samples(rows)
 
 
+def cautions(rows: pd.DataFrame, info: Mapping[str, Any]) -> list[str]:
+    """What to know before the numbers of these rows of the summary, the main columns of one model and data set: under
+    which of them the methods do no better than random maps."""
+    if random_control(info) is None:
+        return []
+    asked = rows[rows["better"].notna() & ~rows["control"] & rows["above_random"].notna()]
+    blind: list[str] = []
+    reverse: list[str] = []
+    for (metric, column), own in asked.groupby(["metric", "column"], sort=False):
+        if not own["above_random"].any():
+            behind = ((own["p"] <= LEVEL) & (own["difference"] < 0)).any()
+            (reverse if behind else blind).append(f"{metric} {column}")
+    said = {
+        "random maps cannot be told from the methods on these images: no method is shown to be better or worse than "
+        "the random control.": blind,
+        "no method is shown to be better than random maps on these images, and some are shown to be worse.": reverse,
+    }
+    return [f"By {', '.join(names)} {text}" for text, names in said.items() if names]
+
+
 def _claims(rows: pd.DataFrame, info: Mapping[str, Any]) -> list[str]:
     """What bold and the mark of doubt say, and by which test."""
     until = until_separated(info)
@@ -83,7 +103,9 @@ def html_of(summary: pd.DataFrame, title: str, info: Mapping[str, Any]) -> str:
         wide = cells.pivot_table(index="method", columns="head", values="shown", aggfunc="first", sort=False)
         wide = wide.rename_axis(index=None, columns=None).rename(index=escape).fillna(NONE)
         wide.insert(0, "n", own.rename(index=escape))
-        parts += [f"<p>{escape(f'{model} on {dataset}')}</p>", wide.to_html(escape=False)]
+        parts.append(f"<p>{escape(f'{model} on {dataset}')}</p>")
+        parts += [f"<p><b>{escape(line)}</b></p>" for line in cautions(block, info)]
+        parts.append(wide.to_html(escape=False))
         parts += [f"<p>{escape(line)}</p>" for line in legend(block, info)]
     return "\n".join(parts)
 

@@ -165,6 +165,12 @@ class Result:
 
         return agree(self.blocks)
 
+    def reliability(self) -> pd.DataFrame:
+        """How far each metric is to be trusted, on each model and data set (`reliability_of`)."""
+        from camfaith.benchmark.results.reliability import reliability_of
+
+        return reliability_of(self.blocks, self.scores, self.lines, self.info)
+
     def table(self, metric: str, column: str | None = None) -> pd.DataFrame:
         """One metric's main column, or another `column`: a row for each model, data set and sample, a column for each
         method, NaN where there is no value. `ValueError` for a metric or column that the run has not."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camfaith.methods import CenterGaussian, Constant, Oracle, Random, Sobel
+from camfaith.methods import CenterGaussian, Constant, Oracle, Random, RandomPixels, Sobel
 from camfaith.models import Evidence
 from camfaith.models.errors import NotApplicable
 
@@ -23,15 +23,17 @@ def explain(method: type, found: Evidence, **options: object) -> Tensor:
     return bound.explain(found, bound.classifier)
 
 
-def test_random_depends_on_the_seed_of_the_image_alone(images):
-    many = explain(Random, evidence(images(3, 8), torch.tensor([5, 6, 5])))
-    one = explain(Random, evidence(images(1, 20), torch.tensor([6])))
+@pytest.mark.parametrize(("method", "shape"), [(Random, (7, 7)), (RandomPixels, (8, 12))])
+def test_random_maps_depend_on_the_seed_of_the_image_alone(images, method, shape):
+    many = explain(method, evidence(images(3, 8, 12), torch.tensor([5, 6, 5])))
+    one = explain(method, evidence(1 - images(1, 8, 12), torch.tensor([6])))
     assert torch.equal(many[0], many[2])
     assert torch.equal(many[1:2], one)
     assert not torch.equal(many[0], many[1])
-    assert many.shape == (3, 7, 7)
+    assert many.shape == (3, *shape)
     assert explain(Random, evidence(images(2, 8)), grid=3).shape == (2, 3, 3)
     assert 0 <= float(many.min()) < float(many.max()) < 1
+    assert len(many[0].unique()) == many[0].numel()
 
 
 def test_sobel_of_a_step_is_four_steps_on_both_sides_of_it():

@@ -147,14 +147,14 @@ HOSTILE = r"a_b%c\d&e#f$g{h}i~j^k|l*m<n>"
 
 def hostile_table() -> Table:
     rows = [Row(HOSTILE, False, [Value("1", "[0, 2]", best=True)]), Row("[mine]", False, [Value("1")])]
-    return Table("stem", HOSTILE, [HOSTILE], [*rows, Row("random", True, [Value("0")])], [HOSTILE])
+    return Table("stem", HOSTILE, [HOSTILE], [*rows, Row("random", True, [Value("0")])], [HOSTILE], [HOSTILE])
 
 
 def test_latex_escapes_names_and_balances_its_environments_and_braces() -> None:
     text = latex(hostile_table())
     escaped = r"a\_b\%c\textbackslash{}d\&e\#f\$g\{h\}i\textasciitilde{}j\textasciicircum{}k\textbar{}"
     escaped += r"l*m\textless{}n\textgreater{}"
-    assert text.count(escaped) == 4
+    assert text.count(escaped) == 5
     opened = re.findall(r"\\begin\{(\w+)\}", text)
     assert opened == ["table", "tabular", "minipage"]
     assert sorted(opened) == sorted(re.findall(r"\\end\{(\w+)\}", text))
@@ -202,8 +202,9 @@ def test_the_csv_has_every_number_of_the_summary(plain_run: Result, plain_report
 
 def test_each_block_and_the_whole_have_markdown_and_latex(plain_report: Path) -> None:
     names = {path.name for path in (plain_report / "tables").iterdir()}
-    stems = {"resnet--fundus", "vgg--fundus", "skill--resnet--fundus", "skill--vgg--fundus", "over-all"}
-    frames = ("summary", "ranking", "comparisons", "agreement", "conservation_scale")
+    stems = {f"{kind}{model}--fundus" for kind in ("", "skill--", "reliability--") for model in ("resnet", "vgg")}
+    stems |= {"over-all"}
+    frames = ("summary", "ranking", "comparisons", "agreement", "conservation_scale", "reliability")
     assert names == {f"{s}.{kind}" for s in stems for kind in ("md", "tex")} | {f"{name}.csv" for name in frames}
 
 
