@@ -42,6 +42,8 @@ class PixelCurve(Metric):
     - `ties`: the share of pixels that have the value of another, so that their order was drawn by lot
     - `points`: how many points the curve has; only with a `tolerance`
 
+    The area depends on the order of the pixels alone, and does not tell small blurs of a map: these hardly change it.
+
     A `tolerance` replaces the fixed `steps`: each curve is asked only where it bends, until its area is known to within
     the tolerance (`AdaptiveCurve` gives the bound).
     """

@@ -13,11 +13,12 @@ tensor([0.4000], dtype=torch.float64)
 # Curves along the order of a map's pixels.
 from camfaith.metrics.curves import auc as auc
 from camfaith.metrics.morf import aopc as aopc, abpc as abpc, pixel_flipping as pixel_flipping
+from camfaith.metrics.curve_correlation import step_correlation as step_correlation
 from camfaith.metrics.road import road as road
 from camfaith.metrics.irof import irof as irof, class_kept as class_kept
 
 # What a map shows or hides, and what the score makes of it.
-from camfaith.metrics.masking import average_drop as average_drop
+from camfaith.metrics.masking import average_drop as average_drop, drop_in_deletion as drop_in_deletion
 from camfaith.metrics.signs import signed_removal as signed_removal
 
 # What a map predicts of random changes.
@@ -40,6 +41,7 @@ from camfaith.metrics.shape import sparseness as sparseness
 
 # How a map changes, and how alike two or more are.
 from camfaith.metrics.coherency import coherency as coherency
+from camfaith.metrics.adcc import adcc as adcc, arcc as arcc
 from camfaith.metrics.random_logit import random_logit as random_logit
 from camfaith.metrics.agreement import agreement as agreement
 from camfaith.metrics.stability import max_sensitivity as max_sensitivity

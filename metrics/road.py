@@ -102,6 +102,8 @@ class ROAD(Metric):
     - `lerf`: the score with the least relevant p % removed, in [0, 1], higher is better
     - `morf`: the score with the most relevant p % removed, in [0, 1], lower is better
 
+    The values depend on the order of the pixels alone, and do not tell small blurs of a map: these hardly change it.
+
     The paper gives the accuracy at each p, over a data set; here it is the target's `score`, one image at a time.
     """
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from camfaith.metrics import IROF, Case
-from camfaith.metrics.irof import Superpixels, segment_ranks
+from camfaith.metrics.irof import Superpixels
+from camfaith.metrics.probing.segments import segment_ranks
 from camfaith.models.superpixels import superpixels
 
 
