@@ -38,8 +38,8 @@ def step_correlation(maps: Tensor, changes: Tensor, counts: Tensor, noise: Tenso
 
 @dataclass(frozen=True, kw_only=True)
 class CurveCorrelation(Metric):
-    """Whether the score changes most in those steps of a curve whose pixels the map says matter most: `step_correlation`
-    of the raw map, after the method's ReLU where it has one, at the image's size.
+    """Whether the score changes most in those steps of a curve whose pixels matter most by the map: `step_correlation`
+    of the map after the method's ReLU, where it has one, at the image's size.
 
     It asks for the very points of the curve with equal settings, so that the model is asked once for both.
     """
@@ -78,7 +78,8 @@ class DeletionCorrelation(CurveCorrelation):
     it; in [−1, 1], higher is better (DC; Gomez et al. 2022).
 
     The authors remove a cell of the map a step; here each of `steps` steps removes the same number of pixels, which
-    become the `baseline`. A score that falls at once and stays low correlates with any map whose first pixels are far above the rest.
+    become the `baseline`. A score that falls at once and stays low correlates with any map whose first pixels are far
+    above the rest.
     """
 
     baseline: Any = "black"
@@ -92,7 +93,8 @@ class InsertionCorrelation(CurveCorrelation):
     in it; in [−1, 1], higher is better (IC; Gomez et al. 2022).
 
     The authors insert a cell of the map a step; here each of `steps` steps inserts the same number of pixels into the
-    `baseline`. A score that rises at once and stays high correlates with any map whose first pixels are far above the rest.
+    `baseline`. A score that rises at once and stays high correlates with any map whose first pixels are far above the
+    rest.
     """
 
     baseline: Any = "blur"

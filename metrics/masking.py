@@ -95,7 +95,7 @@ class AverageDrop(Metric):
     - `gain`: the share won of what it lacked to 1, higher is better
     - `shown`: the mean of M̂, how much of the image is left
 
-    It prefers blurred maps: a map that shows everything loses nothing, so that a constant positive map has the drop 0 by
+    It prefers blurred maps: one that shows everything loses nothing, so that a constant positive map has the drop 0 by
     definition, and a map that is nowhere positive has the drop of a black image. Read it beside `shown`, or take
     `EqualAreaDrop`.
 

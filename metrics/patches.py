@@ -31,7 +31,7 @@ class Patches(PerImage):
 
 @dataclass(frozen=True, kw_only=True)
 class PatchCurve(Metric):
-    """A number from f(x⁰), …, f(x^L): the score as square patches leave, the one with the highest mean of the map first.
+    """A number from f(x⁰), …, f(x^L): the score as square patches leave, those with the highest mean of the map first.
 
     The image is cut into patches of `side`×`side` pixels, from its upper left corner; those at the right and lower edge
     may be smaller. The first `patches` of them leave (None: all), in no more than L = `steps` steps, and become the
