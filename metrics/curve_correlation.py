@@ -27,7 +27,7 @@ def step_correlation(maps: Tensor, changes: Tensor, counts: Tensor, noise: Tenso
 
     >>> maps, changes = torch.tensor([[[4, 3], [2, 1]]]), torch.tensor([[0.6, 0.1, 0.2, 0.0]])
     >>> step_correlation(maps, changes, torch.arange(5)).round(decimals=4)
-    tensor([0.8193], dtype=torch.float64)
+    tensor([0.8345], dtype=torch.float64)
     """
     M = maps.double().flatten(1)
     # Centred, which changes no correlation, so that the differences between sums are exact.

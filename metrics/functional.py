@@ -18,7 +18,7 @@ from camfaith.metrics.road import road as road
 from camfaith.metrics.irof import irof as irof, class_kept as class_kept
 
 # What a map shows or hides, and what the score makes of it.
-from camfaith.metrics.masking import average_drop as average_drop, drop_in_deletion as drop_in_deletion
+from camfaith.metrics.masking import average_drop as average_drop, relative_drop as relative_drop
 from camfaith.metrics.signs import signed_removal as signed_removal
 
 # What a map predicts of random changes.

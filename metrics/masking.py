@@ -13,7 +13,6 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient, rounding
-from camfaith.metrics.probing.answers import Answer
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.probes import OneImage, Subject
 
@@ -39,15 +38,15 @@ def average_drop(whole: Tensor, masked: Tensor, noise: Tensor | float = 0.0) -> 
     }
 
 
-def drop_in_deletion(whole: Tensor, hidden: Tensor) -> Tensor:
-    """The share of the class's probability that goes with what the heat map shows (Jung & Oh 2021): (Y − D)/Y, by the
-    probabilities Y = f(x) and D = f(x ⊙ (1 − M̂)) (B each). B values of at most 1, below 0 where the probability rises;
-    higher is better. NaN where Y = 0.
+def relative_drop(whole: Tensor, altered: Tensor) -> Tensor:
+    """The share of the class's probability that an altered image has lost, (Y − D)/Y, by the probabilities Y = f(x) and
+    D = f(x') (B each). B values of at most 1, below 0 where the probability rises. NaN where Y = 0. Where x' is x ⊙
+    (1 − M̂), what the heat map shows is lost, and higher is better (Jung & Oh 2021).
 
-    >>> drop_in_deletion(torch.tensor([0.8, 0.5]), torch.tensor([0.2, 0.75]))
+    >>> relative_drop(torch.tensor([0.8, 0.5]), torch.tensor([0.2, 0.75]))
     tensor([ 0.7500, -0.5000], dtype=torch.float64)
     """
-    Y, D = whole.double(), hidden.double()
+    Y, D = whole.double(), altered.double()
     return quotient(Y - D, Y)
 
 
@@ -114,19 +113,20 @@ class AverageDrop(Metric):
         return (Masked(),)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {**_drop(case, answers[Masked()]), "shown": maps.displayed.mean((1, 2))}
+        answer = answers[Masked()]
+        noise = 16 * rounding(case, answer, "probability")[:, 0]
+        columns = average_drop(case.whole("probability"), answer.of("probability")[:, 0], noise)
+        return {**columns, "shown": maps.displayed.mean((1, 2))}
 
 
 @dataclass(frozen=True, kw_only=True)
 class EqualAreaDrop(Metric):
     """`AverageDrop` by masks that all show the same area, so that a blurred map wins nothing by showing more (own
     definition, by Chattopadhay et al. 2018): the most relevant pixels, ⌈`area`·N⌉ of them, stay as they are, and the
-    `baseline` replaces the rest. Columns in [0, 1]:
+    `baseline` replaces the rest. Columns:
 
-    - `drop`: the share of the probability that is lost, lower is better
-    - `increase`: 1 where it rises by more than the network's rounding, else 0; higher is better
-    - `gain`: the share won of what it lacked to 1, higher is better
-    - `ties`: the share of pixels that have the value of another, so that their order was drawn by lot
+    - `drop`: the share of the probability that is lost, in (−∞, 1], below 0 where it rises; lower is better
+    - `ties`: the share of pixels that have the value of another, so that their order was drawn by lot, in [0, 1]
 
     It asks whether the upper part of a map is the right one, and does not see how a map is graded within it. For a
     score that adds up over pixels, no map has a lower drop than the true one. In small areas the shape of the mask
@@ -137,16 +137,17 @@ class EqualAreaDrop(Metric):
     baseline: Any = "black"
     name = "equal-area-drop"
     main = "drop"
-    better = {"drop": "lower", "increase": "higher", "gain": "higher"}
-    range = dict.fromkeys(("drop", "increase", "gain", "ties"), (0, 1))
-    undefined = AverageDrop.undefined
+    better = {"drop": "lower"}
+    range = {"drop": (-inf, 1), "ties": (0, 1)}
+    undefined = "there is no probability to lose (Y = 0)"
     needs_probability = True
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (Top(self.area, self.baseline),)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {**_drop(case, answers[Top(self.area, self.baseline)]), "ties": maps.ties}
+        shown = answers[Top(self.area, self.baseline)].of("probability")[:, 0]
+        return {"drop": relative_drop(case.whole("probability"), shown), "ties": maps.ties}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,10 +170,4 @@ class AverageDropInDeletion(Metric):
         return (Hidden(),)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {"drop": drop_in_deletion(case.whole("probability"), answers[Hidden()].of("probability")[:, 0])}
-
-
-def _drop(case: Case, answer: Answer) -> dict[str, Tensor]:
-    """`average_drop` for the one image of a probe, where the network's rounding is no increase."""
-    noise = 16 * rounding(case, answer, "probability")[:, 0]
-    return average_drop(case.whole("probability"), answer.of("probability")[:, 0], noise)
+        return {"drop": relative_drop(case.whole("probability"), answers[Hidden()].of("probability")[:, 0])}

@@ -12,6 +12,7 @@ from camfaith.metrics import SHIPPED, find
 
 FEW = {
     "road": {"percentiles": [20, 50]},
+    "arcc": {"percentiles": [20, 50]},
     "sensitivity-n": {"sizes": [0.1, 0.5], "subsets": 24},
     "faithfulness-correlation": {"subsets": 24},
     "infidelity": {"samples": 24},
@@ -62,4 +63,7 @@ def test_checks_apply_where_they_have_a_meaning():
     asking = {name for name in SHIPPED if find(name)().probes(None, 100) and "nan-answer" in said[name]}
     assert asking <= {"conservation", "random-logit"}  # one asks about an empty image, one of the image itself
     curves = {name for name in SHIPPED if "steps" not in said[name]}
-    assert curves == {"deletion", "insertion", "aopc", "pixel-flipping"}
+    assert curves == {
+        *("deletion", "insertion", "aopc", "pixel-flipping", "cell-deletion", "deletion-correlation"),
+        *("insertion-correlation", "region-perturbation", "selectivity"),
+    }
