@@ -46,6 +46,8 @@ class PixelCurve(Metric):
     - `points`: how many points the curve has; only with a `tolerance`
     - `confidence`, `drift`: how far the altered images are from what the network knows (`functional.drift`)
 
+    The area depends on the order of the pixels alone, and does not tell small blurs of a map: these hardly change it.
+
     A `tolerance` replaces the fixed `steps`: each curve is asked only where it bends, until its area is known to within
     the tolerance (`AdaptiveCurve` gives the bound).
     """

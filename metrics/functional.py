@@ -13,12 +13,13 @@ tensor([0.4000], dtype=torch.float64)
 # Curves along the order of a map's pixels.
 from camfaith.metrics.curves import auc as auc
 from camfaith.metrics.morf import aopc as aopc, abpc as abpc, pixel_flipping as pixel_flipping
+from camfaith.metrics.curve_correlation import step_correlation as step_correlation
 from camfaith.metrics.road import road as road
 from camfaith.metrics.irof import irof as irof, class_kept as class_kept
 from camfaith.metrics.drift import drift as drift
 
 # What a map shows or hides, and what the score makes of it.
-from camfaith.metrics.masking import average_drop as average_drop
+from camfaith.metrics.masking import average_drop as average_drop, relative_drop as relative_drop
 from camfaith.metrics.signs import signed_removal as signed_removal
 
 # What a map predicts of random changes.
@@ -47,6 +48,7 @@ from camfaith.metrics.shape import sparseness as sparseness
 
 # How a map changes, and how alike two or more are.
 from camfaith.metrics.coherency import coherency as coherency
+from camfaith.metrics.adcc import adcc as adcc, arcc as arcc
 from camfaith.metrics.random_logit import random_logit as random_logit, class_contrast as class_contrast
 from camfaith.metrics.randomisation import parameter_randomisation as parameter_randomisation
 from camfaith.metrics.mprt import efficient_mprt as efficient_mprt

@@ -16,10 +16,8 @@ from camfaith.metrics.drift import RANGE as DRIFT
 from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
 from camfaith.metrics.drift import drift_of
 from camfaith.metrics.precision import quotient
-from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.features import Superpixels
-from camfaith.metrics.probing.probes import ImageProbe, Rounds, Subject
-from camfaith.metrics.probing.ranks import lottery, ranked
+from camfaith.metrics.probing.segments import WithoutSegments
 from camfaith.models.settings import Few
 from camfaith.models.superpixels import require
 
@@ -50,41 +48,11 @@ def class_kept(logits: Tensor, targets: Tensor, removed: Tensor) -> Tensor:
     return torch.where(logits.isnan().flatten(1).any(1) | (logits.shape[2] == 1), torch.nan, kept)
 
 
-def segment_ranks(saliency: Tensor, labels: Tensor, seed: int) -> Tensor:
-    """The rank of each of L superpixels by the mean of a map over it, 0 for the highest (L). `saliency` and `labels`,
-    the number of each pixel's superpixel, are H×W. Equal ones come in an order drawn from `seed`.
-
-    >>> segment_ranks(torch.tensor([[0.0, 1.0, 5.0]]), torch.tensor([[0, 0, 1]]), seed=0)
-    tensor([1, 0], dtype=torch.int32)
-    """
-    labels, values = labels.flatten(), saliency.flatten().double()
-    empty = values.new_zeros(int(labels.max()) + 1)
-    # Relative to the lowest value, so that superpixels of one value have equal means, whatever their size.
-    lowest = empty.scatter_reduce(0, labels, values, "amin", include_self=False)
-    mean = lowest + empty.scatter_reduce(0, labels, values - lowest[labels], "mean", include_self=False)
-    drawn = lottery(torch.tensor([seed]), len(mean)).to(mean.device)
-    return ranked(mean[None, None], drawn)[0][0]
-
-
 @dataclass(frozen=True)
-class WithoutSegments(ImageProbe):
-    """The image without its 1, 2, … L most relevant superpixels, the baseline instead."""
+class WithoutSuperpixels(WithoutSegments):
+    """The image as its superpixels leave, and the logits of all classes."""
 
-    segments: int
-    baseline: Baseline
-    reads = "saliency"
     all_logits = True
-
-    def count(self, pixels: int) -> int:
-        return self.segments
-
-    def rounds(self, subject: Subject) -> Rounds:
-        labels = subject.once(Superpixels(self.segments))
-        ranks = segment_ranks(subject.read("saliency"), labels, int(subject.case.seeds[subject.index]))
-        removed = torch.arange(1, len(ranks) + 1, device=ranks.device)
-        order = ranks[labels].flatten()
-        yield len(removed), subject.masked(self.baseline, lambda start, stop: order >= removed[start:stop, None])
-        return removed.cpu().double() / len(removed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +87,8 @@ class IROF(Metric):
         require("skimage.segmentation")
 
     @property
-    def _without(self) -> WithoutSegments:
-        return WithoutSegments(self.segments, self.baseline)
+    def _without(self) -> WithoutSuperpixels:
+        return WithoutSuperpixels(Superpixels(self.segments), self.segments, self.baseline)
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (self._without,)

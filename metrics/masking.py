@@ -1,15 +1,19 @@
-"""Average drop: how the class's probability changes when only what the map shows stays in the image."""
+"""Average drop and its kin: how the class's probability changes when only what a map shows stays, or goes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, inf
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Gt, Lt
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient, rounding
+from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.probes import OneImage, Subject
 
 
@@ -34,6 +38,18 @@ def average_drop(whole: Tensor, masked: Tensor, noise: Tensor | float = 0.0) -> 
     }
 
 
+def relative_drop(whole: Tensor, altered: Tensor) -> Tensor:
+    """The share of the class's probability that an altered image has lost, (Y − D)/Y, by the probabilities Y = f(x) and
+    D = f(x') (B each). B values of at most 1, below 0 where the probability rises. NaN where Y = 0. Where x' is x ⊙
+    (1 − M̂), what the heat map shows is lost, and higher is better (Jung & Oh 2021).
+
+    >>> relative_drop(torch.tensor([0.8, 0.5]), torch.tensor([0.2, 0.75]))
+    tensor([ 0.7500, -0.5000], dtype=torch.float64)
+    """
+    Y, D = whole.double(), altered.double()
+    return quotient(Y - D, Y)
+
+
 @dataclass(frozen=True)
 class Masked(OneImage):
     """The image times its heat map, x ⊙ M̂. Methods with equal heat maps share it."""
@@ -42,6 +58,29 @@ class Masked(OneImage):
 
     def altered(self, subject: Subject) -> Tensor:
         return subject.image * subject.read("displayed").to(subject.image)
+
+
+@dataclass(frozen=True)
+class Hidden(OneImage):
+    """The image times the inverse of its heat map, x ⊙ (1 − M̂)."""
+
+    reads = "displayed"
+
+    def altered(self, subject: Subject) -> Tensor:
+        return subject.image * (1 - subject.read("displayed").to(subject.image))
+
+
+@dataclass(frozen=True)
+class Top(OneImage):
+    """The image's most relevant pixels, a share `area` of them all (rounded up), and the baseline elsewhere."""
+
+    area: float
+    baseline: Baseline
+    reads = "ranks"
+
+    def altered(self, subject: Subject) -> Tensor:
+        shown = subject.read("ranks") < ceil(self.area * subject.case.pixels)
+        return subject.image.where(shown.view(subject.case.size), subject.blank(self.baseline))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +94,9 @@ class AverageDrop(Metric):
     - `gain`: the share won of what it lacked to 1, higher is better
     - `shown`: the mean of M̂, how much of the image is left
 
-    A map that shows everything loses nothing, so read the drop beside `shown`: a constant positive map has the drop 0
-    by definition, and a map that is nowhere positive has the drop of a black image.
+    It prefers blurred maps: one that shows everything loses nothing, so that a constant positive map has the drop 0 by
+    definition, and a map that is nowhere positive has the drop of a black image. Read it beside `shown`, or take
+    `EqualAreaDrop`.
 
     M̂ is rectified for every method, as every heat map is: a negative factor would invert the image. A signed map is
     rectified on its own grid, before it is upsampled.
@@ -77,3 +117,57 @@ class AverageDrop(Metric):
         noise = 16 * rounding(case, answer, "probability")[:, 0]
         columns = average_drop(case.whole("probability"), answer.of("probability")[:, 0], noise)
         return {**columns, "shown": maps.displayed.mean((1, 2))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EqualAreaDrop(Metric):
+    """`AverageDrop` by masks that all show the same area, so that a blurred map wins nothing by showing more (own
+    definition, by Chattopadhay et al. 2018): the most relevant pixels, ⌈`area`·N⌉ of them, stay as they are, and the
+    `baseline` replaces the rest. Columns:
+
+    - `drop`: the share of the probability that is lost, in (−∞, 1], below 0 where it rises; lower is better
+    - `ties`: the share of pixels that have the value of another, so that their order was drawn by lot, in [0, 1]
+
+    It asks whether the upper part of a map is the right one, and does not see how a map is graded within it. For a
+    score that adds up over pixels, no map has a lower drop than the true one. In small areas the shape of the mask
+    counts for more than what it shows, and smooth masks win again.
+    """
+
+    area: Annotated[float, Gt(0), Lt(1)] = 0.5
+    baseline: Any = "black"
+    name = "equal-area-drop"
+    main = "drop"
+    better = {"drop": "lower"}
+    range = {"drop": (-inf, 1), "ties": (0, 1)}
+    undefined = "there is no probability to lose (Y = 0)"
+    needs_probability = True
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return (Top(self.area, self.baseline),)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        shown = answers[Top(self.area, self.baseline)].of("probability")[:, 0]
+        return {"drop": relative_drop(case.whole("probability"), shown), "ties": maps.ties}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageDropInDeletion(Metric):
+    """The share of the class's probability that goes when what the heat map M̂ shows is taken out of the image, x ⊙ (1 −
+    M̂) (ADD; Jung & Oh 2021). In (−∞, 1], below 0 where the probability rises; higher is better.
+
+    A map that shows everything leaves a black image and loses what there is to lose: read it beside average drop, to
+    which the same map is perfect, and beside the controls.
+    """
+
+    name = "average-drop-in-deletion"
+    main = "drop"
+    better = {"drop": "higher"}
+    range = {"drop": (-inf, 1)}
+    undefined = "there is no probability to lose (Y = 0)"
+    needs_probability = True
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return (Hidden(),)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        return {"drop": relative_drop(case.whole("probability"), answers[Hidden()].of("probability")[:, 0])}

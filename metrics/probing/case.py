@@ -12,7 +12,7 @@ from torch import Tensor
 
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.copies import own_copy, worked_out_once
-from camfaith.metrics.probing.ranks import fingerprints, lottery, ranked
+from camfaith.metrics.probing.ranks import cells_ranked, fingerprints, lottery, ranked
 from camfaith.models import maps as steps
 from camfaith.models.arrays import Array, tensor_of
 from camfaith.models.classifier import Classifier, Targets
@@ -22,7 +22,7 @@ from camfaith.models.penultimate import Penultimate
 from camfaith.models.speed.batches import halving
 from camfaith.models.speed.setup import laid_out, scoring_batch
 
-Aspect = Literal["raw", "signed", "saliency", "ranks", "displayed"]
+Aspect = Literal["raw", "signed", "saliency", "ranks", "cells", "displayed"]
 """What may be read of `Maps`."""
 _NUMBERS = ("targets", "logits", "seeds", "masks", "contents", "target_scores", "features")
 """What a `Case` holds beside its images, a row for each."""
@@ -294,6 +294,23 @@ class Maps:
     @worked_out_once
     def _ranked(self) -> tuple[Tensor, Tensor]:
         return ranked(self.saliency, self.case.lottery)
+
+    @property
+    def cells(self) -> Tensor:
+        """For each pixel, the rank of the cell of the map's own grid that it lies in, 0 for the most relevant (B×H×W).
+        A map with more rows or columns than the image is brought to its size first."""
+        return self._cells_ranked[0]
+
+    @property
+    def cell_ties(self) -> Tensor:
+        """The share of cells whose value another cell of the same map has too (B, in [0, 1])."""
+        return self._cells_ranked[1]
+
+    @worked_out_once
+    def _cells_ranked(self) -> tuple[Tensor, Tensor]:
+        meant = steps.rectify(self.raw) if self.rectified else self.raw
+        fits = all(n <= most for n, most in zip(self.raw.shape[1:], self.case.size, strict=True))
+        return cells_ranked(meant if fits else self.saliency, self.case.size, self.case.seeds)
 
     @worked_out_once
     def displayed(self) -> Tensor:

@@ -26,6 +26,17 @@ def ranked(maps: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
     return result.scatter_(1, drawn.gather(1, order), places), _tied(values)
 
 
+def cells_ranked(maps: Tensor, size: tuple[int, int], seeds: Tensor) -> tuple[Tensor, Tensor]:
+    """For each pixel of images of H×W, the rank of the cell of a map (B×h×w, no larger than the images) that it lies
+    in: B×H×W, int32; and the tied share of cells (B).
+
+    Pixel (i, j) lies in the cell (⌊ih/H⌋, ⌊jw/W⌋). Equal cells come in an order drawn from the image's seed.
+    """
+    ranks, ties = ranked(maps, lottery(seeds, maps[0].numel()).to(maps.device))
+    rows, columns = (torch.arange(n, device=maps.device) * m // n for n, m in zip(size, maps.shape[1:], strict=True))
+    return ranks.view(maps.shape)[:, rows[:, None], columns], ties
+
+
 def _tied(values: Tensor) -> Tensor:
     """The share of values, in order, that equal a neighbour (B, in [0, 1])."""
     equal = values[:, 1:] == values[:, :-1]

@@ -12,7 +12,13 @@ from camfaith.metrics import SHIPPED, find
 
 FEW = {
     "road": {"percentiles": [20, 50]},
+<<<<<<< HEAD
     "sensitivity-n": {"sizes": [1, 0.5], "subsets": 49},
+=======
+    "arcc": {"percentiles": [20, 50]},
+    "sensitivity-n": {"sizes": [0.1, 0.5], "subsets": 24},
+    "faithfulness-correlation": {"subsets": 24},
+>>>>>>> curves
     "infidelity": {"samples": 24},
     "max-sensitivity": {"samples": 3},
     "local-lipschitz": {"samples": 3},
@@ -68,4 +74,7 @@ def test_checks_apply_where_they_have_a_meaning():
     others = {"template-score"}
     assert asking <= empty | same | dark | others, "others ask about images at which the check's network fails"
     curves = {name for name in SHIPPED if "steps" not in said[name]}
-    assert curves == {"deletion", "insertion", "aopc", "pixel-flipping"}
+    assert curves == {
+        *("deletion", "insertion", "aopc", "pixel-flipping", "cell-deletion", "deletion-correlation"),
+        *("insertion-correlation", "region-perturbation", "selectivity"),
+    }

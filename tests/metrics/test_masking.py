@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import nn
 from torch.nn import functional as F
 
 from camfaith.methods import GradCAM, HiResCAM
-from camfaith.metrics import AverageDrop, Case, Engine, Maps
+from camfaith.metrics import AverageDrop, AverageDropInDeletion, Case, Engine, EqualAreaDrop, Maps
 from camfaith.metrics.masking import Masked
 
 NAMES = ["drop", "increase", "gain", "shown"]
@@ -40,6 +41,41 @@ def test_every_column_is_that_of_one_masked_image(
         expected = [max(y - o, 0) / y, float(o > y), max(o - y, 0) / (1 - y), float(shown[i].mean())]
         assert [float(found[name][i]) for name in NAMES] == pytest.approx(expected, abs=1e-8)
     assert set(found["increase"].tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(("area", "baseline"), [(0.5, "black"), (0.3, "mean")])
+def test_what_an_equal_area_and_what_the_inverse_of_the_heat_map_leave(
+    area, baseline, classifier, images, noise_maps, slow_score, slow_points, slow_order, worked_out
+):
+    pictures, maps, seeds = images(3, 9), noise_maps(3, 9, 9, levels=6), torch.tensor([4, 5, 6])
+    metric = EqualAreaDrop(area=area, baseline=baseline)
+    _, found = worked_out(metric, classifier, pictures, [0, 1, 2], maps, seeds=seeds)
+    _, hidden = worked_out(AverageDropInDeletion(), classifier, pictures, [0, 1, 2], maps, seeds=seeds)
+    blanks = metric.baseline(pictures, seeds)
+    for i in range(3):
+        y, shown = slow_score(classifier, pictures[i], i, "probability"), -(-area * 81 // 1)
+        last = slow_order(maps[i], int(seeds[i]))[int(shown) :]
+        (o,) = slow_points(classifier, pictures[i], blanks[i], i, last, [len(last)], "probability")
+        assert float(found["drop"][i]) == pytest.approx((y - o) / y, abs=1e-8)
+        heat = maps[i].clamp(min=0) / maps[i].max()
+        d = slow_score(classifier, pictures[i] * (1 - heat), i, "probability")
+        assert float(hidden["drop"][i]) == pytest.approx((y - d) / y, abs=1e-8)
+    assert (found["drop"] < 0).any()
+
+
+def test_a_blurred_map_wins_by_showing_more_unless_all_show_the_same_area(pixel_sum):
+    """An object of 8×8 pixels is worth something all over, and most in one place, which dims the rest of the true map.
+    The map is blurred more and more."""
+    worth = torch.full((16, 16), 0.01, dtype=torch.float64)
+    worth[3:11, 5:13], worth[6, 7] = 1, 30
+    images = 0.5 + 0.3 * torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model, true = pixel_sum(worth * 6 / worth.sum(), bias=-6.0), images.mean(1) * worth
+    grades = {str(sigma): gaussian_filter(true.numpy(), (0, sigma, sigma)) for sigma in (0, 1, 2, 3)}
+    plain, equal = (metric(model, images, 1, grades) for metric in (AverageDrop(), EqualAreaDrop(area=0.25)))
+    falling, rising = ([float(of[name]["drop"].mean()) for name in grades] for of in (plain, equal))
+    assert falling == sorted(falling, reverse=True)
+    assert rising == sorted(rising)
+    assert (falling[-1] < falling[0] / 2, rising[-1] > 2 * rising[0]) == (True, True), (falling, rising)
 
 
 @pytest.mark.parametrize("method", [GradCAM, HiResCAM])

@@ -44,7 +44,7 @@ class _Written(Overheard):
         return found
 
 
-_ASPECTS = ("signed", "saliency", "ranks", "displayed", "ties")
+_ASPECTS = ("signed", "saliency", "ranks", "cells", "displayed", "ties")
 
 
 def _tensors(given: tuple[Any, ...]) -> dict[str, Tensor]:
