@@ -23,9 +23,14 @@ def blur(maps: Tensor, grade: int, seeds: Tensor) -> Tensor:  # noqa: ARG001 - a
     return torch.from_numpy(gaussian_filter(maps.numpy(), (0, sigma, sigma), mode="nearest"))
 
 
+def softening(maps: Tensor, grade: int, seeds: Tensor) -> Tensor:
+    """None, ¼, ½, ¾ or all of the way to a Gaussian blur of ½ a cell: small blurs."""
+    return torch.lerp(maps, blur(maps, 1, seeds), grade / 4)
+
+
 def shift(maps: Tensor, grade: int, seeds: Tensor) -> Tensor:  # noqa: ARG001 - as all are called
-    """Down and to the right by 0 and 0, 0 and 1, 1 and 1, 1 and 2, or 2 and 2 cells; what leaves at an edge enters at the
-    other one."""
+    """Down and to the right by 0 and 0, 0 and 1, 1 and 1, 1 and 2, or 2 and 2 cells; what leaves at an edge enters at
+    the other one."""
     return maps.roll((grade // 2, (grade + 1) // 2), (1, 2))
 
 
@@ -50,7 +55,7 @@ def _orders(maps: Tensor, seeds: Tensor) -> list[Tensor]:
 
 
 Degradation = Callable[[Tensor, int, Tensor], Tensor]
-DEGRADATIONS: dict[str, Degradation] = {each.__name__: each for each in (blur, shift, noise, signs)}
+DEGRADATIONS: dict[str, Degradation] = {each.__name__: each for each in (blur, softening, shift, noise, signs)}
 
 
 @dataclass(frozen=True)

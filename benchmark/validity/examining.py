@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -11,37 +11,40 @@ import torch
 from torch import Tensor
 
 from camfaith import metrics
+from camfaith.benchmark.validity.asking import forwards, way_of
 from camfaith.benchmark.validity.degrading import DEGRADATIONS, GRADES, Graded
 from camfaith.benchmark.validity.networks import LAYER, NETWORKS, Known, known_networks
-from camfaith.benchmark.validity.ordering import Order, mean_of, order_of
+from camfaith.benchmark.validity.ordering import mean_of, order_of
 from camfaith.benchmark.validity.table import EVERY, YARDSTICK
 from camfaith.metrics import Metric
 from camfaith.metrics.functional import pearson
 from camfaith.models import Classifier
-from camfaith.models.errors import RAISED, kind_and_text
+from camfaith.models.errors import RAISED, in_one_line
 
 Scores = dict[str, Tensor]
 """A metric's scores by degradation (images × grades), higher is better."""
 
 
-def examined(names: list[str] | None = None, tell: Callable[[str], Any] = lambda name: None) -> pd.DataFrame:
-    """The table of shipped metrics whose main column has a direction (`table` says what is in it), led by the yardstick
-    that knows the truth; `tell` is called with each name before the metric is asked."""
+def examined(names: Iterable[str] = metrics.SHIPPED, tell: Callable[[str], Any] = str) -> pd.DataFrame:
+    """The table of the metrics whose main column has a direction (`table` says what is in it), led by the yardstick that
+    knows the truth; `tell` is called with each name before the metric is asked."""
     networks = known_networks()
     classifiers = {known.name: Classifier.of(known.network) for known in networks}
-    rows = list(_rows(YARDSTICK, 1, [_nearness(known) for known in networks]))
-    for name in metrics.SHIPPED if names is None else names:
+    rows = list(_rows({"metric": YARDSTICK}, [_nearness(known) for known in networks]))
+    for name in names:
         kind = metrics.find(name)
         if kind.main not in kind.better:
             continue
         tell(name)
+        told = {"metric": name, "version": kind.version}
         try:
             metric = kind()
             found = [scores(metric, known, classifiers[known.name]) for known in networks]
         except RAISED as error:
-            rows.append({"metric": name, "version": kind.version, "unasked": kind_and_text(error).splitlines()[0]})
+            rows.append({**told, "unasked": in_one_line(error)})
         else:
-            rows += _rows(name, kind.version, found)
+            told["way"], (told["an_image"], told["a_map"]) = way_of(metric), forwards(metric)
+            rows += _rows(told, found)
     return pd.DataFrame(rows)
 
 
@@ -85,15 +88,15 @@ def _nearness(known: Known) -> Scores:
     }
 
 
-def _rows(name: str, version: int, found: list[Scores]) -> Iterator[dict[str, Any]]:
-    """A row for each network, and before them one for all."""
+def _rows(told: dict[str, Any], found: list[Scores]) -> Iterator[dict[str, Any]]:
+    """A row for each network, and before them one for all, which holds what is `told` of the metric."""
     orders = {
         known: {degradation: order_of(values.numpy(), seed) for degradation, values in scores.items()}
         for seed, (known, scores) in enumerate(zip(NETWORKS, found, strict=True))
     }
     every = {degradation: mean_of([each[degradation] for each in orders.values()]) for degradation in DEGRADATIONS}
     for known, by_degradation in {EVERY: every, **orders}.items():
-        row: dict[str, Any] = {"metric": name, "version": version, "network": known}
+        row: dict[str, Any] = {**(told if known == EVERY else {"metric": told["metric"]}), "network": known}
         row["images"] = min(order.images for order in by_degradation.values())
         columns = {"tau": mean_of(list(by_degradation.values())), **by_degradation}
         for column, order in columns.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,14 @@ Floats = NDArray[np.float64]
 
 
 class Additive(nn.Module):
-    """Two classes with the logits z and −z, where z = Σ_k Σ_u w_ku A_ku adds up what `pool` shows in each of its cells u:
-    the means of rectified filter answers. No bias: a black image has z = 0."""
+    """Two classes with the logits z and −z, where z = Σ_k Σ_u w_ku A_ku adds up what `pool` shows in its cells u: means of
+    rectified answers of filters. A black image has z = 0."""
 
     def __init__(self, filters: Tensor, threshold: float, cell: int, weights: Tensor) -> None:
         super().__init__()
         channels, _, width, _ = filters.shape
-        self.conv = nn.Conv2d(3, channels, width, padding=width // 2, padding_mode="replicate")
+        edges = "replicate" if width > 1 else "zeros"
+        self.conv = nn.Conv2d(3, channels, width, padding=width // 2, padding_mode=edges)
         self.relu, self.pool, self.flat = nn.ReLU(), nn.AvgPool2d(cell), nn.Flatten()
         self.head = nn.Linear(weights.numel(), 2, bias=False)
         self.load_state_dict(
@@ -132,9 +134,9 @@ NETWORKS: dict[str, Callable[[], Known]] = {
     "mosaic": mosaic,
     "region": region,
     "corner": corner,
-    "grain-1": lambda: grain(1),
-    "grain-4": lambda: grain(4),
-    "grain-8": lambda: grain(8),
+    "grain-1": partial(grain, 1),
+    "grain-4": partial(grain, 4),
+    "grain-8": partial(grain, 8),
 }
 
 
@@ -168,8 +170,8 @@ def _enlarged(cells: NDArray[Any]) -> NDArray[Any]:
 
 
 def _colours(name: str, field: Floats, targets: Tensor, weights: Floats, marked: NDArray[np.bool_] | None) -> Known:
-    """Dark images in which evidence is bright: red for class 0, green for class 1. Black, the mean colour and blur all take
-    it away."""
+    """Dark images in which evidence is bright: red for class 0, green for class 1. Black, the mean colour and blur take it
+    away."""
     evidence = _enlarged(_by_class(field, targets))
     images = 0.3 * np.random.default_rng(_seed(name)).random((IMAGES, 3, SIDE, SIDE))
     for colour, bright in enumerate((evidence, -evidence)):

@@ -27,8 +27,9 @@ class Order(NamedTuple):
 
 
 def kendall(means: Floats) -> Floats:
-    """τ_a of the grades 0, 1, 2, … and mean scores (… × grades), higher is better: (pairs of which the lower grade has the
-    better score − those of which it has the worse) / all pairs. In [−1, 1]; equal scores count as neither.
+    """τ_a of the grades 0, 1, 2, … and mean scores (… × grades), higher is better: the share of pairs in which the lower
+    grade has the better score, less that in which it has the worse (Kendall 1938). In [−1, 1]; equal scores are
+    neither.
 
     >>> kendall(np.array([[3.0, 2, 1], [1, 1, 1], [1, 3, 2]])).round(3).tolist()
     [1.0, 0.0, -0.333]
