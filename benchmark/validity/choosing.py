@@ -36,8 +36,14 @@ class Standing:
     def cost(self) -> int:
         return self.an_image + METHODS * self.a_map
 
-    def __str__(self) -> str:
-        return f"{self.tau:.2f} [{self.low:.2f}, {self.high:.2f}]"
+    @property
+    def shown(self) -> str:
+        return f"τ = {self.tau:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+    @property
+    def why(self) -> str:
+        """Why it may be reported: what it costs, how well it orders, and how it asks."""
+        return f"{self.an_image} forwards an image and {self.a_map} a map; {self.shown}; {WAYS[self.way]}"
 
 
 @lru_cache(maxsize=1)
@@ -65,6 +71,18 @@ def reported(among: dict[str, Standing] | None = None) -> list[Standing]:
     ways = [own for way in WAYS if (own := [each for each in good if each.way == way])]
     chosen = [min((each for each in own if each.high >= own[0].low), key=lambda each: each.cost) for own in ways]
     return sorted(chosen, key=lambda each: -each.tau)[:REPORTED]
+
+
+def which_to_report() -> list[str]:
+    """The answer in lines: the three, and which metrics measure faithfulness, and which fail at a part of it."""
+    every = standings().values()
+    failing = [f"{each.name} ({'; '.join(each.failings)})" for each in every if each.failings]
+    return [
+        "report three that measure faithfulness, one of each way of asking (docs/metrics.md has the rule):",
+        *(f"  {each.name}: {each.why}" for each in reported()),
+        f"all that measure it: {', '.join(each.name for each in every if not each.failings)}",
+        f"fail at a part of it, or at all: {', '.join(failing)}",
+    ]
 
 
 def _standing(name: str, rows: pd.DataFrame) -> Standing:

@@ -26,8 +26,8 @@ Scores = dict[str, Tensor]
 
 
 def examined(names: Iterable[str] = metrics.SHIPPED, tell: Callable[[str], Any] = str) -> pd.DataFrame:
-    """The table of the metrics whose main column has a direction (`table` says what is in it), led by the yardstick that
-    knows the truth; `tell` is called with each name before the metric is asked."""
+    """The table of the metrics whose main column has a direction (`table` says what is in it), led by the yardstick
+    that knows the truth; `tell` is called with each name before the metric is asked."""
     networks = known_networks()
     classifiers = {known.name: Classifier.of(known.network) for known in networks}
     rows = list(_rows({"metric": YARDSTICK}, [_nearness(known) for known in networks]))

@@ -23,8 +23,8 @@ Floats = NDArray[np.float64]
 
 
 class Additive(nn.Module):
-    """Two classes with the logits z and −z, where z = Σ_k Σ_u w_ku A_ku adds up what `pool` shows in its cells u: means of
-    rectified answers of filters. A black image has z = 0."""
+    """Two classes with the logits z and −z, where z = Σ_k Σ_u w_ku A_ku adds up what `pool` shows in its cells u: means
+    of rectified answers of filters. A black image has z = 0."""
 
     def __init__(self, filters: Tensor, threshold: float, cell: int, weights: Tensor) -> None:
         super().__init__()
@@ -170,8 +170,8 @@ def _enlarged(cells: NDArray[Any]) -> NDArray[Any]:
 
 
 def _colours(name: str, field: Floats, targets: Tensor, weights: Floats, marked: NDArray[np.bool_] | None) -> Known:
-    """Dark images in which evidence is bright: red for class 0, green for class 1. Black, the mean colour and blur take it
-    away."""
+    """Dark images in which evidence is bright: red for class 0, green for class 1. Black, the mean colour and blur take
+    it away."""
     evidence = _enlarged(_by_class(field, targets))
     images = 0.3 * np.random.default_rng(_seed(name)).random((IMAGES, 3, SIDE, SIDE))
     for colour, bright in enumerate((evidence, -evidence)):

@@ -27,8 +27,8 @@ class Order(NamedTuple):
 
 
 def kendall(means: Floats) -> Floats:
-    """τ_a of the grades 0, 1, 2, … and mean scores (… × grades), higher is better: the share of pairs in which the lower
-    grade has the better score, less that in which it has the worse (Kendall 1938). In [−1, 1]; equal scores are
+    """τ_a of the grades 0, 1, 2, … and mean scores (… × grades), higher is better: the share of pairs in which the
+    lower grade has the better score, less that in which it has the worse (Kendall 1938). In [−1, 1]; equal scores are
     neither.
 
     >>> kendall(np.array([[3.0, 2, 1], [1, 1, 1], [1, 3, 2]])).round(3).tolist()

@@ -3,8 +3,9 @@
 A row is a metric before one network, or before all of them (`EVERY`: the mean over those where it is defined). `tau` is
 the mean over the degradations of Kendall's τ between the grade and the mean score, and each degradation has a column of
 its own; `_low` and `_high` are the limits of the 95 % percentile bootstrap interval over images. `images` is how many
-have a score in every grade. The row over all networks tells the metric's `version`, its `way` of asking and its forwards
-once an image and once a map (`asking`). A metric that cannot be asked has one row, with the reason in `unasked`.
+have a score in every grade. The row over all networks tells the metric's `version`, its `way` of asking and its
+forwards once an image and once a map (`asking`). A metric that cannot be asked has one row, with the reason in
+`unasked`.
 """
 
 from __future__ import annotations
