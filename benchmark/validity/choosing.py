@@ -48,11 +48,12 @@ class Standing:
 
 @lru_cache(maxsize=1)
 def standings() -> dict[str, Standing]:
+    """Those of the shipped table."""
+    return standings_of(shipped())
+
+
+def standings_of(table: pd.DataFrame) -> dict[str, Standing]:
     """Those of all metrics that could be asked, by name."""
-    return _standings(shipped())
-
-
-def _standings(table: pd.DataFrame) -> dict[str, Standing]:
     asked = table[table["network"].notna() & (table["metric"] != YARDSTICK)]
     return {name: _standing(str(name), of.set_index("network")) for name, of in asked.groupby("metric", sort=False)}
 

@@ -74,4 +74,4 @@ class Graded:
 
     def maps(self) -> Tensor:
         """Those of the known images."""
-        return self.degrade(self.known.truth(), self.grade, self.known.seeds)
+        return self.degrade(self.known.truth, self.grade, self.known.seeds)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -28,9 +29,8 @@ Scores = dict[str, Tensor]
 def examined(names: Iterable[str] = metrics.SHIPPED, tell: Callable[[str], Any] = str) -> pd.DataFrame:
     """The table of the metrics whose main column has a direction (`table` says what is in it), led by the yardstick
     that knows the truth; `tell` is called with each name before the metric is asked."""
-    networks = known_networks()
-    classifiers = {known.name: Classifier.of(known.network) for known in networks}
-    rows = list(_rows({"metric": YARDSTICK}, [_nearness(known) for known in networks]))
+    asked = [Asked.of(known) for known in known_networks()]
+    rows = list(_rows({"metric": YARDSTICK}, [each.nearness() for each in asked]))
     for name in names:
         kind = metrics.find(name)
         if kind.main not in kind.better:
@@ -39,7 +39,7 @@ def examined(names: Iterable[str] = metrics.SHIPPED, tell: Callable[[str], Any] 
         told = {"metric": name, "version": kind.version}
         try:
             metric = kind()
-            found = [scores(metric, known, classifiers[known.name]) for known in networks]
+            found = [each.scores(metric) for each in asked]
         except RAISED as error:
             rows.append({**told, "unasked": in_one_line(error)})
         else:
@@ -48,44 +48,56 @@ def examined(names: Iterable[str] = metrics.SHIPPED, tell: Callable[[str], Any] 
     return pd.DataFrame(rows)
 
 
-def scores(metric: Metric, known: Known, classifier: Classifier) -> Scores:
-    """What the metric says of the true maps, and of all that are worse."""
-    methods = {
-        (name, grade): Graded(known, degrade, grade)
-        for name, degrade in DEGRADATIONS.items()
-        for grade in range(0 if name == next(iter(DEGRADATIONS)) else 1, GRADES)
-    }
-    named = {f"{name} {grade}": method for (name, grade), method in methods.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is undefined is counted
-        found = metric(
-            classifier,
-            known.images,
-            known.targets,
-            {name: method.maps() for name, method in named.items()},
-            masks=known.masks,
-            layer=LAYER,
-            seeds=known.seeds,
-            method=named,
-        )
-    sign = 1 if metric.better[metric.main] == "higher" else -1
-    true, *_ = found.values()
-    every = {name: sign * columns[metric.main] for name, columns in found.items()}
-    return {
-        name: torch.stack([sign * true[metric.main], *(every[f"{name} {grade}"] for grade in range(1, GRADES))], 1)
-        for name in DEGRADATIONS
-    }
+@dataclass(frozen=True)
+class Asked:
+    """What metrics are asked before one network: the true maps, and all that are worse, with the methods that make
+    them."""
+
+    known: Known
+    classifier: Classifier
+    methods: dict[str, Graded]
+    maps: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, known: Known) -> Asked:
+        methods = {
+            _name(degradation, grade): Graded(known, degrade, grade)
+            for degradation, degrade in DEGRADATIONS.items()
+            for grade in range(GRADES)
+        }
+        maps = {name: method.maps() for name, method in methods.items()}
+        return cls(known, Classifier.of(known.network), methods, maps)
+
+    def scores(self, metric: Metric) -> Scores:
+        """What the metric says of them."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is undefined is counted
+            found = metric(
+                self.classifier,
+                self.known.images,
+                self.known.targets,
+                self.maps,
+                masks=self.known.masks,
+                layer=LAYER,
+                seeds=self.known.seeds,
+                method=self.methods,
+            )
+        sign = 1 if metric.better[metric.main] == "higher" else -1
+        return _by_degradation({name: sign * columns[metric.main] for name, columns in found.items()})
+
+    def nearness(self) -> Scores:
+        """Pearson's correlation with the true map: what a metric would say that knew it."""
+        truth = self.known.truth.flatten(1)
+        return _by_degradation({name: pearson(truth, maps.flatten(1)) for name, maps in self.maps.items()})
 
 
-def _nearness(known: Known) -> Scores:
-    """Pearson's correlation with the true map: what a metric would say that knew the truth."""
-    truth = known.truth()
-    return {
-        name: torch.stack(
-            [pearson(truth.flatten(1), Graded(known, degrade, grade).maps().flatten(1)) for grade in range(GRADES)], 1
-        )
-        for name, degrade in DEGRADATIONS.items()
-    }
+def _name(degradation: str, grade: int) -> str:
+    """The true map is one, whatever it is to be degraded by."""
+    return f"{degradation} {grade}" if grade else "true"
+
+
+def _by_degradation(scores: Mapping[str, Tensor]) -> Scores:
+    return {name: torch.stack([scores[_name(name, grade)] for grade in range(GRADES)], 1) for name in DEGRADATIONS}
 
 
 def _rows(told: dict[str, Any], found: list[Scores]) -> Iterator[dict[str, Any]]:

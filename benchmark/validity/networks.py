@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,9 @@ class Known:
     seeds: Tensor
     masks: Tensor | None
 
+    @cached_property
     def truth(self) -> Tensor:
+        """The true maps (B×h×w)."""
         return self.network.worths(self.images, self.targets)
 
 
