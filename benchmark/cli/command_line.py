@@ -202,10 +202,11 @@ app.command(cls=Deciding)(gate)
 def list_names(
     what: Annotated[str, typer.Argument(help="methods, metrics, models, datasets, suites or claims.")] = "",
 ) -> None:
-    """List the names that may stand in a suite, and the claims that ship."""
+    """List the names that may stand in a suite, the claims that ship, and which metrics to report."""
     with errors_in_one_line():
         from camfaith.benchmark.claims.declaration import shipped_claims
         from camfaith.benchmark.suite.catalogue import known_names
+        from camfaith.benchmark.validity.choosing import which_to_report
         from camfaith.methods.adapters import missing
 
         names = known_names() | {"claims": list(shipped_claims())}
@@ -217,6 +218,9 @@ def list_names(
             typer.echo(f"{kind}: {', '.join(names[kind])}")
             if kind == "methods":
                 for advice in missing():
+                    typer.echo(advice)
+            if kind == "metrics":
+                for advice in which_to_report():
                     typer.echo(advice)
 
 

@@ -10,6 +10,7 @@ from itertools import takewhile
 from typing import Any
 
 from camfaith import metrics
+from camfaith.benchmark.cli import validity_page
 from camfaith.benchmark.cli.markdown import by_module, paragraphs
 from camfaith.benchmark.results.showing import ARROWS
 from camfaith.metrics import Channels, Explained, Metric, functional
@@ -41,6 +42,7 @@ def page() -> str:
     families = by_module(metrics.find(name) for name in metrics.SHIPPED)
     formulas = by_module(each for each in vars(functional).values() if inspect.isfunction(each))
     parts = [_HEAD, "\n".join([_COLUMNS, *(_row(kind()) for family in families.values() for kind in family)])]
+    parts += validity_page.part()
     for module in dict.fromkeys([*families, *formulas]):
         family = families.get(module, [])
         title, *text = paragraphs(sys.modules[module])
@@ -52,6 +54,7 @@ def page() -> str:
         for kind in family:
             parts += [f"### `{kind.name}`", _signature(kind()), *paragraphs(kind)]
             parts += [f"Undefined: {kind.undefined}."] if kind.undefined != Metric.undefined else []
+            parts += validity_page.standing_of(kind.name)
         parts += [part for formula in formulas.get(module, []) for part in _formula(formula)]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
