@@ -57,6 +57,8 @@ from camfaith.metrics.equivariance import ShiftEquivariance as ShiftEquivariance
 from camfaith.metrics.random_logit import RandomLogit as RandomLogit
 # isort: on
 
+from camfaith.metrics.presets import preset as preset
+
 SHIPPED = {
     kind.name: f"{kind.__module__}:{kind.__name__}"
     for kind in tuple(globals().values())

@@ -31,7 +31,7 @@ def find(preset: str, metric: str) -> type[Protocol]:
 def metrics_of(preset: str) -> dict[str, type[Protocol]]:
     """All metrics of a preset, by their names; `UnknownName` where there is no such preset."""
     if preset not in PRESETS:
-        raise UnknownName("preset", preset, PRESETS)
+        raise UnknownName("preset", str(preset), PRESETS)
     return PRESETS[preset]
 
 

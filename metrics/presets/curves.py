@@ -53,7 +53,8 @@ class OrderedCurve(Protocol):
     kept: ClassVar[Literal["rest", "top"]]
     last: ClassVar[bool]
     baseline: ClassVar[Baseline] = Black()
-    score: ClassVar[ScoreKind] = "probability"
+    output: ClassVar[ScoreKind] = "probability"
+    needs_probability = True
 
     def counts(self, pixels: int) -> tuple[int, ...]:
         """How many pixels are changed at each point, from none to all."""
@@ -72,10 +73,10 @@ class OrderedCurve(Protocol):
 
     def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
         asked = self._asked(case.pixels)
-        told, whole = answers[asked].of(self.score), case.whole(self.score)[:, None]
+        told, whole = answers[asked].of(self.output), case.whole(self.output)[:, None]
         y = torch.cat([whole, told] if self.kept == "rest" else [told, whole], 1)
         changed = "removed" if self.kept == "rest" else "inserted"
-        return Line(self.shares(self.counts(case.pixels)), y, f"share of pixels {changed}", self.score)
+        return Line(self.shares(self.counts(case.pixels)), y, f"share of pixels {changed}", self.output)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         line = self.line(case, maps, answers)
