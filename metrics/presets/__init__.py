@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from camfaith.metrics.presets import pgc, rise, torchcam
+from camfaith.metrics.presets import pgc, quantus, rise, torchcam
 from camfaith.metrics.presets.protocol import Protocol as Protocol
 from camfaith.models.lookup import UnknownName
 
@@ -14,7 +14,7 @@ PRESETS: dict[str, dict[str, type[Protocol]]] = {
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Protocol) and hasattr(kind, "name")
     }
-    for module in (rise, torchcam, pgc)
+    for module in (rise, torchcam, pgc, quantus)
 }
 """The metrics of each preset, by their names."""
 
