@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from camfaith.metrics.presets import pgc, quantus, rise, torchcam
+from camfaith.metrics.presets import pgc, quantus, rise, road, torchcam, xplique
 from camfaith.metrics.presets.protocol import Protocol as Protocol
 from camfaith.models.lookup import UnknownName
 
@@ -14,7 +14,7 @@ PRESETS: dict[str, dict[str, type[Protocol]]] = {
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Protocol) and hasattr(kind, "name")
     }
-    for module in (rise, torchcam, pgc, quantus)
+    for module in (rise, road, torchcam, pgc, quantus, xplique)
 }
 """The metrics of each preset, by their names."""
 
@@ -37,6 +37,5 @@ def metrics_of(preset: str) -> dict[str, type[Protocol]]:
 
 def preset(name: str, metric: str, **settings: Any) -> Protocol:
     """A metric as a published protocol runs it, to be called alone: `preset("rise", "deletion")(model, images, targets,
-    maps)`. `settings` are those that the protocol leaves to its user. Raises `UnknownName`, and `ValueError` for
-    settings that it fixes."""
+    maps)`. `settings` are those that the protocol leaves to its user. Raises `UnknownName` where there is none."""
     return find(name, metric)(**settings)

@@ -39,8 +39,8 @@ def heat_map(raw: Tensor, size: tuple[int, int]) -> Tensor:
 class HeatShown(Shown):
     """The image times its heat map."""
 
-    def mask(self, raw: Tensor, size: tuple[int, int]) -> Tensor:
-        return heat_map(raw, size)
+    def mask(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        return heat_map(maps, size)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from camfaith.metrics.base import Case, Metric
 from camfaith.metrics.probing.baselines import Baseline
+from camfaith.metrics.probing.case import Aspect
 from camfaith.metrics.probing.probes import OneImage, Subject
-from camfaith.models.maps import rectify, upsample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +70,12 @@ def stretched(maps: Tensor, eps: float) -> Tensor:
 class Shown(OneImage):
     """The image times a map of it, as the network takes it; a subclass says which map, by `mask`."""
 
-    reads = "raw"
+    reads: ClassVar[Aspect] = "raw"
 
-    def mask(self, raw: Tensor, size: tuple[int, int]) -> Tensor:
-        """The map that the image is multiplied by (B×H×W), of raw ones (B×h×w): rectified, and upsampled."""
-        return upsample(rectify(raw), size)
+    def mask(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """What the image is multiplied by (B×H×W), of the maps that the probe reads."""
+        raise NotImplementedError
 
     def altered(self, subject: Subject) -> Tensor:
-        mask = self.mask(subject.read("raw")[None], subject.case.size)[0].to(subject.image)
+        mask = self.mask(subject.read(self.reads)[None], subject.case.size)[0].to(subject.image)
         return restored(normalised(subject.image, subject.case) * mask, subject.case)

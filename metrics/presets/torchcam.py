@@ -27,8 +27,8 @@ class TorchCAMShown(Shown):
     """The image times its map, which is stretched to [0, 1] on its own grid and then upsampled: nearly no pixel is
     1."""
 
-    def mask(self, raw: Tensor, size: tuple[int, int]) -> Tensor:
-        return upsample(stretched(rectify(raw), 1e-8), size)
+    def mask(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        return upsample(stretched(rectify(maps), 1e-8), size)
 
 
 @dataclass(frozen=True, kw_only=True)
