@@ -94,6 +94,8 @@ from camfaith.metrics.mprt import SmoothMPRT as SmoothMPRT
 from camfaith.metrics.input_invariance import InputInvariance as InputInvariance
 # isort: on
 
+from camfaith.metrics.presets import preset as preset
+
 SHIPPED = {
     kind.name: f"{kind.__module__}:{kind.__name__}"
     for kind in tuple(globals().values())

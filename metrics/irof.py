@@ -48,7 +48,6 @@ def class_kept(logits: Tensor, targets: Tensor, removed: Tensor) -> Tensor:
     return torch.where(logits.isnan().flatten(1).any(1) | (logits.shape[2] == 1), torch.nan, kept)
 
 
-@dataclass(frozen=True)
 class WithoutSuperpixels(WithoutSegments):
     """The image as its superpixels leave, and the logits of all classes."""
 

@@ -200,7 +200,7 @@ app.command(cls=Deciding)(gate)
 
 @app.command("list")
 def list_names(
-    what: Annotated[str, typer.Argument(help="methods, metrics, models, datasets, suites or claims.")] = "",
+    what: Annotated[str, typer.Argument(help="methods, metrics, presets, models, datasets, suites or claims.")] = "",
 ) -> None:
     """List the names that may stand in a suite, the claims that ship, and which metrics to report."""
     with errors_in_one_line():

@@ -84,9 +84,15 @@ def _asked(metric: Metric, *, of_image: bool) -> Iterator[str]:
 
 
 def _signature(metric: Metric) -> str:
+    told = ", ".join(settings_told(metric))
+    return f"`camfaith.metrics.{type(metric).__name__}`" + (f"; settings: {told}" if told else "")
+
+
+def settings_told(metric: Metric) -> list[str]:
+    """Each setting with its default."""
     told = []
     for field in fields(metric):
         value = getattr(metric, field.name)
         shown = f'"{field.default}"' if isinstance(field.default, str) else repr(value)
         told.append(f"`{field.name}={shown}`")
-    return f"`camfaith.metrics.{type(metric).__name__}`" + (f"; settings: {', '.join(told)}" if told else "")
+    return told

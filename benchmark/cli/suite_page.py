@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from camfaith.benchmark.suite.declaration import DatasetEntry, Entry, General, MethodEntry, ModelEntry
+from camfaith.benchmark.suite.declaration import DatasetEntry, General, MethodEntry, MetricEntry, ModelEntry
 
 _HEAD = """\
 # The keys of a suite
@@ -31,9 +31,9 @@ _TABLES: Mapping[str, tuple[type[BaseModel], str]] = {
         "settings of the method ([`methods.md`](methods.md)).",
     ),
     "A metric": (
-        Entry,
+        MetricEntry,
         'In the list `metrics`: a name, or a table as `{ name = "deletion", steps = 64 }`. Other keys are settings of '
-        "the metric ([`metrics.md`](metrics.md)).",
+        "the metric ([`metrics.md`](metrics.md), [`presets.md`](presets.md)).",
     ),
 }
 _SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from camfaith.benchmark.suite.declaration import Entry, MethodEntry, ModelEntry
+from camfaith.benchmark.suite.declaration import MethodEntry, MetricEntry, ModelEntry
 from camfaith.benchmark.suite.mistakes import SuiteError, explained, read_toml
 from camfaith.models.settings import Count, Text
 
@@ -28,7 +28,7 @@ class GateSettings(BaseModel):
     """The name of a shipped suite, or a TOML file."""
     data: Text | None = None
     """The folder that `${data}` stands for in the suite."""
-    metrics: Annotated[tuple[Entry, ...], Field(min_length=1, strict=False)] | None = None
+    metrics: Annotated[tuple[MetricEntry, ...], Field(min_length=1, strict=False)] | None = None
     """Metrics instead of the suite's."""
     models: Annotated[tuple[ModelEntry, ...], Field(min_length=1, strict=False)] | None = None
     """Models instead of the suite's."""

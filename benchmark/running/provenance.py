@@ -123,6 +123,7 @@ def _metric(judge: Judge) -> dict[str, Any]:
         **together,
         "label": judge.label,
         "name": judge.name,
+        "preset": judge.preset,
         "key": judge.own_key,
         "version": str(getattr(judge.metric, "version", 1)),
         "parameters": {k: repr(v) if callable(v) else v for k, v in judge.parameters.items()},

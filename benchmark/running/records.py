@@ -70,7 +70,8 @@ class Records:
         """One value; without a metric it is the method's own diagnostic, without a method it is about the sample."""
         about = {"cluster": place.cluster, "label": place.label, "target": place.target, "policy": self.policy}
         metric = (judge.label, judge.key) if judge else ("diagnostics" if arm else "", "")
-        found = {"column": column, "value": value, "status": status, "error": error, "preset": ""}
+        found = {"column": column, "value": value, "status": status, "error": error}
+        found["preset"] = judge.preset if judge else ""
         self.rows["scores"].append(
             {"run": self.run, **place.columns, **about, **_method(arm), **_metric(*metric), **found}
             | {"seconds": seconds, "forwards": forwards}

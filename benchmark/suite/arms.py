@@ -55,6 +55,7 @@ class Judge:
     """A metric under the label that stands in the tables.
 
     `over`: the keys of the methods that a metric over several of them (`judge_all`) judges together; else none.
+    `preset`: the published protocol that it follows, if any.
     """
 
     label: str
@@ -63,6 +64,7 @@ class Judge:
     parameters: Mapping[str, Any]
     metric: Metric | Unfit
     over: tuple[str, ...] = ()
+    preset: str = ""
     _asked: dict[tuple[str | None, int], list[Probe]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -45,6 +45,11 @@ class MethodEntry(Entry):
     """The target layer; None takes the model's."""
 
 
+class MetricEntry(Entry):
+    preset: Text | None = None
+    """A published protocol that the metric follows to the letter, as `rise`; without a name, all metrics that it has."""
+
+
 class ModelEntry(BaseModel):
     model_config = _STRICT
     name: Text
@@ -119,7 +124,7 @@ class General(BaseModel):
     explained on its own (of samples with several known labels, those that they have)."""
     methods: tuple[MethodEntry, ...] = Field(min_length=1, strict=False)
     """Names, or tables of a name and its settings."""
-    metrics: tuple[Entry, ...] = Field(min_length=1, strict=False)
+    metrics: tuple[MetricEntry, ...] = Field(min_length=1, strict=False)
     """Names, or tables of a name and its settings."""
     batch_size: Count | None = None
     """Images in a batch; None measures which number is fastest."""
@@ -146,7 +151,7 @@ class General(BaseModel):
     @field_validator("methods", "metrics", mode="before")
     @classmethod
     def _names_are_entries(cls, value: Any) -> Any:
-        return [_entry(v) for v in value] if isinstance(value, list | tuple) else value
+        return entries_of(value) if isinstance(value, list | tuple) else value
 
 
 class Suite(BaseModel):
@@ -162,7 +167,7 @@ class Suite(BaseModel):
     def _one_is_a_list(cls, value: Any) -> Any:
         """`[model]` is taken as `[[model]]`, and a name as an entry."""
         listed = [value] if isinstance(value, Mapping | BaseModel) else value
-        return [_entry(each) for each in listed] if isinstance(listed, list | tuple) else listed
+        return entries_of(listed) if isinstance(listed, list | tuple) else listed
 
     @model_validator(mode="after")
     def _labels_are_unique(self) -> Self:
@@ -217,6 +222,19 @@ class Suite(BaseModel):
         """The suite with its defaults, as JSON knows it."""
         found: dict[str, Any] = json.loads(json.dumps(self.model_dump(), default=repr))
         return found
+
+
+def entries_of(values: Sequence[Any]) -> list[Any]:
+    """Names and tables as tables; a preset that stands alone as one table for each of its metrics."""
+    return [entry for value in values for entry in _whole_preset(value) or [_entry(value)]]
+
+
+def _whole_preset(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, Mapping) or value.keys() != {"preset"}:
+        return []
+    from camfaith.metrics.presets import metrics_of  # loads torch
+
+    return [{"name": name, **value} for name in metrics_of(value["preset"])]
 
 
 def _entry(value: Any) -> Any:

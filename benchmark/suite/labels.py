@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from camfaith.benchmark.suite.declaration import Entry, MethodEntry, SuiteError
+from camfaith.benchmark.suite.declaration import Entry, MethodEntry, MetricEntry, SuiteError
 
 
 def labels(entries: Iterable[Entry], find: Callable[[str], Any] | None = None) -> list[str]:
-    """One label for each entry: its own, else its name, with its settings if the name stands more than once.
+    """One label for each entry: its own, else its name and preset, with its settings if these stand more than once.
 
     With `find`, which gives the class of a name, a class of somebody's own goes by its `name`, where it has one that
     nothing else goes by.
@@ -19,6 +19,7 @@ def labels(entries: Iterable[Entry], find: Callable[[str], Any] | None = None) -
     names = [entry.name if find is None else _own_name(entry.name, find) for entry in entries]
     of = {name: {entry.name for entry, each in zip(entries, names, strict=True) if each == name} for name in names}
     names = [name if len(of[name]) == 1 else entry.name for entry, name in zip(entries, names, strict=True)]
+    names = [_with_preset(name, entry) for name, entry in zip(names, entries, strict=True)]
     times = Counter(names)
     found = []
     for entry, name in zip(entries, names, strict=True):
@@ -31,6 +32,10 @@ def labels(entries: Iterable[Entry], find: Callable[[str], Any] | None = None) -
     if twice:
         raise SuiteError(f"{twice[0]!r} stands twice: remove one, or give each a label of its own")
     return found
+
+
+def _with_preset(name: str, entry: Entry) -> str:
+    return f"{name}-{entry.preset}" if isinstance(entry, MetricEntry) and entry.preset else name
 
 
 def _own_name(name: str, find: Callable[[str], Any]) -> str:

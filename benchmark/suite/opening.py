@@ -20,9 +20,9 @@ from camfaith.benchmark.suite.arms import Arm, Judge
 from camfaith.benchmark.suite.classes import label_classes_of, target_of, targets_of
 from camfaith.benchmark.suite.declaration import (
     DatasetEntry,
-    Entry,
     General,
     MethodEntry,
+    MetricEntry,
     ModelEntry,
     Suite,
     SuiteError,
@@ -31,6 +31,7 @@ from camfaith.benchmark.suite.identity import method_key, metric_key
 from camfaith.benchmark.suite.labels import labels
 from camfaith.benchmark.suite.settings import make, one_line, parameters_of
 from camfaith.methods.contract import bind
+from camfaith.metrics import presets
 from camfaith.metrics.fitting import Unfit, why_unfit
 from camfaith.metrics.judgement import over_several
 from camfaith.models import Classifier, LayerError, load, survey
@@ -144,11 +145,11 @@ def whole_dataset(entry: DatasetEntry) -> Dataset:
     return found  # type: ignore[no-any-return]
 
 
-def open_judges(entries: Sequence[Entry], methods: Sequence[str] = ()) -> list[Judge]:
+def open_judges(entries: Sequence[MetricEntry], methods: Sequence[str] = ()) -> list[Judge]:
     """The metrics of a suite; `methods` are the keys of its methods, for a metric over several."""
     judges = []
     for label, entry in zip(labels(entries, metrics.find), entries, strict=True):
-        kind = metrics.find(entry.name)
+        kind = presets.find(entry.preset, entry.name) if entry.preset else metrics.find(entry.name)
         metric = make(f"metric {entry.name!r}", kind, entry.settings)
         judges_any = over_several(metric) or callable(getattr(metric, "judge", None))
         if not judges_any or not callable(getattr(metric, "probes", None)):
@@ -158,7 +159,7 @@ def open_judges(entries: Sequence[Entry], methods: Sequence[str] = ()) -> list[J
         parameters = parameters_of(kind, entry.settings)
         key = metric_key(entry.name, kind, metric, parameters)
         over = tuple(sorted(methods)) if over_several(metric) else ()
-        judges.append(Judge(label, entry.name, key, parameters, metric, over))
+        judges.append(Judge(label, entry.name, key, parameters, metric, over, entry.preset or ""))
     return judges
 
 

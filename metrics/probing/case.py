@@ -48,7 +48,8 @@ class Case:
     """B images, one target class each, the logits they get, and what is known of them.
 
     `target_scores` (B×2, float64) holds the target's logit and its log-probability, NaN where the network's head gives
-    none; without it, the logits are a softmax's.
+    none; without it, the logits are a softmax's. `normalisation` is the mean and the standard deviation of each colour
+    by which the network normalises its images; None where it takes them as they are.
     `masks` (where the evidence is) and `contents` (where the picture is not empty) are B×H×W, bool; an image without
     one has an all-False plane. `seeds`: one integer per image, from which ties and noise are drawn. `features` (B×D) is
     what the network's last linear layer is given of the images; None, or B×0, where that is not known.
@@ -63,6 +64,7 @@ class Case:
     target_scores: Tensor | None = None
     features: Tensor | None = None
     original: Case | None = field(default=None, repr=False, compare=False)
+    normalisation: tuple[Sequence[float], Sequence[float]] | None = None
     _replaced: dict[Baseline, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     _found: dict[tuple[PerImage, int], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -108,6 +110,7 @@ class Case:
             None if contents is None else contents.to(images.device, torch.bool),
             classifier.head.of_target(logits, chosen),
             penultimate.gathered(len(images)),
+            normalisation=classifier.normalisation,
         )
 
     def __len__(self) -> int:

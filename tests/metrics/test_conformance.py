@@ -12,13 +12,8 @@ from camfaith.metrics import SHIPPED, find
 
 FEW = {
     "road": {"percentiles": [20, 50]},
-<<<<<<< HEAD
     "sensitivity-n": {"sizes": [1, 0.5], "subsets": 49},
-=======
     "arcc": {"percentiles": [20, 50]},
-    "sensitivity-n": {"sizes": [0.1, 0.5], "subsets": 24},
-    "faithfulness-correlation": {"subsets": 24},
->>>>>>> curves
     "infidelity": {"samples": 24},
     "max-sensitivity": {"samples": 3},
     "local-lipschitz": {"samples": 3},

@@ -8,13 +8,8 @@ import pytest
 import torch
 
 from camfaith.metrics import IROF, Case
-<<<<<<< HEAD
-from camfaith.metrics.irof import segment_ranks
 from camfaith.metrics.probing.features import Superpixels
-=======
-from camfaith.metrics.irof import Superpixels
 from camfaith.metrics.probing.segments import segment_ranks
->>>>>>> curves
 from camfaith.models.superpixels import superpixels
 
 

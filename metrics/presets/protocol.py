@@ -1,0 +1,81 @@
+"""What published protocols share: images in the network's own colours, and an order of pixels that knows no lot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from camfaith.metrics.base import Case, Metric
+from camfaith.metrics.probing.baselines import Baseline
+from camfaith.metrics.probing.case import Aspect
+from camfaith.metrics.probing.probes import OneImage, Subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol(Metric):
+    """A metric as somebody else published it, to the letter: also where this package would do it otherwise.
+
+    It alters images as the network takes them, after its normalisation: what is set to 0 there is the mean colour that
+    the network subtracts, and not black.
+    """
+
+    preset: ClassVar[str]
+
+
+
+def normalised(images: Tensor, case: Case) -> Tensor:
+    """Images of a case (…×C×H×W) as its network takes them, (x − mean)/std."""
+    if case.normalisation is None:
+        return images
+    mean, std = (images.new_tensor(colour)[:, None, None] for colour in case.normalisation)
+    return (images - mean) / std
+
+
+def restored(images: Tensor, case: Case) -> Tensor:
+    """Images as a network takes them, as they were before its normalisation: x·std + mean."""
+    if case.normalisation is None:
+        return images
+    mean, std = (images.new_tensor(colour)[:, None, None] for colour in case.normalisation)
+    return images * std + mean
+
+
+def replacement(subject: Subject, baseline: Baseline) -> Tensor:
+    """What a baseline makes of an image as the network takes it (3×H×W), before its normalisation."""
+    at = slice(subject.index, subject.index + 1)
+    taken = normalised(subject.image[None], subject.case)
+    return restored(baseline(taken, subject.case.seeds[at]), subject.case)[0]
+
+
+def placed(values: Tensor, *, last: bool = False) -> Tensor:
+    """The order of numbers (…×N), the highest first; of equal ones the first comes first, or the last.
+
+    >>> placed(torch.tensor([1, 2, 2])).tolist(), placed(torch.tensor([1, 2, 2]), last=True).tolist()
+    ([1, 2, 0], [2, 1, 0])
+    """
+    if last:
+        return values.argsort(dim=-1, stable=True).flip(-1)
+    return values.argsort(dim=-1, descending=True, stable=True)
+
+
+def stretched(maps: Tensor, eps: float) -> Tensor:
+    """(M − min)/(max − min + eps) of each map (B×h×w): a constant one becomes 0."""
+    from_zero = maps - maps.amin((-2, -1), keepdim=True)
+    return from_zero / (from_zero.amax((-2, -1), keepdim=True) + eps)
+
+
+@dataclass(frozen=True)
+class Shown(OneImage):
+    """The image times a map of it, as the network takes it; a subclass says which map, by `mask`."""
+
+    reads: ClassVar[Aspect] = "raw"
+
+    def mask(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """What the image is multiplied by (B×H×W), of the maps that the probe reads."""
+        raise NotImplementedError
+
+    def altered(self, subject: Subject) -> Tensor:
+        mask = self.mask(subject.read(self.reads)[None], subject.case.size)[0].to(subject.image)
+        return restored(normalised(subject.image, subject.case) * mask, subject.case)
