@@ -18,10 +18,11 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Probe
 from camfaith.metrics.presets.protocol import Protocol, Shown, restored, stretched
+from camfaith.metrics.probing.baselines import GaussianNoise
 from camfaith.metrics.probing.imputation import impute
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.metrics.probing.redrawn import Explained
-from camfaith.metrics.road import GaussianNoise, road
+from camfaith.metrics.road import road
 from camfaith.models.maps import rectify, upsample
 from camfaith.models.settings import NotNegative
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Probe
 from camfaith.metrics.presets.protocol import Protocol, placed, stretched
+from camfaith.metrics.probing.baselines import GaussianNoise
 from camfaith.metrics.probing.imputation import impute
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
-from camfaith.metrics.road import GaussianNoise
 from camfaith.models.settings import NotNegative
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
