@@ -117,4 +117,5 @@ def distance(features: Tensor, own: Tensor | None) -> Tensor:
         return torch.full((len(features),), torch.nan, dtype=torch.float64, device=features.device)
     own = own.double()
     size = own.norm(dim=1)
-    return (features.double() - own).norm(dim=1) / size.where(size > 0, torch.nan)
+    apart: Tensor = (features.double() - own).norm(dim=1) / size.where(size > 0, torch.nan)
+    return apart
