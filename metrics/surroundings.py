@@ -28,19 +28,19 @@ class PaddingSwap(Metric):
     definition): by their mirror image (`reflect`), or by the outermost again (`replicate`). The maps are those after
     the method's ReLU, where it has one, on their own grid. Columns:
 
-    - `delta`: the share of the map's mass that lies elsewhere then, ½ Σ|M/Σ|M| − M'/Σ|M'||, in [0, 1], lower is better
-    - `spearman`: the rank correlation of both maps, in [−1, 1], higher is better
+    - `delta`: the share of the map's mass that lies elsewhere then, ½ Σ|M/Σ|M| − M'/Σ|M'||, in [0, 1]
+    - `spearman`: the rank correlation of both maps, in [−1, 1]
     - `probability`: that of the class in the network with the other border; where it falls far, the network is shown
       what it does not know, and its map says little
 
-    Zeros are nothing that is in the picture. That a map depends on them does not say whether the network does too: it
-    cannot tell the one from the other. It asks what `corner-causes` asks.
+    They describe: zeros are nothing that is in the picture, but a network that was trained with them may depend on them
+    itself, and then its map rightly changes. The one it cannot tell from the other. It asks what `corner-causes` asks.
     """
 
     border: Border = "reflect"
     name = "padding-swap"
     main = "delta"
-    better = {"delta": "lower", "spearman": "higher"}
+    better = {}
     range = {"delta": (0, 1), "spearman": (-1, 1), "probability": (0, 1)}
     undefined = "a map is zero (spearman: constant), or no probability"
 

@@ -44,12 +44,15 @@ def template_score(maps: Tensor, others: Tensor) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class OfOthers(Explained):
-    """The pictures of a pool, to be explained for the image's own class."""
+    """The pictures of a pool, to be explained for the image's own class, by other random choices than the image."""
 
     pool: Pool
 
     def count(self, pixels: int) -> int:
         return self.pool.pictures
+
+    def seed_of(self, subject: Subject) -> int:
+        return super().seed_of(subject) ^ 1
 
     def fill(self, subject: Subject) -> Fill:
         pictures = self.pool.images(subject.image)
@@ -73,7 +76,8 @@ class TemplateScore(Metric):
 
     The maps are those after the method's ReLU, where it has one, on their own grid. They describe: pictures that are
     taken alike, as eyes and faces are, have evidence in the same places, and whether a pattern is the data's or the
-    method's, it cannot tell. The control `center-gaussian` says what a pattern alone gets.
+    method's, it cannot tell. A method's random choices are other ones for the others: the control `random` has about 0,
+    and `center-gaussian`, a pattern alone, 1.
     """
 
     pool: Any = 8

@@ -33,6 +33,10 @@ class Explained(ImageProbe):
         """The class to be explained: the image's own."""
         return int(subject.case.targets[subject.index])
 
+    def seed_of(self, subject: Subject) -> int:
+        """What a method's random choices are drawn from: the image's own seed."""
+        return int(subject.case.seeds[subject.index])
+
     def within(self, classifier: Classifier) -> AbstractContextManager[object]:
         """Entered while the maps are made: a probe of an altered network alters it here, and puts it back."""
         return nullcontext()
@@ -138,7 +142,7 @@ class Redrawn:
             torch.tensor([question.target for question in asked]),
             [layer for method in methods for layer in self._explainers[method].needed_layers],
             gradients=self._goes_back(methods),
-            seeds=self.case.seeds[at],
+            seeds=torch.tensor([self.probe.seed_of(question.subject) for question in asked]),
             masks=None if masks is None else masks[at],
         )
 

@@ -61,6 +61,12 @@ def test_a_layer_read_at_every_other_place_shows_in_hirescam_and_not_in_gradcam(
     assert (found[GradCAM]["energy"] < 0.02).all()
 
 
+def test_a_method_that_ends_in_a_relu_is_judged_after_it(tiny, images, noise_maps, worked_out):
+    maps = noise_maps(2, 6, 7)
+    _, found = worked_out(Checkerboard(), tiny, images(2, 12), 0, maps, rectified=True)
+    torch.testing.assert_close(found, functional.checkerboard(maps.clamp(min=0)))
+
+
 def test_a_zero_map_and_a_single_row_have_no_lattice():
     assert all(value.isnan().all() for value in functional.checkerboard(torch.zeros(1, 4, 4)).values())
     assert all(value.isnan().all() for value in functional.checkerboard(torch.rand(2, 1, 4)).values())

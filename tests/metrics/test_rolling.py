@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
 from camfaith.metrics import ShiftResidual
 from camfaith.metrics.rolling import Rolled
+from camfaith.models.maps import upsample
 
 
 class Shows:
@@ -66,6 +68,15 @@ def test_both_columns_are_what_their_definition_says(side, stride, tiny, images)
             )
             rows.append((1 - max(0, moves) ** 2, stays))
         assert [float(value[place]) for value in columns.values()] == pytest.approx(np.mean(rows, 0).tolist())
+
+
+def test_maps_that_were_enlarged_are_compared_at_the_images_size(tiny, images):
+    def enlarged(images):
+        return upsample(pooled(images), (16, 16))
+
+    pictures = images(2, 16)
+    judged = ShiftResidual(stride=4)(tiny, pictures, 0, enlarged(pictures), method=Shows(pooled))
+    torch.testing.assert_close(judged, found(enlarged, tiny, pictures, stride=4))
 
 
 @pytest.mark.parametrize(

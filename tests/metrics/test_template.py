@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from camfaith.methods import Random
 from camfaith.metrics import Pool, TemplateScore
 
 
@@ -45,6 +46,14 @@ def test_a_pattern_whatever_the_image_has_1(share, expected, tiny, images):
     pattern = images(1, 30, seed=4).sum(1)[0]
     found = judge(tiny, images(4, 30), images(6, 30, seed=3), pattern, share)
     assert found["template"].tolist() == pytest.approx([expected] * 4, abs=0.12 * (1 - share))
+
+
+def test_lots_are_drawn_anew_for_the_others(classifier, images):
+    pictures, seeds, method = images(4, 9), torch.arange(4), Random(classifier, grid=40)
+    maps = method.explain(classifier.evidence(pictures, 0, seeds=seeds, gradients=False), classifier)
+    judged = TemplateScore(pool=images(3, 9, seed=3))
+    found = judged(classifier, pictures, 0, maps, method=method, seeds=seeds)
+    assert found["template"].abs().max() < 0.1
 
 
 def test_the_image_itself_and_maps_that_say_nothing_are_left_out(tiny, images):
