@@ -61,6 +61,7 @@ from camfaith.metrics.monotonicity import MonotonicityNguyen as MonotonicityNguy
 from camfaith.metrics.monotonicity import MonotonicityArya as MonotonicityArya
 from camfaith.metrics.infidelity import Infidelity as Infidelity
 from camfaith.metrics.axioms import Conservation as Conservation
+from camfaith.metrics.non_sensitivity import NonSensitivity as NonSensitivity
 from camfaith.metrics.artifacts import CornerArtifact as CornerArtifact
 from camfaith.metrics.causes import CornerCauses as CornerCauses
 from camfaith.metrics.surroundings import PaddingSwap as PaddingSwap

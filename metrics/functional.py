@@ -35,6 +35,7 @@ from camfaith.metrics.infidelity import infidelity as infidelity
 # What a map adds up to.
 from camfaith.metrics.axioms import conservation as conservation, channel_sensitivity as channel_sensitivity
 from camfaith.metrics.axioms import display_steps as display_steps
+from camfaith.metrics.non_sensitivity import non_sensitivity as non_sensitivity
 
 # Where a map lies, and its shape.
 from camfaith.metrics.localisation import energy_pointing_game as energy_pointing_game, pointing_game as pointing_game

@@ -56,7 +56,7 @@ def likeness(maps: Tensor, others: Tensor) -> Tensor:
 class Randomised(OneImage, Explained):
     """The image itself, in a network in which a share of the layers have random weights.
 
-    Of L layers, the last ⌈share·L⌉ are random, or (`"independent"`) the first of these alone.
+    Of L layers, the last ⌈share·L⌉ are random, or (`"independent"`) only that one of them which comes first.
     """
 
     share: float
@@ -66,8 +66,8 @@ class Randomised(OneImage, Explained):
     def within(self, classifier: Classifier) -> AbstractContextManager[object]:
         layers = weight_layers(classifier.network)
         many = max(1, math.ceil(self.share * len(layers) - 1e-9))
-        last = layers[-many:] if self.order == "cascading" else layers[-many : len(layers) - many + 1]
-        return weights_drawn(classifier.network, [name for layer in last for name in layer], self.seed)
+        random = layers[-many:] if self.order == "cascading" else layers[-many:][:1]
+        return weights_drawn(classifier.network, [name for layer in random for name in layer], self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +77,8 @@ class ParameterRandomisation(Metric):
 
     A layer is a module that can draw its weights (`reset_parameters`), with the norms behind it; the network's own
     order of its modules counts. `steps` networks are tried: in the i-th of n, the last ⌈i·L/n⌉ of the L layers are
-    random (`order = "cascading"`), or the first of these alone (`"independent"`). Each layer draws from `seed` and its
-    name. What no module draws, as a class token, stays.
+    random (`order = "cascading"`), or only that one of them which comes first (`"independent"`). Each layer draws from
+    `seed` and its name. What no module draws, as a class token, stays.
 
     The maps are those after the method's ReLU, where it has one, on their own grid, of the same class. Columns:
 

@@ -1,4 +1,4 @@
-"""Relative stability: how much a map changes for what the image, or the network's output, changes."""
+"""Relative stability: how much a map changes for what the image, and what the network makes of it, changes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ LEAST = 1e-6
 """The ε that the authors' denominators have."""
 
 
-def relative_stability(moves: Tensor, inputs: Tensor, outputs: Tensor, same: Tensor) -> dict[str, Tensor]:
+def relative_stability(
+    moves: Tensor, inputs: Tensor, outputs: Tensor, features: Tensor, same: Tensor
+) -> dict[str, Tensor]:
     """max_y D(y)/max(d(y), ε): the change of a map over that of what it explains (Agarwal et al. 2022), for the maps'
-    changes D, those of the image and of the logits d, and whether the network predicts the same class (B×n each; ε =
-    10⁻⁶). Columns of B values, over the neighbours y of the same class, NaN where there is none:
+    changes D, those of the image, the logits and the network's features d, and whether it predicts the same class (B×n
+    each; ε = 10⁻⁶). Columns of B values, over the neighbours y of the same class, NaN where there is none:
 
     - `ris`: d is the change of the image, `inputs`; in [0, ∞), lower is better
     - `ros`: d is the change of the logits, `outputs`; in [0, ∞), lower is better
+    - `rrs`: d is the change of the `features`; in [0, ∞), lower is better
     - `same_class`: the share of the neighbours that keep the class, which describes
 
     >>> moves, same = torch.tensor([[0.5, 0.25, 9.0]]), torch.tensor([[True, True, False]])
-    >>> found = relative_stability(moves, torch.tensor([[0.5, 0.5, 0.5]]), torch.tensor([[2.0, 0.5, 1.0]]), same)
+    >>> inputs, outputs, features = torch.tensor([[[0.5, 0.5, 0.5]], [[2.0, 0.5, 1.0]], [[0.25, 1.0, 1.0]]])
+    >>> found = relative_stability(moves, inputs, outputs, features, same)
     >>> {name: round(value.item(), 3) for name, value in found.items()}
-    {'ris': 1.0, 'ros': 0.5, 'same_class': 0.667}
+    {'ris': 1.0, 'ros': 0.5, 'rrs': 2.0, 'same_class': 0.667}
     """
 
     def largest(changes: Tensor) -> Tensor:
@@ -40,7 +44,12 @@ def relative_stability(moves: Tensor, inputs: Tensor, outputs: Tensor, same: Ten
         most = every.masked_fill(~same, -inf).amax(1)
         return most.masked_fill(~same.any(1), torch.nan)
 
-    return {"ris": largest(inputs), "ros": largest(outputs), "same_class": same.double().mean(1)}
+    return {
+        "ris": largest(inputs),
+        "ros": largest(outputs),
+        "rrs": largest(features),
+        "same_class": same.double().mean(1),
+    }
 
 
 def elementwise_moves(before: Tensor, after: Tensor) -> Tensor:
@@ -75,7 +84,7 @@ class Moved(PerImage):
 
 @dataclass(frozen=True, kw_only=True)
 class RelativeStability(OfNeighbours):
-    """How much a map changes for what the image, or the network's output, changes (Agarwal et al. 2022).
+    """How much a map changes for what the image, and what the network makes of it, changes (Agarwal et al. 2022).
 
     The neighbours y are those of `max-sensitivity`: `samples` of them, within `radius` in every pixel and colour, drawn
     from the image's seed and `seed`; those that the network predicts another class for are left out. The map Φ is the
@@ -84,20 +93,22 @@ class RelativeStability(OfNeighbours):
     - `ris`: relative input stability, max_y [‖Φ(x) − Φ(y)‖/‖Φ(x)‖] / [‖x − y‖/‖x‖], in [0, ∞), lower is better
     - `ros`: relative output stability, max_y [‖Φ(x) − Φ(y)‖/‖Φ(x)‖] / ‖h(x) − h(y)‖ with the logits h, in [0, ∞), lower
       is better. Its unit is one over that of the logits: it compares methods on one network, not networks
+    - `rrs`: relative representation stability, max_y [‖Φ(x) − Φ(y)‖/‖Φ(x)‖] / [‖φ(x) − φ(y)‖/‖φ(x)‖] with the features
+      φ, the input of the network's last linear layer, in [0, ∞), lower is better; NaN where there is no such layer
     - `same_class`: the share of the neighbours that are not left out
 
-    `variant = "elementwise"` divides value by value, ‖(Φ(x) − Φ(y))/Φ(x)‖ and ‖(x − y)/x‖, as the authors do, with 10⁻⁶
-    for a zero; then the cells that a ReLU left at zero decide, and the map's units count. It cannot tell a faithful map
-    from one that ignores the image.
+    `variant = "elementwise"` divides value by value, ‖(Φ(x) − Φ(y))/Φ(x)‖ and ‖(x − y)/x‖ (not so the features), as the
+    authors do, with 10⁻⁶ for a zero; then the cells that a ReLU left at zero decide, and the map's units count. It
+    cannot tell a faithful map from one that ignores the image.
     """
 
     variant: Variant = "whole"
     name = "relative-stability"
     main = "ros"
-    better = {"ris": "lower", "ros": "lower"}
-    range = {"ris": (0, inf), "ros": (0, inf), "same_class": (0, 1)}
+    better = {"ris": "lower", "ros": "lower", "rrs": "lower"}
+    range = {"ris": (0, inf), "ros": (0, inf), "rrs": (0, inf), "same_class": (0, 1)}
     exempt = {"dtype": "in single precision rounding decides where the logits hardly change, by which it divides"}
-    undefined = "the map is zero, or the network predicts another class for every neighbour"
+    undefined = "the map is zero, the network predicts another class for every neighbour, or has no features"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         answer = answers[self.neighbours]
@@ -107,4 +118,4 @@ class RelativeStability(OfNeighbours):
         inputs = torch.stack(case.once(Moved(self.neighbours, self.variant)))
         outputs = (answer.logits - case.logits[:, None]).norm(dim=2)
         same = answer.logits.argmax(2) == case.logits.argmax(1, keepdim=True)
-        return relative_stability(moves, inputs, outputs, same)
+        return relative_stability(moves, inputs, outputs, answer.distance, same)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from camfaith.models.errors import NotApplicable
-from camfaith.models.walk import require_python
+from camfaith.models.walk import require_python, without_wrappers
 
 
 def weight_layers(network: nn.Module) -> list[tuple[str, ...]]:
@@ -72,7 +72,7 @@ def _draw(layer: nn.Module, name: str, seed: int, kept: list[tuple[nn.Module, st
     for module, key, tensor in held:
         setattr(module, key, _like(tensor, tensor.to("cpu", _drawn_in(tensor), copy=True)))
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed((seed * 1_000_003 + zlib.crc32(name.encode())) % 2**63)
+        torch.default_generator.manual_seed((seed * 1_000_003 + zlib.crc32(without_wrappers(name).encode())) % 2**63)
         _reset_of(layer)()
     weights = [(getattr(m, key), tensor) for m, key, tensor in held if m is layer and tensor.ndim > 1]
     if weights and all(torch.equal(now.to(tensor), tensor) for now, tensor in weights):

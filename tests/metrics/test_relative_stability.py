@@ -15,6 +15,11 @@ class InputTimesWeight:
         return evidence.images.sum(1) * classifier.network.weight
 
 
+class Brightness(InputTimesWeight):
+    def explain(self, evidence, classifier):
+        return evidence.images.sum(1)
+
+
 def whole(change, of):
     return np.linalg.norm(change) / np.linalg.norm(of)
 
@@ -45,7 +50,24 @@ def test_it_is_the_change_of_the_map_over_that_of_the_image_or_of_the_logits(var
             assert found["ris"][place].item() == pytest.approx(max(ris), rel=1e-6)
             assert found["ros"][place].item() == pytest.approx(max(ros), rel=1e-6)
             assert found["same_class"][place].item() == len(ris) / 8
+    assert found["rrs"].isnan().all(), "the network has no linear layer"
     assert 0 < found["same_class"][1] < 1
+
+
+def test_the_representation_is_what_the_last_linear_layer_is_given(tiny, images):
+    x = images(1, 9)
+    metric = RelativeStability(samples=5, radius=0.1)
+    found = metric(tiny, x, 0, x.sum(1), method=Brightness())
+    near = x + Neighbours(5, 0.1).moves(x[0], 0, range(5))
+    with torch.no_grad():
+        own, others = tiny[:-1](x), tiny[:-1](near)
+        same = tiny(near).argmax(1) == tiny(x).argmax(1)
+    change = [
+        whole(y.sum(0) - x[0].sum(0), x[0].sum(0)) / whole(f - own[0], own[0])
+        for y, f in zip(near, others, strict=True)
+    ]
+    assert found["rrs"].item() == pytest.approx(max(c for c, kept in zip(change, same, strict=True) if kept), rel=1e-4)
+    assert same.any()
 
 
 def test_where_every_neighbour_is_of_another_class_there_is_no_value(images):

@@ -39,7 +39,8 @@ def test_every_method_gets_maps_and_scores_of_its_own_images(batch_size, case, c
     rows = {"cam": None, "late": [3, 1]}
     wanted = {name: (maps_of(case, m, classifier, rows[name]), [PROBE]) for name, m in methods.items()}
     found = Engine(classifier, Setup(batch_size)).answer(case, wanted)
-    moves = (2 * torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0)) - 1) * 0.1
+    sources = [torch.Generator().manual_seed(sample) for sample in range(3)]
+    moves = (2 * torch.stack([torch.rand(3, 12, 12, generator=source) for source in sources]) - 1) * 0.1
     for name, method in methods.items():
         for place, row in enumerate(rows[name] or range(4)):
             near, target = case.images[row] + moves, int(case.targets[row])
