@@ -115,7 +115,7 @@ def _beside_controls(block: Block, methods: Sequence[str], info: Mapping[str, An
     """By metric, what is shown of the methods, and of the oracle, beside each control that is blind."""
     named = {name: label for name in BLIND if (label := control_named(name, info)) is not None}
     oracle = control_named("oracle", info)
-    columns = {}
+    columns: dict[str, dict[str, Any]] = {}
     for name in BLIND:
         ahead = _ahead(block, [(method, named[name]) for method in methods] if name in named else [])
         for way, sign in (("above", 1), ("below", -1)):
