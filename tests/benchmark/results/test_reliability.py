@@ -196,6 +196,18 @@ def test_a_card_claims_nothing_of_few_images_nor_of_a_run_until_all_is_separated
     assert cards_of(scores_of(values).iloc[:0], info).empty
 
 
+def test_a_metric_of_several_baselines_shares_how_far_they_agree() -> None:
+    values = {"a": EASE, "b": EASE + 1, "c": EASE + 2}
+    shifted = {"a": EASE, "b": EASE + 2, "c": EASE + 1}  # one of three pairs the other way round
+    info = info_of(values, dict.fromkeys(["black", "blur", "other"], "higher"))
+    for metric, name in zip(info["metrics"], ["deletion", "deletion", "insertion"], strict=True):
+        metric |= {"name": name, "parameters": {"baseline": metric["label"]}}
+    scores = [scores_of(values, "black"), scores_of(shifted, "blur"), scores_of(values, "other")]
+    found = cards_of(pd.concat(scores), info).set_index("metric")["baselines"]
+    assert found[["black", "blur"]].tolist() == pytest.approx([1 / 3, 1 / 3])
+    assert np.isnan(found["other"])
+
+
 def test_a_curve_that_chooses_its_own_points_is_not_thinned() -> None:
     values = dict.fromkeys("abc", EASE)
     info, lines = info_of(values, {"gain": "higher"}), curves_of({m: np.arange(5) * i for i, m in enumerate("abc")})
