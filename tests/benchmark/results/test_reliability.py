@@ -189,6 +189,10 @@ def test_a_card_claims_nothing_of_few_images_nor_of_a_run_until_all_is_separated
     claims = ["above_random", "below_random", "above_sobel", "oracle", "grain"]
     few = scores_of({m: np.where(np.arange(IMAGES) < 7, v, np.nan) for m, v in values.items()})
     assert cards_of(few, info)[[*claims, "alpha", "split_half"]].isna().all(axis=None)
+    pairs = scores_of(values)
+    pairs = cards_of(pairs.assign(cluster=pairs["sample"].map(lambda name: f"eye {int(name[1:]) // 2}")), info)
+    assert pairs[["n", "units"]].to_numpy().tolist() == [[12, 6]]
+    assert pairs[[*claims, "alpha", "split_half"]].isna().all(axis=None)
     until = cards_of(scores_of(values), info | {"suite": {"until": "separated"}})
     assert until[claims].isna().all(axis=None)
     assert until["alpha"].tolist() == [1]
