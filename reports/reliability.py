@@ -30,7 +30,7 @@ _EXPLAINED = {
     "methods × metrics).",
     "oracle": "Oracle: the share of these controls than which the oracle is shown to be better.",
     "grain": "Grain: whether a random order of single pixels is shown to be better than one of cells, or the reverse.",
-    "baselines": "Baselines τ: Kendall's, between the orders by this baseline and the run's others.",
+    "baselines": "Baselines τ: Kendall's, between the orders by every two of the metric's baselines, their mean.",
     "steps": "Steps τ: Kendall's, between the orders by all points of the curves and by every second.",
     "equal": "Equal: how often two methods have the same value on an image.",
     "degenerate": "Constant maps: the share of maps that are constant or zero. Undefined: of those without a value.",
@@ -71,8 +71,8 @@ def _said(card: Mapping[Any, Any], view: View) -> Iterator[str]:
         yield f"single images disagree about the order of the methods (α {card['alpha']:.2f})"
     if card["split_half"] < SURE:
         yield f"halves of the images disagree about it (ρ {card['split_half']:.2f})"
-    if none := [str(control_named(name, view.info)) for name in BLIND[1:] if card[beside("above", name)] == 0]:
-        yield f"no method is shown to be better than {' or '.join(none)}"
+    if beaten := [_beaten(card, name, view) for name in BLIND[1:] if card[beside("above", name)] == 0]:
+        yield f"no method is shown to be better than {' or '.join(beaten)}"
     if card["oracle"] < 1:
         yield "the oracle is not shown to be better than every control"
     if card["grain"] in ("pixels", "cells"):
@@ -88,6 +88,12 @@ def _said(card: Mapping[Any, Any], view: View) -> Iterator[str]:
         yield f"{_percent(card['degenerate'])} of the maps are constant or zero"
     if card["undefined"] > OFTEN:
         yield f"{_percent(card['undefined'])} of the maps have no value"
+
+
+def _beaten(card: Mapping[Any, Any], name: str, view: View) -> str:
+    """A control that no method beats, and how many it beats."""
+    worse = card[beside("below", name)]
+    return f"{control_named(name, view.info)}{f' ({_percent(worse)} are worse)' if worse else ''}"
 
 
 def _value(card: Mapping[Any, Any], name: str) -> Value:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from camfaith.benchmark.results.agreement import baseline_agreement
 from camfaith.benchmark.results.cells import CELL, Block, control_named, in_common
 from camfaith.benchmark.results.families import LEVEL, holm
 from camfaith.benchmark.results.intervals import FEWEST, Floats
@@ -48,6 +49,8 @@ def reliability_of(
     - `oracle`: the share of these controls than which the oracle is shown to be better, after Holm over them × metrics
     - `grain`: "pixels" where random-pixels is shown to be better than random, "cells" where worse, else "", after Holm
       over metrics. Where grain decides, maps of different grain cannot be compared under the metric
+    - `baselines`: the mean of Kendall's τ between the orders by every two baselines that the run has of the metric
+      (`baseline_agreement`); NaN where it has one
     - `steps`: Kendall's τ between the orders of methods by their curves' areas, with all points and with every second
       (`thinned_agreement`); NaN for a metric without a curve, and with a tolerance, which chooses its own points
     - `equal`: how often two methods have the same value on an image, a share of pairs × images
@@ -63,6 +66,9 @@ def reliability_of(
     if not any(map(len, tables)):
         return pd.DataFrame(columns=list(RELIABILITY_COLUMNS))
     rows = pd.concat(tables, ignore_index=True).merge(_statuses(scores, info), "left", [*CELL[:2], *CELL[3:]])
+    agreed = baseline_agreement(found, info).explode("labels")
+    agreed = agreed[["model", "dataset", "labels", "tau"]].rename(columns={"labels": "metric", "tau": "baselines"})
+    rows = rows.merge(agreed, "left", ["model", "dataset", "metric"])
     return rows[list(RELIABILITY_COLUMNS)]
 
 
@@ -78,7 +84,6 @@ def _cards(block: Block, lines: pd.DataFrame, info: Mapping[str, Any]) -> pd.Dat
     for metric, column, better in block.judged:
         about = {"model": block.model, "dataset": block.dataset, "metric": metric, "column": column, "better": better}
         row = {**about, **_order(SIGN[better] * _values(block, metric, column, methods), block.units)}
-        row["baselines"] = np.nan
         row["steps"] = thinned_agreement(lines[lines["metric"] == metric], methods)
         for name in ("ties", "confidence", "drift"):
             values = _values(block, metric, name, methods)
@@ -115,7 +120,7 @@ def _beside_controls(block: Block, methods: Sequence[str], info: Mapping[str, An
     """By metric, what is shown of the methods, and of the oracle, beside each control that is blind."""
     named = {name: label for name in BLIND if (label := control_named(name, info)) is not None}
     oracle = control_named("oracle", info)
-    columns = {}
+    columns: dict[str, dict[str, Any]] = {}
     for name in BLIND:
         ahead = _ahead(block, [(method, named[name]) for method in methods] if name in named else [])
         for way, sign in (("above", 1), ("below", -1)):

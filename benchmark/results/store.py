@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -115,18 +114,10 @@ class Result:
 
     @cached_property
     def failing(self) -> dict[str, str]:
-        """The methods and metrics of which every row is an error, by "method LABEL" or "metric LABEL", each with its
-        first error and where that was raised."""
-        judged = self.scores[(self.scores["method"] != "") & (self.scores["metric"] != "diagnostics")]
-        found = {}
-        for kind in ("method", "metric"):
-            whole: Any = judged.groupby(kind, sort=False)["status"].agg(lambda status: (status == "error").all())
-            for label in whole.index[whole]:
-                path = self.folder.trace_path(f"{kind} {label}")
-                first = judged.loc[judged[kind] == label, "error"].iloc[0]
-                told = path.read_text("utf-8").splitlines()[0] + f"; see {path}" if path.is_file() else first
-                found[f"{kind} {label}"] = told
-        return found
+        """The methods and metrics of which every row is an error, and the first (`failing`)."""
+        from camfaith.benchmark.results.failing import failing
+
+        return failing(self.scores, self.folder)
 
     @property
     def has_values(self) -> bool:

@@ -189,11 +189,27 @@ def test_a_card_claims_nothing_of_few_images_nor_of_a_run_until_all_is_separated
     claims = ["above_random", "below_random", "above_sobel", "oracle", "grain"]
     few = scores_of({m: np.where(np.arange(IMAGES) < 7, v, np.nan) for m, v in values.items()})
     assert cards_of(few, info)[[*claims, "alpha", "split_half"]].isna().all(axis=None)
+    pairs = scores_of(values)
+    pairs = cards_of(pairs.assign(cluster=pairs["sample"].map(lambda name: f"eye {int(name[1:]) // 2}")), info)
+    assert pairs[["n", "units"]].to_numpy().tolist() == [[12, 6]]
+    assert pairs[[*claims, "alpha", "split_half"]].isna().all(axis=None)
     until = cards_of(scores_of(values), info | {"suite": {"until": "separated"}})
     assert until[claims].isna().all(axis=None)
     assert until["alpha"].tolist() == [1]
     assert cards_of(scores_of(values, "note"), info_of(values, {"note": None})).empty
     assert cards_of(scores_of(values).iloc[:0], info).empty
+
+
+def test_a_metric_of_several_baselines_shares_how_far_they_agree() -> None:
+    values = {"a": EASE, "b": EASE + 1, "c": EASE + 2}
+    shifted = {"a": EASE, "b": EASE + 2, "c": EASE + 1}  # one of three pairs the other way round
+    info = info_of(values, dict.fromkeys(["black", "blur", "other"], "higher"))
+    for metric, name in zip(info["metrics"], ["deletion", "deletion", "insertion"], strict=True):
+        metric |= {"name": name, "parameters": {"baseline": metric["label"]}}
+    scores = [scores_of(values, "black"), scores_of(shifted, "blur"), scores_of(values, "other")]
+    found = cards_of(pd.concat(scores), info).set_index("metric")["baselines"]
+    assert found[["black", "blur"]].tolist() == pytest.approx([1 / 3, 1 / 3])
+    assert np.isnan(found["other"])
 
 
 def test_a_curve_that_chooses_its_own_points_is_not_thinned() -> None:
