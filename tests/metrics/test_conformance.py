@@ -12,7 +12,7 @@ from camfaith.metrics import SHIPPED, find
 
 FEW = {
     "road": {"percentiles": [20, 50]},
-    "arcc": {"percentiles": [20, 50]},
+    "arcc": {"percentiles": [40]},
     "sensitivity-n": {"sizes": [0.1, 0.5], "subsets": 24},
     "faithfulness-correlation": {"subsets": 24},
     "infidelity": {"samples": 24},
