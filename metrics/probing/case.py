@@ -273,7 +273,7 @@ class Maps:
 
     @property
     def cells(self) -> Tensor:
-        """For each pixel, the rank of the cell of the map's own grid that it lies in, 0 for the most relevant (B×H×W)."""
+        """For each pixel, the rank of the cell of the map's own grid that it is in, 0 for the most relevant (B×H×W)."""
         return self._cells_ranked[0]
 
     @property
