@@ -16,6 +16,7 @@ from camfaith.metrics.morf import aopc as aopc, abpc as abpc, pixel_flipping as 
 from camfaith.metrics.curve_correlation import step_correlation as step_correlation
 from camfaith.metrics.road import road as road
 from camfaith.metrics.irof import irof as irof, class_kept as class_kept
+from camfaith.metrics.drift import drift as drift
 
 # What a map shows or hides, and what the score makes of it.
 from camfaith.metrics.masking import average_drop as average_drop, relative_drop as relative_drop

@@ -30,6 +30,7 @@ ARGUMENTS = {
     "step_correlation": (MAPS, SCORES, torch.tensor([0, 30, 60, 90, 120, 144])),
     "road": (SCORES, MORE),
     "irof": (SCORES, FRACTIONS.expand(2, -1)),
+    "drift": (SCORES, MORE),
     "class_kept": (eighths(2, 4, 3), torch.tensor([2, 0]), FRACTIONS[1:].expand(2, -1)),
     "average_drop": (ONE, TWO),
     "relative_drop": (ONE, TWO),
