@@ -300,8 +300,7 @@ class Maps:
 
     @property
     def cells(self) -> Tensor:
-        """For each pixel, the rank of the cell of the map's own grid that it lies in, 0 for the most relevant (B×H×W).
-        A map with more rows or columns than the image is brought to its size first."""
+        """For each pixel, the rank of the cell of the map's own grid that it is in, 0 for the most relevant (B×H×W)."""
         return self._cells_ranked[0]
 
     @property
@@ -312,8 +311,7 @@ class Maps:
     @worked_out_once
     def _cells_ranked(self) -> tuple[Tensor, Tensor]:
         meant = steps.rectify(self.raw) if self.rectified else self.raw
-        fits = all(n <= most for n, most in zip(self.raw.shape[1:], self.case.size, strict=True))
-        return cells_ranked(meant if fits else self.saliency, self.case.size, self.case.seeds)
+        return cells_ranked(meant, self.case.size, self.case.seeds)
 
     @worked_out_once
     def displayed(self) -> Tensor:

@@ -7,6 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from camfaith.models.maps import upsample
+
 
 def lottery(seeds: Tensor, pixels: int) -> Tensor:
     """A random permutation of the pixels for each seed (B×N): the order in which equal values leave."""
@@ -27,11 +29,14 @@ def ranked(maps: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cells_ranked(maps: Tensor, size: tuple[int, int], seeds: Tensor) -> tuple[Tensor, Tensor]:
-    """For each pixel of images of H×W, the rank of the cell of a map (B×h×w, no larger than the images) that it lies
-    in: B×H×W, int32; and the tied share of cells (B).
+    """For each pixel of images of H×W, the rank of the cell of a map (B×h×w) that it lies in: B×H×W, int32; and the
+    tied share of cells (B).
 
-    Pixel (i, j) lies in the cell (⌊ih/H⌋, ⌊jw/W⌋). Equal cells come in an order drawn from the image's seed.
+    Pixel (i, j) lies in the cell (⌊ih/H⌋, ⌊jw/W⌋). Equal cells come in an order drawn from the image's seed. A map with
+    more rows or columns than the image, of which some cells would have no pixel, is brought to its size first.
     """
+    if maps.shape[1] > size[0] or maps.shape[2] > size[1]:
+        maps = upsample(maps, size)
     ranks, ties = ranked(maps, lottery(seeds, maps[0].numel()).to(maps.device))
     rows, columns = (torch.arange(n, device=maps.device) * m // n for n, m in zip(size, maps.shape[1:], strict=True))
     return ranks.view(maps.shape)[:, rows[:, None], columns], ties

@@ -13,7 +13,7 @@ from camfaith.metrics import SHIPPED, find
 FEW = {
     "road": {"percentiles": [20, 50]},
     "sensitivity-n": {"sizes": [1, 0.5], "subsets": 49},
-    "arcc": {"percentiles": [20, 50]},
+    "arcc": {"percentiles": [40]},
     "infidelity": {"samples": 24},
     "max-sensitivity": {"samples": 3},
     "local-lipschitz": {"samples": 3},
