@@ -89,7 +89,8 @@ class Thresholded(ImageProbe):
 
 @dataclass(frozen=True, kw_only=True)
 class AverageDrop(Protocol):
-    """`DropInConfidence` and `IncreaseInConfidence`: the image after normalisation, times its heat map. Columns:
+    """`DropInConfidence` and `IncreaseInConfidence`: the image after normalisation, times its heat map (after
+    Chattopadhay et al. 2018). Columns:
 
     - `drop`: max(0, Y − O), in [0, 1], lower is better; it is absolute
     - `increase`: 1 where O > Y, by rounding too, else 0; higher is better
@@ -113,7 +114,7 @@ class AverageDrop(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class ROAD(Protocol):
     """`ROADCombined`, with `ROADLeastRelevantFirstAverage` and `ROADMostRelevantFirstAverage`, at the percentiles 10 to
-    90. For probabilities, means over the percentiles:
+    90 (after Rong et al. 2022). For probabilities, means over the percentiles:
 
     - `road`: half of `lerf` − `morf`, in [−1/2, 1/2], higher is better
     - `lerf`, `morf`: the score with the least, and with the most relevant pixels filled in; in [0, 1], higher, and
@@ -152,6 +153,7 @@ class Complexity(Protocol):
     main = "complexity"
     better = {"complexity": "lower"}
     range = {"complexity": (0, 1)}
+    exempt = dict.fromkeys(("zero-map", "constant-map"), "an empty map is the least complex one")
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return {"complexity": heat_map(maps.raw, case.size).mean((1, 2))}
@@ -186,8 +188,8 @@ class Coherency(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class ARCC(Protocol):
     """`ARCC`: the harmonic mean of `coherency`, 1 − `complexity` and twice `road` at the percentiles 20, 40, 60 and 80,
-    which is cut to [0, 1]; 10⁻⁸ is added to each. In [0, 1], higher is better. The library's docstring says geometric
-    mean; the code takes the harmonic one."""
+    which is cut to [0, 1]; 10⁻⁸ is added to each. In [0, 1], higher is better. The library names a paper of 2026 (arXiv
+    2605.14641) and says geometric mean; its code takes the harmonic one. σ of the noise is `noise`."""
 
     noise: NotNegative = 0.01
     preset = "pgc"
