@@ -3,8 +3,8 @@
 Equal to the library but for the noise, which it draws anew at each call. A percentile there is the share of pixels that
 stay, and a threshold says which: of equal pixels all leave or none, so that with a map that is zero on 40 % of the
 image, 100 % are removed where 90 % were asked for. The system that the library solves then is singular, and it finds 0
-for every pixel, the network's mean colour, as is done here. Its drop is not relative to the image's own probability, as in the paper it names:
-see `average-drop`.
+for every pixel, the network's mean colour, as is done here. Its drop is absolute, where the paper that it names has it
+relative to the image's own probability.
 """
 
 from __future__ import annotations
