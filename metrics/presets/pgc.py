@@ -206,5 +206,5 @@ class ARCC(Protocol):
         coherency = Coherency().judge(case, maps, answers)["coherency"]
         complexity = Complexity().judge(case, maps, answers)["complexity"]
         debiased = road(*(answers[probe].of("probability") for probe in thresholded(FOUR, self.noise)))["road"]
-        parts = (coherency, 1 - complexity, (2 * debiased).clamp(0, 1))
-        return {"arcc": 3 / sum(1 / (part + 1e-8) for part in parts)}
+        parts = torch.stack([coherency, 1 - complexity, (2 * debiased).clamp(0, 1)])
+        return {"arcc": 3 / (1 / (parts + 1e-8)).sum(0)}
