@@ -13,7 +13,8 @@ from camfaith.models.loading import model_names
 
 
 def known_names() -> dict[str, list[str]]:
-    """Methods, metrics, presets, models, data sets and suites: shipped, from installed packages, and from other libraries."""
+    """Methods, metrics, presets, models, data sets and suites: shipped, from installed packages, and from other
+    libraries."""
     shipped = {
         "methods": list(methods.SHIPPED),
         "metrics": list(metrics.SHIPPED),

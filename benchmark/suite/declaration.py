@@ -48,7 +48,8 @@ class MethodEntry(Entry):
 
 class MetricEntry(Entry):
     preset: Text | None = None
-    """A published protocol that the metric follows to the letter, as `rise`; without a name, all metrics that it has."""
+    """A published protocol that it follows to the letter, as rise; a table of this key alone stands for all of the
+    protocol's metrics."""
 
 
 class ModelEntry(BaseModel):

@@ -50,6 +50,7 @@ class OrderedCurve(Protocol):
 
     main = "auc"
     range = {"auc": (0, 1)}
+    exempt = {"ties": "the protocol orders equal pixels by their place"}
     kept: ClassVar[Literal["rest", "top"]]
     last: ClassVar[bool]
     baseline: ClassVar[Baseline] = Black()

@@ -3,8 +3,8 @@
 Equal to the library but for the noise, which it draws anew at each call. A percentile there is the share of pixels that
 stay, and a threshold says which: of equal pixels all leave or none, so that with a map that is zero on 40 % of the
 image, 100 % are removed where 90 % were asked for. The system that the library solves then is singular, and it finds 0
-for every pixel, the network's mean colour, as is done here. Its drop is not relative to the image's own probability, as in the paper it names:
-see `average-drop`.
+for every pixel, the network's mean colour, as is done here. Its drop is absolute, where the paper that it names has it
+relative to the image's own probability.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class Thresholded(ImageProbe):
 
 @dataclass(frozen=True, kw_only=True)
 class AverageDrop(Protocol):
-    """`DropInConfidence` and `IncreaseInConfidence`: the image after normalisation, times its heat map. Columns:
+    """`DropInConfidence` and `IncreaseInConfidence`: the image after normalisation, times its heat map (after
+    Chattopadhay et al. 2018). Columns:
 
     - `drop`: max(0, Y − O), in [0, 1], lower is better; it is absolute
     - `increase`: 1 where O > Y, by rounding too, else 0; higher is better
@@ -114,7 +115,7 @@ class AverageDrop(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class ROAD(Protocol):
     """`ROADCombined`, with `ROADLeastRelevantFirstAverage` and `ROADMostRelevantFirstAverage`, at the percentiles 10 to
-    90. For probabilities, means over the percentiles:
+    90 (after Rong et al. 2022). For probabilities, means over the percentiles:
 
     - `road`: half of `lerf` − `morf`, in [−1/2, 1/2], higher is better
     - `lerf`, `morf`: the score with the least, and with the most relevant pixels filled in; in [0, 1], higher, and
@@ -153,6 +154,7 @@ class Complexity(Protocol):
     main = "complexity"
     better = {"complexity": "lower"}
     range = {"complexity": (0, 1)}
+    exempt = dict.fromkeys(("zero-map", "constant-map"), "an empty map is the least complex one")
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return {"complexity": heat_map(maps.raw, case.size).mean((1, 2))}
@@ -187,8 +189,8 @@ class Coherency(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class ARCC(Protocol):
     """`ARCC`: the harmonic mean of `coherency`, 1 − `complexity` and twice `road` at the percentiles 20, 40, 60 and 80,
-    which is cut to [0, 1]; 10⁻⁸ is added to each. In [0, 1], higher is better. The library's docstring says geometric
-    mean; the code takes the harmonic one."""
+    which is cut to [0, 1]; 10⁻⁸ is added to each. In [0, 1], higher is better. The library names a paper of 2026 (arXiv
+    2605.14641) and says geometric mean; its code takes the harmonic one. σ of the noise is `noise`."""
 
     noise: NotNegative = 0.01
     preset = "pgc"
@@ -205,5 +207,5 @@ class ARCC(Protocol):
         coherency = Coherency().judge(case, maps, answers)["coherency"]
         complexity = Complexity().judge(case, maps, answers)["complexity"]
         debiased = road(*(answers[probe].of("probability") for probe in thresholded(FOUR, self.noise)))["road"]
-        parts = (coherency, 1 - complexity, (2 * debiased).clamp(0, 1))
-        return {"arcc": 3 / sum(1 / (part + 1e-8) for part in parts)}
+        parts = torch.stack([coherency, 1 - complexity, (2 * debiased).clamp(0, 1)])
+        return {"arcc": 3 / (1 / (parts + 1e-8)).sum(0)}

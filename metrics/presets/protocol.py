@@ -24,7 +24,6 @@ class Protocol(Metric):
     preset: ClassVar[str]
 
 
-
 def normalised(images: Tensor, case: Case) -> Tensor:
     """Images of a case (…×C×H×W) as its network takes them, (x − mean)/std."""
     if case.normalisation is None:
@@ -49,11 +48,7 @@ def replacement(subject: Subject, baseline: Baseline) -> Tensor:
 
 
 def placed(values: Tensor, *, last: bool = False) -> Tensor:
-    """The order of numbers (…×N), the highest first; of equal ones the first comes first, or the last.
-
-    >>> placed(torch.tensor([1, 2, 2])).tolist(), placed(torch.tensor([1, 2, 2]), last=True).tolist()
-    ([1, 2, 0], [2, 1, 0])
-    """
+    """The order of numbers (…×N), the highest first; of equal ones the first comes first, or the last."""
     if last:
         return values.argsort(dim=-1, stable=True).flip(-1)
     return values.argsort(dim=-1, descending=True, stable=True)

@@ -68,8 +68,8 @@ class FeaturesLeave(ImageProbe):
 @dataclass(frozen=True, kw_only=True)
 class PixelFlipping(Protocol):
     """`PixelFlipping` and its `calculate_auc`: the area under the class's probability as features become black, the
-    most relevant first. Steps are 1 wide and the image itself is not among them: in [0, number of steps − 1], lower is
-    better (Bach et al. 2015).
+    most relevant first. Steps are 1 wide and the image itself is not among them: in [0, ∞), at most the number of
+    steps − 1, lower is better (Bach et al. 2015).
 
     `features_in_step` is 1 in the library, 150,528 calls for each map of 224×224 pixels; its tutorials take 224. It
     must divide the number of pixels, or there is a `ValueError`.
@@ -141,8 +141,8 @@ class RegionPerturbation(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Selectivity(Protocol):
     """`Selectivity` and its `calculate_auc`: the area under the class's probability as all patches of 8×8 pixels become
-    black, the most relevant first. Steps are 1 wide and the image itself is not among them: in [0, number of patches −
-    1], lower is better (Montavon et al. 2018)."""
+    black, the most relevant first. Steps are 1 wide and the image itself is not among them: in [0, ∞), at most the
+    number of patches − 1, lower is better (Montavon et al. 2018)."""
 
     preset = "quantus"
     name = "selectivity"
@@ -191,8 +191,8 @@ class FaithfulnessCorrelation(Protocol):
     """`FaithfulnessCorrelation`: Pearson's correlation, over 100 random subsets of 224 features, of the map's sum over
     them with what the class's logit loses when they become black; in [−1, 1], higher is better (Bhatt et al. 2020).
 
-    The library draws from numpy's global generator, anew for each map; here the subsets are the image's, drawn from its
-    seed, and the same for all methods.
+    There are `nr_runs` subsets of `subset_size` features. The library draws them from numpy's global generator, anew
+    for each map; here they are the image's, drawn from its seed, and the same for all methods.
     """
 
     nr_runs: Annotated[int, Ge(3)] = 100
@@ -202,6 +202,7 @@ class FaithfulnessCorrelation(Protocol):
     main = "correlation"
     better = {"correlation": "higher"}
     range = {"correlation": (-1, 1)}
+    exempt = {"grey": "a feature is one colour of one pixel"}
     undefined = "the map's sums over the subsets, or what removing them costs, do not vary"
 
     @property

@@ -58,7 +58,7 @@ class RiseCurve(OrderedCurve):
 @dataclass(frozen=True, kw_only=True)
 class Deletion(RiseCurve):
     """The area while the most relevant pixels become 0 after normalisation, the network's mean colour; in [0, 1], lower
-    is better."""
+    is better (Petsiuk et al. 2018)."""
 
     name = "deletion"
     better = {"auc": "lower"}
@@ -68,7 +68,7 @@ class Deletion(RiseCurve):
 @dataclass(frozen=True, kw_only=True)
 class Insertion(RiseCurve):
     """The area while the most relevant pixels enter a blurred image (11×11, σ = 5), which darkens towards the edges: it
-    is blurred after normalisation, with zeros around it. In [0, 1], higher is better."""
+    is blurred after normalisation, with zeros around it. In [0, 1], higher is better (Petsiuk et al. 2018)."""
 
     name = "insertion"
     better = {"auc": "higher"}

@@ -64,8 +64,8 @@ class FilledIn(ImageProbe):
 @dataclass(frozen=True, kw_only=True)
 class ROAD(Protocol):
     """`run_road` with `NoisyLinearImputer`: whether the class stays the most probable as 10, 20, 30, 40, 50, 70 and
-    90 % of the pixels are filled in, the most relevant ones (MoRF), or as only so many stay (LeRF). Columns, means over
-    the shares, in [0, 1]:
+    90 % of the pixels are filled in, the most relevant ones (MoRF), or as only so many stay (LeRF; Rong et al. 2022).
+    Columns, means over the shares, in [0, 1]:
 
     - `morf`: lower is better
     - `lerf`: higher is better

@@ -34,7 +34,7 @@ class TorchCAMShown(Shown):
 @dataclass(frozen=True, kw_only=True)
 class AverageDrop(Protocol):
     """`ClassificationMetric`: the image after normalisation, times its map; what is hidden gets the network's mean
-    colour. Columns:
+    colour (after Chattopadhay et al. 2018). Columns:
 
     - `drop`: max(0, Y − O)/(Y + 10⁻⁷), in [0, 1], lower is better
     - `increase`: 1 where O > Y, by rounding too, else 0; higher is better
@@ -45,6 +45,7 @@ class AverageDrop(Protocol):
     main = "drop"
     better = {"drop": "lower", "increase": "higher"}
     range = {"drop": (0, 1), "increase": (0, 1)}
+    exempt = {"scale": "10⁻⁸ is added to the map's range"}
     needs_probability = True
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
@@ -73,7 +74,7 @@ class TorchCAMCurve(OrderedCurve):
 @dataclass(frozen=True, kw_only=True)
 class Deletion(TorchCAMCurve):
     """The area while the most relevant pixels become 0 after normalisation, the network's mean colour; in [0, 1], lower
-    is better."""
+    is better (after Petsiuk et al. 2018)."""
 
     name = "deletion"
     better = {"auc": "lower"}
@@ -83,7 +84,7 @@ class Deletion(TorchCAMCurve):
 @dataclass(frozen=True, kw_only=True)
 class Insertion(TorchCAMCurve):
     """The area while the most relevant pixels enter an image of the network's mean colour; in [0, 1], higher is
-    better."""
+    better (after Petsiuk et al. 2018)."""
 
     name = "insertion"
     better = {"auc": "higher"}

@@ -49,7 +49,8 @@ class XpliqueCurve(OrderedCurve):
 
 @dataclass(frozen=True, kw_only=True)
 class Deletion(XpliqueCurve):
-    """`Deletion`: the area while the most relevant pixels leave; lower is better."""
+    """`Deletion`: the area while the most relevant pixels leave; in (−∞, ∞), lower is better (after Petsiuk et al.
+    2018)."""
 
     name = "deletion"
     better = {"auc": "lower"}
@@ -58,7 +59,8 @@ class Deletion(XpliqueCurve):
 
 @dataclass(frozen=True, kw_only=True)
 class Insertion(XpliqueCurve):
-    """`Insertion`: the area while the most relevant pixels enter; higher is better."""
+    """`Insertion`: the area while the most relevant pixels enter; in (−∞, ∞), higher is better (after Petsiuk et al.
+    2018)."""
 
     name = "insertion"
     better = {"auc": "higher"}
@@ -99,7 +101,8 @@ class RandomCells(ImageProbe):
 class MuFidelity(Protocol):
     """`MuFidelity`: Spearman's correlation, over 200 random sets of the cells of a 9×9 grid, of the map's sum over them
     with what the logit loses without them; in [−1, 1], higher is better, and 0 where either does not vary (after Bhatt
-    et al. 2020, who take Pearson's, of pixels). Each cell is in a set by chance, with 0.2: sets differ in size."""
+    et al. 2020, who take Pearson's, of pixels). Each cell is in a set by chance, with 0.2: sets differ in size,
+    and a constant map has a correlation too. There are `nb_samples` sets, drawn from `seed`."""
 
     nb_samples: Annotated[int, Ge(3)] = 200
     seed: Seed = 0
@@ -136,8 +139,9 @@ class AbsoluteShown(Shown):
 
 @dataclass(frozen=True, kw_only=True)
 class AverageDrop(Protocol):
-    """`AverageDropMetric`, `AverageIncreaseMetric` and `AverageGainMetric` with softmax as `activation`: the image after
-    normalisation, times the absolute map; what is hidden gets the network's mean colour. Columns in [0, 1]:
+    """`AverageDropMetric`, `AverageIncreaseMetric` and `AverageGainMetric` of the probability: the image after
+    normalisation, times the absolute map; what is hidden gets the network's mean colour (after Chattopadhay et al.
+    2018; `gain`: Zhang et al. 2024). Columns in [0, 1]:
 
     - `drop`: max(0, Y − O)/(Y + 10⁻⁸), lower is better
     - `increase`: 1 where O > Y, by rounding too, else 0; higher is better
@@ -149,6 +153,14 @@ class AverageDrop(Protocol):
     main = "drop"
     better = {"drop": "lower", "increase": "higher", "gain": "higher"}
     range = dict.fromkeys(("drop", "increase", "gain"), (0, 1))
+    exempt = {
+        "scale": "10⁻⁸ is added to the map's range",
+        "opposite-map": "the map is taken without its sign",
+        "direction": "a map of one place, stretched, may leave the class as it was",
+        **dict.fromkeys(
+            ("zero-map", "constant-map"), "both leave the network's mean colour, which may well be the class"
+        ),
+    }
     needs_probability = True
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
