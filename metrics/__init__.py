@@ -9,7 +9,8 @@ from camfaith.models.lookup import resolve
 from camfaith.metrics.base import Direction as Direction, Line as Line, Metric as Metric
 from camfaith.metrics.probing.answers import Answer as Answer, Answers as Answers
 from camfaith.metrics.probing.baselines import Baseline as Baseline, baseline as baseline
-from camfaith.metrics.probing.case import Case as Case, Maps as Maps, PerImage as PerImage, Spent as Spent
+from camfaith.metrics.probing.case import Case as Case, PerImage as PerImage
+from camfaith.metrics.probing.maps import Maps as Maps, Spent as Spent
 from camfaith.metrics.probing.engine import Engine as Engine
 from camfaith.metrics.probing.pool import Pool as Pool
 from camfaith.metrics.probing.probes import (

@@ -15,8 +15,8 @@ from camfaith.metrics.judgement import judged, judged_together, over_several
 from camfaith.metrics.probing.answers import Answers as Answers
 from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case as Case
-from camfaith.metrics.probing.case import Maps as Maps
 from camfaith.metrics.probing.engine import Engine
+from camfaith.metrics.probing.maps import Maps as Maps
 from camfaith.metrics.probing.pool import pool
 from camfaith.metrics.probing.probes import Probe as Probe
 from camfaith.models.arrays import Array

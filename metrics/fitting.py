@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.answers import Answers
-from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.case import Case
+from camfaith.metrics.probing.maps import Maps
 from camfaith.metrics.probing.probes import Probe
 from camfaith.models.heads import Head
 

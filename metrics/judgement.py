@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from camfaith.metrics.probing.answers import Answer, Answers
-from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.case import Case
+from camfaith.metrics.probing.maps import Maps
 from camfaith.metrics.probing.probes import Probe
 from camfaith.models.errors import text_of
 

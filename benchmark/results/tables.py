@@ -86,7 +86,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 maps on their native grid, and what one took (`Spent`), the pass that methods share counted in full; warnings: what
 methods, metrics, models and readers warned of, where first, and how often; answers: what image probes were told, and
 the logits of all classes, one altered image after the other, where they want them; pictures: the images as the model
-saw them, with their `exact` values (float32) where 8 bits are too few, and the network's `features` of them (float32)."""
+saw them, with their `exact` values where 8 bits are too few, and the network's `features` of them (float32 both)."""
 
 
 def map_of(row: Any) -> NDArray[np.floating]:

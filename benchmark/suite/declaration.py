@@ -156,8 +156,9 @@ class General(BaseModel):
     def _names_are_entries(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, list | tuple):
             return value
-        spread = (lambda entry: [entry]) if info.field_name == "methods" else each_baseline
-        return entries_of([one for entry in value for one in spread(entry)])
+        if info.field_name == "metrics":
+            value = [one for entry in value for one in each_baseline(entry)]
+        return entries_of(value)
 
 
 class Suite(BaseModel):

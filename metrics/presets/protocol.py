@@ -9,7 +9,7 @@ from torch import Tensor
 
 from camfaith.metrics.base import Case, Metric
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.case import Aspect
+from camfaith.metrics.probing.maps import Aspect
 from camfaith.metrics.probing.probes import OneImage, Subject
 
 

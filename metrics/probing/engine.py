@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.answers import Answer, scores_in, stacked, table_of
-from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.case import Case
 from camfaith.metrics.probing.journal import Journal
+from camfaith.metrics.probing.maps import Maps
 from camfaith.metrics.probing.probes import Blank, Channels, ImageProbe, Probe, Subject, subjects
 from camfaith.metrics.probing.redrawn import Explained, Question, Redrawn
 from camfaith.models.capture import inferring

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.answers import Answer, stacked, table_of
-from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.case import Case
+from camfaith.metrics.probing.maps import Maps
 from camfaith.metrics.probing.probes import Blank, ImageProbe, Subject, subjects
 from camfaith.models.capture import Evidence
 from camfaith.models.classifier import Classifier

@@ -8,7 +8,8 @@ import torch
 
 from camfaith.metrics import Conservation, Deletion, Engine, Insertion, SensitivityN
 from camfaith.metrics.probing.baselines import baseline
-from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.case import Case
+from camfaith.metrics.probing.maps import Maps
 from camfaith.metrics.probing.probes import Blank, Channels, Curve, ImageProbe
 from camfaith.models import Classifier
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from camfaith.methods import GradCAM, HiResCAM, LayerCAM, Occlusion
 from camfaith.metrics import Engine
-from camfaith.metrics.probing.case import Case, Maps
+from camfaith.metrics.probing.case import Case
+from camfaith.metrics.probing.maps import Maps
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.metrics.stability import Neighbours
 from camfaith.models import Classifier
