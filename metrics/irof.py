@@ -16,7 +16,7 @@ from camfaith.metrics.drift import RANGE as DRIFT
 from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
 from camfaith.metrics.drift import drift_of
 from camfaith.metrics.precision import quotient
-from camfaith.metrics.probing.case import PerImage
+from camfaith.metrics.probing.copies import PerImage
 from camfaith.metrics.probing.segments import WithoutSegments
 from camfaith.models.settings import Few
 from camfaith.models.superpixels import require, superpixels

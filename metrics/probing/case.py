@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.baselines import Baseline
+from camfaith.metrics.probing.copies import PerImage as PerImage
 from camfaith.metrics.probing.copies import own_copy, worked_out_once
 from camfaith.metrics.probing.ranks import cells_ranked, fingerprints, lottery, ranked
 from camfaith.models import maps as steps
@@ -33,14 +34,6 @@ def score_of(score: str, logit: Tensor, log_probability: Tensor) -> Tensor:
     if score not in ("probability", "logit"):
         raise ValueError(f"a score is 'probability' or 'logit', got {score!r}")
     return log_probability.exp() if score == "probability" else logit
-
-
-class PerImage:
-    """A value of one image, as its superpixels, that no method or metric changes; subclasses are frozen values."""
-
-    def __call__(self, image: Tensor, seed: int) -> Tensor:
-        """The value of an image (3×H×W); what is random in it is drawn from `seed`."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -286,15 +279,11 @@ class Maps:
     @property
     def cells(self) -> Tensor:
         """For each pixel, the rank of the cell of the map's own grid that it is in, 0 for the most relevant (B×H×W)."""
-        return self._cells_ranked[0]
-
-    @property
-    def cell_ties(self) -> Tensor:
-        """The share of cells whose value another cell of the same map has too (B, in [0, 1])."""
-        return self._cells_ranked[1]
+        return self.cells_and_ties[0]
 
     @worked_out_once
-    def _cells_ranked(self) -> tuple[Tensor, Tensor]:
+    def cells_and_ties(self) -> tuple[Tensor, Tensor]:
+        """`cells`, and the share of cells whose value another cell of the same map has too (B, in [0, 1])."""
         meant = steps.rectify(self.raw) if self.rectified else self.raw
         return cells_ranked(meant, self.case.size, self.case.seeds)
 

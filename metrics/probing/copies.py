@@ -7,8 +7,17 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 Found = TypeVar("Found")
+
+
+class PerImage:
+    """A value of one image, as its superpixels, that no method or metric changes; subclasses are frozen values."""
+
+    def __call__(self, image: Tensor, seed: int) -> Tensor:
+        """The value of an image (3×H×W); what is random in it is drawn from `seed`."""
+        raise NotImplementedError
 
 
 def worked_out_once(work: Callable[[Any], Found]) -> cached_property[Found]:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.baselines import Baseline, filling
-from camfaith.metrics.probing.case import Aspect, Case, Maps, PerImage
+from camfaith.metrics.probing.case import Aspect, Case, Maps
+from camfaith.metrics.probing.copies import PerImage
 from camfaith.metrics.probing.ranks import removed_at
 
 Reads = Literal["image"] | Aspect

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.case import PerImage
+from camfaith.metrics.probing.copies import PerImage
 from camfaith.metrics.probing.probes import ImageProbe, Rounds, Subject
 from camfaith.metrics.probing.ranks import lottery, ranked, removed_at
 
