@@ -66,7 +66,7 @@ class ADCC(Metric):
     is better. See `adcc`, and `AverageDrop`, `Coherency` and `Complexity`, whose questions it asks.
 
     Its parts pull in different directions, and none of them knows a truth: a map that ignores the image is coherent, a
-    blurred one loses little, a small one is simple.
+    blurred one loses little, a small one is simple. A fixed blob in the middle may have as much of it as a CAM.
     """
 
     name = "adcc"

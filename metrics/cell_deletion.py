@@ -12,6 +12,9 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.curves import auc
+from camfaith.metrics.drift import RANGE as DRIFT
+from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
+from camfaith.metrics.drift import drift_of
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.probes import Blank, ImageProbe, Rounds, Subject
@@ -58,6 +61,7 @@ class CellDeletion(Metric):
     - `auc`: the area under the `score` over the share of cells gone, in [0, 1] for probabilities
     - `auc_relative`: `auc` divided by the score of the unchanged image
     - `ties`: the share of cells that have the value of another, so that their order was drawn by lot
+    - `confidence`, `drift`: how far the altered images are from what the network knows (`functional.drift`)
 
     It judges the order of a map's cells, and not how a map lies between them. Maps of different grids have curves of
     different steps: between them, `Deletion` is the fairer.
@@ -69,8 +73,8 @@ class CellDeletion(Metric):
     name = "cell-deletion"
     main = "auc"
     better = {"auc": "lower", "auc_relative": "lower"}
-    range = {"auc": (0, 1), "auc_relative": (0, inf), "ties": (0, 1)}
-    undefined = "the unchanged image has the score 0 (auc_relative)"
+    range = {"auc": (0, 1), "auc_relative": (0, inf), "ties": (0, 1), **DRIFT}
+    undefined = f"the unchanged image has the score 0 (auc_relative), or {NO_DRIFT}"
 
     @property
     def _interior(self) -> WithoutCells:
@@ -88,4 +92,5 @@ class CellDeletion(Metric):
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         curve = self.line(case, maps, answers)
         area = auc(curve.y, curve.x)
-        return {"auc": area, "auc_relative": quotient(area, case.whole(self.score)), "ties": maps.cell_ties}
+        columns = {"auc": area, "auc_relative": quotient(area, case.whole(self.score)), "ties": maps.cells_and_ties[1]}
+        return {**columns, **drift_of(answers[self._interior])}

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.curves import Deletion, Insertion, PixelCurve
+from camfaith.metrics.drift import RANGE as DRIFT
+from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
+from camfaith.metrics.drift import drift_of
 from camfaith.metrics.precision import rounding
 from camfaith.metrics.probing.ranks import removed_at
 from camfaith.metrics.similarity import pearson
@@ -41,7 +44,8 @@ class CurveCorrelation(Metric):
     """Whether the score changes most in those steps of a curve whose pixels matter most by the map: `step_correlation`
     of the map after the method's ReLU, where it has one, at the image's size.
 
-    It asks for the very points of the curve with equal settings, so that the model is asked once for both.
+    It asks for the very points of the curve with equal settings, so that the model is asked once for both. The columns
+    `confidence` and `drift` say how far the altered images are from what the network knows (`functional.drift`).
     """
 
     steps: Count = 32
@@ -49,8 +53,8 @@ class CurveCorrelation(Metric):
     score: ScoreKind = "probability"
     main = "correlation"
     better = {"correlation": "higher"}
-    range = {"correlation": (-1, 1)}
-    undefined = "the map is constant, or the score does not vary along the curve"
+    range = {"correlation": (-1, 1), **DRIFT}
+    undefined = f"the map is constant, or the score does not vary along the curve, or {NO_DRIFT}"
     of: ClassVar[type[PixelCurve]]
 
     @property
@@ -69,7 +73,8 @@ class CurveCorrelation(Metric):
         noise = 2 * torch.cat([rounding(case, answers[p], self.score) for p in curve.probes(None, 0)], 1).amax(1)
         counts = removed_at(self.steps, case.pixels)
         changes = -rise if curve.kept == "rest" else rise
-        return {"correlation": step_correlation(maps.saliency, changes, counts, noise)}
+        correlation = step_correlation(maps.saliency, changes, counts, noise)
+        return {"correlation": correlation, **drift_of(answers[curve.probes(None, 0)[0]])}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient, rounding
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.probes import OneImage, Subject
+from camfaith.metrics.probing.probes import Fill, ImageProbe, OneImage, Subject, along
 
 
 def average_drop(whole: Tensor, masked: Tensor, noise: Tensor | float = 0.0) -> dict[str, Tensor]:
@@ -71,16 +71,19 @@ class Hidden(OneImage):
 
 
 @dataclass(frozen=True)
-class Top(OneImage):
+class Top(ImageProbe):
     """The image's most relevant pixels, a share `area` of them all (rounded up), and the baseline elsewhere."""
 
     area: float
     baseline: Baseline
     reads = "ranks"
 
-    def altered(self, subject: Subject) -> Tensor:
-        shown = subject.read("ranks") < ceil(self.area * subject.case.pixels)
-        return subject.image.where(shown.view(subject.case.size), subject.blank(self.baseline))
+    def count(self, pixels: int) -> int:
+        return 1
+
+    def fill(self, subject: Subject) -> Fill:
+        shown = ceil(self.area * subject.case.pixels)
+        return along(subject, "top", torch.tensor([shown], device=subject.image.device), self.baseline)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.curves import auc
+from camfaith.metrics.drift import RANGE as DRIFT
+from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
+from camfaith.metrics.drift import drift_of
 from camfaith.metrics.morf import aopc
 from camfaith.metrics.probing.case import PerImage
 from camfaith.metrics.probing.segments import WithoutSegments
@@ -36,7 +39,8 @@ class PatchCurve(Metric):
     The image is cut into patches of `side`×`side` pixels, from its upper left corner; those at the right and lower edge
     may be smaller. The first `patches` of them leave (None: all), in no more than L = `steps` steps, and become the
     `baseline`. Patches with equal means leave in an order drawn from the image's seed. With equal settings the model is
-    asked once for all metrics of these points.
+    asked once for all metrics of these points. The columns `confidence` and `drift` say how far the altered images are
+    from what the network knows (`functional.drift`).
     """
 
     side: Count = 9
@@ -44,6 +48,7 @@ class PatchCurve(Metric):
     patches: Few | None
     baseline: Any
     score: ScoreKind = "probability"
+    undefined = NO_DRIFT
 
     @property
     def _without(self) -> WithoutSegments:
@@ -77,10 +82,10 @@ class RegionPerturbation(PatchCurve):
     name = "region-perturbation"
     main = "aopc"
     better = {"aopc": "higher"}
-    range = {"aopc": (-1, 1)}
+    range = {"aopc": (-1, 1), **DRIFT}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {"aopc": aopc(self.line(case, maps, answers).y)}
+        return {"aopc": aopc(self.line(case, maps, answers).y), **drift_of(answers[self._without])}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +103,8 @@ class Selectivity(PatchCurve):
     name = "selectivity"
     main = "auc"
     better = {"auc": "lower"}
-    range = {"auc": (0, 1)}
+    range = {"auc": (0, 1), **DRIFT}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         curve = self.line(case, maps, answers)
-        return {"auc": auc(curve.y, curve.x)}
+        return {"auc": auc(curve.y, curve.x), **drift_of(answers[self._without])}
