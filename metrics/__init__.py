@@ -11,6 +11,7 @@ from camfaith.metrics.probing.answers import Answer as Answer, Answers as Answer
 from camfaith.metrics.probing.baselines import Baseline as Baseline, baseline as baseline
 from camfaith.metrics.probing.case import Case as Case, Maps as Maps, PerImage as PerImage
 from camfaith.metrics.probing.engine import Engine as Engine
+from camfaith.metrics.probing.pool import Pool as Pool
 from camfaith.metrics.probing.probes import (
     Blank as Blank,
     Channels as Channels,

@@ -17,6 +17,7 @@ from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case as Case
 from camfaith.metrics.probing.case import Maps as Maps
 from camfaith.metrics.probing.engine import Engine
+from camfaith.metrics.probing.pool import pool
 from camfaith.metrics.probing.probes import Probe as Probe
 from camfaith.models.arrays import Array
 from camfaith.models.classifier import Classifier, Targets
@@ -40,7 +41,7 @@ class Metric:
     of the same images, and their answers, by the methods' names, and gives columns by these names.
 
     Its fields are its settings, and their annotations say what they may be (`Annotated[int, Ge(1)]`, or `Count`). A
-    `baseline` is given by name and becomes a `Baseline`.
+    `baseline` is given by name and becomes a `Baseline`, a `pool` by its images and becomes a `Pool`.
     """
 
     name: ClassVar[str]
@@ -59,6 +60,8 @@ class Metric:
         settle_fields(self)
         if (given := getattr(self, "baseline", None)) is not None:
             self.settle(baseline=baseline(given))
+        if (given := getattr(self, "pool", None)) is not None:
+            self.settle(pool=pool(given))
 
     def settle(self, **settings: Any) -> None:
         """Put settings into the form in which equal ones are equal; for `__post_init__` alone."""

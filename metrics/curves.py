@@ -12,6 +12,9 @@ from annotated_types import Gt, Lt
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
+from camfaith.metrics.drift import RANGE as DRIFT
+from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
+from camfaith.metrics.drift import drift_of
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.adaptive import FINEST, AdaptiveCurve
 from camfaith.metrics.probing.probes import Blank, Curve
@@ -41,6 +44,7 @@ class PixelCurve(Metric):
     - `auc_relative`: `auc` divided by the score of the unchanged image
     - `ties`: the share of pixels that have the value of another, so that their order was drawn by lot
     - `points`: how many points the curve has; only with a `tolerance`
+    - `confidence`, `drift`: how far the altered images are from what the network knows (`functional.drift`)
 
     A `tolerance` replaces the fixed `steps`: each curve is asked only where it bends, until its area is known to within
     the tolerance (`AdaptiveCurve` gives the bound).
@@ -51,8 +55,8 @@ class PixelCurve(Metric):
     baseline: Any = "black"
     score: ScoreKind = "probability"
     main = "auc"
-    range = {"auc": (0, 1), "auc_relative": (0, inf), "ties": (0, 1), "points": (2, FINEST + 1)}
-    undefined = "the unchanged image has the score 0 (auc_relative)"
+    range = {"auc": (0, 1), "auc_relative": (0, inf), "ties": (0, 1), "points": (2, FINEST + 1), **DRIFT}
+    undefined = f"the unchanged image has the score 0 (auc_relative), or {NO_DRIFT}"
     kept: ClassVar[Literal["rest", "top"]]
 
     @property
@@ -91,7 +95,7 @@ class PixelCurve(Metric):
         columns = {"auc": area, "auc_relative": quotient(area, case.whole(self.score)), "ties": maps.ties}
         if x.ndim == 2:
             columns["points"] = 1 + (x[:, 1:] > x[:, :-1]).sum(1)
-        return columns
+        return {**columns, **drift_of(answers[self._interior])}
 
 
 _SHOWN = 64  # steps of a drawn curve whose own points differ from image to image

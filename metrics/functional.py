@@ -15,6 +15,7 @@ from camfaith.metrics.curves import auc as auc
 from camfaith.metrics.morf import aopc as aopc, abpc as abpc, pixel_flipping as pixel_flipping
 from camfaith.metrics.road import road as road
 from camfaith.metrics.irof import irof as irof, class_kept as class_kept
+from camfaith.metrics.drift import drift as drift
 
 # What a map shows or hides, and what the score makes of it.
 from camfaith.metrics.masking import average_drop as average_drop

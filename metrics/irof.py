@@ -12,6 +12,9 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.curves import auc
+from camfaith.metrics.drift import RANGE as DRIFT
+from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
+from camfaith.metrics.drift import drift_of
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.case import PerImage
@@ -111,6 +114,7 @@ class IROF(Metric):
       rises; higher is better
     - `kept`: the share of the L altered images on which no other class has a higher logit, in [0, 1]; lower is better
     - `segments`: L
+    - `confidence`, `drift`: how far the altered images are from what the network knows (`functional.drift`)
 
     Superpixels with equal means, as where a map is zero, leave in an order drawn from the image's seed. Needs
     scikit-image (`pip install 'camfaith[superpixels]'`), else `ImportError`.
@@ -121,8 +125,8 @@ class IROF(Metric):
     name = "irof"
     main = "irof"
     better = {"irof": "higher", "kept": "lower"}
-    range = {"irof": (-inf, 1), "kept": (0, 1), "segments": (1, inf)}
-    undefined = "there is no probability to lose or, for `kept`, no other class"
+    range = {"irof": (-inf, 1), "kept": (0, 1), "segments": (1, inf), **DRIFT}
+    undefined = f"there is no probability to lose or, for `kept`, no other class, or {NO_DRIFT}"
     needs_probability = True
 
     def __post_init__(self) -> None:
@@ -144,4 +148,5 @@ class IROF(Metric):
             "irof": irof(scores, torch.cat([torch.zeros(len(case), 1), answer.at], 1)),
             "kept": class_kept(answer.logits, case.targets, answer.at),
             "segments": (1 / answer.at[:, 0]).round(),
+            **drift_of(answer),
         }

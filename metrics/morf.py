@@ -10,6 +10,10 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.curves import Deletion, Insertion, auc
+from camfaith.metrics.drift import RANGE as DRIFT
+from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
+from camfaith.metrics.drift import drift_of
+from camfaith.metrics.probing.probes import Blank
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Count
 
@@ -56,12 +60,14 @@ class MostRelevantFirst(Metric):
     """A number from f(xᵏ), k = 0 … L: the score with k·N/L of the pixels (rounded up) at the baseline, most relevant
     first (MoRF). L is `steps`; x⁰ is the image, x^L the baseline.
 
-    It shares its points with `Deletion`: with equal steps and baseline the model is asked once for both.
+    It shares its points with `Deletion`: with equal steps and baseline the model is asked once for both. The columns
+    `confidence` and `drift` say how far the altered images are from what the network knows (`functional.drift`).
     """
 
     steps: Count = 32
     baseline: Any = "black"
     score: ScoreKind = "probability"
+    undefined = NO_DRIFT
 
     @property
     def _morf(self) -> Deletion:
@@ -72,6 +78,10 @@ class MostRelevantFirst(Metric):
 
     def line(self, case: Case, maps: Maps, answers: Answers) -> Line | None:
         return self._morf.line(case, maps, answers)
+
+    def drift(self, answers: Answers) -> dict[str, Tensor]:
+        """How far the images of its curves are from what the network knows."""
+        return drift_of(*(answer for probe, answer in answers.items() if not isinstance(probe, Blank)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +96,10 @@ class AOPC(MostRelevantFirst):
     name = "aopc"
     main = "aopc"
     better = {"aopc": "higher"}
-    range = {"aopc": (-1, 1)}
+    range = {"aopc": (-1, 1), **DRIFT}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {"aopc": aopc(self._morf.line(case, maps, answers).y)}
+        return {"aopc": aopc(self._morf.line(case, maps, answers).y), **self.drift(answers)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +115,10 @@ class PixelFlipping(MostRelevantFirst):
     name = "pixel-flipping"
     main = "mean"
     better = {"mean": "lower"}
-    range = {"mean": (0, 1)}
+    range = {"mean": (0, 1), **DRIFT}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {"mean": pixel_flipping(self._morf.line(case, maps, answers).y)}
+        return {"mean": pixel_flipping(self._morf.line(case, maps, answers).y), **self.drift(answers)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +138,7 @@ class ABPC(MostRelevantFirst):
     name = "abpc"
     main = "abpc"
     better = {"abpc": "higher", "lerf": "higher", "morf": "lower"}
-    range = {"abpc": (-1, 1), "lerf": (0, 1), "morf": (0, 1)}
+    range = {"abpc": (-1, 1), "lerf": (0, 1), "morf": (0, 1), **DRIFT}
 
     @property
     def _lerf(self) -> Insertion:
@@ -142,4 +152,5 @@ class ABPC(MostRelevantFirst):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         morf, inserted = (each.line(case, maps, answers) for each in (self._morf, self._lerf))
-        return abpc(morf.y, inserted.y.flip(1), morf.x, 1 - inserted.x.flip(0))
+        areas = abpc(morf.y, inserted.y.flip(1), morf.x, 1 - inserted.x.flip(0))
+        return {**areas, **self.drift(answers)}

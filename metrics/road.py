@@ -13,9 +13,11 @@ from annotated_types import Gt, Lt, MinLen
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
-from camfaith.metrics.probing.baselines import drawn_for_each
-from camfaith.metrics.probing.imputation import impute
-from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
+from camfaith.metrics.drift import RANGE as DRIFT
+from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
+from camfaith.metrics.drift import drift_of
+from camfaith.metrics.probing.baselines import Linear
+from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject, along
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import NotNegative, Seed
 
@@ -38,27 +40,14 @@ def road(morf: Tensor, lerf: Tensor) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True)
-class GaussianNoise:
-    """N(0, σ²) for each pixel and colour, drawn from the image's seed and from `seed`, once for each image."""
-
-    sigma: float
-    seed: int = 0
-
-    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
-        return (self.sigma * drawn_for_each(torch.randn, images, seeds, self.seed)).to(images)
-
-
-@dataclass(frozen=True)
 class Imputed(ImageProbe):
     """The image with p % of its pixels (rounded up) filled in from the others, for each p of `percentiles`: the most
     relevant ones (`kept="rest"`, MoRF) or the least relevant ones (`kept="top"`, LeRF).
-
-    `noise` is added to what is filled in, the same for every map and p. The sum is not clipped to [0, 1].
     """
 
     kept: Literal["rest", "top"]
     percentiles: tuple[float, ...]
-    noise: GaussianNoise
+    baseline: Linear
     reads = "ranks"
 
     def count(self, pixels: int) -> int:
@@ -72,19 +61,10 @@ class Imputed(ImageProbe):
         return counts
 
     def fill(self, subject: Subject) -> Fill:
-        image, order, pixels = subject.image, subject.read("ranks"), subject.case.pixels
-        noise = subject.case.replaced(self.noise)[subject.index]
-        exact = image.to(torch.promote_types(image.dtype, torch.float32))  # half precision cannot solve the system
-        counts = torch.tensor(self.removed(pixels), dtype=order.dtype, device=order.device)[:, None]
-
-        def fill(start: int, stop: int, out: Tensor) -> None:
-            most = counts[start:stop]
-            removed = order < most if self.kept == "rest" else order >= pixels - most
-            removed = removed.view(-1, *subject.case.size)
-            filled = impute(exact.expand(stop - start, *image.shape), removed) + noise
-            torch.where(removed[:, None], filled.to(image), image, out=out)
-
-        return fill
+        removed = torch.tensor(self.removed(subject.case.pixels), device=subject.image.device)
+        if self.kept == "top":
+            removed = subject.case.pixels - removed
+        return along(subject, self.kept, removed, self.baseline)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +81,7 @@ class ROAD(Metric):
       percentiles are the shares kept), except for tied pixels
     - `lerf`: the score with the least relevant p % removed, in [0, 1], higher is better
     - `morf`: the score with the most relevant p % removed, in [0, 1], lower is better
+    - `confidence`, `drift`: how far the altered images are from what the network knows (`functional.drift`)
 
     The paper gives the accuracy at each p, over a data set; here it is the target's `score`, one image at a time.
     """
@@ -112,14 +93,15 @@ class ROAD(Metric):
     name = "road"
     main = "road"
     better = {"road": "higher", "lerf": "higher", "morf": "lower"}
-    range = {"road": (-0.5, 0.5), "lerf": (0, 1), "morf": (0, 1)}
+    range = {"road": (-0.5, 0.5), "lerf": (0, 1), "morf": (0, 1), **DRIFT}
+    undefined = NO_DRIFT
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.settle(percentiles=tuple(sorted(set(self.percentiles))))
 
     def _imputed(self, kept: Literal["rest", "top"]) -> Imputed:
-        return Imputed(kept, self.percentiles, GaussianNoise(self.noise, self.seed))
+        return Imputed(kept, self.percentiles, Linear(self.noise, self.seed))
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         asked = self._imputed("rest"), self._imputed("top")
@@ -134,4 +116,5 @@ class ROAD(Metric):
         return Line(x, y, "fraction of pixels removed and filled in", self.score)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return road(*(answers[self._imputed(kept)].of(self.score) for kept in ("rest", "top")))
+        told = [answers[self._imputed(kept)] for kept in ("rest", "top")]
+        return {**road(*(each.of(self.score) for each in told)), **drift_of(*told)}

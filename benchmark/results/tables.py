@@ -55,7 +55,15 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         backwards=_REAL,
     ),
     "warnings": _schema(**_PLACE, **_METHOD, **_METRIC, text=_TEXT, count=_WHOLE),
-    "answers": _schema(**_PLACE, probe=_TEXT, logit=_REALS, log_probability=_REALS, logits=_REALS),
+    "answers": _schema(
+        **_PLACE,
+        probe=_TEXT,
+        logit=_REALS,
+        log_probability=_REALS,
+        confidence=_REALS,
+        distance=_REALS,
+        logits=_REALS,
+    ),
     "pictures": _schema(
         **_PLACE,
         cluster=_TEXT,
@@ -69,6 +77,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         logits=_REALS,
         logit=_REAL,
         log_probability=_REAL,
+        features=_BYTES,
         digest=_TEXT,
     ),
 }
@@ -76,7 +85,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 maps on their native grid, and the images that went through the network for one, and back: the pass that methods share,
 and the method's own; warnings: what methods, metrics, models and readers warned of, where first, and how often;
 answers: what image probes were told, and the logits of all classes, one altered image after the other, where they want
-them; pictures: the images as the model saw them, with their `exact` values (float32) where 8 bits are too few."""
+them; pictures: the images as the model saw them, with their `exact` values (float32) where 8 bits are too few, and the
+network's `features` of them (float32)."""
 
 
 def map_of(row: Any) -> NDArray[np.floating]:

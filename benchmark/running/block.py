@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from camfaith import methods
@@ -16,6 +16,7 @@ from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, Suite,
 from camfaith.benchmark.suite.identity import context_key, declared_model, method_key, model_key
 from camfaith.benchmark.suite.labels import labels
 from camfaith.benchmark.suite.opening import Bench, open_bench, open_dataset, open_judges, open_model
+from camfaith.benchmark.suite.pooling import PoolOf
 from camfaith.benchmark.suite.settings import checked_settings
 from camfaith.models import Classifier
 from camfaith.models.speed.setup import Setup
@@ -128,14 +129,16 @@ def open_blocks(
     judges = open_judges(suite.suite.metrics, [method.key for method in named])
     _require_different([(m.label, m.key) for m in named], "method")
     _require_different([(j.label, j.key) for j in judges], "metric")
-    data = {entry.label or entry.name: open_dataset(entry, suite.suite) for entry in suite.dataset}
+    data = {entry.label or entry.name: (entry, open_dataset(entry, suite.suite)) for entry in suite.dataset}
     found = []
     for entry in suite.model:
         told = (known or {}).get("models", {}).get(entry.label or entry.name, {})
         model = Model(entry, suite.suite.device, (given or {}).get(entry.name), told)
-        for label, dataset in data.items():
+        for label, (told_of, dataset) in data.items():
             begun = (known or {}).get("setups", {}).get(block_name(model.label, label))
-            found.append(Block(suite, model, label, dataset, named, judges, begun))
+            pools = PoolOf(told_of, suite.suite, partial(getattr, model, "classifier"))
+            own = [judge.with_pool(pools) for judge in judges]
+            found.append(Block(suite, model, label, dataset, named, own, begun))
     return found
 
 

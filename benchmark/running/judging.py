@@ -30,6 +30,7 @@ from camfaith.metrics.probing.answers import Answers
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models import Evidence
 from camfaith.models.leaks import Guard
+from camfaith.models.penultimate import Penultimate
 from camfaith.models.speed.counting import Tally, counting
 from camfaith.models.speed.setup import going_by
 
@@ -57,17 +58,17 @@ def judge(
     if fresh or not work.kept:
         began = time.perf_counter()
         with counting(bench.classifier.network) as made, guard.learning(), heard() as said:
-            evidence = _capture(bench, samples, fresh)
+            evidence, features = _capture(bench, samples, fresh)
         tally.model_seconds += time.perf_counter() - began
         tally.add(made)
         size = (evidence.images.shape[-2], evidence.images.shape[-1])
         contents = planes((s.content for s in samples), size)
         of_target = bench.classifier.head.of_target(evidence.logits, evidence.targets)
         about = (evidence.images, evidence.targets, evidence.logits, evidence.seeds, evidence.masks)
-        case = Case(*about, contents, of_target)
+        case = Case(*about, contents, of_target, features)
     else:
         evidence, case = None, known.case(samples, bench.classifier.device)
-    case = replace(case, normalisation=bench.classifier.normalisation)
+    case = replace(case, normalisation=(bench.classifier.mean, bench.classifier.std))
     places = _places(block, samples, case)
     records.warn(places[0], said)
     if not work.kept:
@@ -140,7 +141,8 @@ def _places(block: Block, samples: Sequence[Ready], case: Case) -> list[Place]:
     ]
 
 
-def _capture(bench: Bench, samples: Sequence[Ready], arms: Sequence[Arm]) -> Evidence:
+def _capture(bench: Bench, samples: Sequence[Ready], arms: Sequence[Arm]) -> tuple[Evidence, Tensor]:
+    """What one forward and one backward give, and the network's features of the images."""
     images = torch.stack([sample.image for sample in samples])
     masks = planes((sample.mask for sample in samples), (images.shape[-2], images.shape[-1]))
     target = bench.target
@@ -156,14 +158,17 @@ def _capture(bench: Bench, samples: Sequence[Ready], arms: Sequence[Arm]) -> Evi
             return bench.classifier.head.predicted(logits)
         return torch.full((len(logits),), int(target))
 
-    return bench.classifier.evidence(
-        images,
-        choose,
-        list(dict.fromkeys(layer for arm in arms for layer in arm.needed_layers)),
-        gradients=any(arm.goes_back for arm in arms),
-        seeds=torch.tensor([sample.seed for sample in samples]),
-        masks=None if masks is None else masks.to(bench.classifier.device),
-    )
+    penultimate = Penultimate(bench.classifier.network)
+    with penultimate.watched(len(images)):
+        evidence = bench.classifier.evidence(
+            images,
+            choose,
+            list(dict.fromkeys(layer for arm in arms for layer in arm.needed_layers)),
+            gradients=any(arm.goes_back for arm in arms),
+            seeds=torch.tensor([sample.seed for sample in samples]),
+            masks=None if masks is None else masks.to(bench.classifier.device),
+        )
+        return evidence, penultimate.features(len(images), evidence.images.device)
 
 
 def _not_made(

@@ -47,8 +47,7 @@ class Known:
         return [row for path in paths for row in pq.read_table(path).to_pylist()]
 
     def answer(self, key: str | None, sample: str) -> Tensor | None:
-        """The scores (n×2: logit and log-probability; n×(2 + C) with all logits) that a probe got of a sample; None
-        where it was not asked."""
+        """What a probe was told of a sample (`answers.table_of`); None where it was not asked."""
         return None if key is None else self._answers.get((key, sample))
 
     def ready(self, sample: str, seed: int) -> Ready:
@@ -78,6 +77,7 @@ class Known:
             None if masks is None else masks.to(device),
             planes((sample.content for sample in samples), size),
             torch.tensor([(row["logit"], row["log_probability"]) for row in rows], dtype=torch.float64, device=device),
+            torch.stack([torch.from_numpy(np.frombuffer(row["features"], "<f4").copy()) for row in rows]).to(device),
         )
 
     def explanations(self, method: str, samples: Sequence[Ready], device: torch.device | str = "cpu") -> Explanations:
@@ -113,10 +113,13 @@ class Known:
 
 
 def _table(row: Mapping[str, Any]) -> Tensor:
-    both = torch.tensor([row["logit"], row["log_probability"]], dtype=torch.float64).T
+    scores, drift = (
+        torch.tensor([row[name] for name in names], dtype=torch.float64).T
+        for names in (("logit", "log_probability"), ("confidence", "distance"))
+    )
     if row.get("logits") is None:
-        return both
-    return torch.cat([both, torch.tensor(row["logits"], dtype=torch.float64).view(len(both), -1)], 1)
+        return torch.cat([scores, drift], 1)
+    return torch.cat([scores, torch.tensor(row["logits"], dtype=torch.float64).view(len(scores), -1), drift], 1)
 
 
 def _plane(data: bytes) -> Tensor:

@@ -111,19 +111,21 @@ class Records:
             self.rows["maps"].append({**places[row].columns, **of, "status": status, "error": error})
 
     def answer(self, place: Place, probe: str, scores: Tensor) -> None:
-        """What a probe was told of one image: n×2, logit and log-probability, or n×(2 + C) with all logits."""
-        (logit, log_probability), logits = scores[:, :2].T.tolist(), scores[:, 2:].flatten().tolist()
-        told = {"probe": probe, "logit": logit, "log_probability": log_probability, "logits": logits or None}
-        self.rows["answers"].append({**place.columns, **told})
+        """What a probe was told of one image (`answers.table_of`)."""
+        names = ("logit", "log_probability", "confidence", "distance")
+        told = dict(zip(names, scores[:, [0, 1, -2, -1]].T.tolist(), strict=True))
+        logits = scores[:, 2:-2].flatten().tolist() or None
+        self.rows["answers"].append({**place.columns, "probe": probe, **told, "logits": logits})
 
     def pictures(self, places: Sequence[Place], samples: Sequence[Ready], case: Case, *, images: bool) -> None:
-        """The images as the model saw them, with their masks (`images`), and the logits that they got."""
+        """The images as the model saw them, with their masks (`images`), and the logits and features that they got."""
         precision = str(case.images.dtype).removeprefix("torch.")
-        scores = zip(case.logits.tolist(), case.of_target.tolist(), strict=True)
-        for place, sample, (logits, (logit, log_probability)) in zip(places, samples, scores, strict=True):
+        features = torch.empty(len(case), 0) if case.features is None else case.features
+        scores = zip(case.logits.tolist(), case.of_target.tolist(), features, strict=True)
+        for place, sample, (logits, (logit, log_probability), own) in zip(places, samples, scores, strict=True):
             about = {"cluster": place.cluster, "label": place.label, "target": place.target}
             told = {"precision": precision, "logits": logits, "digest": sample.digest}
-            told |= {"logit": logit, "log_probability": log_probability}
+            told |= {"logit": logit, "log_probability": log_probability, "features": _array(own).tobytes()}
             kept = kept_of(sample.image) if images else {}
             for name, plane in (("mask", sample.mask), ("content", sample.content)):
                 kept[name] = None if plane is None or not images else png(_grey(plane))

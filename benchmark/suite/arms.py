@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from camfaith.benchmark.suite.declaration import digest
 from camfaith.metrics.base import Metric
 from camfaith.metrics.fitting import Unfit
 from camfaith.metrics.judgement import over_several
+from camfaith.metrics.probing.pool import Pool, filled
 from camfaith.metrics.probing.probes import Channels, Probe
 from camfaith.models.contract import Bound, Calls
 from camfaith.models.errors import kind_and_text, text_of
@@ -72,6 +73,14 @@ class Judge:
     def key(self) -> str:
         """What its cells are known by: where it judges several methods together, they are of these alone."""
         return digest([self.own_key, self.over]) if self.over else self.own_key
+
+    def with_pool(self, of_size: Callable[[int], Pool]) -> Judge:
+        """The judge whose metric has its pictures of the data set, and is known by them too; itself where it needs
+        none."""
+        metric = filled(self.metric, of_size)
+        if metric is self.metric:
+            return self
+        return replace(self, metric=metric, own_key=digest([self.own_key, repr(metric)]))
 
     @property
     def is_over_several(self) -> bool:

@@ -18,12 +18,13 @@ from camfaith.models.arrays import Array, tensor_of
 from camfaith.models.classifier import Classifier, Targets
 from camfaith.models.contract import Bound
 from camfaith.models.heads import SOFTMAX
+from camfaith.models.penultimate import Penultimate
 from camfaith.models.speed.batches import halving
 from camfaith.models.speed.setup import laid_out, scoring_batch
 
 Aspect = Literal["raw", "signed", "saliency", "ranks", "displayed"]
 """What may be read of `Maps`."""
-_NUMBERS = ("targets", "logits", "seeds", "masks", "contents", "target_scores")
+_NUMBERS = ("targets", "logits", "seeds", "masks", "contents", "target_scores", "features")
 """What a `Case` holds beside its images, a row for each."""
 
 
@@ -48,9 +49,10 @@ class Case:
 
     `target_scores` (B×2, float64) holds the target's logit and its log-probability, NaN where the network's head gives
     none; without it, the logits are a softmax's. `normalisation` is the mean and the standard deviation of each colour
-    by which the network normalises its images; None where it takes them as they are.
+    by which the network normalises images; None where it takes them as they are.
     `masks` (where the evidence is) and `contents` (where the picture is not empty) are B×H×W, bool; an image without
-    one has an all-False plane. `seeds`: one integer per image, from which ties and noise are drawn.
+    one has an all-False plane. `seeds`: one integer per image, from which ties and noise are drawn. `features` (B×D) is
+    what the network's last linear layer is given of the images; None, or B×0, where that is not known.
     """
 
     images: Tensor
@@ -60,8 +62,9 @@ class Case:
     masks: Tensor | None = None
     contents: Tensor | None = None
     target_scores: Tensor | None = None
+    features: Tensor | None = None
     original: Case | None = field(default=None, repr=False, compare=False)
-    normalisation: tuple[Sequence[float], Sequence[float]] | None = None
+    normalisation: tuple[Sequence[float] | None, Sequence[float] | None] = (None, None)
     _replaced: dict[Baseline, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     _found: dict[tuple[PerImage, int], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -83,11 +86,15 @@ class Case:
             for name, given in (("masks", masks), ("contents", contents), ("seeds", seeds))
         )
 
+        penultimate = Penultimate(classifier.network)
+        scores = penultimate.after(classifier.scores)
+
         def scored(batch: int) -> Tensor:
             parts = torch.split(images, batch)
-            return torch.cat([classifier.scores(laid_out(classifier.network, part)).clone() for part in parts])
+            return torch.cat([scores(laid_out(classifier.network, part)).clone() for part in parts])
 
-        logits = halving(scoring_batch(images), scored)
+        with penultimate.watched():
+            logits = halving(scoring_batch(images), scored)
         if seeds is not None and (seeds.shape != (len(images),) or seeds.is_floating_point()):
             raise ValueError(f"seeds: expected {len(images)} integers, got {seeds.dtype} of shape {tuple(seeds.shape)}")
         for name, planes in (("masks", masks), ("contents", contents)):
@@ -102,7 +109,8 @@ class Case:
             None if masks is None else masks.to(images.device, torch.bool),
             None if contents is None else contents.to(images.device, torch.bool),
             classifier.head.of_target(logits, chosen),
-            normalisation=classifier.normalisation,
+            penultimate.gathered(len(images)),
+            normalisation=(classifier.mean, classifier.std),
         )
 
     def __len__(self) -> int:
@@ -147,6 +155,10 @@ class Case:
             made = baseline(self.images, self.seeds) if of is None else of.replaced(baseline).to("cpu", copy=True)
             self._replaced[baseline] = made
         return self._replaced[baseline]
+
+    def features_of(self, rows: Sequence[int] | Tensor) -> Tensor | None:
+        """The features of some of the images, one of which may stand there several times."""
+        return None if self.features is None else self.features[rows]
 
     def content(self, index: int) -> Tensor | None:
         """The content mask of one image (H×W); None where there is none."""

@@ -12,7 +12,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from camfaith.metrics.probing.answers import Answer, stacked, table_of
+from camfaith.metrics.probing.answers import Answer, scores_in, stacked, table_of
 from camfaith.metrics.probing.case import Case, Maps
 from camfaith.metrics.probing.journal import Journal
 from camfaith.metrics.probing.probes import Blank, Channels, ImageProbe, Probe, Subject, subjects
@@ -20,6 +20,7 @@ from camfaith.metrics.probing.redrawn import Explained, Question, Redrawn
 from camfaith.models.capture import inferring
 from camfaith.models.classifier import Classifier
 from camfaith.models.inside.ablation import TAIL_BATCH, ablate_channels, tail
+from camfaith.models.penultimate import Penultimate, distance
 from camfaith.models.speed.batches import halving
 from camfaith.models.speed.counting import Tally, counting
 from camfaith.models.speed.pace import Pace
@@ -35,13 +36,14 @@ class _Job:
         self.width = probe.told(subject.case.logits.shape[1])
         self.scores = torch.empty(0, self.width, dtype=torch.float64)
         self.at: Tensor | None = None
+        self.index = subject.index
         self._rounds = probe.rounds(subject)
         self.count, self.fill = next(self._rounds)
 
     def goes_on(self, scores: Tensor) -> bool:
         """Tell the probe the scores of the last round; True if it asks for another."""
         try:
-            self.count, self.fill = self._rounds.send(scores)
+            self.count, self.fill = self._rounds.send(scores_in(scores))
         except StopIteration as end:
             self.at = end.value
             return False
@@ -75,11 +77,13 @@ class Engine:
     """Learns from the work how the network goes fastest, where `setup` is not measured."""
     batch_size: int = field(init=False)
     tail_batch: int = field(default=TAIL_BATCH, init=False)
+    _penultimate: Penultimate = field(init=False, repr=False)
     _forward: Callable[[Tensor], Tensor] = field(init=False, repr=False)
     _buffer: Tensor = field(default_factory=lambda: torch.empty(0), init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.batch_size = self.setup.batch_size
+        self._penultimate = Penultimate(self.classifier.network)
         self._forward = self._arranged()
 
     def answer(
@@ -98,7 +102,7 @@ class Engine:
         keys: dict[tuple[Hashable, Probe], list[Hashable]] = {}
 
         def known(index: int, blank: Blank) -> Tensor:
-            return jobs[blank, (index, "")].scores
+            return scores_in(jobs[blank, (index, "")].scores)
 
         for method, (maps, probes) in wanted.items():
             for probe in dict.fromkeys(probes):
@@ -115,7 +119,7 @@ class Engine:
                     elif probe.reads != "image":
                         self.meter.shared += probe.count(case.pixels)
         asking = [job for job in jobs.values() if isinstance(job, _Job)]
-        with inferring(self.classifier.network):
+        with inferring(self.classifier.network), self._penultimate.watched():
             self._finish(asking, case)
         self.meter.spared += sum(job.probe.count(case.pixels) - len(job.scores) for job in asking)
         asked = dict.fromkeys(probe for _, probes in wanted.values() for probe in probes)
@@ -153,12 +157,13 @@ class Engine:
         device, total = case.images.device, sum(job.count for job in jobs)
         counts = torch.tensor([job.count for job in jobs])
         targets = torch.tensor([job.target for job in jobs]).repeat_interleave(counts).to(device)
+        rows = torch.tensor([job.index for job in jobs]).repeat_interleave(counts).to(device)
         table = torch.empty(total, jobs[0].width, dtype=torch.float64, device=device)
         stream = (self.journal or Journal()).begin([job.count for job in jobs], table)
         self.meter.forwards += stream.done
 
         def score(images: Tensor, start: int, stop: int) -> None:
-            self._score(images, targets[start:stop], table[start:stop])
+            self._score(images, targets[start:stop], case.features_of(rows[start:stop]), table[start:stop])
             self.meter.forwards += stop - start
             stream.done = stop
 
@@ -232,16 +237,20 @@ class Engine:
             )
         return self._buffer[:rows]
 
-    def _score(self, images: Tensor, targets: Tensor, out: Tensor) -> None:
+    def _score(self, images: Tensor, targets: Tensor, own: Tensor | None, out: Tensor) -> None:
         began = time.perf_counter()
         logits = self._forward(images)
         self.meter.model_seconds += time.perf_counter() - began
-        out.copy_(table_of(self.classifier.head, logits, targets, every=out.shape[1] > 2))
+        drift = distance(self._penultimate.gathered(len(images)), own)
+        out.copy_(table_of(self.classifier.head, logits, targets, drift, every=out.shape[1] > 4))
 
     def _arranged(self) -> Callable[[Tensor], Tensor]:
         if self.pace:
-            return self.pace.forward(self.classifier)
-        return arranged(self.classifier, replace(self.setup, batch_size=self.batch_size))
+            return self.pace.forward(self._penultimate.after(self.classifier))
+        padded = self.batch_size if "compile" in self.setup.shortcuts else 0
+        with self._penultimate.watched():  # a copy of the network is watched for good
+            forward = arranged(self.classifier, replace(self.setup, batch_size=self.batch_size))
+        return self._penultimate.after(forward, padded)
 
     def _halved(self, batch: int) -> None:
         """Memory ran out: go on with that batch."""
@@ -267,7 +276,8 @@ class Engine:
             logits, forwards, tails = self._ablated(probe.layer, case.images[index : index + 1])
             self.meter.forwards += forwards
             self.meter.tails += tails
-            answers.append(self.classifier.head.of_target(logits, case.targets[index].expand(len(logits))).cpu())
+            targets, unknown = case.targets[index].expand(len(logits)), logits.new_full((len(logits),), torch.nan)
+            answers.append(table_of(self.classifier.head, logits, targets, unknown, every=False).cpu())
             if self.tick:
                 self.tick()
         self.meter.model_seconds += time.perf_counter() - began

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from camfaith.metrics.probing.baselines import Baseline
+from camfaith.metrics.probing.baselines import Baseline, filling
 from camfaith.metrics.probing.case import Aspect, Case, Maps, PerImage
 from camfaith.metrics.probing.ranks import removed_at
 
@@ -61,7 +61,14 @@ class Subject:
 
     def masked(self, baseline: Baseline, keep: Callable[[int, int], Tensor]) -> Fill:
         """The image where `keep(start, stop)` (n×N, bool) is True, the baseline elsewhere."""
-        image, blank, size = self.image, self.blank(baseline), self.case.size
+        image, size = self.image, self.case.size
+        if (filled := filling(baseline, image, self.case.seeds[self.index])) is not None:
+
+            def fill_in(start: int, stop: int, out: Tensor) -> None:
+                out.copy_(filled(keep(start, stop).view(-1, *size)))
+
+            return fill_in
+        blank = self.blank(baseline)
 
         def fill(start: int, stop: int, out: Tensor) -> None:
             # x·1 + b·0 and x·0 + b·1 are exact, and twice as fast as a choice between the two
@@ -83,8 +90,9 @@ class ImageProbe:
         raise NotImplementedError
 
     def told(self, classes: int) -> int:
-        """How many numbers it is told of an image: the target's logit and log-probability, and all logits if wanted."""
-        return 2 + self.all_logits * classes
+        """How many numbers are told of an image: the target's logit and log-probability, all logits if wanted, and how
+        far the image has drifted (confidence and distance)."""
+        return 4 + self.all_logits * classes
 
     def fill(self, subject: Subject) -> Fill:
         raise NotImplementedError

@@ -17,6 +17,7 @@ from camfaith.models.classifier import Classifier
 from camfaith.models.contract import Bound
 from camfaith.models.errors import kind_and_text
 from camfaith.models.maps import rectify
+from camfaith.models.penultimate import Penultimate, distance
 from camfaith.models.speed.batches import each_alone
 
 
@@ -107,9 +108,13 @@ class Redrawn:
 
     def _explain(self, images: Tensor, asked: Sequence[Question]) -> None:
         methods = list(dict.fromkeys(method for question in asked for method in question.methods))
-        evidence = self._evidence(images, asked, methods)
+        penultimate = Penultimate(self.classifier.network)
+        with penultimate.watched(len(images)):
+            evidence = self._evidence(images, asked, methods)
+            features = penultimate.features(len(images), images.device)
+        drift = distance(features, self.case.features_of([question.subject.index for question in asked]))
         made = {method: self._made(method, evidence, asked) for method in methods}
-        told = table_of(self.classifier.head, evidence.logits, evidence.targets, every=self.probe.all_logits)
+        told = table_of(self.classifier.head, evidence.logits, evidence.targets, drift, every=self.probe.all_logits)
         for question, scores in zip(asked, told.cpu(), strict=True):
             question.told.append(scores)
         for method, found in made.items():

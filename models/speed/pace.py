@@ -27,6 +27,7 @@ _BRIEF = 0.002  # seconds; what a batch this short costs is not the network
 _IMAGES = 8  # of each kind, at least, after a batch that warms up
 _WORTH = 1.03  # a choice must be so much faster to be taken: anything less is noise
 
+Forward = Callable[[Tensor], Tensor]
 Trials = Generator[Setup, float, Setup]
 """Yields what to try, is sent its images per second, and returns the best."""
 
@@ -53,8 +54,8 @@ class Pace:
         """The setup that was found, or one whose batches hold all that are to be tried."""
         return self.kept or self._largest
 
-    def forward(self, classifier: Classifier) -> Callable[[Tensor], Tensor]:
-        """The classifier's forward, which cuts a batch into smaller ones and learns from them while there is need."""
+    def forward(self, classifier: Forward) -> Forward:
+        """A classifier's forward, which cuts a batch into smaller ones and learns from them while there is need."""
         if self.kept:
             return classifier
 
@@ -119,7 +120,7 @@ def trials(first: int, sizes: Sequence[int]) -> Trials:
     return other if other.rate > _WORTH * best.rate else best
 
 
-def _timed(classifier: Classifier, images: Tensor) -> tuple[Tensor, float]:
+def _timed(classifier: Forward, images: Tensor) -> tuple[Tensor, float]:
     began = time.perf_counter()
     logits = classifier(images)
     wait_for(images.device)

@@ -29,6 +29,7 @@ ARGUMENTS = {
     "abpc": (SCORES, MORE, FRACTIONS),
     "road": (SCORES, MORE),
     "irof": (SCORES, FRACTIONS.expand(2, -1)),
+    "drift": (SCORES, MORE),
     "class_kept": (eighths(2, 4, 3), torch.tensor([2, 0]), FRACTIONS[1:].expand(2, -1)),
     "average_drop": (ONE, TWO),
     "signed_removal": (MAPS, ONE, TWO, THREE),

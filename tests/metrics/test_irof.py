@@ -50,7 +50,7 @@ def test_it_is_the_area_over_the_curve_of_removed_superpixels(tiny, images, nois
             seed,
             target,
         )
-        assert {column: values[place].item() for column, values in found.items()} == pytest.approx(expected, rel=1e-6)
+        assert {column: found[column][place].item() for column in expected} == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (20, 45)])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from camfaith.metrics import ROAD, Case, Engine, Maps
-from camfaith.metrics.road import GaussianNoise
+from camfaith.metrics.probing.baselines import Linear
 
 CLOSE = 1e-4
 """How far an imputed pixel may be from the exact solution: the solver stops within some 10⁻⁵ of it."""
@@ -21,7 +21,7 @@ def test_every_column_is_that_of_one_sparse_system_at_a_time(
     pictures, maps = images(3, 9, 8), noise_maps(3, 9, 8, levels=6)
     seeds, targets = torch.tensor([4, 5, 4]), [0, 1, 2]
     line, found = worked_out(metric, classifier, pictures, targets, maps, seeds=seeds)
-    noise = GaussianNoise(0.01, 2)(pictures, seeds)
+    noise = Linear(0.01, 2)(torch.zeros_like(pictures), seeds)
     counts = [math.ceil(p * 72 / 100) for p in (10, 45, 90)]
     assert line.x.tolist() == pytest.approx([0, *(count / 72 for count in counts)])
     for i, target in enumerate(targets):
@@ -72,14 +72,14 @@ def test_a_ramp_is_filled_in_as_it_was(pixel_sum, worked_out):
 
 
 def test_the_noise_is_gaussian_and_belongs_to_the_image_and_to_the_seeds():
-    drawn = GaussianNoise(0.03)(torch.zeros(3, 3, 100, 100), torch.tensor([7, 8, 7]))
+    drawn = Linear(0.03)(torch.zeros(3, 3, 100, 100), torch.tensor([7, 8, 7]))
     assert float(drawn.std()) == pytest.approx(0.03, rel=0.02)
     assert abs(float(drawn.mean())) < 4 * 0.03 / 60_000**0.5
     assert float((drawn.abs() < 0.03).double().mean()) == pytest.approx(0.6827, abs=0.01)
     first, other, again = drawn
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert not torch.equal(first, GaussianNoise(0.03, seed=1)(first[None], torch.tensor([7]))[0])
+    assert not torch.equal(first, Linear(0.03, seed=1)(torch.zeros(1, 3, 100, 100), torch.tensor([7]))[0])
     assert not torch.equal(first[0], first[1])
 
 

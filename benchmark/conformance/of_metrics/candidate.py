@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor
 from camfaith import metrics
 from camfaith.benchmark.conformance.examination import Broken, Malformed, asked_for, with_settings
 from camfaith.benchmark.conformance.of_metrics.scenes import Scene
+from camfaith.benchmark.conformance.trials import Trial
 from camfaith.benchmark.suite.declaration import SuiteError
 from camfaith.benchmark.suite.settings import checked_settings, make
 from camfaith.metrics import Metric
 from camfaith.metrics.judgement import MalformedColumns, over_several
+from camfaith.metrics.probing.pool import Pool, filled
 
 Columns = dict[str, Tensor]
 OWN, OTHER = "own", "other"
@@ -51,8 +53,8 @@ class Candidate:
         """Those that judge."""
 
     def make(self) -> Any:
-        """A new object with the settings."""
-        return make(self._what, self.kind, self.settings)
+        """A new object with the settings, and with noise for pictures of a data set, where it needs such."""
+        return filled(make(self._what, self.kind, self.settings), _noise)
 
     def judged(self, scene: Scene, metric: Any = None) -> Columns:
         """What the metric, or a given object of it, says of a scene; `Malformed` if it is no B values a column, or
@@ -91,6 +93,11 @@ class Candidate:
         """Its probes for a scene, equal ones once."""
         pixels = scene.images.shape[-2] * scene.images.shape[-1]
         return list(dict.fromkeys(self.make().probes(scene.layer, pixels)))
+
+
+@lru_cache(maxsize=4)
+def _noise(pictures: int) -> Pool:
+    return Pool.of(Trial(pictures, 8, 8, seed=1).images())
 
 
 def must_equal(found: Columns, expected: Columns, what: str, tolerance: float = EQUAL) -> None:

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from camfaith.metrics import Deletion, baseline
+from camfaith.metrics import Deletion, Insertion, baseline
 from camfaith.metrics.probing.baselines import Black, Blur, Given, Mean, Noise
 from camfaith.models import UnknownName
 
@@ -51,6 +51,48 @@ def test_noise_is_uniform():
     assert 0.999 < float(found.max()) < 1
     assert float(found.mean()) == pytest.approx(0.5, abs=0.01)
     assert float(found.var()) == pytest.approx(1 / 12, abs=0.002)
+
+
+def test_a_colour_is_the_same_everywhere_and_grey_where_images_are(images):
+    found = baseline({"name": "colour", "rgb": [1, 0.5, 0]})
+    assert torch.equal(found(images(1, 2), NONE[:1])[0, :, 1, 1].float(), torch.tensor([1, 0.5, 0]))
+    grey = Image.new("RGB", (1, 1), (255, 128, 0)).convert("L").getpixel((0, 0)) / 255
+    assert float(found(torch.rand(1, 1, 2, 2), NONE[:1])[0, 0, 0, 0]) == pytest.approx(grey, abs=1 / 255)
+
+
+def test_pictures_of_the_data_set_give_their_mean_colour_or_one_of_them_that_is_not_the_image_itself(images):
+    pictures = images(4, 5, 6).float()
+    mean = baseline({"name": "dataset-mean", "pool": pictures})(pictures[:2], NONE[:2])
+    expected = [sum(pictures[:, colour].flatten().tolist()) / 120 for colour in range(3)]
+    assert mean[1, :, 2, 3].tolist() == pytest.approx(expected)
+    another = baseline({"name": "another", "pool": pictures, "seed": 3})
+    seeds = torch.arange(40)
+    found = another(pictures[:1].expand(40, -1, -1, -1), seeds)
+    which = [[torch.equal(one, picture) for picture in pictures].index(True) for one in found]
+    assert set(which) == {1, 2, 3}
+    assert torch.equal(another(pictures[:1], seeds[7:8])[0], found[7])
+    with pytest.raises(ValueError, match="there is no pool of pictures"):
+        baseline("another")(pictures, NONE)
+
+
+@pytest.mark.parametrize("kind", [Deletion, Insertion])
+def test_linear_fills_in_from_what_is_left_and_ends_in_the_mean_colour(
+    kind, tiny, images, noise_maps, slow_order, slow_imputed, watched
+):
+    pictures, maps, seeds = images(2, 6, 5), noise_maps(2, 6, 5), torch.tensor([4, 9])
+    seen = watched(tiny)
+    kind(steps=3, baseline={"name": "linear", "noise": 0.02})(tiny, pictures, 0, maps, seeds=seeds, batch_size=4)
+    altered = torch.cat(seen[1:])
+    noise = baseline({"name": "linear", "noise": 0.02})(torch.zeros_like(pictures), seeds)
+    for i, picture in enumerate(pictures):
+        order = slow_order(maps[i], int(seeds[i]))
+        for point, count in enumerate((10, 20)):
+            leaving = order[:count] if kind is Deletion else order[count:]
+            gone = torch.tensor([pixel in leaving for pixel in range(30)]).view(6, 5)
+            expected = torch.where(gone, slow_imputed(picture, gone) + noise[i], picture)
+            torch.testing.assert_close(altered[2 * i + point], expected, rtol=0, atol=2e-4)
+        end = picture.mean((1, 2), keepdim=True) + noise[i]
+        torch.testing.assert_close(altered[4 + i], end, rtol=0, atol=1e-12)
 
 
 def test_an_image_can_be_a_tensor_an_array_a_file_or_a_picture_and_is_made_grey_for_grey_images(tmp_path, images):
@@ -107,7 +149,12 @@ def test_equal_settings_are_equal_values_and_others_are_not():
     ("wanted", "said"),
     [
         ("blurr", "unknown baseline 'blurr'.*'blur'"),
-        ("gray", "unknown baseline 'gray'.*known: black, blur, mean, noise"),
+        ("gray", "unknown baseline 'gray'.*known: another, black, blur, colour, dataset-mean, linear, mean"),
+        ({"name": "colour"}, "baseline 'colour'.*rgb"),
+        ({"name": "colour", "rgb": [1, 2, 0]}, "baseline 'colour'"),
+        ({"name": "another", "pool": "all"}, "how many pictures it shall have, got 'all'"),
+        (["black", "mean"], "a metric has one baseline"),
+        ("panel", "a metric has one baseline"),
         ({"name": "blur", "kernel": 4}, "kernel must be odd"),
         ({"name": "blur", "kernel": -1}, "baseline 'blur'"),
         ({"name": "blur", "sigma": 0}, "baseline 'blur'"),
