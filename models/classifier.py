@@ -122,11 +122,6 @@ class Classifier(nn.Module):
         return 3
 
     @property
-    def normalisation(self) -> tuple[Sequence[float], Sequence[float]] | None:
-        """`mean` and `std`; None where images go into the network as they are."""
-        return None if self.mean is None or self.std is None else (self.mean, self.std)
-
-    @property
     def device(self) -> torch.device:
         return next((p.device for p in self.network.parameters()), torch.device("cpu"))
 

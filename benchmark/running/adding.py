@@ -10,7 +10,7 @@ from torch import nn
 
 from camfaith.benchmark.results.store import Result
 from camfaith.benchmark.running.runner import Progress, run, several
-from camfaith.benchmark.suite.declaration import Entry, Suite, entries_of
+from camfaith.benchmark.suite.declaration import Entry, Suite, metric_entries
 from camfaith.models import Classifier
 
 
@@ -41,7 +41,7 @@ def add(
         suite,
         out=before.path,
         methods=_together(suite.suite.methods, methods),
-        metrics=_together(suite.suite.metrics, metrics),
+        metrics=_together(suite.suite.metrics, metric_entries(metrics)),
         models=[*known, *more] if given else None,
         limit=limit,
         workers=workers,
@@ -52,5 +52,5 @@ def add(
 def _together(there: Sequence[Entry], more: Sequence[Any]) -> list[Any]:
     """All entries, none of them twice."""
     kind = type(there[0])
-    told = [kind.model_validate(entry) for entry in entries_of(more)]
+    told = [kind.model_validate({"name": entry} if isinstance(entry, str) else entry) for entry in more]
     return [*there, *(entry for place, entry in enumerate(told) if entry not in [*there, *told[:place]])]

@@ -75,7 +75,7 @@ def judge(
         case = Case(*about, contents, of_target, features)
     else:
         evidence, took, case = None, {}, known.case(samples, bench.classifier.device)
-    case = replace(case, normalisation=bench.classifier.normalisation)
+    case = replace(case, normalisation=(bench.classifier.mean, bench.classifier.std))
     places = _places(block, samples, case)
     records.warn(places[0], said)
     if not work.kept:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from camfaith.benchmark.datasets.sample import Part
 from camfaith.benchmark.suite.mistakes import SuiteError as SuiteError
 from camfaith.benchmark.suite.mistakes import explained, read_named, read_text
-from camfaith.benchmark.suite.panel import each_baseline
+from camfaith.benchmark.suite.panel import each_baseline, each_of_preset
 from camfaith.models.card import has_card
 from camfaith.models.geometry import interpolation, length
 from camfaith.models.settings import Count, Positive, Seed, Text
@@ -156,9 +156,7 @@ class General(BaseModel):
     def _names_are_entries(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, list | tuple):
             return value
-        if info.field_name == "metrics":
-            value = [one for entry in value for one in each_baseline(entry)]
-        return entries_of(value)
+        return metric_entries(value) if info.field_name == "metrics" else [_entry(each) for each in value]
 
 
 class Suite(BaseModel):
@@ -174,7 +172,7 @@ class Suite(BaseModel):
     def _one_is_a_list(cls, value: Any) -> Any:
         """`[model]` is taken as `[[model]]`, and a name as an entry."""
         listed = [value] if isinstance(value, Mapping | BaseModel) else value
-        return entries_of(listed) if isinstance(listed, list | tuple) else listed
+        return [_entry(each) for each in listed] if isinstance(listed, list | tuple) else listed
 
     @model_validator(mode="after")
     def _labels_are_unique(self) -> Self:
@@ -231,17 +229,9 @@ class Suite(BaseModel):
         return found
 
 
-def entries_of(values: Sequence[Any]) -> list[Any]:
-    """Names and tables as tables; a preset that stands alone as one table for each of its metrics."""
-    return [entry for value in values for entry in _whole_preset(value) or [_entry(value)]]
-
-
-def _whole_preset(value: Any) -> list[dict[str, Any]]:
-    if not isinstance(value, Mapping) or value.keys() != {"preset"}:
-        return []
-    from camfaith.metrics.presets import metrics_of  # loads torch
-
-    return [{"name": name, **value} for name in metrics_of(value["preset"])]
+def metric_entries(values: Sequence[Any]) -> list[Any]:
+    """Metrics as tables; one of a preset alone, or of several baselines, as a table for each metric that it is."""
+    return [_entry(each) for value in values for whole in each_of_preset(value) for each in each_baseline(whole)]
 
 
 def _entry(value: Any) -> Any:

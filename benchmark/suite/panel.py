@@ -1,4 +1,4 @@
-"""One line of a suite for a metric over several baselines."""
+"""One line of a suite for several metrics: one over several baselines, and all of a preset."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+
+def each_of_preset(entry: Any) -> list[Any]:
+    """A table of a preset alone once for each of its metrics; anything else as it is."""
+    if not isinstance(entry, Mapping) or entry.keys() != {"preset"}:
+        return [entry]
+    from camfaith.metrics.presets import metrics_of  # loads torch
+
+    return [{"name": name, **entry} for name in metrics_of(entry["preset"])]
 
 
 def each_baseline(entry: Any) -> list[Any]:

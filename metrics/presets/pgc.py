@@ -18,8 +18,7 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Probe
 from camfaith.metrics.presets.protocol import Protocol, Shown, restored, stretched
-from camfaith.metrics.probing.baselines import GaussianNoise
-from camfaith.metrics.probing.imputation import impute
+from camfaith.metrics.probing.baselines import Linear, drawn_for_each
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.metrics.road import road
@@ -56,7 +55,7 @@ class Thresholded(ImageProbe):
 
     kept: Literal["rest", "top"]
     percentiles: tuple[int, ...]
-    noise: GaussianNoise
+    noise: float
     reads = "raw"
 
     def count(self, pixels: int) -> int:
@@ -72,18 +71,17 @@ class Thresholded(ImageProbe):
 
     def fill(self, subject: Subject) -> Fill:
         image, case = subject.image, subject.case
-        exact = image.to(torch.promote_types(image.dtype, torch.float32))  # half precision cannot solve the system
-        noise = case.replaced(self.noise)[subject.index].to(exact)
-        if case.normalisation is not None:  # the library fills in after normalisation
-            noise = noise * noise.new_tensor(case.normalisation[1])[:, None, None]
+        seed = case.seeds[subject.index]
+        filled = Linear(0.0).filling(image, seed)
+        neutral = restored(torch.zeros_like(image), case)
+        drawn = drawn_for_each(torch.randn, image[None], seed[None], 0)[0].to(image)
+        noise = restored(self.noise * drawn, case) - neutral  # the library adds it after normalisation
         removed = self._removed(subject.read("raw"), case.size)
-        neutral = restored(torch.zeros_like(exact), case)
 
         def fill(start: int, stop: int, out: Tensor) -> None:
             gone = removed[start:stop]
-            filled = impute(exact.expand(stop - start, *exact.shape), gone)
-            filled = torch.where(gone.flatten(1).all(1)[:, None, None, None], neutral, filled) + noise
-            torch.where(gone[:, None], filled.to(image), image, out=out)
+            every = gone.flatten(1).all(1)[:, None, None, None]
+            torch.add(torch.where(every, neutral, filled(~gone)), noise * gone[:, None], out=out)
 
         return fill
 
@@ -141,8 +139,7 @@ class ROAD(Protocol):
 
 def thresholded(percentiles: tuple[int, ...], noise: float) -> tuple[Thresholded, Thresholded]:
     """The two probes of ROAD, the most relevant pixels first."""
-    drawn = GaussianNoise(noise)
-    return Thresholded("rest", percentiles, drawn), Thresholded("top", percentiles, drawn)
+    return Thresholded("rest", percentiles, noise), Thresholded("top", percentiles, noise)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,18 +26,22 @@ class Protocol(Metric):
 
 def normalised(images: Tensor, case: Case) -> Tensor:
     """Images of a case (…×C×H×W) as its network takes them, (x − mean)/std."""
-    if case.normalisation is None:
-        return images
-    mean, std = (images.new_tensor(colour)[:, None, None] for colour in case.normalisation)
+    mean, std = _colours(images, case)
     return (images - mean) / std
 
 
 def restored(images: Tensor, case: Case) -> Tensor:
     """Images as a network takes them, as they were before its normalisation: x·std + mean."""
-    if case.normalisation is None:
-        return images
-    mean, std = (images.new_tensor(colour)[:, None, None] for colour in case.normalisation)
+    mean, std = _colours(images, case)
     return images * std + mean
+
+
+def _colours(images: Tensor, case: Case) -> tuple[Tensor, Tensor]:
+    """The mean and the standard deviation by which the network normalises (C×1×1 each)."""
+    mean, std = case.normalisation
+    if mean is None or std is None:
+        return images.new_zeros(()), images.new_ones(())
+    return images.new_tensor(mean)[:, None, None], images.new_tensor(std)[:, None, None]
 
 
 def replacement(subject: Subject, baseline: Baseline) -> Tensor:

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Probe
 from camfaith.metrics.presets.protocol import Protocol, placed, stretched
-from camfaith.metrics.probing.baselines import GaussianNoise
-from camfaith.metrics.probing.imputation import impute
+from camfaith.metrics.probing.baselines import Linear
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.models.settings import NotNegative
 
@@ -39,7 +38,7 @@ class FilledIn(ImageProbe):
     ⌊pN⌋ most relevant ones (`kept="top"`), for each share p."""
 
     kept: Literal["rest", "top"]
-    noise: GaussianNoise
+    noise: float
     reads = "saliency"
     all_logits = True
 
@@ -47,16 +46,14 @@ class FilledIn(ImageProbe):
         return len(SHARES)
 
     def fill(self, subject: Subject) -> Fill:
-        image, case = subject.image, subject.case
-        exact = image.to(torch.promote_types(image.dtype, torch.float32))  # half precision cannot solve the system
-        noise = case.replaced(self.noise)[subject.index]
+        case = subject.case
+        filled = Linear(self.noise).filling(subject.image, case.seeds[subject.index])
         ranks = jittered_order(subject.read("saliency")).argsort().view(case.size)
         counts = torch.tensor([int(case.pixels * share) for share in SHARES], device=ranks.device)[:, None, None]
 
         def fill(start: int, stop: int, out: Tensor) -> None:
             gone = ranks < counts[start:stop] if self.kept == "rest" else ranks >= counts[start:stop]
-            filled = impute(exact.expand(stop - start, *exact.shape), gone) + noise
-            torch.where(gone[:, None], filled.to(image), image, out=out)
+            out.copy_(filled(~gone))
 
         return fill
 
@@ -82,7 +79,7 @@ class ROAD(Protocol):
     undefined = "there is no answer"
 
     def _asked(self, kept: Literal["rest", "top"]) -> FilledIn:
-        return FilledIn(kept, GaussianNoise(self.noise))
+        return FilledIn(kept, self.noise)
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return self._asked("rest"), self._asked("top")

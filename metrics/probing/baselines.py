@@ -157,17 +157,6 @@ class Another:
 
 
 @dataclass(frozen=True)
-class GaussianNoise:
-    """N(0, σ²) for each pixel and colour, drawn from the image's seed and from `seed`, once for each image."""
-
-    sigma: float
-    seed: int = 0
-
-    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
-        return (self.sigma * drawn_for_each(torch.randn, images, seeds, self.seed)).to(images)
-
-
-@dataclass(frozen=True)
 class Linear:
     """Noisy linear imputation (Rong et al. 2022): each removed pixel becomes the weighted mean of its neighbours, plus
     N(0, σ²) for each colour, σ = `noise`, drawn once for each image from its seed and `seed` (see `imputation`). Where
@@ -181,10 +170,10 @@ class Linear:
         settle_fields(self)
 
     def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
-        return Mean()(images, seeds) + GaussianNoise(self.noise, self.seed)(images, seeds)
+        return Mean()(images, seeds) + self._noise(images, seeds)
 
     def filling(self, image: Tensor, seed: Tensor) -> Filling:
-        noise = GaussianNoise(self.noise, self.seed)(image[None], seed[None])
+        noise = self._noise(image[None], seed[None])
         exact = image.to(torch.promote_types(image.dtype, torch.float32))  # half precision cannot solve the system
 
         def filled(kept: Tensor) -> Tensor:
@@ -192,6 +181,9 @@ class Linear:
             return torch.where(kept[:, None], image, inner.to(image))
 
         return filled
+
+    def _noise(self, images: Tensor, seeds: Tensor) -> Tensor:
+        return (self.noise * drawn_for_each(torch.randn, images, seeds, self.seed)).to(images)
 
 
 def drawn_for_each(draw: Callable[..., Tensor], images: Tensor, seeds: Tensor, seed: int) -> Tensor:

@@ -45,7 +45,7 @@ class Case:
 
     `target_scores` (B×2, float64) holds the target's logit and its log-probability, NaN where the network's head gives
     none; without it, the logits are a softmax's. `normalisation` is the mean and the standard deviation of each colour
-    by which the network normalises its images; None where it takes them as they are.
+    by which the network normalises images; None where it takes them as they are.
     `masks` (where the evidence is) and `contents` (where the picture is not empty) are B×H×W, bool; an image without
     one has an all-False plane. `seeds`: one integer per image, from which ties and noise are drawn. `features` (B×D) is
     what the network's last linear layer is given of the images; None, or B×0, where that is not known.
@@ -60,7 +60,7 @@ class Case:
     target_scores: Tensor | None = None
     features: Tensor | None = None
     original: Case | None = field(default=None, repr=False, compare=False)
-    normalisation: tuple[Sequence[float], Sequence[float]] | None = None
+    normalisation: tuple[Sequence[float] | None, Sequence[float] | None] = (None, None)
     _replaced: dict[Baseline, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     _found: dict[tuple[PerImage, int], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -106,7 +106,7 @@ class Case:
             None if contents is None else contents.to(images.device, torch.bool),
             classifier.head.of_target(logits, chosen),
             penultimate.gathered(len(images)),
-            normalisation=classifier.normalisation,
+            normalisation=(classifier.mean, classifier.std),
         )
 
     def __len__(self) -> int:
