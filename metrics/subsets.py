@@ -99,9 +99,9 @@ class SubsetMetric(Metric):
 
     `features` are what an image is made of: the cells of a grid that is the same for all methods (`"cells"`,
     `{name = "cells", grid = 7}`), `"superpixels"` (`segments = 50`; needs scikit-image) or `"pixels"`, which the papers
-    remove. Maps on a coarse grid are not told from shuffled ones by single pixels: these average out over its cells. A
-    feature's worth is the sum of the raw signed map, upsampled, over its pixels. The features of a subset become the
-    `baseline`.
+    remove. Single pixels cannot tell maps on a coarse grid from shuffled ones: they average out over its cells. Cells
+    cannot tell maps apart that differ within a cell. A feature's worth is the sum of the raw signed map, upsampled,
+    over its pixels. The features of a subset become the `baseline`.
 
     Of each size, `subsets` of these are drawn from `seed`, the same for all methods and for all images with equally
     many features; where there are no more of a size (49 single cells), each is removed once. So they are scored once
@@ -149,7 +149,7 @@ class SubsetMetric(Metric):
         for place, probe in enumerate(asked):
             drops = case.whole(self.score)[:, None] - answers[probe].of(self.score)
             noise = resolution(case, answers[probe], self.score)
-            for count in counts.unique().tolist():  # images with equally many features have equal subsets
+            for count in sorted(set(counts.tolist())):  # images with equally many features have equal subsets
                 rows, subsets = (counts == count).nonzero().flatten(), probe.members(case.pixels, count)
                 some = torch.stack([every[row] for row in rows])
                 found[rows, place] = compare(some, subsets, drops[rows, : len(subsets)], noise[rows])
@@ -215,7 +215,8 @@ class MuFidelity(SubsetMetric):
     """Spearman's correlation of a map's sums with what removing the features costs, at one size of the subsets; see
     `SubsetMetric`. In [−1, 1], higher is better (Bhatt et al. 2020; by ranks and cells, Fel et al. 2022).
 
-    `size` is a number of features or, below 1, a share of them.
+    `size` is a number of features or, below 1, a share of them. It cannot tell by how much one cell matters more than
+    another.
     """
 
     size: Positive = 0.2
@@ -234,7 +235,8 @@ class FaithfulnessEstimate(SubsetMetric):
     """Pearson's correlation of a map's worth of single features with what the class's `score` loses without each; see
     `SubsetMetric`. In [−1, 1], higher is better (Alvarez-Melis & Jaakkola 2018).
 
-    Where there are more than `subsets` features, so many are drawn.
+    Where there are more than `subsets` features, so many are drawn. It cannot tell what features do together: of two
+    that stand in for each other, neither costs anything alone.
     """
 
     score: ScoreKind = "probability"

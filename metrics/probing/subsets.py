@@ -20,7 +20,7 @@ class Subsets(ImageProbe):
     """The image without `size` of its features: `subsets` random draws, or all that there are where these are no more.
 
     The draws depend on `seed`, on `size` and on the number of features alone. An image with fewer features than
-    `features.most` loses the same share of them, at least one, and keeps one.
+    `features.most` loses the same share of them: at least one, and not the last of several.
     """
 
     size: int

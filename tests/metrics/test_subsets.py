@@ -1,7 +1,7 @@
 """Sensitivity-n and its siblings against scipy, subset by subset, and where their values are known."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from camfaith.metrics import (
     Engine,
     FaithfulnessCorrelation,
     FaithfulnessEstimate,
+    Features,
     Maps,
     MonotonicityNguyen,
     MuFidelity,
@@ -156,12 +157,9 @@ def test_subsets_are_drawn_evenly_from_their_seed_and_are_all_there_are_where_th
     drawn = Subsets(5, 4000, BLACK, Pixels()).members(20)
     assert drawn.sum(1).tolist() == [5] * 4000
     assert (drawn.double().mean(0) - 0.25).abs().max() < 4 * (0.25 * 0.75 / 4000) ** 0.5
-    for other in (
-        Subsets(5, 4000, BLACK, Pixels(), seed=10).members(20),
-        Subsets(15, 4000, BLACK, Pixels()).members(20),
-    ):
-        assert not torch.equal(drawn, other)
-        assert not torch.equal(~drawn, other)
+    assert not torch.equal(drawn, Subsets(5, 4000, BLACK, Pixels(), seed=10).members(20))
+    more = Subsets(15, 4000, BLACK, Pixels()).members(20)
+    assert float((drawn & more).sum(1).double().mean()) == pytest.approx(5 * 15 / 20, abs=0.1)  # not nested
     assert torch.equal(Subsets(1, 64, BLACK).members(10_000), torch.eye(49).bool())
     pairs = {tuple(row.nonzero().flatten().tolist()) for row in Subsets(2, 15, BLACK, Pixels()).members(6)}
     assert pairs == {(a, b) for a in range(6) for b in range(a + 1, 6)}
@@ -194,20 +192,32 @@ def test_a_subset_never_holds_the_whole_image(features, size, what, classifier, 
         SensitivityN(sizes=(3, size), features=features)(classifier, images(1, 8), 0, torch.rand(1, 8, 8))
 
 
-def test_an_image_with_fewer_superpixels_loses_the_same_share_of_them(pixel_sum, noise_maps):
-    """Two superpixels of the one image, and as many as four of the other; a black one has a single one."""
-    pictures = torch.zeros(3, 3, 24, 24, dtype=torch.float64)
-    pictures[0, :, :12], pictures[1, :, :12, :12], pictures[1, 0, 12:, 12:], pictures[1, 2, :12, 12:] = (
-        0.9,
-        0.9,
-        0.9,
-        0.9,
-    )
-    weight = noise_maps(1, 24, 24)[0]
-    metric = SensitivityN(sizes=(1, 0.5), features={"name": "superpixels", "segments": 4})
+@dataclass(frozen=True)
+class Stripes(Features):
+    """As many as ten times the image's first value says, up to eight."""
+
+    name = "stripes"
+
+    def most(self, pixels):
+        return 8
+
+    def __call__(self, image, seed):
+        count = round(10 * float(image[0, 0, 0]))
+        return (
+            torch.arange(image.shape[2]).mul(count).div(image.shape[2], rounding_mode="floor").expand(image.shape[1:])
+        )
+
+
+def test_an_image_with_fewer_features_loses_the_same_share_of_them(pixel_sum, images, noise_maps):
+    pictures, weight = images(4, 8), noise_maps(1, 8, 8)[0]
+    pictures[:, 0, 0, 0] = torch.tensor([0.8, 0.4, 0.2, 0.1])
+    metric = SensitivityN(sizes=(1, 0.5), features=Stripes())
     found = metric(pixel_sum(weight), pictures, 1, pictures.sum(1) * weight)["correlation"]
-    assert found[:2].tolist() == pytest.approx([1, 1], abs=1e-6)
-    assert found[2].isnan()
+    assert found[:3].tolist() == pytest.approx([1, 1, 1])
+    assert found[3].isnan()  # a single one, and all of it leaves
+    half = metric.probes(None, 64)[1]
+    assert [half.members(64, count).sum(1).unique().tolist() for count in (8, 4, 2, 1)] == [[4], [2], [1], [1]]
+    assert Subsets(7, 50, BLACK, Stripes()).members(64, 2).sum(1).tolist() == [1, 1]  # one stays
 
 
 def test_the_whole_family_asks_nothing_that_sensitivity_n_does_not_ask(classifier, images, noise_maps, watched):
