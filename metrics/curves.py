@@ -12,9 +12,7 @@ from annotated_types import Gt, Lt
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
-from camfaith.metrics.drift import RANGE as DRIFT
-from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
-from camfaith.metrics.drift import drift_of
+from camfaith.metrics.drift import DRIFT, NO_DRIFT, drift_of
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.adaptive import FINEST, AdaptiveCurve
 from camfaith.metrics.probing.probes import Blank, Curve

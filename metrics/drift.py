@@ -9,8 +9,8 @@ from torch import Tensor
 
 from camfaith.metrics.probing.answers import Answer
 
-RANGE = {"confidence": (0, 1), "drift": (0, inf)}
-UNDEFINED = "the network has no linear layer at its end (drift), or gives no probability (confidence)"
+DRIFT = {"confidence": (0, 1), "drift": (0, inf)}
+NO_DRIFT = "the network has no linear layer at its end (drift), or gives no probability (confidence)"
 
 
 def drift(confidence: Tensor, distance: Tensor) -> dict[str, Tensor]:

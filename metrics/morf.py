@@ -10,9 +10,7 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.curves import Deletion, Insertion, auc
-from camfaith.metrics.drift import RANGE as DRIFT
-from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
-from camfaith.metrics.drift import drift_of
+from camfaith.metrics.drift import DRIFT, NO_DRIFT, drift_of
 from camfaith.metrics.probing.probes import Blank
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Count

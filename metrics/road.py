@@ -13,9 +13,7 @@ from annotated_types import Gt, Lt, MinLen
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
-from camfaith.metrics.drift import RANGE as DRIFT
-from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
-from camfaith.metrics.drift import drift_of
+from camfaith.metrics.drift import DRIFT, NO_DRIFT, drift_of
 from camfaith.metrics.probing.baselines import Linear
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject, along
 from camfaith.models.classifier import ScoreKind

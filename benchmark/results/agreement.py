@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -17,8 +19,9 @@ from camfaith.benchmark.results.resampling import resamples
 AGREEMENT_COLUMNS = ("model", "dataset", "first", "second", "tau", "low", "high", "methods", "n", "units")
 
 
-def agree(found: Sequence[Block], *, seed: int = 0) -> pd.DataFrame:
-    """One row per model × data set and pair of metrics (their main columns); `AGREEMENT_COLUMNS` are its columns.
+def agree(found: Sequence[Block], metrics: Collection[str] | None = None, *, seed: int = 0) -> pd.DataFrame:
+    """One row per model × data set and pair of metrics, or of these alone (their main columns); `AGREEMENT_COLUMNS` are
+    its columns.
 
     `tau`: Kendall's τ_b between the orders in which the two metrics' means put the `methods`, controls left out, on the
     `n` images, `units` clusters, that all of them have a value for under both metrics (`common`): 1 is the same order,
@@ -29,6 +32,7 @@ def agree(found: Sequence[Block], *, seed: int = 0) -> pd.DataFrame:
     for block in found:
         controls = set(block.cells.loc[block.cells["control"], "method"])
         of = {metric: (block.rows(metric, column), SIGN[better]) for metric, column, better in block.judged}
+        of = {metric: own for metric, own in of.items() if metrics is None or metric in metrics}
         everywhere = set.intersection(*(set(own) for own, _ in of.values())) if of else set()
         methods = [m for m in block.cells["method"].unique() if m in everywhere - controls]
         values = {metric: sign * block.values[[own[m] for m in methods]] for metric, (own, sign) in of.items()}
@@ -37,6 +41,37 @@ def agree(found: Sequence[Block], *, seed: int = 0) -> pd.DataFrame:
             about = {"model": block.model, "dataset": block.dataset, "first": first, "second": second}
             rows.append({**about, **orders.agreement(first, second)})
     return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
+
+
+BASELINE_COLUMNS = ("model", "dataset", "metric", "labels", "tau", "lowest", "baselines", "methods", "n")
+
+
+def baseline_agreement(found: Sequence[Block], info: Mapping[str, Any], *, seed: int = 0) -> pd.DataFrame:
+    """Whether a metric orders the methods alike whatever its baseline: one row per model × data set and metric that the
+    run has with several baselines, its other settings equal; `BASELINE_COLUMNS` are its columns.
+
+    `metric` is its name, `labels` those of its forms, one a baseline. `tau`: the mean of Kendall's τ_b over every two
+    baselines, `lowest`: the least of them (`agree` says of which methods and images; `methods` and `n` are the fewest).
+    1 is the same order under all. NaN where no two have a τ.
+    """
+    rows = []
+    for (name, _), labels in _over_baselines(info).items():
+        for (model, dataset), own in agree(found, labels, seed=seed).groupby(["model", "dataset"], sort=False):
+            about = {"model": model, "dataset": dataset, "metric": name, "labels": tuple(labels)}
+            told = {"baselines": len(labels), "methods": int(own["methods"].min()), "n": int(own["n"].min())}
+            rows.append({**about, "tau": own["tau"].mean(), "lowest": own["tau"].min(), **told})
+    return pd.DataFrame(rows, columns=list(BASELINE_COLUMNS))
+
+
+def _over_baselines(info: Mapping[str, Any]) -> dict[tuple[str, str], list[str]]:
+    """The labels of the metrics that differ by their baseline alone, by their name and other settings."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for metric in info.get("metrics", ()):
+        rest = dict(metric.get("parameters", {}))
+        if "baseline" in rest:
+            del rest["baseline"]
+            found[metric["name"], json.dumps(rest, sort_keys=True, default=repr)].append(metric["label"])
+    return {key: labels for key, labels in found.items() if len(labels) > 1}
 
 
 class _Orders:

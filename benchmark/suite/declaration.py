@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from camfaith.benchmark.datasets.sample import Part
 from camfaith.benchmark.suite.mistakes import SuiteError as SuiteError
 from camfaith.benchmark.suite.mistakes import explained, read_named, read_text
+from camfaith.benchmark.suite.panel import each_baseline
 from camfaith.models.card import has_card
 from camfaith.models.geometry import interpolation, length
 from camfaith.models.settings import Count, Positive, Seed, Text
@@ -120,7 +121,8 @@ class General(BaseModel):
     methods: tuple[MethodEntry, ...] = Field(min_length=1, strict=False)
     """Names, or tables of a name and its settings."""
     metrics: tuple[Entry, ...] = Field(min_length=1, strict=False)
-    """Names, or tables of a name and its settings."""
+    """Names, or tables of a name and its settings. A list of baselines, or `baseline = "panel"` for those that ship,
+    makes a metric of each."""
     batch_size: Count | None = None
     """Images in a batch; None measures which number is fastest."""
     allow: tuple[Shortcut, ...] = Field((), strict=False)
@@ -145,8 +147,10 @@ class General(BaseModel):
 
     @field_validator("methods", "metrics", mode="before")
     @classmethod
-    def _names_are_entries(cls, value: Any) -> Any:
-        return [_entry(v) for v in value] if isinstance(value, list | tuple) else value
+    def _names_are_entries(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        return [_entry(each) for v in value for each in ([v] if info.field_name == "methods" else each_baseline(v))]
 
 
 class Suite(BaseModel):

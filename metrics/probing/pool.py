@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,7 +44,7 @@ class Pool:
         content = hashlib.sha256()
         for image in given:
             content.update(str(tuple(image.shape)).encode() + image.contiguous().numpy().tobytes())
-        return cls(len(given), content.hexdigest()[:16], lambda: given)
+        return cls(len(given), content.hexdigest()[:16], partial(list, given))
 
     @cached_property
     def _read(self) -> Sequence[Tensor]:

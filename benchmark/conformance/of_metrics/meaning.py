@@ -15,6 +15,7 @@ from camfaith.benchmark.conformance.of_metrics.candidate import Candidate
 from camfaith.benchmark.conformance.of_metrics.leaks import Overheard
 from camfaith.benchmark.conformance.of_metrics.scenes import noise, truth
 from camfaith.benchmark.conformance.trials import Trial
+from camfaith.metrics.probing.baselines import filling
 from camfaith.models import Classifier
 from camfaith.models.errors import NotApplicable
 
@@ -109,6 +110,11 @@ def steps(candidate: Candidate, trial: Trial) -> None:
         raise NotApplicable("it draws no curve of scores between an image and its baseline")
     x, y, classifier = heard.curve.x.double(), heard.curve.y.double(), Classifier.of(scene.network)
     blank = baseline(scene.images, scene.seeds)
+    fillings = [filling(baseline, image, seed) for image, seed in zip(scene.images, scene.seeds, strict=True)]
+
+    def without(gone: Tensor) -> Tensor:
+        own = [fill(~plane) for fill, plane in zip(fillings, gone, strict=True) if fill is not None]
+        return torch.cat(own) if own else torch.where(gone, blank, scene.images)
 
     def score(images: Tensor) -> Tensor:
         found = classifier.head.of_target(classifier.scores(images), scene.targets)
@@ -131,7 +137,7 @@ def steps(candidate: Candidate, trial: Trial) -> None:
         if abs(count - round(count)) > 1e-6:
             return  # a curve of its own points, drawn between them
         gone = order < round(count) if deleting else order >= round(count)
-        if not _near(found, expected := score(torch.where(gone, blank, scene.images))):
+        if not _near(found, expected := score(without(gone))):
             raise Broken(
                 f"with {round(count)} of {order[0].numel()} pixels changed the score is {float(expected[0]):.6g}, "
                 f"and the curve is {float(found[0]):.6g} there"

@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import friedmanchisquare, kendalltau, permutation_test, rankdata
 from statsmodels.stats.multitest import multipletests
 
-from camfaith.benchmark.results.agreement import agree
+from camfaith.benchmark.results.agreement import agree, baseline_agreement
 from camfaith.benchmark.results.cells import Block
 from camfaith.benchmark.results.intervals import Floats, mean_interval
 from camfaith.benchmark.results.paired import detectable, paired
@@ -146,3 +146,27 @@ def test_agreement_is_kendalls_tau_between_the_means() -> None:
     assert np.isnan(found.loc[("gain", "flat"), "tau"])
     few = agree([block({"gain": {m: gain[m] for m in methods[:2]}, "loss": loss})])
     assert few["tau"].isna().all()
+
+
+def test_the_orders_under_several_baselines_are_compared_with_each_other_and_no_other_metric() -> None:
+    orders = {
+        "deletion-black": "abcd",
+        "deletion-mean": "abdc",
+        "deletion-blur": "dcba",
+        "gain": "bacd",
+        "other": "acbd",
+    }
+    values = {metric: {m: BASE + order.index(m) for m in "abcd"} for metric, order in orders.items()}
+    parameters = {label: {"steps": 8, "baseline": label} for label in orders} | {"other": {"steps": 9, "baseline": "x"}}
+    info = {
+        "metrics": [
+            {"label": m, "name": "gain" if m == "gain" else "deletion", "parameters": parameters[m]} for m in orders
+        ]
+    }
+    (row,) = baseline_agreement([block(values)], info).to_dict("records")
+    places = [[orders[m].index(method) for method in "abcd"] for m in orders if m.startswith("deletion")]
+    taus = [kendalltau(places[i], places[j]).statistic for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert row["tau"] == pytest.approx(np.mean(taus))
+    assert row["lowest"] == pytest.approx(-1)
+    assert row["labels"] == ("deletion-black", "deletion-mean", "deletion-blur")
+    assert (row["metric"], row["baselines"], row["methods"], row["n"]) == ("deletion", 3, 4, 12)

@@ -13,6 +13,7 @@ from camfaith.benchmark.suite.declaration import Suite, SuiteError
 from camfaith.benchmark.suite.identity import declared_model, model_key
 from camfaith.benchmark.suite.labels import labels
 from camfaith.benchmark.suite.opening import open_model
+from camfaith.metrics.probing.baselines import PANEL
 
 
 def open_benches(suite):
@@ -119,6 +120,19 @@ def test_a_suite_says_which_entry_of_what_a_network_returns_holds_the_logits(tmp
     content["model"] = [{"name": f"{tmp_path}/own.py:a_tuple", "output": 1}]
     (bench,) = open_benches(Suite.of(content))
     assert (bench.classifier.output, bench.classes) == (1, 5)
+
+
+def test_several_baselines_in_one_line_are_a_metric_each():
+    blurs = ["black", {"name": "blur", "sigma": 2}, {"name": "blur", "sigma": 9}, {"image": "photos/grey.png"}]
+    metrics = [{"name": "deletion", "steps": 8, "baseline": blurs}, "deletion", {"name": "road", "label": "r"}]
+    content = suite(metrics=metrics)
+    found = Suite.of(content).changed(limit=2)
+    told = ["deletion-black", "deletion-blur(sigma=2)", "deletion-blur(sigma=9)", "deletion-grey", "deletion", "r"]
+    assert labels(found.suite.metrics) == told
+    assert [metric.settings for metric in found.suite.metrics[:4]] == [{"steps": 8, "baseline": b} for b in blurs]
+    panel = Suite.of(suite(metrics=[{"name": "my.py:Own", "baseline": "panel", "label": "own"}])).suite.metrics
+    assert [metric.label for metric in panel] == [f"own-{name}" for name in PANEL]
+    assert [metric.settings["baseline"] for metric in panel] == list(PANEL)
 
 
 def test_a_baseline_in_memory_outlives_a_change_of_the_suite():
