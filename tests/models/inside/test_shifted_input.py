@@ -22,11 +22,12 @@ FIRST = {
 @pytest.mark.parametrize("told", FIRST.values(), ids=FIRST)
 @pytest.mark.parametrize("mean", [None, (0.2, 0.5, 0.7)])
 def test_what_comes_behind_the_first_convolution_is_the_same(told, mean):
+    before = nn.ZeroPad2d((0, 1, 2, 1))
     network = nn.Sequential(nn.Conv2d(3, 6, 3, **told), nn.ReLU(), nn.Conv2d(6, 2, 3, padding=1), nn.Flatten())
-    network = network.double().requires_grad_(False)
+    network = network.insert(0, before).double().requires_grad_(False)
     classifier = Classifier(network, mean=mean, std=mean and (0.1, 0.2, 0.4))
     images = torch.rand(2, 3, 7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    first, bias, padding = network[0], network[0].bias, network[0].padding
+    first, bias, padding = network[1], network[1].bias, network[1].padding
     expected = classifier(images)
     with suppress(ArithmeticError), compensating(classifier, -1.5):
         torch.testing.assert_close(classifier(images - 1.5), expected)
