@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from camfaith import methods
@@ -136,7 +136,7 @@ def open_blocks(
         model = Model(entry, suite.suite.device, (given or {}).get(entry.name), told)
         for label, (told_of, dataset) in data.items():
             begun = (known or {}).get("setups", {}).get(block_name(model.label, label))
-            pools = PoolOf(told_of, suite.suite, lambda model=model: model.classifier)
+            pools = PoolOf(told_of, suite.suite, partial(getattr, model, "classifier"))
             own = [judge.with_pool(pools) for judge in judges]
             found.append(Block(suite, model, label, dataset, named, own, begun))
     return found

@@ -38,6 +38,7 @@ from camfaith.models.errors import in_one_line
 from camfaith.models.heads import Head
 from camfaith.models.layers import Layer
 from camfaith.models.leaks import Guard
+from camfaith.models.penultimate import Penultimate
 from camfaith.models.speed.setup import Setup
 from camfaith.models.speed.tuning_cache import setup_of
 
@@ -201,7 +202,7 @@ def open_bench(
             own_changes=frozenset(),
         )
         _require_fitting(bench)
-        with guard.learning():
+        with guard.learning(), Penultimate(classifier.network).watched(len(image)):  # which learns its last layer
             classifier.evidence(image, bench.target_class, bench.layers, gradients=bench.gradients)
     return replace(bench, own_changes=frozenset(guard.own))
 

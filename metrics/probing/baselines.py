@@ -132,7 +132,8 @@ class DatasetMean:
         object.__setattr__(self, "pool", pool(self.pool))
 
     def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
-        return self.pool.images(images).mean((0, 2, 3)).view(1, -1, 1, 1).expand_as(images)
+        colour: Tensor = self.pool.images(images).mean((0, 2, 3))
+        return colour.view(1, -1, 1, 1).expand_as(images)
 
 
 @dataclass(frozen=True)

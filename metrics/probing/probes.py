@@ -63,7 +63,11 @@ class Subject:
         """The image where `keep(start, stop)` (n×N, bool) is True, the baseline elsewhere."""
         image, size = self.image, self.case.size
         if (filled := filling(baseline, image, self.case.seeds[self.index])) is not None:
-            return lambda start, stop, out: out.copy_(filled(keep(start, stop).view(-1, *size)))
+
+            def fill_in(start: int, stop: int, out: Tensor) -> None:
+                out.copy_(filled(keep(start, stop).view(-1, *size)))
+
+            return fill_in
         blank = self.blank(baseline)
 
         def fill(start: int, stop: int, out: Tensor) -> None:

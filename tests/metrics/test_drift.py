@@ -1,12 +1,16 @@
 """How far altered images drift from what the network knows."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
 
-from camfaith.metrics import Case, Deletion, Engine, Maps
+from camfaith.methods import GradCAM
+from camfaith.metrics import Case, Deletion, Engine, Explained, Maps, OneImage
 from camfaith.metrics.drift import drift_of
 from camfaith.models import Classifier
+from camfaith.models.contract import Bound
 from camfaith.models.speed.setup import Setup
 
 
@@ -61,6 +65,29 @@ def test_confidence_and_distance_are_those_of_every_altered_image_however_the_ne
         torch.testing.assert_close(found.confidence[place], sure.double(), rtol=1e-5, atol=1e-6)
         expected = (others - own).norm(dim=1) / own.norm()
         torch.testing.assert_close(found.distance[place], expected.double(), rtol=1e-4, atol=1e-5)
+
+
+@dataclass(frozen=True)
+class Darker(OneImage, Explained):
+    """The image, darker, to be explained anew."""
+
+    by: float
+
+    def altered(self, subject):
+        return subject.image * (1 - self.by)
+
+
+def test_images_that_are_explained_anew_have_their_distances_too(images, noise_maps):
+    network, pictures = HEADS["linear"].eval(), images(3, 9, 8).float()
+    classifier = Classifier(network)
+    case = Case.of(classifier, pictures, [0, 1, 2])
+    maps = Maps.of(case, noise_maps(3, 2, 2), explainer=Bound.of(GradCAM(classifier, "body"), classifier, "body"))
+    probes = [Darker(0.0), Darker(0.4)]
+    same, darker = (Engine(classifier).answer(case, {"": (maps, probes)})[""][probe].distance[:, 0] for probe in probes)
+    assert same.tolist() == pytest.approx([0, 0, 0], abs=1e-6)
+    with torch.no_grad():
+        own, others = (network.body(x).mean((2, 3)) for x in (pictures, pictures * 0.6))
+    torch.testing.assert_close(darker, ((others - own).norm(dim=1) / own.norm(dim=1)).double(), rtol=1e-4, atol=1e-5)
 
 
 def test_the_columns_are_means_over_the_images_that_were_asked(tiny, images, noise_maps):
