@@ -1,7 +1,7 @@
 """Whether images agree on the order of methods: each image is a rater, each method what it rates.
 
-Values are methods × images (or units of images), higher is better; those that differ by less than `TIED` of their size
-share a rank.
+Values are methods × images, or the sums of clusters of images; either way may be better. Those that differ by less than
+`TIED` of their size share a rank.
 """
 
 from __future__ import annotations
@@ -30,21 +30,18 @@ def alpha(values: Floats) -> float:
     return float(krippendorff.alpha(reliability_data=ranks.T, level_of_measurement="ordinal"))
 
 
-def split_half(sums: Floats, counts: Floats, seed: int = 0) -> float:
+def split_half(values: Floats, seed: int = 0) -> float:
     """Whether half of the images order the methods' means as the other half does: Spearman's ρ between the two, mean
     over `HALVES` random partings, in [−1, 1]. It is that of half as many images: no Spearman-Brown correction.
 
-    `sums`, `counts`: of each unit's values (methods × units), which stay together. NaN for less than three methods or
-    two units, and where all methods tie in every half.
+    NaN for less than three methods or two images, and where all methods tie in every half.
     """
-    methods, units = sums.shape
-    if methods < 3 or units < 2:
+    methods, images = values.shape
+    if methods < 3 or images < 2:
         return np.nan
-    drawn = np.random.default_rng([seed, units]).random((units, HALVES))
-    half = (drawn.argsort(0).argsort(0) < units // 2).astype(float)
-    one, other = (
-        rankdata(tied_levels((sums @ part) / (counts @ part)), axis=0) - (methods + 1) / 2 for part in (half, 1 - half)
-    )
+    drawn = np.random.default_rng([seed, images]).random((images, HALVES))
+    half = (drawn.argsort(0).argsort(0) < images // 2).astype(float)
+    one, other = (rankdata(tied_levels(values @ part), axis=0) - (methods + 1) / 2 for part in (half, 1 - half))
     with np.errstate(invalid="ignore"):
         rho = (one * other).sum(0) / np.sqrt((one**2).sum(0) * (other**2).sum(0))
     return float(np.nanmean(rho)) if np.isfinite(rho).any() else np.nan

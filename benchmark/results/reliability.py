@@ -83,7 +83,7 @@ def _cards(block: Block, lines: pd.DataFrame, info: Mapping[str, Any]) -> pd.Dat
     rows = []
     for metric, column, better in block.judged:
         about = {"model": block.model, "dataset": block.dataset, "metric": metric, "column": column, "better": better}
-        row = {**about, **_order(SIGN[better] * _values(block, metric, column, methods), block.units)}
+        row = {**about, **_order(_values(block, metric, column, methods), block.units)}
         row["steps"] = thinned_agreement(lines[lines["metric"] == metric], methods)
         for name in ("ties", "confidence", "drift"):
             values = _values(block, metric, name, methods)
@@ -100,7 +100,7 @@ def _values(block: Block, metric: str, column: str, methods: Sequence[str]) -> F
 
 
 def _order(values: Floats, units: Sequence[Any] | None) -> dict[str, Any]:
-    """How firm the order of methods (methods × images, higher is better) is."""
+    """How firm the order of methods (methods × images) is."""
     beside, sums, counts = in_common(values, units)
     firm = sums.shape[1] >= FEWEST
     pairs = np.array([*combinations(range(len(values)), 2)], int).reshape(-1, 2).T
@@ -110,8 +110,8 @@ def _order(values: Floats, units: Sequence[Any] | None) -> dict[str, Any]:
         "methods": int(beside.sum()),
         "n": int(counts[:1].sum()),
         "units": sums.shape[1],
-        "alpha": alpha(sums / counts) if firm else np.nan,
-        "split_half": split_half(sums, counts) if firm else np.nan,
+        "alpha": alpha(sums) if firm else np.nan,
+        "split_half": split_half(sums) if firm else np.nan,
         "equal": (apart == 0).sum() / compared if compared else np.nan,
     }
 
