@@ -45,7 +45,7 @@ def examined(names: Iterable[str] = metrics.SHIPPED, tell: Callable[[str], Any] 
         else:
             told["way"], (told["an_image"], told["a_map"]) = way_of(metric), forwards(metric)
             rows += _rows(told, found)
-    return pd.DataFrame(rows)
+    return pd.DataFrame([{**row, "unasked": row.get("unasked")} for row in rows])
 
 
 @dataclass(frozen=True)
