@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from camfaith.benchmark.cli.markdown import paragraphs
 from camfaith.benchmark.validity.asking import WAYS
@@ -31,13 +32,15 @@ five grades, before networks whose truth is known by construction, with {IMAGES}
 between the grade and the mean score of the main column: 1 where every grade is put before all that are worse, 0 where
 the metric cannot tell, below 0 where it prefers worse maps; with its 95 % bootstrap interval over images. A metric
 measures faithfulness if the interval lies above 0 for each degradation over all networks, and before each network over
-all degradations; what it fails at is said otherwise. The first table is the mean over the networks before which the
-metric is defined, the second the mean over degradations. The metrics that want maps of altered images are given the
-method that knows the truth of any image, and shows it at that grade.
+all degradations. What it fails at is said otherwise: what it *prefers* worse, or is *wrong* before, has an interval
+below 0, and what it *cannot tell*, or is *blind* before, one that holds 0. The first table is the mean over the
+networks before which the metric is defined, the second the mean over degradations. The metrics that want maps of
+altered images are given the method that knows the truth of any image, and shows it at that grade.
 
 The table is made by `python -m camfaith.benchmark.validity > benchmark/validity/table.csv`. These networks add up what
 each cell is worth, and their evidence is bright on dark ground: what holds for them need not hold for yours, but a
-metric that fails here has no better claim elsewhere.
+metric that fails here has no better claim elsewhere. A metric of stability, of randomisation or of an artefact is made
+for another question: what it fails at here says that a good value of it is no sign that a map is true.
 
 The degradations:
 
@@ -53,14 +56,19 @@ def part() -> list[str]:
     every = standings().values()
     ways = _listed({way: what + "." for way, what in WAYS.items()})
     degradations = _listed({name: " ".join(paragraphs(each)) for name, each in DEGRADATIONS.items()})
-    builds = {name: getattr(each, "func", each) for name, each in NETWORKS.items()}
-    networks = _listed({name: " ".join(paragraphs(each)) for name, each in builds.items()})
+    builds: dict[Any, list[str]] = {}
+    for name, build in NETWORKS.items():
+        builds.setdefault(getattr(build, "func", build), []).append(name)
+    networks = _listed({"`, `".join(names): " ".join(paragraphs(build)) for build, names in builds.items()})
     return [
         _CHOICE.format("\n".join(map(_chosen, reported())), ways),
         _MEASURED.format(degradations, networks),
         _table(
             ["τ", *DEGRADATIONS, "fails at"],
-            {each.name: [each.shown.removeprefix("τ = "), *_taus(each, DEGRADATIONS), _said(each)] for each in every},
+            {
+                each.name: [each.shown.removeprefix("τ = "), *_taus(each, DEGRADATIONS), _said(each) or "–"]
+                for each in every
+            },
         ),
         _table(list(NETWORKS), {each.name: _taus(each, NETWORKS) for each in every}),
         *([f"Not asked:\n\n{_listed(unasked())}"] if unasked() else []),
@@ -83,7 +91,7 @@ def _said(each: Standing) -> str:
 
 
 def _taus(each: Standing, of: Iterable[str]) -> list[str]:
-    return ["–" if each.taus[name] != each.taus[name] else f"{each.taus[name]:.2f}" for name in of]
+    return ["–" if each.taus[name] != each.taus[name] else f"{each.taus[name]:z.2f}" for name in of]
 
 
 def _listed(told: Mapping[str, str]) -> str:

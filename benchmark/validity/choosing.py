@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,8 @@ from camfaith.benchmark.validity.table import EVERY, YARDSTICK, shipped
 REPORTED = 3
 METHODS = 8
 """Costs are compared for so many methods."""
+Rows = dict[str, dict[Any, Any]]
+"""A metric's rows of the table, by network."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Standing:
 
     @property
     def why(self) -> str:
-        """Why it may be reported: what it costs, how well it orders, and how it asks."""
-        return f"{self.an_image} forwards an image and {self.a_map} a map; {self.shown}; {WAYS[self.way]}"
+        """Why it may be reported: how well it orders, what it costs, and how it asks."""
+        return f"{self.shown}, by {self.an_image} forwards an image + {self.a_map} a map: {WAYS[self.way]}"
 
 
 @lru_cache(maxsize=1)
@@ -54,8 +57,10 @@ def standings() -> dict[str, Standing]:
 
 def standings_of(table: pd.DataFrame) -> dict[str, Standing]:
     """Those of all metrics that could be asked, by name."""
-    asked = table[table["network"].notna() & (table["metric"] != YARDSTICK)]
-    return {name: _standing(str(name), of.set_index("network")) for name, of in asked.groupby("metric", sort=False)}
+    rows: dict[str, Rows] = {}
+    for row in table[table["network"].notna() & (table["metric"] != YARDSTICK)].to_dict("records"):
+        rows.setdefault(row["metric"], {})[row["network"]] = row
+    return {name: _standing(name, own) for name, own in rows.items()}
 
 
 def unasked() -> dict[str, str]:
@@ -75,38 +80,36 @@ def reported(among: dict[str, Standing] | None = None) -> list[Standing]:
 
 
 def which_to_report() -> list[str]:
-    """The answer in lines: the three, and which metrics measure faithfulness, and which fail at a part of it."""
+    """The answer in lines: the three, all that measure faithfulness, and those that fail at a part of it."""
     every = standings().values()
-    failing = [f"{each.name} ({'; '.join(each.failings)})" for each in every if each.failings]
     return [
-        "report three that measure faithfulness, one of each way of asking (docs/metrics.md has the rule):",
+        "report three, of different ways of asking (docs/metrics.md has the rule, and what fails at what):",
         *(f"  {each.name}: {each.why}" for each in reported()),
-        f"all that measure it: {', '.join(each.name for each in every if not each.failings)}",
-        f"fail at a part of it, or at all: {', '.join(failing)}",
+        f"measure faithfulness: {', '.join(each.name for each in every if not each.failings)}",
+        f"fail at a part of it, or at all: {', '.join(each.name for each in every if each.failings)}",
     ]
 
 
-def _standing(name: str, rows: pd.DataFrame) -> Standing:
-    every = rows.loc[EVERY]
+def _standing(name: str, rows: Rows) -> Standing:
+    every = rows[EVERY]
     return Standing(
         name,
-        str(every["way"]),
+        every["way"],
         int(every["an_image"]),
         int(every["a_map"]),
-        *(float(every[column]) for column in ("tau", "tau_low", "tau_high")),
-        {
-            **{each: float(every[each]) for each in DEGRADATIONS},
-            **{each: float(rows["tau"][each]) for each in NETWORKS},
-        },
+        every["tau"],
+        every["tau_low"],
+        every["tau_high"],
+        {each: every[each] for each in DEGRADATIONS} | {each: rows[each]["tau"] for each in NETWORKS},
         _failings(rows),
     )
 
 
-def _failings(rows: pd.DataFrame) -> tuple[str, ...]:
+def _failings(rows: Rows) -> tuple[str, ...]:
     """Degradations over all networks, and networks over all degradations, of which the interval of τ does not show that
     they are ordered more often right than wrong."""
-    ends = {each: (rows[f"{each}_low"][EVERY], rows[f"{each}_high"][EVERY]) for each in DEGRADATIONS}
-    before = {each: (rows["tau_low"][each], rows["tau_high"][each]) for each in NETWORKS}
+    ends = {each: (rows[EVERY][f"{each}_low"], rows[EVERY][f"{each}_high"]) for each in DEGRADATIONS}
+    before = {each: (rows[each]["tau_low"], rows[each]["tau_high"]) for each in NETWORKS}
     found = {
         "prefers": [each for each, (_, high) in ends.items() if high < 0],
         "cannot tell": [each for each, (low, high) in ends.items() if low <= 0 <= high],

@@ -45,7 +45,7 @@ def examined(names: Iterable[str] = metrics.SHIPPED, tell: Callable[[str], Any] 
         else:
             told["way"], (told["an_image"], told["a_map"]) = way_of(metric), forwards(metric)
             rows += _rows(told, found)
-    return pd.DataFrame(rows)
+    return pd.DataFrame([{**row, "unasked": row.get("unasked")} for row in rows])
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _by_degradation(scores: Mapping[str, Tensor]) -> Scores:
 def _rows(told: dict[str, Any], found: list[Scores]) -> Iterator[dict[str, Any]]:
     """A row for each network, and before them one for all, which holds what is `told` of the metric."""
     orders = {
-        known: {degradation: order_of(values.numpy(), seed) for degradation, values in scores.items()}
+        known: {name: order_of(values.numpy(), seed, _rounding(scores)) for name, values in scores.items()}
         for seed, (known, scores) in enumerate(zip(NETWORKS, found, strict=True))
     }
     every = {degradation: mean_of([each[degradation] for each in orders.values()]) for degradation in DEGRADATIONS}
@@ -115,3 +115,8 @@ def _rows(told: dict[str, Any], found: list[Scores]) -> Iterator[dict[str, Any]]
             low, high = order.interval()
             row |= {column: order.tau, f"{column}_low": low, f"{column}_high": high}
         yield row
+
+
+def _rounding(scores: Scores) -> float:
+    """What is no difference: a millionth of the greatest score."""
+    return 1e-6 * max(float(values.abs().nan_to_num(0, 0, 0).max()) for values in scores.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ class Additive(nn.Module):
     def __init__(self, filters: Tensor, threshold: float, cell: int, weights: Tensor) -> None:
         super().__init__()
         channels, _, width, _ = filters.shape
-        edges = "replicate" if width > 1 else "zeros"
+        edges: Literal["replicate", "zeros"] = "replicate" if width > 1 else "zeros"
         self.conv = nn.Conv2d(3, channels, width, padding=width // 2, padding_mode=edges)
         self.relu, self.pool, self.flat = nn.ReLU(), nn.AvgPool2d(cell), nn.Flatten()
         self.head = nn.Linear(weights.numel(), 2, bias=False)
@@ -123,8 +123,8 @@ def corner() -> Known:
 
 
 def grain(cell: int) -> Known:
-    """A linear network with a fixed weight for each cell of so many pixels a side, on images whose evidence for and
-    against the class changes from cell to cell. There is nothing to mark."""
+    """A fixed weight for each cell, of as many pixels a side as the name says, on images whose evidence for and against
+    the class changes from cell to cell. There is nothing to mark."""
     name, cells = f"grain-{cell}", SIDE // cell
     weights = np.random.default_rng(_seed(name)).uniform(0.5, 1.5, (cells, cells))
     field, targets = _for_the_class(_fields(cells, name), weights)
@@ -152,8 +152,9 @@ def _fields(cells: int, name: str, *, least: float = 0.0) -> Floats:
     drawn = np.random.default_rng(_seed(name)).standard_normal((IMAGES, cells, cells))
     smooth = gaussian_filter(drawn, (0, 1, 1), mode="wrap")
     smooth = smooth / smooth.std((1, 2), keepdims=True) + 0.3
-    found: Floats = np.where(np.abs(smooth) >= least, smooth, 0.0)
-    return found / np.abs(found).max((1, 2), keepdims=True)
+    field = np.where(np.abs(smooth) >= least, smooth, 0.0)
+    found: Floats = field / np.abs(field).max((1, 2), keepdims=True)
+    return found
 
 
 def _for_the_class(field: Floats, weights: Floats | float = 1.0) -> tuple[Floats, Tensor]:

@@ -9,9 +9,6 @@ import numpy as np
 from camfaith.benchmark.results.intervals import FEWEST, Floats
 from camfaith.benchmark.results.resampling import RESAMPLES, resamples
 
-ROUNDING = 1e-6
-"""Two mean scores of which one is greater by no more, in units of the greatest, are equal."""
-
 
 class Order(NamedTuple):
     """τ, what it is in resamples of the images, and how many images have a score in every grade."""
@@ -21,34 +18,33 @@ class Order(NamedTuple):
     images: int
 
     def interval(self) -> tuple[float, float]:
-        """The 95 % percentile bootstrap interval of τ."""
+        """The 95 % percentile bootstrap interval; where τ itself lies outside, as it may in steps, it reaches there."""
         low, high = np.quantile(self.resampled, [0.025, 0.975])
-        return float(low), float(high)
+        return float(min(low, self.tau)), float(max(high, self.tau))
 
 
-def kendall(means: Floats) -> Floats:
+def kendall(means: Floats, rounding: float = 0.0) -> Floats:
     """τ_a of the grades 0, 1, 2, … and mean scores (… × grades), higher is better: the share of pairs in which the
-    lower grade has the better score, less that in which it has the worse (Kendall 1938). In [−1, 1]; equal scores are
-    neither.
+    lower grade has the better score, less that in which it has the worse (Kendall 1938). In [−1, 1]; scores that
+    are no further apart than `rounding` are equal, and count for neither.
 
     >>> kendall(np.array([[3.0, 2, 1], [1, 1, 1], [1, 3, 2]])).round(3).tolist()
     [1.0, 0.0, -0.333]
     """
     better, worse = np.triu_indices(means.shape[-1], 1)
     gap = means[..., better] - means[..., worse]
-    counted = np.abs(gap) > ROUNDING * np.abs(means).max(-1, keepdims=True)
-    found: Floats = (np.sign(gap) * counted).mean(-1)
+    found: Floats = (np.sign(gap) * (np.abs(gap) > rounding)).mean(-1)
     return found
 
 
-def order_of(scores: Floats, seed: int) -> Order:
+def order_of(scores: Floats, seed: int, rounding: float = 0.0) -> Order:
     """Of scores (images × grades), higher is better, over the images that have one in every grade; NaN for less than
     `FEWEST` images."""
     scores = scores[np.isfinite(scores).all(1)]
     if len(scores) < FEWEST:
         return Order(np.nan, np.full(RESAMPLES, np.nan), len(scores))
     means = resamples(len(scores), seed).T @ scores / len(scores)
-    return Order(float(kendall(scores.mean(0))), kendall(means), len(scores))
+    return Order(float(kendall(scores.mean(0), rounding)), kendall(means, rounding), len(scores))
 
 
 def mean_of(orders: list[Order]) -> Order:

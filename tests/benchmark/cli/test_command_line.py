@@ -12,6 +12,7 @@ from camfaith.benchmark import explain
 from camfaith.benchmark.cli.command_line import app
 from camfaith.benchmark.datasets.synthetic import Fundus
 from camfaith.benchmark.results.store import load
+from camfaith.benchmark.validity.choosing import reported
 from camfaith.reports import side_by_side
 from camfaith.reports.panels import write
 
@@ -87,6 +88,15 @@ def test_list_shows_the_methods_of_the_libraries_that_are_there_and_how_to_have_
 def test_list_shows_what_may_stand_in_a_suite():
     assert "gradcam, gradcam++, xgradcam" in ask("list", "methods").output
     assert "fundus-tag" in ask("list", "datasets").output
+
+
+def test_list_answers_which_three_metrics_to_report_from_the_table_that_ships():
+    told = ask("list", "metrics").output
+    assert told.startswith("metrics: deletion, insertion")
+    assert [line.split(":")[0].strip() for line in told.splitlines() if line.startswith("  ")] == [
+        each.name for each in reported()
+    ]
+    assert "average-drop" in told.split("fail at a part of it, or at all: ")[1]
 
 
 def test_help_imports_nothing_heavy():

@@ -107,6 +107,15 @@ def test_the_table_that_ships_is_that_of_the_shipped_metrics_as_they_are():
     assert len(text_of(shipped()).encode()) < 60_000
 
 
+def test_metrics_that_were_blind_or_preferred_worse_maps_are_mended_and_what_still_does_is_labelled():
+    every = standings()
+    assert not every["infidelity"].failings
+    assert min(every["equal-area-drop"].taus[each] for each in ("blur", "softening")) > 0.5
+    assert "prefers blur, softening" in every["average-drop"].failings
+    assert "prefers softening" in every["road"].failings
+    assert every["energy-pointing-game"].taus["corner"] < 0  # the mask is what a person sees, not what the network does
+
+
 def test_one_metric_asked_again_gives_the_rows_that_ship():
     name = "average-drop"
     found = pd.read_csv(pd.io.common.StringIO(text_of(examining.examined([name]))))
