@@ -11,9 +11,7 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
 from camfaith.metrics.curves import Deletion, Insertion, PixelCurve
-from camfaith.metrics.drift import RANGE as DRIFT
-from camfaith.metrics.drift import UNDEFINED as NO_DRIFT
-from camfaith.metrics.drift import drift_of
+from camfaith.metrics.drift import DRIFT, NO_DRIFT, drift_of
 from camfaith.metrics.precision import rounding
 from camfaith.metrics.probing.ranks import removed_at
 from camfaith.metrics.similarity import pearson
