@@ -9,11 +9,11 @@ from math import inf
 import torch
 from torch import Tensor
 
-from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
+from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.probes import Fill, Subject
 from camfaith.metrics.probing.redrawn import Explained, as_meant
-from camfaith.metrics.randomisation import EXEMPT, Order, Randomised, likeness, parameter_randomisation
+from camfaith.metrics.randomisation import EXEMPT, OfRandomNetworks, Randomised
 from camfaith.metrics.stability import drawn
 from camfaith.models.maps import upsample
 from camfaith.models.settings import Count, NotNegative, Seed
@@ -112,7 +112,7 @@ class NoisyRandomised(Noisy, Randomised):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmoothMPRT(Metric):
+class SmoothMPRT(OfRandomNetworks):
     """`parameter-randomisation` of maps without their noise: the smooth parameter randomisation test (sMPRT; Hedström
     et al. 2023).
 
@@ -128,25 +128,10 @@ class SmoothMPRT(Metric):
     noise that changes with the weights.
     """
 
-    order: Order = "cascading"
     steps: Count = 2
     samples: Count = 3
     noise: NotNegative = 0.1
-    seed: Seed = 0
     name = "smooth-mprt"
-    main = "spearman"
-    better = {"spearman": "lower"}
-    range = {"spearman": (-1, 1), "varied": (0, 1)}
-    undefined = "the mean map, or that of every random network, is constant"
-    exempt = EXEMPT
-
-    @property
-    def _shares(self) -> list[float]:
-        return [step / self.steps for step in range(1, self.steps + 1)]
-
-    @property
-    def _clean(self) -> list[Randomised]:
-        return [Randomised(share, self.order, self.seed) for share in self._shares]
 
     @property
     def _noisy(self) -> list[Noisy]:
@@ -154,23 +139,17 @@ class SmoothMPRT(Metric):
         if self.samples == 1:
             return []
         many, noise, seed = self.samples - 1, self.noise, self.seed
-        random = [NoisyRandomised(share, self.order, seed, many, noise) for share in self._shares]
-        return [Noisy(many, noise, seed), *random]
+        return [
+            Noisy(many, noise, seed),
+            *(NoisyRandomised(clean.share, clean.order, seed, many, noise) for clean in self.random),
+        ]
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
-        return [*self._clean, *self._noisy]
+        return [*self.random, *self._noisy]
 
-    def _smooth(self, maps: Maps, answers: Answers) -> tuple[Tensor, Tensor]:
-        """The mean maps of the trained network (B×h×w) and of the random ones (B×n×h×w)."""
-        clean = [maps.raw[:, None], *(answers[probe].explanations for probe in self._clean)]
+    def compared(self, maps: Maps, answers: Answers) -> tuple[Tensor, Tensor]:
+        clean = [maps.raw[:, None], *(answers[probe].explanations for probe in self.random)]
         noisy = [answers[probe].explanations for probe in self._noisy] or [each[:, :0] for each in clean]
         every = [torch.cat(pair, 1) for pair in zip(clean, noisy, strict=True)]
         means = torch.stack([as_meant(maps, each).mean(1) for each in every], 1)
         return means[:, 0], means[:, 1:]
-
-    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return parameter_randomisation(*self._smooth(maps, answers))
-
-    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
-        rho = likeness(*self._smooth(maps, answers))
-        return Line(torch.tensor(self._shares, dtype=torch.float64), rho, "share of random layers", "Spearman's ρ")

@@ -71,7 +71,40 @@ class Randomised(OneImage, Explained):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParameterRandomisation(Metric):
+class OfRandomNetworks(Metric):
+    """What a metric is set by that compares the maps of a network with those of `steps` random ones."""
+
+    order: Order = "cascading"
+    steps: Count = 8
+    seed: Seed = 0
+    main = "spearman"
+    better = {"spearman": "lower"}
+    range = {"spearman": (-1, 1), "varied": (0, 1)}
+    undefined = "the map, or that of every random network, is constant"
+    exempt = EXEMPT
+
+    @property
+    def random(self) -> list[Randomised]:
+        return [Randomised(step / self.steps, self.order, self.seed) for step in range(1, self.steps + 1)]
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return self.random
+
+    def compared(self, maps: Maps, answers: Answers) -> tuple[Tensor, Tensor]:
+        """The maps of the network (B×h×w), and of the random ones (B×n×h×w)."""
+        others = torch.cat([answers[probe].explanations for probe in self.random], 1)
+        return as_meant(maps, maps.raw), as_meant(maps, others)
+
+    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
+        return parameter_randomisation(*self.compared(maps, answers))
+
+    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
+        shares = torch.tensor([probe.share for probe in self.random], dtype=torch.float64)
+        return Line(shares, likeness(*self.compared(maps, answers)), "share of random layers", "Spearman's ρ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterRandomisation(OfRandomNetworks):
     """Whether a method's map changes when the network's weights become random, layer by layer from the last to the
     first (Adebayo et al. 2018).
 
@@ -90,34 +123,4 @@ class ParameterRandomisation(Metric):
     images share the random weights of a seed, so their luck is in no interval.
     """
 
-    order: Order = "cascading"
-    steps: Count = 8
-    seed: Seed = 0
     name = "parameter-randomisation"
-    main = "spearman"
-    better = {"spearman": "lower"}
-    range = {"spearman": (-1, 1), "varied": (0, 1)}
-    undefined = "the map, or that of every random network, is constant"
-    exempt = EXEMPT
-
-    @property
-    def _shares(self) -> list[float]:
-        return [step / self.steps for step in range(1, self.steps + 1)]
-
-    @property
-    def _random(self) -> list[Randomised]:
-        return [Randomised(share, self.order, self.seed) for share in self._shares]
-
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
-        return self._random
-
-    def _others(self, maps: Maps, answers: Answers) -> Tensor:
-        every = torch.cat([answers[probe].explanations for probe in self._random], 1)
-        return as_meant(maps, every)
-
-    def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return parameter_randomisation(as_meant(maps, maps.raw), self._others(maps, answers))
-
-    def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
-        rho = likeness(as_meant(maps, maps.raw), self._others(maps, answers))
-        return Line(torch.tensor(self._shares, dtype=torch.float64), rho, "share of random layers", "Spearman's ρ")
