@@ -105,10 +105,10 @@ class Infidelity(Metric):
     - `infidelity`: the error of the map as it is, lower is better. It measures the map's scale more than anything else:
       compare it only between maps in the units of `"fade"` or `"noise"`
 
-    σ is `sigma`. The default is as small as single precision allows, since the right map then explains most of what a
-    network does: 45 % at 224 px on ImageNet and nearly all at 96 px, where it explains 1 % of noise on single pixels
-    with the authors' σ = 0.2 (who perturb towards a noisy black baseline). So it judges by the gradient, and cannot tell
-    what larger changes cost: a map that is right about these may explain little. x − I is not clipped.
+    σ is `sigma`. The default is about as small as single precision allows, since the right map then explains most of
+    what a network does: 45 % at 224 px on ImageNet and nearly all at 96 px, where it explains 1 % of noise on single
+    pixels with the authors' σ = 0.2 (who perturb towards a noisy black baseline). So it judges by the gradient, and
+    cannot tell what larger changes cost: a map that is right about these may explain little. x − I is not clipped.
 
     Factors are drawn from the image's seed and from `seed`, the same for all methods, so that they are scored once per
     image. A zero map has no scale.
@@ -130,6 +130,7 @@ class Infidelity(Metric):
     exempt = {
         "opposite-map": "`scale` tells a map from its opposite, and `infidelity_scaled` does not",
         "scale": "`infidelity` and `scale` are in the map's units",
+        "dtype": "single precision knows changes as small as those to 10⁻³ of what is explained",
     }
 
     def __post_init__(self) -> None:
