@@ -110,8 +110,6 @@ class SSIMAgreement(_Agreement):
     undefined = f"{_Agreement.undefined}, or the image is smaller than {WINDOW}×{WINDOW} pixels"
 
     def alike(self, maps: Tensor) -> Tensor:
-        if min(maps.shape[-2:]) < WINDOW:
-            return torch.full((len(maps), len(maps), maps.shape[1]), torch.nan, dtype=torch.float64)
         return ssims(maps)
 
 

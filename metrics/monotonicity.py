@@ -12,7 +12,7 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.features import Features, features, worths
+from camfaith.metrics.probing.features import Features, worths
 from camfaith.metrics.probing.probes import ImageProbe, Rounds, Subject
 from camfaith.metrics.probing.ranks import lottery, ranked, removed_at
 from camfaith.metrics.similarity import spearman
@@ -131,10 +131,6 @@ class MonotonicityArya(Metric):
         "direction": "where a network adds its features up, every order of them falls equally often",
         "opposite-map": "where a network adds its features up, every order of them falls equally often",
     }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.settle(features=features(self.features))
 
     @property
     def _entering(self) -> Entering:

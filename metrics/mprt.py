@@ -12,10 +12,9 @@ from torch import Tensor
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.probes import Fill, Subject
-from camfaith.metrics.probing.redrawn import Explained, as_meant
+from camfaith.metrics.probing.redrawn import Explained, as_meant, enlarged
 from camfaith.metrics.randomisation import EXEMPT, OfRandomNetworks, Randomised
 from camfaith.metrics.stability import drawn
-from camfaith.models.maps import upsample
 from camfaith.models.settings import Count, NotNegative, Seed
 
 
@@ -80,8 +79,8 @@ class EfficientMPRT(Metric):
         return (self._all_random,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        before, after = (as_meant(maps, raw) for raw in (maps.raw, answers[self._all_random].explanations[:, 0]))
-        return efficient_mprt(upsample(before, case.size), upsample(after, case.size), self.bins)
+        before, random = enlarged(maps, answers[self._all_random].explanations)
+        return efficient_mprt(before, random[:, 0], self.bins)
 
 
 @dataclass(frozen=True)

@@ -103,13 +103,15 @@ class Neighbours(Explained):
 
 @dataclass(frozen=True)
 class Distances(PerImage):
-    """‖y − x‖, the root of the sum of squares over pixels and colours, of an image's neighbours (n)."""
+    """How far an image's neighbours are from it (n): ‖y − x‖, or ‖(y − x)/x‖ value by value, zeros as `least`."""
 
     neighbours: Neighbours
+    least: float | None = None
 
     def __call__(self, image: Tensor, seed: int) -> Tensor:
-        every = range(self.neighbours.samples)
-        return torch.stack([self.neighbours.moves(image, seed, range(n, n + 1)).double().norm() for n in every])
+        unit = 1.0 if self.least is None else image.double().where(image != 0, self.least)
+        moves = (self.neighbours.moves(image, seed, range(n, n + 1))[0] for n in range(self.neighbours.samples))
+        return torch.stack([(move.double() / unit).norm() for move in moves])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +128,10 @@ class OfNeighbours(Metric):
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (self.neighbours,)
+
+    def maps_of(self, maps: Maps, answers: Answers) -> tuple[Tensor, Tensor]:
+        """Φ(x) (B×h×w) and Φ(y) (B×n×h×w), after the method's ReLU, where it has one."""
+        return as_meant(maps, maps.raw), as_meant(maps, answers[self.neighbours].explanations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +160,7 @@ class MaxSensitivity(OfNeighbours):
     undefined = "the map is zero: no change can be measured by its size"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        before, after = maps.raw, answers[self.neighbours].explanations
-        return max_sensitivity(as_meant(maps, before), as_meant(maps, after))
+        return max_sensitivity(*self.maps_of(maps, answers))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +185,5 @@ class LocalLipschitz(OfNeighbours):
     undefined = "the map is zero: no change can be measured by its size"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        before, after = maps.raw, answers[self.neighbours].explanations
         distances = torch.stack(case.once(Distances(self.neighbours)))
-        return {"lipschitz": local_lipschitz(as_meant(maps, before), as_meant(maps, after), distances)}
+        return {"lipschitz": local_lipschitz(*self.maps_of(maps, answers), distances)}
