@@ -9,15 +9,6 @@ from torch.nn import functional as F
 from camfaith.metrics import ADCC, ARCC, ROAD, AverageDrop, Coherency, Complexity, functional
 
 
-class Bright:
-    """Shows where an image is bright, on a grid of 4×4."""
-
-    needs_layer = needs_gradients = False
-
-    def explain(self, evidence, classifier):
-        return F.adaptive_avg_pool2d(evidence.images.mean(1), 4) - 0.1
-
-
 @pytest.mark.parametrize(
     ("name", "rho", "complexity", "third", "expected"),
     [
@@ -37,11 +28,12 @@ def test_they_are_harmonic_means(name, rho, complexity, third, expected):
     assert float(getattr(functional, name)(*given)) == pytest.approx(expected, nan_ok=True)
 
 
-def test_each_is_the_mean_of_what_its_parts_say(classifier, images):
+def test_each_is_the_mean_of_what_its_parts_say(classifier, images, showing):
     pictures, targets = images(4, 12), [0, 1, 2, 0]
     raw = F.adaptive_avg_pool2d(pictures.mean(1), 4) - 0.5
+    method = showing(lambda images: F.adaptive_avg_pool2d(images.mean(1), 4) - 0.1)
     found = {
-        kind: kind()(classifier, pictures, targets, raw, method=Bright())
+        kind: kind()(classifier, pictures, targets, raw, method=method)
         for kind in (Complexity, Coherency, AverageDrop, ROAD, ADCC, ARCC)
     }
     shown = F.interpolate(raw.clamp(min=0)[:, None], size=(12, 12), mode="bilinear", align_corners=False)[:, 0]
