@@ -14,6 +14,7 @@ from torch import Tensor
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.baselines import Baseline
+from camfaith.metrics.probing.drawing import source
 from camfaith.metrics.probing.features import Features, features, worths
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.metrics.subsets import resolution
@@ -68,8 +69,7 @@ class Perturbed(ImageProbe):
 
     def factors(self, features: int, seed: int, like: Tensor) -> Tensor:
         """z (samples×features), in the precision and on the device of the images."""
-        source = torch.Generator().manual_seed((seed * 1_000_003 + self.seed) % 2**63)
-        return (self.sigma * torch.randn(self.samples, features, generator=source)).to(like)
+        return (self.sigma * torch.randn(self.samples, features, generator=source(seed, self.seed))).to(like)
 
     def fill(self, subject: Subject) -> Fill:
         image, labels = subject.image, subject.once(self.features).flatten()

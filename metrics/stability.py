@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.case import PerImage
+from camfaith.metrics.probing.drawing import drawn_for_samples
 from camfaith.metrics.probing.probes import Fill, Subject
 from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.models.settings import Count, Positive, Seed
@@ -62,16 +63,6 @@ def require_one_grid(maps: Tensor, others: Tensor) -> None:
         raise ValueError(f"maps of {got} cannot be compared with the method's of {made}: give its raw maps")
 
 
-def drawn(draw: Callable[..., Tensor], image: Tensor, seeds: tuple[int, int], samples: range) -> Tensor:
-    """Numbers in an image's shape for some samples (n×3×H×W), by `torch.rand` or the like: each sample of each image
-    has a generator of its own, made from the image's seed and another one."""
-    found = []
-    for sample in samples:
-        source = torch.Generator().manual_seed((seeds[0] * 1_000_003 + seeds[1] * 10_007 + sample) % 2**63)
-        found.append(draw(image.shape, generator=source, dtype=torch.float32))
-    return torch.stack(found).to(image)
-
-
 @dataclass(frozen=True)
 class Neighbours(Explained):
     """`samples` images y = x + δ to be explained anew, δ uniform in [−r, r] for every pixel and colour.
@@ -90,7 +81,7 @@ class Neighbours(Explained):
 
     def moves(self, image: Tensor, of_image: int, samples: range) -> Tensor:
         """δ of some samples (n×3×H×W) for an image (3×H×W) with its seed."""
-        return self.radius * (2 * drawn(torch.rand, image, (of_image, self.seed), samples) - 1)
+        return self.radius * (2 * drawn_for_samples(torch.rand, image, of_image, self.seed, samples) - 1)
 
     def fill(self, subject: Subject) -> Fill:
         image, of_image = subject.image, int(subject.case.seeds[subject.index])

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Probe
 from camfaith.metrics.presets.protocol import Protocol, Shown, restored, stretched
-from camfaith.metrics.probing.baselines import Linear, drawn_for_each
+from camfaith.metrics.probing.baselines import Linear
+from camfaith.metrics.probing.drawing import drawn_for_each
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.metrics.road import road
