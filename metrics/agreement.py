@@ -107,7 +107,7 @@ class SSIMAgreement(_Agreement):
     name = "ssim-agreement"
     main = "ssim"
     range = {"ssim": (-1, 1), "nearest": (-1, 1), "others": (0, inf)}
-    undefined = f"{_Agreement.undefined}, or the image is smaller than {WINDOW}×{WINDOW} pixels"
+    undefined = f"{_Agreement.undefined}; or the image is smaller than {WINDOW}×{WINDOW} pixels"
 
     def alike(self, maps: Tensor) -> Tensor:
         return ssims(maps)

@@ -10,7 +10,7 @@ from torch import Tensor
 from camfaith.metrics.probing.answers import Answer
 
 DRIFT = {"confidence": (0, 1), "drift": (0, inf)}
-NO_DRIFT = "the network has no linear layer at its end (drift), or gives no probability (confidence)"
+NO_DRIFT = "drift: the network has no linear layer at its end; confidence: it gives no probability"
 
 
 def drift(confidence: Tensor, distance: Tensor) -> dict[str, Tensor]:
@@ -21,8 +21,8 @@ def drift(confidence: Tensor, distance: Tensor) -> dict[str, Tensor]:
     - `confidence`: the mean greatest probability, in [0, 1]; NaN where the network gives none
     - `drift`: the mean distance, 0 or more; NaN where the network has no linear layer at its end, whose input φ is
 
-    A network was never trained on images with removed pixels (Hooker et al. 2019): where it is sure of images that show
-    nothing, or they lie farther from the image than other images do, their scores say little of the map.
+    A network was never trained on images with removed pixels (Hooker et al. 2019). Where it is sure of images that show
+    nothing, or where these are farther from the image than other images are, their scores say little of the map.
 
     >>> found = drift(torch.tensor([[0.9, 0.7]]), torch.tensor([[0.0, 1.0]]))
     >>> {name: round(value.item(), 6) for name, value in found.items()}
@@ -32,7 +32,7 @@ def drift(confidence: Tensor, distance: Tensor) -> dict[str, Tensor]:
 
 
 def drift_of(*answers: Answer) -> dict[str, Tensor]:
-    """The same, over the images of some probes; one that stands for a missing image does not count."""
+    """The same over the images of some probes; where an answer repeats its last image, that counts once."""
     confidence, distance = (
         torch.cat([getattr(one, name) for one in answers], 1) for name in ("confidence", "distance")
     )

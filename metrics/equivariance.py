@@ -111,7 +111,7 @@ class ShiftEquivariance(Metric):
     main = "spearman"
     better = {"spearman": "higher", "ssim": "higher", "top_k": "higher"}
     range = {"spearman": (-1, 1), "ssim": (-1, 1), "top_k": (0, 1)}
-    undefined = f"a map is constant or, for ssim, the common area smaller than {WINDOW}×{WINDOW} pixels"
+    undefined = f"a map is constant; ssim: the common area is smaller than {WINDOW}×{WINDOW} pixels"
 
     @property
     def _shifted(self) -> Shifted:
@@ -157,7 +157,7 @@ class FlipEquivariance(Metric):
     better = {"spearman": "higher", "ssim": "higher", "top_k": "higher"}
     range = {"spearman": (-1, 1), "ssim": (-1, 1), "top_k": (0, 1), "probability": (0, 1)}
     undefined = (
-        f"a map is constant or, for ssim, the image smaller than {WINDOW}×{WINDOW} pixels, or there is no probability"
+        f"a map is constant; ssim: the image is smaller than {WINDOW}×{WINDOW} pixels; probability: there is none"
     )
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:

@@ -48,7 +48,7 @@ class NonSensitivity(SubsetMetric):
       better. The authors count them
     - `ignored`, `invented`: the share that the map alone, and the network alone, calls irrelevant
 
-    It cannot tell maps apart that are nowhere zero, as those without a ReLU, nor a map from its opposite. A feature
+    It cannot tell apart maps that are nowhere zero, as those without a ReLU, nor a map from its opposite. A feature
     that looks like the `baseline`, as the black around an eye, counts as one that the network does not use. Where there
     are more than `subsets` features, so many are drawn.
     """

@@ -83,7 +83,7 @@ class OfTwoClasses(Metric):
     """What compares a method's map of the explained class with that of another, at the image's size."""
 
     undefined = (
-        f"there is no other class, a map is constant or, for ssim, the image smaller than {WINDOW}×{WINDOW} pixels"
+        f"there is no other class, or a map is constant; ssim: the image is smaller than {WINDOW}×{WINDOW} pixels"
     )
     exempt = {"direction": "it compares a method's maps with each other, not with a truth"}
 

@@ -100,7 +100,7 @@ class SubsetMetric(Metric):
     `features` are what an image is made of: the cells of a grid that is the same for all methods (`"cells"`,
     `{name = "cells", grid = 7}`), `"superpixels"` (`segments = 50`; needs scikit-image) or `"pixels"`, which the papers
     remove. Single pixels cannot tell maps on a coarse grid from shuffled ones: they average out over its cells. Cells
-    cannot tell maps apart that differ within a cell. A feature's worth is the sum of the raw signed map, upsampled,
+    cannot tell apart maps that differ within a cell. A feature's worth is the sum of the raw signed map, upsampled,
     over its pixels. The features of a subset become the `baseline`.
 
     Of each size, `subsets` of these are drawn from `seed`, the same for all methods and for all images with equally
