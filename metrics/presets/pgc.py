@@ -97,7 +97,6 @@ class AverageDrop(Protocol):
     - `increase`: 1 where O > Y, by rounding too, else 0; higher is better
     """
 
-    preset = "pgc"
     name = "average-drop"
     main = "drop"
     better = {"drop": "lower", "increase": "higher"}
@@ -125,7 +124,6 @@ class ROAD(Protocol):
     """
 
     noise: NotNegative = 0.01
-    preset = "pgc"
     name = "road"
     main = "road"
     better = {"road": "higher", "lerf": "higher", "morf": "lower"}
@@ -148,7 +146,6 @@ def thresholded(percentiles: tuple[int, ...], noise: float) -> tuple[Thresholded
 class Complexity(Protocol):
     """`Complexity`: the mean of the heat map, in [0, 1], lower is better (Poppi et al. 2021)."""
 
-    preset = "pgc"
     name = "complexity"
     main = "complexity"
     better = {"complexity": "lower"}
@@ -165,7 +162,6 @@ class Coherency(Protocol):
     correlation with 10⁻⁸ added to the denominator; in [0, 1], higher is better (Poppi et al. 2021). A constant map has
     1/2."""
 
-    preset = "pgc"
     name = "coherency"
     main = "coherency"
     better = {"coherency": "higher"}
@@ -192,7 +188,6 @@ class ARCC(Protocol):
     2605.14641) and says geometric mean; its code takes the harmonic one. σ of the noise is `noise`."""
 
     noise: NotNegative = 0.01
-    preset = "pgc"
     name = "arcc"
     main = "arcc"
     better = {"arcc": "higher"}
