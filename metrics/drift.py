@@ -33,14 +33,12 @@ def drift(confidence: Tensor, distance: Tensor) -> dict[str, Tensor]:
 
 def drift_of(*answers: Answer) -> dict[str, Tensor]:
     """The same over the images of some probes; where an answer repeats its last image, that counts once."""
-    confidence, distance = (
-        torch.cat([getattr(one, name) for one in answers], 1) for name in ("confidence", "distance")
-    )
     counts = torch.cat([_distinct(one) for one in answers], 1)
-    return {
-        name: torch.where(counts, each, 0).sum(1) / counts.sum(1)
-        for name, each in (("confidence", confidence), ("drift", distance))
-    }
+
+    def mean(values: list[Tensor]) -> Tensor:
+        return torch.where(counts, torch.cat(values, 1), 0).sum(1) / counts.sum(1)
+
+    return {"confidence": mean([a.confidence for a in answers]), "drift": mean([a.distance for a in answers])}
 
 
 def _distinct(answer: Answer) -> Tensor:

@@ -12,12 +12,11 @@ from annotated_types import Ge
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
-from camfaith.metrics.precision import quotient
+from camfaith.metrics.precision import quotient, resolution
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.drawing import source
-from camfaith.metrics.probing.features import Features, features, worths
+from camfaith.metrics.probing.features import Features, worths
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
-from camfaith.metrics.subsets import resolution
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Positive, Seed
 
@@ -132,10 +131,6 @@ class Infidelity(Metric):
         "scale": "`infidelity` and `scale` are in the map's units",
         "dtype": "single precision knows changes as small as those to 10⁻³ of what is explained",
     }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.settle(features=features(self.features))
 
     @property
     def _perturbed(self) -> Perturbed:

@@ -11,12 +11,13 @@ from annotated_types import Ge
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
+from camfaith.metrics.precision import in_steps, resolution
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.features import Features, worths
 from camfaith.metrics.probing.probes import ImageProbe, Rounds, Subject
 from camfaith.metrics.probing.ranks import lottery, ranked, removed_at
 from camfaith.metrics.similarity import spearman
-from camfaith.metrics.subsets import SubsetMetric, in_steps, resolution
+from camfaith.metrics.subsets import SubsetMetric
 from camfaith.models.classifier import ScoreKind
 
 
@@ -66,10 +67,6 @@ class MonotonicityNguyen(SubsetMetric):
     name = "monotonicity-nguyen"
     exempt = {"opposite-map": "it compares sizes: the opposite map has the same"}
     undefined = "the size of the map's worths, or of what removing features costs, does not vary"
-
-    @property
-    def _sizes(self) -> tuple[float, ...]:
-        return (1,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         def compare(worth: Tensor, members: Tensor, drops: Tensor, noise: Tensor) -> Tensor:

@@ -61,10 +61,6 @@ class NonSensitivity(SubsetMetric):
     undefined = "the network failed on an altered image"
     exempt = {"opposite-map": "it compares sizes: the opposite map has the same"}
 
-    @property
-    def _sizes(self) -> tuple[float, ...]:
-        return (1,)
-
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         shown = replace(maps, raw=maps.saliency, original=None)
 
