@@ -90,5 +90,5 @@ class CellDeletion(Metric):
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         curve = self.line(case, maps, answers)
         area = auc(curve.y, curve.x)
-        columns = {"auc": area, "auc_relative": quotient(area, case.whole(self.score)), "ties": maps.cells_and_ties[1]}
+        columns = {"auc": area, "auc_relative": quotient(area, case.whole(self.score)), "ties": maps.cell_ties}
         return {**columns, **drift_of(answers[self._interior])}

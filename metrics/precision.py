@@ -31,8 +31,8 @@ def resolution(case: Case, answer: Answer, score: str) -> Tensor:
 
 
 def in_steps(values: Tensor, step: Tensor | float) -> Tensor:
-    """Values (B×n, float64) rounded to whole steps (a number, or B), so that rounding orders none; as they are where the
-    step is 0."""
+    """Values (B×n, float64) rounded to whole steps (a number, or B), so that rounding orders none; a step of 0
+    leaves them as they are."""
     step = torch.as_tensor(step, dtype=torch.float64, device=values.device).reshape(-1, 1)
     return torch.where(step > 0, (values.double() / step).round() * step, values.double())
 

@@ -14,7 +14,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from camfaith.models.maps import normalise
+from camfaith.models.maps import is_constant, normalise
 
 WINDOW = 11
 """The side of the window of `ssim`, in pixels."""
@@ -168,8 +168,7 @@ def _require_alike(a: Tensor, b: Tensor) -> None:
 
 def _says_nothing(maps: Tensor) -> Tensor:
     """Which of M×B maps are constant, or not finite (M×B, bool)."""
-    flat = maps.flatten(2)
-    return (flat.amax(2) <= flat.amin(2)) | ~flat.isfinite().all(2)
+    return is_constant(maps) | ~maps.flatten(2).isfinite().all(2)
 
 
 def mean_ranks(maps: Tensor) -> Tensor:
