@@ -72,7 +72,7 @@ class Perturbed(ImageProbe):
 
     def fill(self, subject: Subject) -> Fill:
         image, labels = subject.image, subject.once(self.features).flatten()
-        z = self.factors(int(labels.max()) + 1, int(subject.case.seeds[subject.index]), image)
+        z = self.factors(int(labels.max()) + 1, subject.seed, image)
         moving = torch.ones_like(image) if self.baseline is None else image - subject.blank(self.baseline)
 
         def fill(start: int, stop: int, out: Tensor) -> None:

@@ -15,7 +15,7 @@ from camfaith.metrics.precision import in_steps, resolution
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.features import Features, worths
 from camfaith.metrics.probing.probes import ImageProbe, Rounds, Subject
-from camfaith.metrics.probing.ranks import lottery, ranked, removed_at
+from camfaith.metrics.probing.ranks import ranks_of, removed_at
 from camfaith.metrics.similarity import spearman
 from camfaith.metrics.subsets import SubsetMetric
 from camfaith.models.classifier import ScoreKind
@@ -91,8 +91,7 @@ class Entering(ImageProbe):
     def rounds(self, subject: Subject) -> Rounds:
         labels = subject.once(self.features)
         (worth,) = worths(subject.read("signed")[None], [labels])
-        drawn = lottery(subject.case.seeds[subject.index : subject.index + 1], len(worth)).to(worth.device)
-        ranks = ranked(-worth[None, None], drawn)[0][0]
+        ranks = ranks_of(-worth, subject.seed)
         entered = removed_at(min(self.steps, len(worth)), len(worth), worth.device)[1:-1]
         order = ranks[labels.flatten()]
         yield len(entered), subject.masked(self.baseline, lambda start, stop: order < entered[start:stop, None])

@@ -98,11 +98,11 @@ class Noisy(Explained):
         return self.samples
 
     def fill(self, subject: Subject) -> Fill:
-        image, of_image = subject.image, int(subject.case.seeds[subject.index])
+        image = subject.image
         deviation = self.noise * (image.amax() - image.amin())
 
         def fill(start: int, stop: int, out: Tensor) -> None:
-            noise = drawn_for_samples(torch.randn, image, of_image, self.seed, range(start, stop))
+            noise = drawn_for_samples(torch.randn, image, subject.seed, self.seed, range(start, stop))
             torch.add(image, deviation * noise, out=out)
 
         return fill

@@ -61,8 +61,7 @@ class OtherClass(OneImage, Explained):
     """The image as it is, to be explained for another class than its own, drawn from its seed."""
 
     def target(self, subject: Subject) -> int:
-        case, index = subject.case, subject.index
-        return other_class(super().target(subject), case.logits.shape[1], int(case.seeds[index]))
+        return other_class(super().target(subject), subject.case.logits.shape[1], subject.seed)
 
 
 @dataclass(frozen=True)

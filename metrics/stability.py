@@ -84,10 +84,10 @@ class Neighbours(Explained):
         return self.radius * (2 * drawn_for_samples(torch.rand, image, of_image, self.seed, samples) - 1)
 
     def fill(self, subject: Subject) -> Fill:
-        image, of_image = subject.image, int(subject.case.seeds[subject.index])
+        image = subject.image
 
         def fill(start: int, stop: int, out: Tensor) -> None:
-            torch.add(image, self.moves(image, of_image, range(start, stop)), out=out)
+            torch.add(image, self.moves(image, subject.seed, range(start, stop)), out=out)
 
         return fill
 

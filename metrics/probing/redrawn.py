@@ -36,7 +36,7 @@ class Explained(ImageProbe):
 
     def seed_of(self, subject: Subject) -> int:
         """What a method's random choices are drawn from: the image's own seed."""
-        return int(subject.case.seeds[subject.index])
+        return subject.seed
 
     def within(self, classifier: Classifier) -> AbstractContextManager[object]:
         """Entered while the maps are made: a probe of an altered network alters it here, and puts it back."""
