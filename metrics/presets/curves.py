@@ -75,7 +75,7 @@ class OrderedCurve(Protocol):
         told, whole = answers[asked].of(self.output), case.whole(self.output)[:, None]
         y = torch.cat([whole, told] if self.kept == "rest" else [told, whole], 1)
         changed = "removed" if self.kept == "rest" else "inserted"
-        return Line(self.shares(self.counts(case.pixels)), y, f"share of pixels {changed}", self.output)
+        return Line(self.shares(self.counts(case.pixels)), y, f"fraction of pixels {changed}", self.output)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         line = self.line(case, maps, answers)

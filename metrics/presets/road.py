@@ -92,7 +92,7 @@ class ROAD(Protocol):
 
     def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
         x = torch.tensor(SHARES, dtype=torch.float64)
-        return Line(x, self._right(case, answers, "rest"), "share of pixels removed and filled in", "accuracy")
+        return Line(x, self._right(case, answers, "rest"), "fraction of pixels removed and filled in", "accuracy")
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return {"morf": self._right(case, answers, "rest").mean(1), "lerf": self._right(case, answers, "top").mean(1)}
