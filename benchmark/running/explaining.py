@@ -29,7 +29,7 @@ class Explanations:
 
     rows: list[int] = field(default_factory=list)
     raw: list[Tensor] = field(default_factory=list)
-    spent: Spent = Spent()
+    spent: Spent = field(default_factory=Spent)
     """What each map took, the pass that methods share counted in full."""
     failures: dict[int, tuple[str, str]] = field(default_factory=dict)
     contributions: Tensor | None = None

@@ -74,12 +74,6 @@ def test_agreement_is_the_mean_and_the_highest_of_how_alike_two_maps_are_by_a_pe
     assert found["d"]["others"].tolist() == [3, 2, 1]
 
 
-def test_a_small_image_has_no_structural_similarity(tiny, images, noise_maps):
-    found = SSIMAgreement()(tiny, images(1, 9), 0, {"a": noise_maps(1, 9, 9), "b": noise_maps(1, 9, 9, seed=1)})
-    assert found["a"]["ssim"].isnan().all()
-    assert found["a"]["others"].tolist() == [0]
-
-
 def test_maps_of_several_methods_are_judged_as_each_alone_and_asked_once(tiny, images, noise_maps, watched):
     pictures, targets = images(2, 9), [0, 2]
     maps = {"one": noise_maps(2, 9, 9), "same": noise_maps(2, 9, 9), "other": noise_maps(2, 9, 9, seed=1)}
