@@ -14,9 +14,9 @@ from torch import Tensor
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.drawing import drawn_for_samples
-from camfaith.metrics.probing.probes import Fill, Subject
-from camfaith.metrics.probing.redrawn import Explained, as_meant, enlarged
+from camfaith.metrics.probing.redrawn import as_meant, enlarged
 from camfaith.metrics.randomisation import EXEMPT, OfRandomNetworks, Randomised
+from camfaith.metrics.stability import Nearby
 from camfaith.models.settings import Count, NotNegative, Seed
 
 
@@ -86,26 +86,16 @@ class EfficientMPRT(Metric):
 
 
 @dataclass(frozen=True)
-class Noisy(Explained):
-    """`samples` images x + ε to be explained anew, ε Gaussian with `noise` times the image's range as its standard
-    deviation, drawn from the image's seed and `seed`."""
+class Noisy(Nearby):
+    """Nearby images, with δ Gaussian, drawn from the image's seed and `seed`; its standard deviation is `noise` times the
+    image's range."""
 
-    samples: int
     noise: float
     seed: int
 
-    def count(self, pixels: int) -> int:
-        return self.samples
-
-    def fill(self, subject: Subject) -> Fill:
-        image = subject.image
+    def moves(self, image: Tensor, of_image: int, samples: range) -> Tensor:
         deviation = self.noise * (image.amax() - image.amin())
-
-        def fill(start: int, stop: int, out: Tensor) -> None:
-            noise = drawn_for_samples(torch.randn, image, subject.seed, self.seed, range(start, stop))
-            torch.add(image, deviation * noise, out=out)
-
-        return fill
+        return deviation * drawn_for_samples(torch.randn, image, of_image, self.seed, samples)
 
 
 @dataclass(frozen=True)

@@ -64,24 +64,17 @@ def require_one_grid(maps: Tensor, others: Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class Neighbours(Explained):
-    """`samples` images y = x + δ to be explained anew, δ uniform in [−r, r] for every pixel and colour.
-
-    δ is drawn anew for each image, from its seed and `seed`, and is the same for all methods; y is not clipped to
-    [0, 1]. All logits of y are told.
-    """
+class Nearby(Explained):
+    """`samples` images y = x + δ to be explained anew; a subclass draws δ, by `moves`. y is not clipped to [0, 1]."""
 
     samples: int
-    radius: float
-    seed: int = 0
-    all_logits = True
 
     def count(self, pixels: int) -> int:
         return self.samples
 
     def moves(self, image: Tensor, of_image: int, samples: range) -> Tensor:
         """δ of some samples (n×3×H×W) for an image (3×H×W) with its seed."""
-        return self.radius * (2 * drawn_for_samples(torch.rand, image, of_image, self.seed, samples) - 1)
+        raise NotImplementedError
 
     def fill(self, subject: Subject) -> Fill:
         image = subject.image
@@ -90,6 +83,21 @@ class Neighbours(Explained):
             torch.add(image, self.moves(image, subject.seed, range(start, stop)), out=out)
 
         return fill
+
+
+@dataclass(frozen=True)
+class Neighbours(Nearby):
+    """Nearby images, with δ uniform in [−r, r] for every pixel and colour, and all logits of them.
+
+    δ is drawn anew for each image, from its seed and `seed`, and is the same for all methods.
+    """
+
+    radius: float
+    seed: int = 0
+    all_logits = True
+
+    def moves(self, image: Tensor, of_image: int, samples: range) -> Tensor:
+        return self.radius * (2 * drawn_for_samples(torch.rand, image, of_image, self.seed, samples) - 1)
 
 
 @dataclass(frozen=True)
