@@ -87,7 +87,7 @@ class EfficientMPRT(Metric):
 
 @dataclass(frozen=True)
 class Noisy(Nearby):
-    """Nearby images, with δ Gaussian, drawn from the image's seed and `seed`; its standard deviation is `noise` times the
+    """Nearby images, δ Gaussian and drawn from the image's seed and `seed`. Its standard deviation is `noise` times the
     image's range."""
 
     noise: float
