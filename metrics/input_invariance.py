@@ -58,10 +58,10 @@ class InputInvariance(Metric):
 
     - `change`: ‖Φ(x + c) − Φ(x)‖/‖Φ(x)‖, in [0, ∞), lower is better. 0, but for rounding, is exact
 
-    A method that multiplies by the image, or compares it with a reference such as black, changes. It cannot tell a
-    faithful map from any other that reads later layers alone, as all class activation maps do. The value is undefined
-    where the shifted network's logits are not those of the image (to 10⁻³ of the greatest): then something before the
-    first convolution is neither the classifier's normalisation nor padding.
+    The map of a method that multiplies by the image, or compares it with a reference such as black, changes. It cannot
+    tell a faithful map from any other that reads later layers alone, as class activation maps do. The value is
+    undefined where the shifted network's logits are not those of the image (to 10⁻³ of the greatest): then something
+    before the first convolution is neither the classifier's normalisation nor padding.
     """
 
     shift: Positive = 1.0

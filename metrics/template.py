@@ -75,9 +75,9 @@ class TemplateScore(Metric):
     - `others`: how many there are; constant maps are left out
 
     The maps are those after the method's ReLU, where it has one, on their own grid. They describe: pictures that are
-    taken alike, as eyes and faces are, have evidence in the same places, and whether a pattern is the data's or the
-    method's, it cannot tell. A method's random choices are other ones for the others: the control `random` has about 0,
-    and `center-gaussian`, a pattern alone, 1.
+    taken alike, as those of eyes and faces, have evidence in the same places. It cannot tell whether a pattern is the
+    data's or the method's. For the others a method's random choices have another seed: the control `random` has about
+    0, and `center-gaussian`, a pattern alone, 1.
     """
 
     pool: Any = 8

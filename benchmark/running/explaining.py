@@ -22,8 +22,6 @@ from camfaith.models.speed.alive import counting_memory
 from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally, counting
 
-_NOTHING = Spent(0.0, 0.0, 0.0, 0.0)
-
 
 @dataclass
 class Explanations:
@@ -31,7 +29,7 @@ class Explanations:
 
     rows: list[int] = field(default_factory=list)
     raw: list[Tensor] = field(default_factory=list)
-    spent: Spent = _NOTHING
+    spent: Spent = field(default_factory=Spent)
     """What each map took, the pass that methods share counted in full."""
     failures: dict[int, tuple[str, str]] = field(default_factory=dict)
     contributions: Tensor | None = None

@@ -26,10 +26,10 @@ class Spent:
     """What a map took to make, each image's share of its batch: images through the network and back, seconds, and the
     most MiB that tensors held at once."""
 
-    forwards: float
-    backwards: float
-    seconds: float
-    memory: float
+    forwards: float = 0.0
+    backwards: float = 0.0
+    seconds: float = 0.0
+    memory: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,15 @@ class Maps:
     @property
     def cells(self) -> Tensor:
         """For each pixel, the rank of the cell of the map's own grid that it is in, 0 for the most relevant (B×H×W)."""
-        return self.cells_and_ties[0]
+        return self._cells_ranked[0]
+
+    @property
+    def cell_ties(self) -> Tensor:
+        """The share of cells whose value another cell of the same map has too (B, in [0, 1])."""
+        return self._cells_ranked[1]
 
     @worked_out_once
-    def cells_and_ties(self) -> tuple[Tensor, Tensor]:
-        """`cells`, and the share of cells whose value another cell of the same map has too (B, in [0, 1])."""
+    def _cells_ranked(self) -> tuple[Tensor, Tensor]:
         meant = steps.rectify(self.raw) if self.rectified else self.raw
         return cells_ranked(meant, self.case.size, self.case.seeds)
 
