@@ -31,6 +31,8 @@ from camfaith.metrics.probing.features import Cells as Cells, Features as Featur
 from camfaith.metrics.probing.features import Superpixels as Superpixels
 from camfaith.metrics.probing.subsets import Subsets as Subsets
 from camfaith.metrics.probing.redrawn import Explained as Explained, as_meant as as_meant
+from camfaith.metrics.probing.redrawn import before_and_after as before_and_after
+from camfaith.metrics.probing.segments import WithoutSegments as WithoutSegments
 
 from camfaith.models.classifier import ScoreKind as ScoreKind
 

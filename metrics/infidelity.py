@@ -105,17 +105,20 @@ class Infidelity(Metric):
     - `infidelity`: the error of the map as it is, lower is better. It measures the map's scale more than anything else:
       compare it only between maps in the units of `"fade"` or `"noise"`
 
-    σ is `sigma`, small enough by default that the right map explains most; of single pixels with N(0, 0.2²) it explains
-    1 % of what a trained network does. x − I is not clipped. The authors perturb single pixels towards a noisy black
-    baseline (σ = 0.2). Factors are drawn from the image's seed and from `seed`, the same for all methods, so that they
-    are scored once per image. A zero map has no scale.
+    σ is `sigma`. The default is about as small as single precision allows, since the right map then explains most of
+    what a network does: 45 % at 224 px on ImageNet and nearly all at 96 px, where it explains 1 % of noise on single
+    pixels with the authors' σ = 0.2 (who perturb towards a noisy black baseline). So it judges by the gradient, and
+    cannot tell what larger changes cost: a map that is right about these may explain little. x − I is not clipped.
+
+    Factors are drawn from the image's seed and from `seed`, the same for all methods, so that they are scored once per
+    image. A zero map has no scale.
     """
 
     perturbation: Literal["fade", "noise"] = "fade"
     features: Any = "cells"
     baseline: Any = "black"
     samples: Annotated[int, Ge(2)] = 64
-    sigma: Positive = 0.1
+    sigma: Positive = 0.005
     score: ScoreKind = "logit"
     seed: Seed = 0
     name = "infidelity"
@@ -127,6 +130,7 @@ class Infidelity(Metric):
     exempt = {
         "opposite-map": "`scale` tells a map from its opposite, and `infidelity_scaled` does not",
         "scale": "`infidelity` and `scale` are in the map's units",
+        "dtype": "single precision knows changes as small as those to 10⁻³ of what is explained",
     }
 
     def __post_init__(self) -> None:

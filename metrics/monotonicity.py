@@ -29,7 +29,7 @@ def monotonicity_nguyen(maps: Tensor, drops: Tensor, noise: Tensor | float = 0.0
     >>> monotonicity_nguyen(torch.tensor([[0, -1, 2]]), torch.tensor([[0, 20, -10]]))
     tensor([0.5000], dtype=torch.float64)
     """
-    e = in_steps(drops.double().abs(), noise).square()
+    e = in_steps(drops, noise).square()
     return spearman(maps.double().abs()[:, None], e[:, None])
 
 

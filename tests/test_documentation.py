@@ -27,6 +27,7 @@ from camfaith.benchmark.cli.pages import PAGES
 from camfaith.benchmark.suite.declaration import Suite, shipped_suites
 from camfaith.benchmark.suite.labels import labels
 from camfaith.benchmark.suite.opening import open_judges
+from camfaith.benchmark.validity.choosing import reported
 from camfaith.methods import SHIPPED, find
 from camfaith.models import Classifier
 
@@ -115,13 +116,16 @@ def test_the_python_of_the_readme_runs(monkeypatch, tmp_path, counting):
 
 
 def test_the_suites_and_claims_of_the_readme_are_valid():
-    content, claims, more = (tomllib.loads(block) for block in blocks("README.md", "toml"))
+    content, chosen, claims, more = (tomllib.loads(block) for block in blocks("README.md", "toml"))
     suite = Suite.of(content, data="pictures")
     assert [entry.name for entry in suite.suite.methods[:2]] == ["gradcam", "gradcam++"]
     faster = Suite.of(content | {"suite": content["suite"] | more["suite"]}, data="pictures")
     assert (faster.suite.until, faster.suite.allow) == ("separated", ("bf16",))
     assert open_judges(faster.suite.metrics)[0].metric.steps == 12
     assert Claims.of(claims).claim[0].margin == 0.02
+    wide = Suite.of(content | {"suite": content["suite"] | chosen}, data="pictures")
+    names = [judge.label for judge in open_judges(wide.suite.metrics)]
+    assert {*(each.name for each in reported()), "deletion-black", "deletion-linear", "deletion-rise"} <= set(names)
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,11 @@ below 0, and what it *cannot tell*, or is *blind* before, one that holds 0. The 
 networks before which the metric is defined, the second the mean over degradations. The metrics that want maps of
 altered images are given the method that knows the truth of any image, and shows it at that grade.
 
-The table is made by `python -m camfaith.benchmark.validity > benchmark/validity/table.csv`. These networks add up what
-each cell is worth, and their evidence is bright on dark ground: what holds for them need not hold for yours, but a
-metric that fails here has no better claim elsewhere. A metric of stability, of randomisation or of an artefact is made
-for another question: what it fails at here says that a good value of it is no sign that a map is true.
+The table is made by `python -m camfaith.benchmark.validity > new.csv`, and moved to `benchmark/validity/table.csv`.
+These networks add up what each cell is worth, and their evidence is bright on dark ground: what holds for them need not
+hold for yours, but a metric that fails here has no better claim elsewhere. A metric of stability, of randomisation or
+of an artefact is made for another question: what it fails at here says that a good value of it is no sign that a map
+is true.
 
 The degradations:
 

@@ -1,4 +1,4 @@
-"""Writes the table that ships: `python -m camfaith.benchmark.validity > benchmark/validity/table.csv`."""
+"""Writes the table that ships: `python -m camfaith.benchmark.validity > new.csv`."""
 
 from __future__ import annotations
 

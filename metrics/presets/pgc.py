@@ -1,10 +1,11 @@
 """`pgc`: the metrics of pytorch-grad-cam 1.5 (Gildenblat) with `ClassifierOutputSoftmaxTarget`, as its README has it.
 
-Equal to the library but for the noise, which it draws anew at each call. A percentile there is the share of pixels that
-stay, and a threshold says which: of equal pixels all leave or none, so that with a map that is zero on 40 % of the
-image, 100 % are removed where 90 % were asked for. The system that the library solves then is singular, and it finds 0
-for every pixel, the network's mean colour, as is done here. Its drop is absolute, where the paper that it names has it
-relative to the image's own probability.
+Equal to the library for the same heat map, but for the noise, which it draws anew at each call. OpenCV enlarges its own
+heat maps, whose values differ by some 10⁻⁴; where thresholds meet such values, ARCC may by 10⁻³. A percentile there is
+the share of pixels that stay, and a threshold says which: of equal pixels all leave or none, so that with a map that is
+zero on 40 % of the image, 100 % are removed where 90 % were asked for. The system that the library solves then is
+singular, and it finds 0 for every pixel, the network's mean colour, as is done here. Its drop is absolute, where the
+paper that it names has it relative to the image's own probability.
 """
 
 from __future__ import annotations

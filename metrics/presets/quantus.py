@@ -5,10 +5,10 @@ Its "black" is the least value of the image after normalisation. It sorts by num
 features is not defined; here they leave in the order of their places, red before green before blue. It returns curves,
 whose area its `calculate_auc` computes, steps being 1 wide; that needs a function that numpy 2.4 no longer has.
 
-What is not here, since it says nothing of a map of a colour image at 224×224 pixels, or raises: `SensitivityN`
-correlates across the images of a batch, and the fall of all steps so far with the map's sum over the last one alone: it
-is NaN for one image, and no sensitivity-n; `Monotonicity` adds features by putting the baseline onto itself, so that no
-image changes and it is always true; `IROF` and `ROAD` raise.
+What is not here, since it says nothing of a map of a colour image, or raises: `SensitivityN` correlates across the
+images of a batch, and the fall of all steps so far with the map's sum over the last one alone: it is no sensitivity-n,
+and raises for one image; `Monotonicity` adds features by putting the baseline onto itself, so that no image changes and
+it is always true; `IROF` and `ROAD` raise.
 """
 
 from __future__ import annotations

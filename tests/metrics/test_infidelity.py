@@ -8,7 +8,7 @@ from captum.metrics import infidelity as captum_infidelity
 from torch.nn import functional as F
 
 from camfaith.metrics import Cells, Infidelity, Pixels
-from camfaith.metrics.infidelity import Perturbed
+from camfaith.metrics.infidelity import Perturbed, infidelity
 
 LIKE = torch.zeros(1, dtype=torch.float64)
 PAPER = {"perturbation": "noise", "features": "pixels", "sigma": 0.2}
@@ -117,6 +117,8 @@ def test_a_zero_map_has_no_scale_and_a_model_that_feels_nothing_the_scale_zero(
     found = Infidelity()(pixel_sum(torch.zeros(6, 6), bias=3.0), images(2, 6), 1, noise_maps(2, 6, 6))
     assert found["scale"].tolist() == found["infidelity_scaled"].tolist() == [0, 0]
     assert found["explained"].isnan().all()
+    moving = infidelity(torch.ones(1, 2), torch.eye(2)[None], torch.tensor([[3.0, 4.0]]), noise=5.0)
+    assert moving["explained"].isnan().all()
 
 
 def test_factors_are_gaussian_and_have_the_precision_of_the_images():
