@@ -103,7 +103,9 @@ def test_controls_are_grey_and_dashed_in_every_panel(fabricate: Fabricate) -> No
     methods = [*MANY[:9], "random"]
     view = View(fabricate(models=["net"], methods=methods, metrics=["deletion"], samples=3))
     look, lines = looks(view.methods, view.controls), view.result.lines
-    lines["y"] = [y * np.nan if method == MANY[8] else abs(y) for method, y in zip(lines["method"], lines["y"], strict=True)]
+    lines["y"] = [
+        y * np.nan if method == MANY[8] else abs(y) for method, y in zip(lines["method"], lines["y"], strict=True)
+    ]
     with warnings.catch_warnings(action="error"):  # one whose curve is defined nowhere is not drawn
         figure = curves(view, lines, look)
     assert figure is not None
