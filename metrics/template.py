@@ -55,12 +55,17 @@ class OfOthers(Explained):
         return super().seed_of(subject) ^ 1
 
     def fill(self, subject: Subject) -> Fill:
-        pictures = self.pool.images(subject.image)
+        pictures = self.pictures(subject.image)
 
         def fill(start: int, stop: int, out: Tensor) -> None:
             out.copy_(pictures[start:stop])
 
         return fill
+
+    def pictures(self, image: Tensor) -> Tensor:
+        """The pictures (K×3×H×W) beside an image (3×H×W), which takes the place of those that could not be read."""
+        found = self.pool.images(image)
+        return torch.cat([found, image.expand(self.pool.pictures - len(found), *image.shape)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,5 +104,5 @@ class TemplateScore(Metric):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         before, others = before_and_after(maps, answers[self._others].explanations)
-        itself = (case.images[:, None] == self.pool.images(case.images)).flatten(2).all(2)
+        itself = torch.stack([(self._others.pictures(image) == image).flatten(1).all(1) for image in case.images])
         return template_score(before, torch.where(itself[..., None, None], torch.nan, others))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from camfaith.methods import Random
-from camfaith.metrics import TemplateScore
+from camfaith.metrics import Pool, TemplateScore
 
 
 class Mixed:
@@ -64,3 +64,6 @@ def test_the_image_itself_and_maps_that_say_nothing_are_left_out(tiny, images):
     without = judge(tiny, pictures[:1], torch.cat([pictures[1:2], pictures[3:]]), pattern, 0.0)
     assert found["template"][0] == pytest.approx(float(without["template"][0]))
     assert judge(tiny, pictures[:1], pictures[:1], pattern, 0.0)["template"].isnan().all()
+    short = judge(tiny, pictures[:3], Pool(6, "of six, two cannot be read", lambda: list(pool)), pattern, 0.0)
+    assert short["template"].tolist() == pytest.approx(found["template"].tolist())
+    assert short["others"].tolist() == [2, 2, 3]
