@@ -26,10 +26,10 @@ class Spent:
     """What a map took to make, each image's share of its batch: images through the network and back, seconds, and the
     most MiB that tensors held at once."""
 
-    forwards: float = 0.0
-    backwards: float = 0.0
-    seconds: float = 0.0
-    memory: float = 0.0
+    forwards: float
+    backwards: float
+    seconds: float
+    memory: float
 
 
 @dataclass(frozen=True)
