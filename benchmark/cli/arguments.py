@@ -22,7 +22,7 @@ def number(text: str) -> str | int:
 
 def entries(text: str | None) -> list[str | dict[str, Any]] | None:
     """Names between commas, each with its settings, if any, in parentheses: `gradcam, gradcam++(variant=pgc),
-    fused(layers=["layer3", "layer4"])`."""
+    fused(layers=["layer3", "layer4"])`; settings alone are a table without a name: `(preset=rise)`."""
     from camfaith.benchmark.suite.settings import read_settings
 
     if text is None:
@@ -31,7 +31,8 @@ def entries(text: str | None) -> list[str | dict[str, Any]] | None:
     for part in _parts(text):
         name, opened, given = part.partition("(")
         if opened and part.endswith(")"):
-            found.append({"name": name.strip(), **read_settings(_parts(given[:-1]))})
+            named = {"name": name.strip()} if name.strip() else {}
+            found.append({**named, **read_settings(_parts(given[:-1]))})
         else:
             found.append(part)
     return found

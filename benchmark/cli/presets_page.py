@@ -17,9 +17,10 @@ Published protocols to the letter, so that a number can be compared with one tha
 themselves: `python -m camfaith.benchmark.cli.pages presets > docs/presets.md`.
 
 In a suite, `{ name = "deletion", preset = "rise" }` is one metric as RISE runs it, and `{ preset = "rise" }` all that
-the preset has; on the command line, `--metrics "deletion(preset=rise)"`. In Python, `camfaith.metrics.preset("rise",
-"deletion")` is to be called as any metric. The column `preset` of the scores says which protocol a row follows. To
-judge maps, take the metrics of [`metrics.md`](metrics.md): a preset keeps what a protocol does, also where it is wrong.
+the preset has; on the command line, `--metrics "deletion(preset=rise)"` and `--metrics "(preset=rise)"`. In Python,
+`camfaith.metrics.preset("rise", "deletion")` is to be called as any metric. The column `preset` of the scores says
+which protocol a row follows. To judge maps, take the metrics of [`metrics.md`](metrics.md): a preset keeps what a
+protocol does, also where it is wrong.
 
 All presets alter images as the network takes them, after its normalisation: what is set to 0 there gets the network's
 mean colour. The maps are the method's own, after its ReLU where it has one, whatever the library would have made.

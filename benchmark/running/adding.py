@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from torch import nn
 
 from camfaith.benchmark.results.store import Result
 from camfaith.benchmark.running.runner import Progress, run, several
-from camfaith.benchmark.suite.declaration import Entry, Suite, metric_entries
+from camfaith.benchmark.suite.declaration import Entry, Suite, SuiteError, metric_entries
+from camfaith.benchmark.suite.mistakes import explained
 from camfaith.models import Classifier
 
 
@@ -50,7 +52,10 @@ def add(
 
 
 def _together(there: Sequence[Entry], more: Sequence[Any]) -> list[Any]:
-    """All entries, none of them twice."""
+    """All entries, none of them twice; `SuiteError` where one cannot be told."""
     kind = type(there[0])
-    told = [kind.model_validate({"name": entry} if isinstance(entry, str) else entry) for entry in more]
+    try:
+        told = [kind.model_validate({"name": entry} if isinstance(entry, str) else entry) for entry in more]
+    except ValidationError as error:
+        raise SuiteError(explained(error, "what is added", kind, "an entry")) from None
     return [*there, *(entry for place, entry in enumerate(told) if entry not in [*there, *told[:place]])]

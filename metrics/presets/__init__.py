@@ -24,7 +24,7 @@ def find(preset: str, metric: str) -> type[Protocol]:
     metric."""
     of = metrics_of(preset)
     if metric not in of:
-        raise UnknownName(f"metric of the preset {preset!r}", metric, of)
+        raise UnknownName(f"{preset} metric", metric, of)
     return of[metric]
 
 

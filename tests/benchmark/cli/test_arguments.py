@@ -19,6 +19,7 @@ from camfaith.benchmark.suite.declaration import SuiteError
             [{"name": "fused", "layers": ["a", "b"], "how": "mean"}, "cams(1).py:Mine"],
         ),
         ("pgc:GradCAM(layer=layer3)", [{"name": "pgc:GradCAM", "layer": "layer3"}]),
+        ("deletion, (preset=rise)", ["deletion", {"preset": "rise"}]),
     ],
 )
 def test_names_come_with_their_settings(text, found):

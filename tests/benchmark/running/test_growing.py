@@ -14,7 +14,7 @@ from camfaith import methods
 from camfaith.benchmark import add, load, run
 from camfaith.benchmark.results.tables import map_of
 from camfaith.benchmark.suite import identity
-from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry
+from camfaith.benchmark.suite.declaration import MethodEntry, ModelEntry, SuiteError
 from camfaith.benchmark.suite.identity import method_key, metric_key, model_key, weights_hash
 from camfaith.benchmark.suite.opening import open_model
 from camfaith.models import Classifier
@@ -253,6 +253,8 @@ def test_adding_asks_for_the_runs_own_suite_and_more(suite, grown, model, tmp_pa
     assert result.pictures["sample"].nunique() == 12
     assert "aopc" in set(result.scores["metric"])
     assert_same(result, run(result.info["resolved"], models=[model], out=tmp_path / "fresh"))
+    with pytest.raises(SuiteError, match="what is added: key 'name' is missing"):
+        add(tmp_path / "run", metrics=[{"steps": 3}], models=[model])
 
 
 def test_another_spelling_of_a_path_is_the_same_data(grown, suite, model, tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ def test_metrics_of_one_name_are_told_apart_by_their_presets():
     ("entry", "why"),
     [
         ({"preset": "risse"}, "unknown preset 'risse': did you mean 'rise'"),
-        ({"name": "irof", "preset": "rise"}, "unknown metric of the preset 'rise' 'irof'"),
+        ({"name": "irof", "preset": "rise"}, "unknown rise metric 'irof'"),
         ({"name": "deletion", "preset": "rise", "steps": 8}, "steps"),
         ({"name": "arcc", "preset": "pgc", "noise": -1}, "noise"),
     ],
