@@ -14,7 +14,7 @@ from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.probes import Fill, Subject
 from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.metrics.randomisation import EXEMPT, OfRandomNetworks, Randomised
-from camfaith.metrics.stability import drawn
+from camfaith.metrics.stability import drawn, require_one_grid
 from camfaith.models.maps import upsample
 from camfaith.models.settings import Count, NotNegative, Seed
 
@@ -149,6 +149,7 @@ class SmoothMPRT(OfRandomNetworks):
 
     def compared(self, maps: Maps, answers: Answers) -> tuple[Tensor, Tensor]:
         clean = [maps.raw[:, None], *(answers[probe].explanations for probe in self.random)]
+        require_one_grid(*clean[:2])
         noisy = [answers[probe].explanations for probe in self._noisy] or [each[:, :0] for each in clean]
         every = [torch.cat(pair, 1) for pair in zip(clean, noisy, strict=True)]
         means = torch.stack([as_meant(maps, each).mean(1) for each in every], 1)
