@@ -23,6 +23,11 @@ _HEADS = {
     **{"confidence": "confidence", "drift": "drift"},
 }
 _SHARES = ("oracle", "equal", "degenerate", "undefined", "ties")
+_GRAIN = {
+    "cells": "it takes out whole cells, and says nothing of what a map shows within one",
+    "superpixels": "it takes out whole superpixels, and says nothing of what a map shows within one",
+    "pixels": "it takes out single pixels, which say little of a coarse map",
+}
 _EXPLAINED = {
     "alpha": "α: Krippendorff's, how far single images agree on the order of the methods; 1 wholly, 0 by chance.",
     "split_half": "Halves ρ: Spearman's, between the orders of the methods in two halves of the images.",
@@ -78,6 +83,8 @@ def _said(card: Mapping[Any, Any], view: View) -> Iterator[str]:
     if card["grain"] in ("pixels", "cells"):
         better, worse = ("pixels", "cells") if card["grain"] == "pixels" else ("cells", "pixels")
         yield f"grain decides, random {better} are better than random {worse}: compare maps of one grain"
+    if said := _GRAIN.get(card["features"]):
+        yield said
     if card["baselines"] < SURE:
         yield f"another baseline gives another order (τ {card['baselines']:.2f})"
     if card["steps"] < SURE:

@@ -39,9 +39,9 @@ altered images are given the method that knows the truth of any image, and shows
 
 The table is made by `python -m camfaith.benchmark.validity > new.csv`, and moved to `benchmark/validity/table.csv`.
 These networks add up what each cell is worth, and their evidence is bright on dark ground: what holds for them need not
-hold for yours, but a metric that fails here has no better claim elsewhere. A metric of stability, of randomisation or of
-an artefact is made for another question: what it fails at here says that a good value of it is no sign that a map is
-true.
+hold for yours, but a metric that fails here has no better claim elsewhere. A metric of stability, of randomisation or
+of an artefact is made for another question: what it fails at here says that a good value of it is no sign that a map
+is true.
 
 The degradations:
 

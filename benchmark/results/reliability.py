@@ -30,7 +30,19 @@ def beside(way: str, control: str) -> str:
 RELIABILITY_COLUMNS = (
     *("model", "dataset", "metric", "column", "better", "methods", "n", "units", "alpha", "split_half"),
     *(beside(way, name) for name in BLIND for way in ("above", "below")),
-    *("oracle", "grain", "baselines", "steps", "equal", "degenerate", "undefined", "ties", "confidence", "drift"),
+    *(
+        "oracle",
+        "grain",
+        "features",
+        "baselines",
+        "steps",
+        "equal",
+        "degenerate",
+        "undefined",
+        "ties",
+        "confidence",
+        "drift",
+    ),
 )
 
 
@@ -49,6 +61,8 @@ def reliability_of(
     - `oracle`: the share of these controls than which the oracle is shown to be better, after Holm over them × metrics
     - `grain`: "pixels" where random-pixels is shown to be better than random, "cells" where worse, else "", after Holm
       over metrics. Where grain decides, maps of different grain cannot be compared under the metric
+    - `features`: what the metric takes out at once, "cells", "superpixels" or "pixels", "" where it has no such
+      setting; it can judge a map no finer than these, and single pixels say little of a coarse map
     - `baselines`: the mean of Kendall's τ between the orders by every two baselines that the run has of the metric
       (`baseline_agreement`); NaN where it has one
     - `steps`: Kendall's τ between the orders of methods by their curves' areas, with all points and with every second
@@ -60,7 +74,8 @@ def reliability_of(
       pixels whose order was drawn by lot; how sure the network is of the altered images, and how far their features are
       from the image's
     """
-    tolerant = {m["label"] for m in info.get("metrics", ()) if (m.get("parameters") or {}).get("tolerance") is not None}
+    settings = {m["label"]: m.get("parameters") or {} for m in info.get("metrics", ())}
+    tolerant = {label for label, of in settings.items() if of.get("tolerance") is not None}
     curves = lines[~lines["metric"].isin(tolerant)]
     tables = [_cards(block, _of(block, curves), info) for block in found]
     if not any(map(len, tables)):
@@ -69,7 +84,13 @@ def reliability_of(
     agreed = baseline_agreement(found, info).explode("labels")
     agreed = agreed[["model", "dataset", "labels", "tau"]].rename(columns={"labels": "metric", "tau": "baselines"})
     rows = rows.merge(agreed, "left", ["model", "dataset", "metric"])
+    rows["features"] = [_features(settings.get(metric, {})) for metric in rows["metric"]]
     return rows[list(RELIABILITY_COLUMNS)]
+
+
+def _features(settings: Mapping[str, Any]) -> str:
+    given = settings.get("features", "")
+    return str(given["name"] if isinstance(given, Mapping) else given)
 
 
 def _of(block: Block, table: pd.DataFrame) -> pd.DataFrame:

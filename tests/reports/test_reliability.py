@@ -95,6 +95,7 @@ def test_what_to_mind_of_a_poor_metric_is_said(told: Callable[..., Result], monk
     result = told((0.5, 0.5, 0.5, 0.5, 0.3, 0.5), 0.0)
     view = View(result)
     poor = {"alpha": 0.2, "split_half": 0.1, "steps": 0.3, "baselines": 0.4, "degenerate": 0.06, "undefined": 0.07}
+    poor |= {"features": "cells"}
     view.__dict__["reliability"] = view.reliability.assign(**poor)
     card = reliability_table(view, view.blocks[0])
     assert card is not None
@@ -104,6 +105,7 @@ def test_what_to_mind_of_a_poor_metric_is_said(told: Callable[..., Result], monk
         "no method is shown to be better than random-pixels (100 % are worse)",
         "the oracle is not shown to be better than every control",
         "grain decides, random pixels are better than random cells: compare maps of one grain",
+        "it takes out whole cells, and says nothing of what a map shows within one",
         "another baseline gives another order (τ 0.40)",
         "half of the steps give another order (τ 0.30)",
         "two methods mostly have the same value on an image (100 %)",
