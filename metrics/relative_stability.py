@@ -87,8 +87,8 @@ class RelativeStability(OfNeighbours):
     """How much a map changes for what the image, and what the network makes of it, changes (Agarwal et al. 2022).
 
     The neighbours y are those of `max-sensitivity`: `samples` of them, within `radius` in every pixel and colour, drawn
-    from the image's seed and `seed`; those that the network predicts another class for are left out. The map Φ is the
-    raw one on its own grid, after the method's ReLU, where it has one. Columns:
+    from the image's seed and `seed`; those that the network predicts another class for are left out (none where it
+    predicts numbers). The map Φ is the raw one on its own grid, after the method's ReLU, where it has one. Columns:
 
     - `ris`: relative input stability, max_y [‖Φ(x) − Φ(y)‖/‖Φ(x)‖] / [‖x − y‖/‖x‖], in [0, ∞), lower is better
     - `ros`: relative output stability, max_y [‖Φ(x) − Φ(y)‖/‖Φ(x)‖] / ‖h(x) − h(y)‖ with the logits h, in [0, ∞), lower
@@ -118,4 +118,5 @@ class RelativeStability(OfNeighbours):
         inputs = torch.stack(case.once(Moved(self.neighbours, self.variant)))
         outputs = (answer.logits - case.logits[:, None]).norm(dim=2)
         same = answer.logits.argmax(2) == case.logits.argmax(1, keepdim=True)
+        same |= case.whole("probability").isnan()[:, None]  # a regression predicts no class
         return relative_stability(moves, inputs, outputs, answer.distance, same)
