@@ -90,8 +90,7 @@ class ARCC(Metric):
     better. See `arcc`, and `ROAD`, `Coherency` and `Complexity`, whose questions it asks with equal settings.
 
     `percentiles`, `noise` and `seed` are those of ROAD; the authors, and pytorch-grad-cam, take the percentiles 20, 40,
-    60 and 80. It is 0 for a map that ROAD finds no
-    better than its opposite.
+    60 and 80. It is 0 for a map that ROAD finds no better than its opposite.
     """
 
     percentiles: Percentiles = ROAD.percentiles

@@ -56,7 +56,8 @@ class EfficientMPRT(Metric):
     entropy of the histogram of its values, at the image's size, after the method's ReLU, where it has one; the
     histogram has `bins` equal bins between the map's least and greatest value. Columns:
 
-    - `rise`: (H(random) − H(trained))/H(trained), in [−1, ∞), higher is better
+    - `rise`: (H(random) − H(trained))/H(trained), in [−1, ∞), higher is better; −1 where the random network's map is
+      constant, as one that a ReLU leaves empty
     - `complexity`, `complexity_random`: H of the two maps, in [0, ln `bins`], which describe
 
     It looks at the values of a map and not at their places: it cannot tell a map from the same one in disorder. A

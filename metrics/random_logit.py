@@ -118,7 +118,7 @@ class RandomLogit(Metric):
 @dataclass(frozen=True, kw_only=True)
 class ClassContrast(Metric):
     """How alike a method's maps of the explained class and of the one that speaks most against it are (class
-    sensitivity; Li et al. 2020).
+    sensitivity; Li et al. 2020, who explain the most probable class).
 
     The other class is the least probable one (`other = "least"`), or the most probable but for the explained one
     (`"second"`). Both maps are those after the method's ReLU, where it has one, at the image's size. Columns, 1 where
