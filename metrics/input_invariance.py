@@ -16,6 +16,7 @@ from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.metrics.stability import relative_moves
 from camfaith.models.classifier import Classifier
 from camfaith.models.inside.shifted_input import compensating
+from camfaith.models.settings import Positive
 
 SAME = 1e-3
 """How far the shifted network's logits may be from the image's, over the greatest of these."""
@@ -33,17 +34,17 @@ def input_invariance(maps: Tensor, shifted: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Brightened(OneImage, Explained):
-    """The image, `shift` brighter in every pixel and colour, in a network that makes the same of it as before."""
+class Darkened(OneImage, Explained):
+    """The image, `shift` darker in every pixel and colour, in a network that makes the same of it as before."""
 
     shift: float
     all_logits = True
 
     def altered(self, subject: Subject) -> Tensor:
-        return subject.image + self.shift
+        return subject.image - self.shift
 
     def within(self, classifier: Classifier) -> AbstractContextManager[object]:
-        return compensating(classifier, self.shift)
+        return compensating(classifier, -self.shift)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class InputInvariance(Metric):
     """Whether a map stays the same when a constant is added to the image and taken away again in the network
     (Kindermans et al. 2019).
 
-    The image becomes `shift` brighter in every pixel and colour; by −1, as in the paper, it lies in [−1, 0]. The bias
+    The image becomes `shift` darker in every pixel and colour; by 1, as in the paper, it lies in [−1, 0]. The bias
     of the network's first convolution compensates that, also where it pads, so that all later layers see what they saw.
     The map Φ is the raw one on its own grid, after the method's ReLU, where it has one. One column:
 
@@ -63,7 +64,7 @@ class InputInvariance(Metric):
     first convolution is neither the classifier's normalisation nor padding.
     """
 
-    shift: float = -1.0
+    shift: Positive = 1.0
     name = "input-invariance"
     main = "change"
     better = {"change": "lower"}
@@ -75,14 +76,14 @@ class InputInvariance(Metric):
     }
 
     @property
-    def _brightened(self) -> Brightened:
-        return Brightened(self.shift)
+    def _darkened(self) -> Darkened:
+        return Darkened(self.shift)
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
-        return (self._brightened,)
+        return (self._darkened,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        answer = answers[self._brightened]
+        answer = answers[self._darkened]
         assert answer.logits is not None
         change = input_invariance(as_meant(maps, maps.raw), as_meant(maps, answer.explanations[:, 0]))
         off = (answer.logits[:, 0] - case.logits).abs().amax(1) / case.logits.abs().amax(1)

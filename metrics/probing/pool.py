@@ -81,7 +81,7 @@ def pool(wanted: Any) -> Pool:
     """A pool from itself, the images that it holds, or how many pictures of the data set it shall have."""
     if isinstance(wanted, Pool):
         return wanted
-    if isinstance(wanted, int) and not isinstance(wanted, bool):
+    if isinstance(wanted, int) and not isinstance(wanted, bool) and wanted > 0:
         return Pool(wanted)
     if isinstance(wanted, Tensor | np.ndarray | list | tuple):
         return Pool.of(wanted)
