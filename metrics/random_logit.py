@@ -127,7 +127,8 @@ class ClassContrast(Metric):
     - `pearson`: Pearson's correlation over the pixels, in [−1, 1]
     - `ssim`: the structural similarity of the maps stretched to [0, 1], in [−1, 1] (Wang et al. 2004)
 
-    A network may see the same evidence for both classes, and a faithful method's maps are then alike. It cannot tell a
+    A ReLU may leave nothing of the map of the least probable class, and then there is no value: `"second"` has more. A
+    network may see the same evidence for both classes, and a faithful method's maps are then alike. It cannot tell a
     faithful map from any other that turns with the class: read this beside a metric of faithfulness, and the controls.
     """
 

@@ -77,7 +77,7 @@ class TemplateScore(Metric):
     The maps are those after the method's ReLU, where it has one, on their own grid. They describe: pictures that are
     taken alike, as eyes and faces are, have evidence in the same places, and whether a pattern is the data's or the
     method's, it cannot tell. A method's random choices are other ones for the others: the control `random` has about 0,
-    and `center-gaussian`, a pattern alone, 1.
+    and `center-gaussian`, a pattern alone, 1; so has `oracle`, which shows the image's own mask for the others too.
     """
 
     pool: Any = 8
