@@ -42,7 +42,7 @@ def shift_residual(
         moves, stays = (
             pearson(each.flatten(1), after.flatten(1)) for each in (before.roll(cells, dims=(1, 2)), before)
         )
-        found.append(torch.stack((1 - moves.clamp(min=0).square(), stays)))
+        found.append(torch.stack((1 - moves.clamp(0, 1).square(), stays)))
     return dict(zip(("residual", "stays"), torch.stack(found).mean(0), strict=True))
 
 
