@@ -108,7 +108,10 @@ class RelativeStability(OfNeighbours):
     better = {"ris": "lower", "ros": "lower", "rrs": "lower"}
     range = {"ris": (0, inf), "ros": (0, inf), "rrs": (0, inf), "same_class": (0, 1)}
     exempt = {"dtype": "in single precision rounding decides where the logits hardly change, by which it divides"}
-    undefined = "the map is zero, the network predicts another class for every neighbour, or has no features"
+    undefined = (
+        "the map is zero, the image black (ris), or the network predicts another class for every neighbour, or has no "
+        "features (rrs)"
+    )
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         answer = answers[self.neighbours]
