@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -35,11 +36,7 @@ class Random(Control):
         self.grid = grid
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
-        drawn = []
-        for seed in evidence.seeds.tolist():
-            source = torch.Generator().manual_seed(seed)
-            drawn.append(torch.rand(self.grid, self.grid, generator=source, dtype=torch.float64))
-        return torch.stack(drawn).to(single(evidence.images))
+        return _uniform(evidence, (self.grid, self.grid))
 
 
 class RandomPixels(Control):
@@ -49,11 +46,13 @@ class RandomPixels(Control):
     name = "random-pixels"
 
     def explain(self, evidence: Evidence, classifier: Classifier) -> Tensor:
-        drawn = []
-        for seed in evidence.seeds.tolist():
-            source = torch.Generator().manual_seed(seed)
-            drawn.append(torch.rand(evidence.images.shape[-2:], generator=source, dtype=torch.float64))
-        return torch.stack(drawn).to(single(evidence.images))
+        return _uniform(evidence, evidence.images.shape[-2:])
+
+
+def _uniform(evidence: Evidence, size: Sequence[int]) -> Tensor:
+    sources = [torch.Generator().manual_seed(seed) for seed in evidence.seeds.tolist()]
+    drawn = [torch.rand(*size, generator=source, dtype=torch.float64) for source in sources]
+    return torch.stack(drawn).to(single(evidence.images))
 
 
 class Constant(Control):

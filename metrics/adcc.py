@@ -47,8 +47,7 @@ class Complexity(Metric):
     """How much of the image a heat map shows (Poppi et al. 2021): the mean of the display map M̂, in [0, 1], lower is
     simpler. Needs no model.
 
-    It says nothing of whether the map is right: a map that is nowhere positive has 0, and an empty one is no better
-    than a true one. The authors' ADCC takes it in.
+    It describes: a map that is nowhere positive has 0, and is no better than a true one. It is a part of `ADCC`.
     """
 
     name = "complexity"
@@ -65,8 +64,8 @@ class ADCC(Metric):
     """Average drop, coherency and complexity in one number, their harmonic mean (Poppi et al. 2021); in [0, 1], higher
     is better. See `adcc`, and `AverageDrop`, `Coherency` and `Complexity`, whose questions it asks.
 
-    Its parts pull in different directions, and none of them knows a truth: a map that ignores the image is coherent, a
-    blurred one loses little, a small one is simple. A fixed blob in the middle may have as much of it as a CAM.
+    None of its parts can tell whether a map is true: a map that ignores the image is coherent, a blurred one loses
+    little, a small one is simple. A fixed blob in the middle may score as high as a CAM.
     """
 
     name = "adcc"
@@ -90,7 +89,7 @@ class ARCC(Metric):
     better. See `arcc`, and `ROAD`, `Coherency` and `Complexity`, whose questions it asks with equal settings.
 
     `percentiles`, `noise` and `seed` are those of ROAD; the authors, and pytorch-grad-cam, take the percentiles 20, 40,
-    60 and 80. It is 0 for a map that ROAD finds no better than its opposite.
+    60 and 80. It is 0 for every map that ROAD finds no better than its opposite: these it cannot tell apart.
     """
 
     percentiles: Percentiles = ROAD.percentiles

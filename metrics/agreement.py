@@ -107,11 +107,9 @@ class SSIMAgreement(_Agreement):
     name = "ssim-agreement"
     main = "ssim"
     range = {"ssim": (-1, 1), "nearest": (-1, 1), "others": (0, inf)}
-    undefined = f"{_Agreement.undefined}, or the image is smaller than {WINDOW}×{WINDOW} pixels"
+    undefined = f"{_Agreement.undefined}; or the image is smaller than {WINDOW}×{WINDOW} pixels"
 
     def alike(self, maps: Tensor) -> Tensor:
-        if min(maps.shape[-2:]) < WINDOW:
-            return torch.full((len(maps), len(maps), maps.shape[1]), torch.nan, dtype=torch.float64)
         return ssims(maps)
 
 

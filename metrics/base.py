@@ -16,6 +16,7 @@ from camfaith.metrics.probing.answers import Answers as Answers
 from camfaith.metrics.probing.baselines import baseline
 from camfaith.metrics.probing.case import Case as Case
 from camfaith.metrics.probing.engine import Engine
+from camfaith.metrics.probing.features import features
 from camfaith.metrics.probing.maps import Maps as Maps
 from camfaith.metrics.probing.pool import pool
 from camfaith.metrics.probing.probes import Probe as Probe
@@ -41,7 +42,8 @@ class Metric:
     of the same images, and their answers, by the methods' names, and gives columns by these names.
 
     Its fields are its settings, and their annotations say what they may be (`Annotated[int, Ge(1)]`, or `Count`). A
-    `baseline` is given by name and becomes a `Baseline`, a `pool` by its images and becomes a `Pool`.
+    `baseline` is given by name and becomes a `Baseline`, `features` become `Features` so, and a `pool` is given by its
+    images and becomes a `Pool`.
     """
 
     name: ClassVar[str]
@@ -58,10 +60,9 @@ class Metric:
     def __post_init__(self) -> None:
         """Check and settle the settings; a metric that checks more of them calls this first."""
         settle_fields(self)
-        if (given := getattr(self, "baseline", None)) is not None:
-            self.settle(baseline=baseline(given))
-        if (given := getattr(self, "pool", None)) is not None:
-            self.settle(pool=pool(given))
+        for name, made in (("baseline", baseline), ("features", features), ("pool", pool)):
+            if (given := getattr(self, name, None)) is not None:
+                self.settle(**{name: made(given)})
 
     def settle(self, **settings: Any) -> None:
         """Put settings into the form in which equal ones are equal; for `__post_init__` alone."""

@@ -24,7 +24,7 @@ from camfaith.models.settings import Few
 class WithoutCells(ImageProbe):
     """The points between the ends of a curve along which the cells of a map leave, the most relevant first.
 
-    Each point has the same number of cells fewer than the one before, as few as make no more than `cells` steps.
+    At each step the same number of cells leaves, as few as make no more than `cells` steps.
     """
 
     cells: int
@@ -50,19 +50,19 @@ class WithoutCells(ImageProbe):
 @dataclass(frozen=True, kw_only=True)
 class CellDeletion(Metric):
     """Area under the score while whole cells of the map's own grid leave, the most relevant first; lower is better (own
-    definition, by Petsiuk et al. 2018).
+    definition, after Petsiuk et al. 2018).
 
-    Nothing is upsampled: a map of 7×7 cells has an exact curve of 49 steps, in which each cell's share of the image
-    becomes the `baseline` at once. A map of more than `cells` cells loses several a step, as few as make no more than
-    `cells` steps. Columns:
+    Nothing is upsampled: a map of 7×7 cells has a curve of 49 steps, at each of which one cell's part of the image
+    becomes the `baseline`. Of a map with more than `cells` cells, several leave at each step: as few as make no more
+    than `cells` steps. Columns:
 
     - `auc`: the area under the `score` over the share of cells gone, in [0, 1] for probabilities
     - `auc_relative`: `auc` divided by the score of the unchanged image
     - `ties`: the share of cells that have the value of another, so that their order was drawn by lot
     - `confidence`, `drift`: how far the altered images are from what the network knows (`functional.drift`)
 
-    It judges the order of a map's cells, and not how a map lies between them. Maps of different grids have curves of
-    different steps: between them, `Deletion` is the fairer.
+    It cannot tell apart maps whose cells are in the same order. Maps of different grids have curves of different steps:
+    `Deletion` compares these more fairly.
     """
 
     cells: Few = 64
@@ -72,7 +72,7 @@ class CellDeletion(Metric):
     main = "auc"
     better = {"auc": "lower", "auc_relative": "lower"}
     range = {"auc": (0, 1), "auc_relative": (0, inf), "ties": (0, 1), **DRIFT}
-    undefined = f"the unchanged image has the score 0 (auc_relative), or {NO_DRIFT}"
+    undefined = f"auc_relative: the unchanged image has the score 0; {NO_DRIFT}"
 
     @property
     def _interior(self) -> WithoutCells:
@@ -90,5 +90,5 @@ class CellDeletion(Metric):
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         curve = self.line(case, maps, answers)
         area = auc(curve.y, curve.x)
-        columns = {"auc": area, "auc_relative": quotient(area, case.whole(self.score)), "ties": maps.cells_and_ties[1]}
+        columns = {"auc": area, "auc_relative": quotient(area, case.whole(self.score)), "ties": maps.cell_ties}
         return {**columns, **drift_of(answers[self._interior])}

@@ -48,8 +48,8 @@ def checkerboard(maps: Tensor) -> dict[str, Tensor]:
 @dataclass(frozen=True, kw_only=True)
 class Checkerboard(Metric):
     """How much of a map alternates from cell to cell of its own grid, before it is enlarged (own definition; Odena et
-    al. 2016 on such patterns in gradients). A layer that is read at every other place, as by a shortcut of stride 2,
-    has gradients at these alone, and a map that weighs cell by cell, as HiResCAM, has this lattice. Columns:
+    al. 2016 on such patterns in gradients). A layer that is read at every other place alone, as by a shortcut of stride
+    2, has gradients only there, and a map that weighs each cell by its own, as HiResCAM's, shows this lattice. Columns:
 
     - `rows`, `columns`, `both`: by how much the even rows, columns or fields of a chessboard hold more of the absolute
       values than the odd ones, or less, in [0, 1]; cells are counted by their means, so that odd sides are fair
@@ -58,8 +58,8 @@ class Checkerboard(Metric):
     - `excess`: `energy` minus what the same values would have at random places, in [−1, 1]. A map of a few hot cells
       has energy by chance, and no excess
 
-    They describe: a network that reads every other cell is shown rightly so, and what an enlarged map hides is no less
-    a pattern. Coarser lattices are not seen. Needs no model.
+    They describe: a network that reads every other cell is rightly shown so. Coarser lattices are not seen. Needs no
+    model.
     """
 
     name = "checkerboard"

@@ -33,5 +33,8 @@ class Cost(Metric):
     exempt = {"direction": "it does not look at the map", "size": "only maps that a run made have a cost"}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        spent = {column: getattr(maps.spent, column, torch.nan) for column in self.better}
-        return {column: torch.full((len(case),), value, dtype=torch.float64) for column, value in spent.items()}
+        spent = [None] * len(case) if maps.spent is None else maps.spent
+        of_each = ([getattr(one, column, torch.nan) for one in spent] for column in self.better)
+        return {
+            name: torch.tensor(values, dtype=torch.float64) for name, values in zip(self.better, of_each, strict=True)
+        }

@@ -52,7 +52,7 @@ class CurveCorrelation(Metric):
     main = "correlation"
     better = {"correlation": "higher"}
     range = {"correlation": (-1, 1), **DRIFT}
-    undefined = f"the map is constant, or the score does not vary along the curve, or {NO_DRIFT}"
+    undefined = f"correlation: the map is constant, or the score does not vary along the curve; {NO_DRIFT}"
     of: ClassVar[type[PixelCurve]]
 
     @property
@@ -81,8 +81,8 @@ class DeletionCorrelation(CurveCorrelation):
     it; in [−1, 1], higher is better (DC; Gomez et al. 2022).
 
     The authors remove a cell of the map a step; here each of `steps` steps removes the same number of pixels, which
-    become the `baseline`. A score that falls at once and stays low correlates with any map whose first pixels are far
-    above the rest.
+    become the `baseline`. Where the score falls at once and stays low, it cannot tell apart maps whose first pixels are
+    far above the rest.
     """
 
     baseline: Any = "black"
@@ -96,8 +96,8 @@ class InsertionCorrelation(CurveCorrelation):
     in it; in [−1, 1], higher is better (IC; Gomez et al. 2022).
 
     The authors insert a cell of the map a step; here each of `steps` steps inserts the same number of pixels into the
-    `baseline`. A score that rises at once and stays high correlates with any map whose first pixels are far above the
-    rest.
+    `baseline`. Where the score rises at once and stays high, it cannot tell apart maps whose first pixels are far above
+    the rest.
     """
 
     baseline: Any = "blur"

@@ -44,7 +44,7 @@ class PixelCurve(Metric):
     - `points`: how many points the curve has; only with a `tolerance`
     - `confidence`, `drift`: how far the altered images are from what the network knows (`functional.drift`)
 
-    The area depends on the order of the pixels alone, and does not tell small blurs of a map: these hardly change it.
+    The area depends on the order of the pixels alone. It cannot tell small blurs of a map, which hardly change this.
 
     A `tolerance` replaces the fixed `steps`: each curve is asked only where it bends, until its area is known to within
     the tolerance (`AdaptiveCurve` gives the bound).
@@ -56,7 +56,7 @@ class PixelCurve(Metric):
     score: ScoreKind = "probability"
     main = "auc"
     range = {"auc": (0, 1), "auc_relative": (0, inf), "ties": (0, 1), "points": (2, FINEST + 1), **DRIFT}
-    undefined = f"the unchanged image has the score 0 (auc_relative), or {NO_DRIFT}"
+    undefined = f"auc_relative: the unchanged image has the score 0; {NO_DRIFT}"
     kept: ClassVar[Literal["rest", "top"]]
 
     @property

@@ -11,8 +11,8 @@ from camfaith.metrics.probing.answers import Answer
 
 DRIFT = {"confidence": (0, 1), "drift": (0, inf)}
 NO_DRIFT = (
-    "the network has no linear layer at its end (drift) or gives no probability (confidence), or nothing lies between "
-    "the ends of the curve"
+    "drift: the network has no linear layer at its end; confidence: it gives no probability; both: nothing lies "
+    "between the ends of the curve"
 )
 
 
@@ -24,8 +24,8 @@ def drift(confidence: Tensor, distance: Tensor) -> dict[str, Tensor]:
     - `confidence`: the mean greatest probability, in [0, 1]; NaN where the network gives none
     - `drift`: the mean distance, 0 or more; NaN where the network has no linear layer at its end, whose input φ is
 
-    A network was never trained on images with removed pixels (Hooker et al. 2019): where it is sure of images that show
-    nothing, or they lie farther from the image than other images do, their scores say little of the map.
+    A network was never trained on images with removed pixels (Hooker et al. 2019). Where it is sure of images that show
+    nothing, or where these are farther from the image than other images are, their scores say little of the map.
 
     >>> found = drift(torch.tensor([[0.9, 0.7]]), torch.tensor([[0.0, 1.0]]))
     >>> {name: round(value.item(), 6) for name, value in found.items()}
@@ -35,15 +35,13 @@ def drift(confidence: Tensor, distance: Tensor) -> dict[str, Tensor]:
 
 
 def drift_of(*answers: Answer) -> dict[str, Tensor]:
-    """The same, over the images of some probes; one that stands for a missing image does not count."""
-    confidence, distance = (
-        torch.cat([getattr(one, name) for one in answers], 1) for name in ("confidence", "distance")
-    )
+    """The same over the images of some probes; where an answer repeats its last image, that counts once."""
     counts = torch.cat([_distinct(one) for one in answers], 1)
-    return {
-        name: torch.where(counts, each, 0).sum(1) / counts.sum(1)
-        for name, each in (("confidence", confidence), ("drift", distance))
-    }
+
+    def mean(values: list[Tensor]) -> Tensor:
+        return torch.where(counts, torch.cat(values, 1), 0).sum(1) / counts.sum(1)
+
+    return {"confidence": mean([a.confidence for a in answers]), "drift": mean([a.distance for a in answers])}
 
 
 def _distinct(answer: Answer) -> Tensor:

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.probing.probes import Fill, OneImage, Subject
-from camfaith.metrics.probing.redrawn import Explained, as_meant
+from camfaith.metrics.probing.redrawn import Explained, enlarged
 from camfaith.metrics.similarity import WINDOW, spearman, ssim, top_k
-from camfaith.models.maps import upsample
 
 
 def shift_equivariance(maps: Tensor, moved: Tensor, shifts: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
@@ -52,8 +51,7 @@ def flip_equivariance(maps: Tensor, flipped: Tensor) -> dict[str, Tensor]:
 
 
 def _likeness(here: Tensor, there: Tensor) -> dict[str, Tensor]:
-    rho, fits = spearman(here, there), min(here.shape[1:]) >= WINDOW
-    return {"spearman": rho, "ssim": ssim(here, there) if fits else rho * torch.nan, "top_k": top_k(here, there)}
+    return {"spearman": spearman(here, there), "ssim": ssim(here, there), "top_k": top_k(here, there)}
 
 
 def _common(maps: Tensor, down: int, right: int) -> Tensor:
@@ -114,7 +112,7 @@ class ShiftEquivariance(Metric):
     main = "spearman"
     better = {"spearman": "higher", "ssim": "higher", "top_k": "higher"}
     range = {"spearman": (-1, 1), "ssim": (-1, 1), "top_k": (0, 1)}
-    undefined = f"a map is constant or, for ssim, the common area smaller than {WINDOW}×{WINDOW} pixels"
+    undefined = f"a map is constant; ssim: the common area is smaller than {WINDOW}×{WINDOW} pixels"
 
     @property
     def _shifted(self) -> Shifted:
@@ -124,9 +122,8 @@ class ShiftEquivariance(Metric):
         return (self._shifted,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        before, after = (as_meant(maps, raw) for raw in (maps.raw, answers[self._shifted].explanations))
-        moved = torch.stack([upsample(each, case.size) for each in after.unbind(1)], 1)
-        return shift_equivariance(upsample(before, case.size), moved, self._shifted.offsets(case.size))
+        before, moved = enlarged(maps, answers[self._shifted].explanations)
+        return shift_equivariance(before, moved, self._shifted.offsets(case.size))
 
 
 @dataclass(frozen=True)
@@ -161,7 +158,7 @@ class FlipEquivariance(Metric):
     better = {"spearman": "higher", "ssim": "higher", "top_k": "higher"}
     range = {"spearman": (-1, 1), "ssim": (-1, 1), "top_k": (0, 1), "probability": (0, 1)}
     undefined = (
-        f"a map is constant, the image smaller than {WINDOW}×{WINDOW} pixels for ssim, or there is no probability"
+        f"a map is constant; ssim: the image is smaller than {WINDOW}×{WINDOW} pixels; probability: there is none"
     )
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
@@ -169,6 +166,5 @@ class FlipEquivariance(Metric):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         answer = answers[Flipped()]
-        before, after = (as_meant(maps, raw) for raw in (maps.raw, answer.explanations[:, 0]))
-        found = flip_equivariance(upsample(before, case.size), upsample(after, case.size))
-        return found | {"probability": answer.of("probability")[:, 0]}
+        before, flipped = enlarged(maps, answer.explanations)
+        return flip_equivariance(before, flipped[:, 0]) | {"probability": answer.of("probability")[:, 0]}

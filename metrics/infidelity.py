@@ -12,11 +12,11 @@ from annotated_types import Ge
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
-from camfaith.metrics.precision import quotient
+from camfaith.metrics.precision import quotient, resolution
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.features import Features, features, worths
+from camfaith.metrics.probing.drawing import source
+from camfaith.metrics.probing.features import Features, worths
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
-from camfaith.metrics.subsets import resolution
 from camfaith.models.classifier import ScoreKind
 from camfaith.models.settings import Positive, Seed
 
@@ -68,12 +68,11 @@ class Perturbed(ImageProbe):
 
     def factors(self, features: int, seed: int, like: Tensor) -> Tensor:
         """z (samples×features), in the precision and on the device of the images."""
-        source = torch.Generator().manual_seed((seed * 1_000_003 + self.seed) % 2**63)
-        return (self.sigma * torch.randn(self.samples, features, generator=source)).to(like)
+        return (self.sigma * torch.randn(self.samples, features, generator=source(seed, self.seed))).to(like)
 
     def fill(self, subject: Subject) -> Fill:
         image, labels = subject.image, subject.once(self.features).flatten()
-        z = self.factors(int(labels.max()) + 1, int(subject.case.seeds[subject.index]), image)
+        z = self.factors(int(labels.max()) + 1, subject.seed, image)
         moving = torch.ones_like(image) if self.baseline is None else image - subject.blank(self.baseline)
 
         def fill(start: int, stop: int, out: Tensor) -> None:
@@ -132,10 +131,6 @@ class Infidelity(Metric):
         "scale": "`infidelity` and `scale` are in the map's units",
         "dtype": "single precision knows changes as small as those to 10⁻³ of what is explained",
     }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.settle(features=features(self.features))
 
     @property
     def _perturbed(self) -> Perturbed:

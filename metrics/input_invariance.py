@@ -59,11 +59,11 @@ class InputInvariance(Metric):
 
     - `change`: ‖Φ(x + c) − Φ(x)‖/‖Φ(x)‖, in [0, ∞), lower is better. Up to 10⁻³ it may be rounding, and is 0
 
-    A method that multiplies by the image, or compares it with a reference such as black, changes: so do ScoreCAM and
-    its kin, which darken the image. It cannot tell a faithful map from any other that reads later layers alone, as
-    gradient-based class activation maps do. The value is undefined where the shifted network's logits are not those of
-    the image (to 10⁻³ of the greatest): then something before the first convolution is neither the classifier's
-    normalisation nor padding.
+    The map of a method that multiplies by the image, or compares it with a reference such as black, changes: so do
+    those of ScoreCAM and its kin, which darken the image. It cannot tell a faithful map from any other that reads later
+    layers alone, as gradient-based class activation maps do. The value is undefined where the shifted network's logits
+    are not those of the image (to 10⁻³ of the greatest): then something before the first convolution is neither the
+    classifier's normalisation nor padding.
     """
 
     shift: Positive = 1.0

@@ -66,8 +66,9 @@ class IROF(Metric):
     - `segments`: L
     - `confidence`, `drift`: how far the altered images are from what the network knows (`functional.drift`)
 
-    Superpixels with equal means, as where a map is zero, leave in an order drawn from the image's seed. Needs
-    scikit-image (`pip install 'camfaith[superpixels]'`), else `ImportError`.
+    Superpixels with equal means, as where a map is zero, leave in an order drawn from the image's seed. It cannot tell
+    apart maps that order the superpixels alike. Needs scikit-image (`pip install 'camfaith[superpixels]'`), else
+    `ImportError`.
     """
 
     segments: Few = 50
@@ -76,7 +77,7 @@ class IROF(Metric):
     main = "irof"
     better = {"irof": "higher", "kept": "lower"}
     range = {"irof": (-inf, 1), "kept": (0, 1), "segments": (1, inf), **DRIFT}
-    undefined = f"there is no probability to lose or, for `kept`, no other class, or {NO_DRIFT}"
+    undefined = f"irof: there is no probability to lose; kept: there is no other class; {NO_DRIFT}"
     needs_probability = True
 
     def __post_init__(self) -> None:

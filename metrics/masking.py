@@ -126,15 +126,15 @@ class AverageDrop(Metric):
 @dataclass(frozen=True, kw_only=True)
 class EqualAreaDrop(Metric):
     """`AverageDrop` by masks that all show the same area, so that a blurred map wins nothing by showing more (own
-    definition, by Chattopadhay et al. 2018): the most relevant pixels, ⌈`area`·N⌉ of them, stay as they are, and the
+    definition, after Chattopadhay et al. 2018): the most relevant pixels, ⌈`area`·N⌉ of them, stay as they are, and the
     `baseline` replaces the rest. Columns:
 
     - `drop`: the share of the probability that is lost, in (−∞, 1], below 0 where it rises; lower is better
     - `ties`: the share of pixels that have the value of another, so that their order was drawn by lot, in [0, 1]
 
-    It asks whether the upper part of a map is the right one, and does not see how a map is graded within it. For a
-    score that adds up over pixels, no map has a lower drop than the true one. In small areas the shape of the mask
-    counts for more than what it shows, and smooth masks win again.
+    It cannot tell how a map is graded within that area. For a score that adds up over pixels, no map has a lower drop
+    than the true one. In small areas the shape of the mask counts for more than what it shows, and smooth masks win
+    again.
     """
 
     area: Annotated[float, Gt(0), Lt(1)] = 0.5
@@ -159,8 +159,8 @@ class AverageDropInDeletion(Metric):
     """The share of the class's probability that goes when what the heat map M̂ shows is taken out of the image, x ⊙ (1 −
     M̂) (ADD; Jung & Oh 2021). In (−∞, 1], below 0 where the probability rises; higher is better.
 
-    A map that shows everything leaves a black image and loses what there is to lose: read it beside average drop, to
-    which the same map is perfect, and beside the controls.
+    It prefers maps that show much: one that shows everything leaves a black image and loses what there is to lose. Read
+    it beside `AverageDrop`, by which the same map is perfect, and beside the controls.
     """
 
     name = "average-drop-in-deletion"

@@ -11,12 +11,13 @@ from annotated_types import Ge
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
+from camfaith.metrics.precision import in_steps, resolution
 from camfaith.metrics.probing.baselines import Baseline
-from camfaith.metrics.probing.features import Features, features, worths
+from camfaith.metrics.probing.features import Features, worths
 from camfaith.metrics.probing.probes import ImageProbe, Rounds, Subject
-from camfaith.metrics.probing.ranks import lottery, ranked, removed_at
+from camfaith.metrics.probing.ranks import ranks_of, removed_at
 from camfaith.metrics.similarity import spearman
-from camfaith.metrics.subsets import SubsetMetric, in_steps, resolution
+from camfaith.metrics.subsets import SubsetMetric
 from camfaith.models.classifier import ScoreKind
 
 
@@ -67,10 +68,6 @@ class MonotonicityNguyen(SubsetMetric):
     exempt = {"opposite-map": "it compares sizes: the opposite map has the same"}
     undefined = "the size of the map's worths, or of what removing features costs, does not vary"
 
-    @property
-    def _sizes(self) -> tuple[float, ...]:
-        return (1,)
-
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         def compare(worth: Tensor, members: Tensor, drops: Tensor, noise: Tensor) -> Tensor:
             return monotonicity_nguyen(worth[:, members.long().argmax(1)], drops, noise)
@@ -94,8 +91,7 @@ class Entering(ImageProbe):
     def rounds(self, subject: Subject) -> Rounds:
         labels = subject.once(self.features)
         (worth,) = worths(subject.read("signed")[None], [labels])
-        drawn = lottery(subject.case.seeds[subject.index : subject.index + 1], len(worth)).to(worth.device)
-        ranks = ranked(-worth[None, None], drawn)[0][0]
+        ranks = ranks_of(-worth, subject.seed)
         entered = removed_at(min(self.steps, len(worth)), len(worth), worth.device)[1:-1]
         order = ranks[labels.flatten()]
         yield len(entered), subject.masked(self.baseline, lambda start, stop: order < entered[start:stop, None])
@@ -131,10 +127,6 @@ class MonotonicityArya(Metric):
         "direction": "where a network adds its features up, every order of them falls equally often",
         "opposite-map": "where a network adds its features up, every order of them falls equally often",
     }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.settle(features=features(self.features))
 
     @property
     def _entering(self) -> Entering:

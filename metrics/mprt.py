@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
-from camfaith.metrics.probing.probes import Fill, Subject
-from camfaith.metrics.probing.redrawn import Explained, as_meant
+from camfaith.metrics.probing.drawing import drawn_for_samples
+from camfaith.metrics.probing.redrawn import as_meant, enlarged
 from camfaith.metrics.randomisation import EXEMPT, OfRandomNetworks, Randomised
-from camfaith.metrics.stability import drawn, require_one_grid
-from camfaith.models.maps import upsample
+from camfaith.metrics.stability import Nearby, require_one_grid
 from camfaith.models.settings import Count, NotNegative, Seed
 
 
@@ -81,30 +82,21 @@ class EfficientMPRT(Metric):
         return (self._all_random,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        before, after = (as_meant(maps, raw) for raw in (maps.raw, answers[self._all_random].explanations[:, 0]))
-        return efficient_mprt(upsample(before, case.size), upsample(after, case.size), self.bins)
+        before, random = enlarged(maps, answers[self._all_random].explanations)
+        return efficient_mprt(before, random[:, 0], self.bins)
 
 
 @dataclass(frozen=True)
-class Noisy(Explained):
-    """`samples` images x + ε to be explained anew, ε Gaussian with `noise` times the image's range as its standard
-    deviation, drawn from the image's seed and `seed`."""
+class Noisy(Nearby):
+    """Nearby images, δ Gaussian and drawn from the image's seed and `seed`. Its standard deviation is `noise` times the
+    image's range."""
 
-    samples: int
     noise: float
     seed: int
 
-    def count(self, pixels: int) -> int:
-        return self.samples
-
-    def fill(self, subject: Subject) -> Fill:
-        image, seeds = subject.image, (int(subject.case.seeds[subject.index]), self.seed)
+    def moves(self, image: Tensor, of_image: int, samples: range) -> Tensor:
         deviation = self.noise * (image.amax() - image.amin())
-
-        def fill(start: int, stop: int, out: Tensor) -> None:
-            torch.add(image, deviation * drawn(torch.randn, image, seeds, range(start, stop)), out=out)
-
-        return fill
+        return deviation * drawn_for_samples(torch.randn, image, of_image, self.seed, samples)
 
 
 @dataclass(frozen=True)
@@ -130,15 +122,13 @@ class SmoothMPRT(OfRandomNetworks):
     """
 
     steps: Count = 2
-    samples: Count = 3
+    samples: Annotated[int, Ge(2)] = 3
     noise: NotNegative = 0.1
     name = "smooth-mprt"
 
     @property
     def _noisy(self) -> list[Noisy]:
         """Of the trained network, and of each random one."""
-        if self.samples == 1:
-            return []
         many, noise, seed = self.samples - 1, self.noise, self.seed
         return [
             Noisy(many, noise, seed),
@@ -151,7 +141,7 @@ class SmoothMPRT(OfRandomNetworks):
     def compared(self, maps: Maps, answers: Answers) -> tuple[Tensor, Tensor]:
         clean = [maps.raw[:, None], *(answers[probe].explanations for probe in self.random)]
         require_one_grid(*clean[:2])
-        noisy = [answers[probe].explanations for probe in self._noisy] or [each[:, :0] for each in clean]
+        noisy = [answers[probe].explanations for probe in self._noisy]
         every = [torch.cat(pair, 1) for pair in zip(clean, noisy, strict=True)]
         means = torch.stack([as_meant(maps, each).mean(1) for each in every], 1)
         return means[:, 0], means[:, 1:]

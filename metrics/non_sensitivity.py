@@ -48,7 +48,7 @@ class NonSensitivity(SubsetMetric):
       better. The authors count them
     - `ignored`, `invented`: the share that the map alone, and the network alone, calls irrelevant
 
-    It cannot tell maps apart that are nowhere zero, as those without a ReLU, nor a map from its opposite. A feature
+    It cannot tell apart maps that are nowhere zero, as those without a ReLU, nor a map from its opposite. A feature
     that looks like the `baseline`, as the black around an eye, counts as one that the network does not use. Where there
     are more than `subsets` features, so many are drawn.
     """
@@ -60,10 +60,6 @@ class NonSensitivity(SubsetMetric):
     range = {"disagree": (0, 1), "ignored": (0, 1), "invented": (0, 1)}
     undefined = "the network failed on an altered image"
     exempt = {"opposite-map": "it compares sizes: the opposite map has the same"}
-
-    @property
-    def _sizes(self) -> tuple[float, ...]:
-        return (1,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         shown = replace(maps, raw=maps.saliency, original=None)

@@ -11,7 +11,7 @@ from annotated_types import Gt, Lt
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric
-from camfaith.metrics.localisation import mask_planes
+from camfaith.metrics.localisation import mask_planes, share_in
 from camfaith.metrics.similarity import leading, mean_ranks, top
 from camfaith.models.maps import is_constant
 
@@ -32,7 +32,7 @@ def relevance_rank(maps: Tensor, masks: Tensor | None) -> dict[str, Tensor]:
     {'accuracy': 0.75, 'excess': 0.25}
     """
     masks = mask_planes(masks, maps)
-    accuracy = _inside(maps, masks, leading(maps, masks.sum((1, 2)).clamp(min=1)))
+    accuracy = _defined(maps, masks, share_in(leading(maps, masks.sum((1, 2)).clamp(min=1)), masks))
     return {"accuracy": accuracy, "excess": accuracy - masks.double().mean((1, 2))}
 
 
@@ -49,7 +49,7 @@ def top_k_intersection(maps: Tensor, masks: Tensor | None, share: float = 0.02) 
     {'inside': 0.75, 'influence': 1.5}
     """
     masks = mask_planes(masks, maps)
-    inside = _inside(maps, masks, top(maps, share))
+    inside = _defined(maps, masks, share_in(top(maps, share), masks))
     return {"inside": inside, "influence": inside / masks.double().mean((1, 2))}
 
 
@@ -114,11 +114,6 @@ def _thresholds(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (end + 1).double(), inside.cumsum(1).gather(1, end), inside
 
 
-def _inside(maps: Tensor, masks: Tensor, taken: Tensor) -> Tensor:
-    """The share of the pixels that are `taken`, wholly or in part, that lies in the masks (B)."""
-    return _defined(maps, masks, (taken * masks).sum((1, 2)) / taken.sum((1, 2)))
-
-
 def _defined(maps: Tensor, masks: Tensor, found: Tensor) -> Tensor:
     """The values; NaN for an empty mask and a constant map."""
     return found.where(masks.flatten(1).any(1) & ~is_constant(maps), torch.nan)
@@ -132,7 +127,7 @@ class RelevanceRank(Metric):
     - `accuracy`: the share of them, in [0, 1]; pixels that tie for the last places count in part
     - `excess`: `accuracy` minus the mask's share of the area, in [−1, 1], which is 0 for pixels at random
 
-    Whether the network used what is in the mask, it cannot tell. Needs no model.
+    It cannot tell whether the network used what is in the mask. Needs no model.
     """
 
     name = "relevance-rank"
@@ -154,7 +149,7 @@ class TopKIntersection(Metric):
     - `influence`: `inside` over the mask's share of the area, in [0, ∞), which is 1 for pixels at random
 
     The authors take 1000 pixels, of 224×224 about the default. A mask of fewer than k pixels cannot hold all of them:
-    `relevance-rank` takes as many as it has. Whether the network used what is in the mask, it cannot tell. Needs no
+    `relevance-rank` takes as many as it has. It cannot tell whether the network used what is in the mask. Needs no
     model.
     """
 
@@ -179,14 +174,14 @@ class IoU(Metric):
     - `at_15`, `at_25`, `at_50`: at 0.15 (Selvaraju et al. 2017), 0.25 and 0.5 of the map's maximum
 
     A fixed threshold judges how wide a map spreads, as much as where it lies: `at_…` change where a map is squared,
-    `best` does not. Whether the network used what is in the mask, neither can tell. Needs no model.
+    `best` does not. Neither can tell whether the network used what is in the mask. Needs no model.
     """
 
     name = "iou"
     main = "best"
     better = dict.fromkeys(("best", "excess", *THRESHOLDS), "higher")
     range = dict.fromkeys(("best", "excess", *THRESHOLDS), (0, 1))
-    undefined = "no mask, an empty mask, or a constant map (at a fixed threshold: one without positive values)"
+    undefined = "no mask, an empty mask, or a constant map; at_…: the map has no positive values"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return iou(maps.saliency, case.masks)
@@ -202,8 +197,8 @@ class LocalisationAUC(Metric):
     - `average_precision`: the area under precision and recall as steps, the mask's share of the area for a map at
       random (per pixel: Choe et al. 2020)
 
-    For a small mask, `auc` forgives many high pixels outside; `average_precision` does not. Whether the network used
-    what is in the mask, neither can tell. Needs no model.
+    For a small mask, `auc` forgives many high pixels outside; `average_precision` does not. Neither can tell whether
+    the network used what is in the mask. Needs no model.
     """
 
     name = "localisation-auc"

@@ -69,9 +69,9 @@ class RegionPerturbation(PatchCurve):
     f(x⁰) − f(xᵏ) over k = 0 … L; at most f(x⁰), higher is better. See `PatchCurve` for xᵏ.
 
     The authors replace the first 100 patches of 9×9 pixels by uniform noise, one a step, which are 15 % of an image of
-    227 px; here it is the first 50. Noise is drawn once for each image, from its seed. It judges what a map ranks
-    highest, and nothing of the rest. Scattered patches spoil more of an image than as many that lie together, so that a
-    random order of patches may beat every smooth map: read it beside the controls.
+    227 px; here it is the first 50. Noise is drawn once for each image, from its seed. It cannot tell what a map says
+    of the other patches. Scattered patches spoil more of an image than as many that lie together, so that a random
+    order of patches may beat every smooth map: read it beside the controls.
     """
 
     steps: Few = 50
@@ -92,7 +92,8 @@ class Selectivity(PatchCurve):
     [0, 1] for probabilities, lower is better (Montavon et al. 2018). See `PatchCurve` for the points.
 
     The area is over the share of the patches that are gone. The authors take out one feature a step, and record the
-    function's value after each; here several patches leave in each of `steps` steps.
+    function's value after each; here several patches leave in each of `steps` steps. It cannot tell apart maps that
+    order the patches alike.
     """
 
     steps: Few = 32

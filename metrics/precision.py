@@ -23,6 +23,20 @@ def rounding(case: Case, answer: Answer, score: str) -> Tensor:
     return moved
 
 
+def resolution(case: Case, answer: Answer, score: str) -> Tensor:
+    """The least difference between two scores of each image (B) that is more than rounding, in single precision or in
+    the network's own where that is lower."""
+    coarser = max(1.0, torch.finfo(torch.float32).eps / torch.finfo(case.images.dtype).eps)
+    return 2 * coarser * rounding(case, answer, score).amax(1)
+
+
+def in_steps(values: Tensor, step: Tensor | float) -> Tensor:
+    """Values (B×n, float64) rounded to whole steps (a number, or B), so that rounding orders none; a step of 0
+    leaves them as they are."""
+    step = torch.as_tensor(step, dtype=torch.float64, device=values.device).reshape(-1, 1)
+    return torch.where(step > 0, (values.double() / step).round() * step, values.double())
+
+
 def quotient(part: Tensor, whole: Tensor, least: Tensor | float = 1e-9) -> Tensor:
     """part/whole; NaN where the size of the whole is no more than `least`."""
     return torch.where(whole.abs() > least, part / whole, torch.nan)

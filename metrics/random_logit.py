@@ -12,9 +12,8 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.probing.probes import OneImage, Subject
-from camfaith.metrics.probing.redrawn import Explained, as_meant
+from camfaith.metrics.probing.redrawn import Explained, enlarged
 from camfaith.metrics.similarity import WINDOW, pearson, spearman, ssim
-from camfaith.models.maps import upsample
 
 
 def random_logit(maps: Tensor, others: Tensor) -> dict[str, Tensor]:
@@ -28,8 +27,7 @@ def random_logit(maps: Tensor, others: Tensor) -> dict[str, Tensor]:
     >>> {name: round(value.item(), 6) for name, value in random_logit(maps, 2 * maps).items()}
     {'ssim': 1.0, 'spearman': 1.0}
     """
-    alike = spearman(maps, others)
-    return {"ssim": ssim(maps, others) if min(maps.shape[1:]) >= WINDOW else alike * torch.nan, "spearman": alike}
+    return {"ssim": ssim(maps, others), "spearman": spearman(maps, others)}
 
 
 def class_contrast(maps: Tensor, others: Tensor) -> dict[str, Tensor]:
@@ -43,7 +41,7 @@ def class_contrast(maps: Tensor, others: Tensor) -> dict[str, Tensor]:
     >>> {name: round(value.item(), 6) for name, value in class_contrast(maps, 2 * maps).items()}
     {'pearson': 1.0, 'ssim': 1.0}
     """
-    return {"pearson": pearson(maps.flatten(1), others.flatten(1)), "ssim": random_logit(maps, others)["ssim"]}
+    return {"pearson": pearson(maps.flatten(1), others.flatten(1)), "ssim": ssim(maps, others)}
 
 
 def other_class(target: int, classes: int, seed: int) -> int:
@@ -63,8 +61,7 @@ class OtherClass(OneImage, Explained):
     """The image as it is, to be explained for another class than its own, drawn from its seed."""
 
     def target(self, subject: Subject) -> int:
-        case, index = subject.case, subject.index
-        return other_class(super().target(subject), case.logits.shape[1], int(case.seeds[index]))
+        return other_class(super().target(subject), subject.case.logits.shape[1], subject.seed)
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,29 @@ class RankedClass(OneImage, Explained):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomLogit(Metric):
+class OfTwoClasses(Metric):
+    """What compares a method's map of the explained class with that of another, at the image's size."""
+
+    undefined = (
+        f"there is no other class, or a map is constant; ssim: the image is smaller than {WINDOW}×{WINDOW} pixels"
+    )
+    exempt = {"direction": "it compares a method's maps with each other, not with a truth"}
+
+    @property
+    def _other(self) -> Explained:
+        raise NotImplementedError
+
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
+        return (self._other,)
+
+    def compared(self, maps: Maps, answers: Answers) -> tuple[Tensor, Tensor]:
+        """The maps of both classes (B×H×W each); NaN for the other, where there is none."""
+        own, other = enlarged(maps, answers[self._other].explanations)
+        return own, other[:, 0] * (torch.nan if maps.case.logits.shape[1] == 1 else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomLogit(OfTwoClasses):
     """How alike a method's maps of two classes are (Sixt et al. 2020): of the explained one, and of another that is
     drawn at random from the image's seed.
 
@@ -100,23 +119,17 @@ class RandomLogit(Metric):
     main = "ssim"
     better = {"ssim": "lower", "spearman": "lower"}
     range = {"ssim": (-1, 1), "spearman": (-1, 1)}
-    undefined = (
-        f"there is no other class, a map is constant or, for ssim, the image smaller than {WINDOW}×{WINDOW} pixels"
-    )
-    exempt = {"direction": "it compares a method's maps with each other, not with a truth"}
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
-        return (OtherClass(),)
+    @property
+    def _other(self) -> OtherClass:
+        return OtherClass()
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        own, other = (as_meant(maps, raw) for raw in (maps.raw, answers[OtherClass()].explanations[:, 0]))
-        found = random_logit(upsample(own, case.size), upsample(other, case.size))
-        one = case.logits.shape[1] == 1
-        return {column: value * torch.nan if one else value for column, value in found.items()}
+        return random_logit(*self.compared(maps, answers))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassContrast(Metric):
+class ClassContrast(OfTwoClasses):
     """How alike a method's maps of the explained class and of the one that speaks most against it are (class
     sensitivity; Li et al. 2020, who explain the most probable class).
 
@@ -137,14 +150,10 @@ class ClassContrast(Metric):
     main = "pearson"
     better = {"pearson": "lower", "ssim": "lower"}
     range = {"pearson": (-1, 1), "ssim": (-1, 1)}
-    undefined = RandomLogit.undefined
-    exempt = RandomLogit.exempt
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
-        return (RankedClass(self.other),)
+    @property
+    def _other(self) -> RankedClass:
+        return RankedClass(self.other)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        own, other = (as_meant(maps, raw) for raw in (maps.raw, answers[RankedClass(self.other)].explanations[:, 0]))
-        found = class_contrast(upsample(own, case.size), upsample(other, case.size))
-        one = case.logits.shape[1] == 1
-        return {column: value * torch.nan if one else value for column, value in found.items()}
+        return class_contrast(*self.compared(maps, answers))

@@ -11,9 +11,7 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps
 from camfaith.metrics.precision import quotient
-from camfaith.metrics.probing.case import PerImage
-from camfaith.metrics.probing.redrawn import as_meant
-from camfaith.metrics.stability import Neighbours, OfNeighbours, relative_moves, require_one_grid
+from camfaith.metrics.stability import Distances, OfNeighbours, relative_moves, require_one_grid
 
 Variant = Literal["whole", "elementwise"]
 LEAST = 1e-6
@@ -64,24 +62,6 @@ def elementwise_moves(before: Tensor, after: Tensor) -> Tensor:
     return found
 
 
-@dataclass(frozen=True)
-class Moved(PerImage):
-    """How far an image's neighbours are from it, relative to it (n): ‖x − y‖/‖x‖, or ‖(x − y)/x‖ value by value."""
-
-    neighbours: Neighbours
-    variant: Variant
-
-    def __call__(self, image: Tensor, seed: int) -> Tensor:
-        found = []
-        for sample in range(self.neighbours.samples):
-            move = self.neighbours.moves(image, seed, range(sample, sample + 1))[0].double()
-            if self.variant == "elementwise":
-                found.append((move / image.double().where(image != 0, LEAST)).norm())
-            else:
-                found.append(quotient(move.norm(), image.double().norm(), least=0))
-        return torch.stack(found)
-
-
 @dataclass(frozen=True, kw_only=True)
 class RelativeStability(OfNeighbours):
     """How much a map changes for what the image, and what the network makes of it, changes (Agarwal et al. 2022).
@@ -109,16 +89,18 @@ class RelativeStability(OfNeighbours):
     range = {"ris": (0, inf), "ros": (0, inf), "rrs": (0, inf), "same_class": (0, 1)}
     exempt = {"dtype": "in single precision rounding decides where the logits hardly change, by which it divides"}
     undefined = (
-        "the map is zero, the image black (ris), or the network predicts another class for every neighbour, or has no "
-        "features (rrs)"
+        "the map is zero, or the network predicts another class for every neighbour; ris: the image is black; rrs: "
+        "the network has no features"
     )
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         answer = answers[self.neighbours]
         assert answer.logits is not None
-        between = elementwise_moves if self.variant == "elementwise" else relative_moves
-        moves = between(as_meant(maps, maps.raw), as_meant(maps, answer.explanations))
-        inputs = torch.stack(case.once(Moved(self.neighbours, self.variant)))
+        whole = self.variant == "whole"
+        moves = (relative_moves if whole else elementwise_moves)(*self.maps_of(maps, answers))
+        inputs = torch.stack(case.once(Distances(self.neighbours, None if whole else LEAST)))
+        if whole:
+            inputs = quotient(inputs, case.images.double().flatten(1).norm(dim=1, keepdim=True), least=0)
         outputs = (answer.logits - case.logits[:, None]).norm(dim=2)
         same = answer.logits.argmax(2) == case.logits.argmax(1, keepdim=True)
         same |= case.whole("probability").isnan()[:, None]  # a regression predicts no class

@@ -91,7 +91,7 @@ class ShiftResidual(Metric):
 
     The map is that after the method's ReLU, where it has one. The class stays the same, and a method's random choices
     keep their seed. A network that pads with zeros does not go along wholly, and sees a seam where the picture's edges
-    meet: how much of the residual is the network's, it cannot tell. Read it beside `padding-swap`. The control `oracle`
+    meet. It cannot tell how much of the residual is the network's: read it beside `padding-swap`. The control `oracle`
     shows the mask of the image as it was: its value says nothing.
     """
 

@@ -14,7 +14,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from camfaith.models.maps import normalise
+from camfaith.models.maps import is_constant, normalise
 
 WINDOW = 11
 """The side of the window of `ssim`, in pixels."""
@@ -67,7 +67,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
     SSIM = (2 μ_a μ_b + C₁)(2 σ_ab + C₂) / ((μ_a² + μ_b² + C₁)(σ_a² + σ_b² + C₂)), with C₁ = 0.01², C₂ = 0.03², means,
     variances and covariance by a Gaussian window of 11×11 pixels (σ = 1.5); the mean is over all windows that lie
-    within the maps. Raises `ValueError` for stacks of different shapes, or of maps smaller than the window.
+    within the maps. NaN for maps smaller than the window. Raises `ValueError` for stacks of different shapes.
 
     >>> ramp = torch.arange(121).view(1, 11, 11)
     >>> ssim(ramp, 2 * ramp), ssim(ramp, ramp.flip(1)) < 0
@@ -80,7 +80,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 def ssims(maps: Tensor) -> Tensor:
     """`ssim` of every two of M stacks of B maps (M×B×H×W): M×M×B. Each map's means and variances are taken once."""
     if min(maps.shape[2:]) < WINDOW:
-        raise ValueError(f"ssim has a window of {WINDOW}×{WINDOW} pixels, got maps of {maps.shape[2]}×{maps.shape[3]}")
+        return maps.new_full((len(maps), *maps.shape[:2]), torch.nan, dtype=torch.float64)
     shown = normalise(maps.to(torch.float64))
     means = [_smooth(each) for each in shown]
     variances = [_smooth(each * each) - mean**2 for each, mean in zip(shown, means, strict=True)]
@@ -168,8 +168,7 @@ def _require_alike(a: Tensor, b: Tensor) -> None:
 
 def _says_nothing(maps: Tensor) -> Tensor:
     """Which of M×B maps are constant, or not finite (M×B, bool)."""
-    flat = maps.flatten(2)
-    return (flat.amax(2) <= flat.amin(2)) | ~flat.isfinite().all(2)
+    return is_constant(maps) | ~maps.flatten(2).isfinite().all(2)
 
 
 def mean_ranks(maps: Tensor) -> Tensor:

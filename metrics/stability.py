@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
 from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.case import PerImage
+from camfaith.metrics.probing.drawing import drawn_for_samples
 from camfaith.metrics.probing.probes import Fill, Subject
 from camfaith.metrics.probing.redrawn import Explained, as_meant
 from camfaith.models.settings import Count, Positive, Seed
@@ -62,54 +63,54 @@ def require_one_grid(maps: Tensor, others: Tensor) -> None:
         raise ValueError(f"maps of {got} cannot be compared with the method's of {made}: give its raw maps")
 
 
-def drawn(draw: Callable[..., Tensor], image: Tensor, seeds: tuple[int, int], samples: range) -> Tensor:
-    """Numbers in an image's shape for some samples (n×3×H×W), by `torch.rand` or the like: each sample of each image
-    has a generator of its own, made from the image's seed and another one."""
-    found = []
-    for sample in samples:
-        source = torch.Generator().manual_seed((seeds[0] * 1_000_003 + seeds[1] * 10_007 + sample) % 2**63)
-        found.append(draw(image.shape, generator=source, dtype=torch.float32))
-    return torch.stack(found).to(image)
-
-
 @dataclass(frozen=True)
-class Neighbours(Explained):
-    """`samples` images y = x + δ to be explained anew, δ uniform in [−r, r] for every pixel and colour.
-
-    δ is drawn anew for each image, from its seed and `seed`, and is the same for all methods; y is not clipped to
-    [0, 1]. All logits of y are told.
-    """
+class Nearby(Explained):
+    """`samples` images y = x + δ to be explained anew; a subclass draws δ, by `moves`. y is not clipped to [0, 1]."""
 
     samples: int
-    radius: float
-    seed: int = 0
-    all_logits = True
 
     def count(self, pixels: int) -> int:
         return self.samples
 
     def moves(self, image: Tensor, of_image: int, samples: range) -> Tensor:
         """δ of some samples (n×3×H×W) for an image (3×H×W) with its seed."""
-        return self.radius * (2 * drawn(torch.rand, image, (of_image, self.seed), samples) - 1)
+        raise NotImplementedError
 
     def fill(self, subject: Subject) -> Fill:
-        image, of_image = subject.image, int(subject.case.seeds[subject.index])
+        image = subject.image
 
         def fill(start: int, stop: int, out: Tensor) -> None:
-            torch.add(image, self.moves(image, of_image, range(start, stop)), out=out)
+            torch.add(image, self.moves(image, subject.seed, range(start, stop)), out=out)
 
         return fill
 
 
 @dataclass(frozen=True)
+class Neighbours(Nearby):
+    """Nearby images, with δ uniform in [−r, r] for every pixel and colour, and all logits of them.
+
+    δ is drawn anew for each image, from its seed and `seed`, and is the same for all methods.
+    """
+
+    radius: float
+    seed: int = 0
+    all_logits = True
+
+    def moves(self, image: Tensor, of_image: int, samples: range) -> Tensor:
+        return self.radius * (2 * drawn_for_samples(torch.rand, image, of_image, self.seed, samples) - 1)
+
+
+@dataclass(frozen=True)
 class Distances(PerImage):
-    """‖y − x‖, the root of the sum of squares over pixels and colours, of an image's neighbours (n)."""
+    """How far an image's neighbours are from it (n): ‖y − x‖, or ‖(y − x)/x‖ value by value, zeros as `least`."""
 
     neighbours: Neighbours
+    least: float | None = None
 
     def __call__(self, image: Tensor, seed: int) -> Tensor:
-        every = range(self.neighbours.samples)
-        return torch.stack([self.neighbours.moves(image, seed, range(n, n + 1)).double().norm() for n in every])
+        unit = 1.0 if self.least is None else image.double().where(image != 0, self.least)
+        moves = (self.neighbours.moves(image, seed, range(n, n + 1))[0] for n in range(self.neighbours.samples))
+        return torch.stack([(move.double() / unit).norm() for move in moves])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +127,10 @@ class OfNeighbours(Metric):
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (self.neighbours,)
+
+    def maps_of(self, maps: Maps, answers: Answers) -> tuple[Tensor, Tensor]:
+        """Φ(x) (B×h×w) and Φ(y) (B×n×h×w), after the method's ReLU, where it has one."""
+        return as_meant(maps, maps.raw), as_meant(maps, answers[self.neighbours].explanations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +159,7 @@ class MaxSensitivity(OfNeighbours):
     undefined = "the map is zero: no change can be measured by its size"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        before, after = maps.raw, answers[self.neighbours].explanations
-        return max_sensitivity(as_meant(maps, before), as_meant(maps, after))
+        return max_sensitivity(*self.maps_of(maps, answers))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +184,5 @@ class LocalLipschitz(OfNeighbours):
     undefined = "the map is zero: no change can be measured by its size"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        before, after = maps.raw, answers[self.neighbours].explanations
         distances = torch.stack(case.once(Distances(self.neighbours)))
-        return {"lipschitz": local_lipschitz(as_meant(maps, before), as_meant(maps, after), distances)}
+        return {"lipschitz": local_lipschitz(*self.maps_of(maps, answers), distances)}

@@ -10,10 +10,9 @@ import torch
 from annotated_types import Ge, MinLen
 from torch import Tensor
 
-from camfaith.metrics.base import Answers, Case, Line, Maps, Metric, Probe
-from camfaith.metrics.precision import rounding
-from camfaith.metrics.probing.answers import Answer
-from camfaith.metrics.probing.features import features, worths
+from camfaith.metrics.base import Answers, Case, Line, Maps, Metric
+from camfaith.metrics.precision import in_steps, resolution
+from camfaith.metrics.probing.features import worths
 from camfaith.metrics.probing.subsets import Subsets
 from camfaith.metrics.similarity import pearson, spearman
 from camfaith.models.classifier import ScoreKind
@@ -68,25 +67,8 @@ def _sums(maps: Tensor, subsets: Tensor) -> Tensor:
     if (sizes != sizes[0]).any():
         raise ValueError(f"subsets must hold equally many features, got from {int(sizes.min())} to {int(sizes.max())}")
     # Centred, which changes no correlation, so that the differences between sums are exact.
-    return weighed(M - M.mean(1, keepdim=True), subsets.flatten(1))
-
-
-def in_steps(values: Tensor, step: Tensor | float) -> Tensor:
-    """Values (B×n) in whole steps (a number, or B), float64: what is nearer than that is equal; as they are for 0."""
-    step = torch.as_tensor(step, dtype=torch.float64, device=values.device).reshape(-1, 1)
-    return torch.where(step > 0, (values.double() / step).round() * step, values.double())
-
-
-def weighed(maps: Tensor, weights: Tensor) -> Tensor:
-    """Σ_i w_i M_i for maps (B×N) and weights (n×N): B×n, in double precision, which not all weights are in at once."""
-    return torch.cat([maps.double() @ part.double().T for part in torch.split(weights, 64)], 1)
-
-
-def resolution(case: Case, answer: Answer, score: str) -> Tensor:
-    """What two scores of each image differ by at least where a network in single precision, or in a lower one, tells
-    them apart (B)."""
-    coarser = max(1.0, torch.finfo(torch.float32).eps / torch.finfo(case.images.dtype).eps)
-    return 2 * coarser * rounding(case, answer, score).amax(1)
+    M = M - M.mean(1, keepdim=True)
+    return torch.cat([M @ some.double().T for some in torch.split(subsets.flatten(1), 64)], 1)  # doubles are large
 
 
 Compared = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -100,7 +82,7 @@ class SubsetMetric(Metric):
     `features` are what an image is made of: the cells of a grid that is the same for all methods (`"cells"`,
     `{name = "cells", grid = 7}`), `"superpixels"` (`segments = 50`; needs scikit-image) or `"pixels"`, which the papers
     remove. Single pixels cannot tell maps on a coarse grid from shuffled ones: they average out over its cells. Cells
-    cannot tell maps apart that differ within a cell. A feature's worth is the sum of the raw signed map, upsampled,
+    cannot tell apart maps that differ within a cell. A feature's worth is the sum of the raw signed map, upsampled,
     over its pixels. The features of a subset become the `baseline`.
 
     Of each size, `subsets` of these are drawn from `seed`, the same for all methods and for all images with equally
@@ -120,31 +102,27 @@ class SubsetMetric(Metric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.settle(features=features(self.features))
         if not all(n < 1 or float(n).is_integer() for n in self._sizes):
             raise ValueError(f"sizes must be whole numbers of features, or shares between 0 and 1, got {self._sizes}")
 
     @property
     def _sizes(self) -> tuple[float, ...]:
-        """Numbers of features, or shares of them."""
-        raise NotImplementedError
+        """Numbers of features, or shares of them; single features, unless a subclass says otherwise."""
+        return (1,)
 
-    def asked(self, pixels: int) -> list[Subsets]:
-        """A probe for each size."""
+    def probes(self, layer: str | None, pixels: int) -> Sequence[Subsets]:
+        """One for each size."""
         most = self.features.most(pixels)
         counts = [max(1, round(n * most)) if n < 1 else int(n) for n in self._sizes]
         if max(counts) >= most:
             raise ValueError(f"sizes must stay below the image's {most} {self.features.name}, got {max(counts)}")
         return [Subsets(n, self.subsets, self.baseline, self.features, self.seed) for n in dict.fromkeys(counts)]
 
-    def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
-        return self.asked(pixels)
-
     def compared(self, compare: Compared, case: Case, maps: Maps, answers: Answers) -> Tensor:
         """B×sizes: what `compare` makes of the worth of an image's features, and of what it loses without subsets."""
         every = worths(maps.signed, case.once(self.features))
         counts = torch.tensor([len(worth) for worth in every])
-        asked = self.asked(case.pixels)
+        asked = self.probes(None, case.pixels)
         found = torch.full((len(case), len(asked)), torch.nan, dtype=torch.float64)
         for place, probe in enumerate(asked):
             drops = case.whole(self.score)[:, None] - answers[probe].of(self.score)
@@ -179,13 +157,13 @@ class SensitivityN(SubsetMetric):
         return maps.found[self]
 
     def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
-        sizes = [probe.size for probe in self.asked(case.pixels)]
+        sizes = [probe.size for probe in self.probes(None, case.pixels)]
         x = torch.tensor(sizes, dtype=torch.float64) / self.features.most(case.pixels)
         what = f"share of {self.features.name} removed"
         return Line(x, self.correlations(case, maps, answers), what, "correlation")
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        scores = torch.cat([answers[probe].of(self.score) for probe in self.asked(case.pixels)], 1)
+        scores = torch.cat([answers[probe].of(self.score) for probe in self.probes(None, case.pixels)], 1)
         mean = self.correlations(case, maps, answers).nanmean(1)
         return {"correlation": torch.where(scores.isnan().any(1), torch.nan, mean)}
 
@@ -241,10 +219,6 @@ class FaithfulnessEstimate(SubsetMetric):
 
     score: ScoreKind = "probability"
     name = "faithfulness-estimate"
-
-    @property
-    def _sizes(self) -> tuple[float, ...]:
-        return (1,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return {"correlation": self.compared(faithfulness_correlation, case, maps, answers)[:, 0]}

@@ -25,16 +25,16 @@ from camfaith.models.maps import upsample
 @dataclass(frozen=True, kw_only=True)
 class PaddingSwap(Metric):
     """How much a method's map changes when the network pads its activations by a `border` and not by zeros (own
-    definition): by their mirror image (`reflect`), or by the outermost again (`replicate`). The maps are those after
-    the method's ReLU, where it has one, on their own grid. Columns:
+    definition): by their mirror image (`reflect`), or by the outermost ones (`replicate`). The maps are those after the
+    method's ReLU, where it has one, on their own grid. Columns:
 
     - `delta`: the share of the map's mass that lies elsewhere then, ½ Σ|M/Σ|M| − M'/Σ|M'||, in [0, 1]
     - `spearman`: the rank correlation of both maps, in [−1, 1]
     - `probability`: that of the class in the network with the other border; where it falls far, the network is shown
       what it does not know, and its map says little
 
-    They describe: zeros are nothing that is in the picture, but a network that was trained with them may depend on them
-    itself, and then its map rightly changes. The one it cannot tell from the other. It asks what `corner-causes` asks.
+    They describe: a map may show padding that the network does not use, or a network trained with zeros may use them,
+    and then its map rightly changes. It cannot tell the one from the other. It asks what `corner-causes` asks.
     """
 
     border: Border = "reflect"
@@ -42,7 +42,7 @@ class PaddingSwap(Metric):
     main = "delta"
     better = {}
     range = {"delta": (0, 1), "spearman": (-1, 1), "probability": (0, 1)}
-    undefined = "a map is zero (spearman: constant), or no probability"
+    undefined = "a map is zero; spearman: a map is constant; probability: the network gives none"
 
     @property
     def _padded(self) -> Padded:
@@ -100,8 +100,8 @@ class CanvasLeakage(Metric):
       its map says little
 
     A coarse map leaks by a cell's width, since cells straddle the edge. It judges the maps that the method makes, and
-    not the map given; and whether the network itself makes something of the canvas, it cannot tell. The control
-    `oracle` shows the mask of the image as it was: its value says nothing.
+    not the map given. It cannot tell whether the network itself uses the canvas. The control `oracle` shows the mask of
+    the image as it was: its value says nothing.
     """
 
     width: Annotated[float, Gt(0), Lt(0.5)] = 0.125
@@ -110,7 +110,7 @@ class CanvasLeakage(Metric):
     main = "mass"
     better = {"mass": "lower", "excess": "lower"}
     range = {"mass": (0, 1), "excess": (-1, 1), "probability": (0, 1)}
-    undefined = "the map of the picture on the canvas is zero, or no probability"
+    undefined = "the map of the picture on the canvas is zero; probability: the network gives none"
     exempt = dict.fromkeys(("direction", "opposite-map"), "it judges a map of the method's own, not the map given")
 
     @property

@@ -55,12 +55,17 @@ class OfOthers(Explained):
         return super().seed_of(subject) ^ 1
 
     def fill(self, subject: Subject) -> Fill:
-        pictures = self.pool.images(subject.image)
+        pictures = self.pictures(subject.image)
 
         def fill(start: int, stop: int, out: Tensor) -> None:
             out.copy_(pictures[start:stop])
 
         return fill
+
+    def pictures(self, image: Tensor) -> Tensor:
+        """The pictures (K×3×H×W) beside an image (3×H×W), which takes the place of those that could not be read."""
+        found = self.pool.images(image)
+        return torch.cat([found, image.expand(self.pool.pictures - len(found), *image.shape)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +80,9 @@ class TemplateScore(Metric):
     - `others`: how many there are; constant maps are left out
 
     The maps are those after the method's ReLU, where it has one, on their own grid. They describe: pictures that are
-    taken alike, as eyes and faces are, have evidence in the same places, and whether a pattern is the data's or the
-    method's, it cannot tell. A method's random choices are other ones for the others: the control `random` has about 0,
-    and `center-gaussian`, a pattern alone, 1; so has `oracle`, which shows the image's own mask for the others too.
+    taken alike, as those of eyes and faces, have evidence in the same places. It cannot tell whether a pattern is the
+    data's or the method's. For the others a method's random choices have another seed: the control `random` has about
+    0, and `center-gaussian`, a pattern alone, 1; so has `oracle`, which shows the image's own mask for the others too.
     """
 
     pool: Any = 8
@@ -99,5 +104,5 @@ class TemplateScore(Metric):
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         before, others = before_and_after(maps, answers[self._others].explanations)
-        itself = (case.images[:, None] == self.pool.images(case.images)).flatten(2).all(2)
+        itself = torch.stack([(self._others.pictures(image) == image).flatten(1).all(1) for image in case.images])
         return template_score(before, torch.where(itself[..., None, None], torch.nan, others))

@@ -68,9 +68,8 @@ class Penultimate:
         """What was seen last of so many images (B×D; B×0 where there is nothing)."""
         if not self._seen:
             return torch.empty(rows, 0, device=device)
-        found = (
-            self._seen[0][0][:rows].detach().to(torch.float32, copy=True)
-        )  # a network may give the same memory again
+        # A copy: a network may give the same memory again.
+        found = self._seen[0][0][:rows].detach().to(torch.float32, copy=True)
         return found if found.ndim == 2 else found.flatten(2).mean(2)
 
     def _hook(self, name: str, layer: nn.Module) -> Callable[..., None]:

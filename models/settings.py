@@ -92,6 +92,19 @@ def settle_fields(made: Any) -> None:
         object.__setattr__(made, name, value)
 
 
+def from_table(what: str, given: Mapping[str, Any], shipped: Mapping[str, Any], hint: str = "") -> Any:
+    """The value that a table's `name` stands for, made with the table's other settings. `UnknownName` says which are
+    shipped, `ValueError` which setting cannot be."""
+    settings = dict(given)
+    name = settings.pop("name")
+    if not isinstance(name, str) or name not in shipped:
+        raise UnknownName(what, str(name), shipped, hint)
+    try:
+        return shipped[name](**settled(shipped[name], settings))
+    except (ValueError, TypeError) as error:  # a setting that must be given is not
+        raise ValueError(f"{what} {name!r}: {error}") from None
+
+
 @lru_cache(maxsize=1024)
 def _hints(kind: Any) -> dict[str, tuple[Any, TypeAdapter[Any]]]:
     """The annotations of the settings; none where they name what is not there, or what pydantic cannot check."""

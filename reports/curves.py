@@ -54,7 +54,7 @@ def curves(view: View, lines: pd.DataFrame, look: dict[str, Look]) -> Figure | N
         axis.set_xlabel(str(first["x_label"]) if place + columns >= count else "")
         axis.tick_params(labelbottom=place + columns >= count)
         axis.set_ylabel(f"mean {first['y_label']}, {shown}" if place % columns == 0 else "")
-    if all(np.nanmin(band.mean) >= 0 for band in known.values()):
+    if not any((band.mean < 0).any() for band in known.values()):
         axes[0].set_ylim(bottom=0)
     if legend:
         handles, told = zip(*legend, strict=True)

@@ -55,7 +55,7 @@ def write(view: View, path: Path, tables: Sequence[Table], drawings: Sequence[Dr
         models=view.info.get("models", ()),
         datasets=view.info.get("datasets", ()),
         methods=[(m, one_line(m.get("parameters", {}))) for m in view.info.get("methods", ())],
-        metrics=[(m, one_line(m.get("parameters", {}))) for m in view.info.get("metrics", ())],
+        metrics=[(m, one_line(_preset(m) | m.get("parameters", {}))) for m in view.info.get("metrics", ())],
         tables=[*zip_longest(tables, cards)],
         drawings=[(drawing, *embedded(drawing.path)) for drawing in drawings],
         skills=[t for block in view.blocks if (t := skill_table(view, block))],
@@ -127,35 +127,46 @@ def warnings(view: View) -> list[str]:
 
 
 def complaints(scores: pd.DataFrame) -> list[dict[str, Any]]:
-    """All rows that are not ok, equal ones in one group: errors first, then undefined values, then constant maps."""
+    """All rows that are not ok, equal ones in one group: errors first, then undefined values, then constant maps.
+
+    What is said of several metrics alike, of the same methods and samples, is one group without columns.
+    """
     odd = scores[scores["status"] != "ok"]
     order = {"error": 0, "undefined": 1, "constant": 2}
-    found = []
+    found: dict[Any, dict[str, Any]] = {}
     groups: Any = odd.fillna({"error": "", "metric": ""}).groupby(
         ["status", "error", "model", "dataset", "metric"], sort=False, dropna=False
     )
     for (status, error, model, dataset, metric), rows in groups:
         samples = [str(sample) for sample in rows["sample"].unique()]
-        found.append(
-            {
-                "status": status,
-                "error": error,
-                "model": model,
-                "dataset": dataset,
-                "metric": metric,
-                "methods": [str(m) for m in rows["method"].unique() if m],
-                "columns": [str(c) for c in rows["column"].unique() if c],
-                "count": len(rows),
-                "samples": samples[:3],
-                "more": max(0, len(samples) - 3),
-            }
-        )
-    return sorted(found, key=lambda group: (order.get(group["status"], -1), -group["count"]))
+        methods = [str(m) for m in rows["method"].unique() if m]
+        alike = (status, error, model, dataset, *methods, None, *samples)
+        if alike in found:
+            found[alike] |= {"metric": f"{found[alike]['metric']}, {metric}", "columns": []}
+            found[alike]["count"] += len(rows)
+            continue
+        found[alike] = {
+            "status": status,
+            "error": error,
+            "model": model,
+            "dataset": dataset,
+            "metric": metric,
+            "methods": methods,
+            "columns": [str(c) for c in rows["column"].unique() if c],
+            "count": len(rows),
+            "samples": samples[:3],
+            "more": max(0, len(samples) - 3),
+        }
+    return sorted(found.values(), key=lambda group: (order.get(group["status"], -1), -group["count"]))
 
 
 def _per_metric(view: View, name: str, make: Any) -> list[Table]:
     made = (make(view, block, metric) for metric in view.metrics_named(name) for block in view.blocks)
     return [table for table in made if table]
+
+
+def _preset(metric: Mapping[str, Any]) -> dict[str, Any]:
+    return {"preset": metric["preset"]} if metric.get("preset") else {}
 
 
 def _facts(view: View) -> Facts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -65,10 +66,14 @@ def reliability_table(view: View, block: Block) -> Table | None:
 
 
 def to_mind(view: View, block: Block) -> list[str]:
-    """What a reader should mind of each metric, a line each; none of a metric that has nothing of the kind."""
-    cards = view.of(block, view.reliability).to_dict("records")
-    found = {f"{card['metric']} {card['column']}": "; ".join(_said(card, view)) for card in cards}
-    return [f"{metric}: {said}." for metric, said in found.items() if said]
+    """What a reader should mind of the metrics, a line for all of which the same is to be said."""
+    metrics, remarks = defaultdict[str, list[str]](list), defaultdict[tuple[str, ...], list[str]](list)
+    for card in view.of(block, view.reliability).to_dict("records"):
+        for said in _said(card, view):
+            metrics[said].append(f"{card['metric']} {card['column']}")
+    for said, of in metrics.items():
+        remarks[*of].append(said)
+    return [f"{', '.join(of)}: {'; '.join(said)}." for of, said in remarks.items()]
 
 
 def _said(card: Mapping[Any, Any], view: View) -> Iterator[str]:

@@ -32,16 +32,15 @@ five grades, before networks whose truth is known by construction, with {IMAGES}
 between the grade and the mean score of the main column: 1 where every grade is put before all that are worse, 0 where
 the metric cannot tell, below 0 where it prefers worse maps; with its 95 % bootstrap interval over images. A metric
 measures faithfulness if the interval lies above 0 for each degradation over all networks, and before each network over
-all degradations. What it fails at is said otherwise: what it *prefers* worse, or is *wrong* before, has an interval
-below 0, and what it *cannot tell*, or is *blind* before, one that holds 0. The first table is the mean over the
-networks before which the metric is defined, the second the mean over degradations. The metrics that want maps of
-altered images are given the method that knows the truth of any image, and shows it at that grade.
+all degradations. Else the table says at what it fails: it *prefers* a degradation, or is *wrong* before a network,
+whose interval lies below 0; it *cannot tell* one, or is *blind* before one, whose interval holds 0. The first table is
+the mean over the networks before which the metric is defined, the second the mean over degradations. Metrics that want
+maps of altered images are given a method that knows the truth of any image, and shows it at that grade.
 
 The table is made by `python -m camfaith.benchmark.validity > new.csv`, and moved to `benchmark/validity/table.csv`.
 These networks add up what each cell is worth, and their evidence is bright on dark ground: what holds for them need not
 hold for yours, but a metric that fails here has no better claim elsewhere. A metric of stability, of randomisation or
-of an artefact is made for another question: what it fails at here says that a good value of it is no sign that a map
-is true.
+of an artefact is made for another question: where it fails here, a good value of it is no sign that a map is true.
 
 The degradations:
 

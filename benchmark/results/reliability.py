@@ -30,19 +30,8 @@ def beside(way: str, control: str) -> str:
 RELIABILITY_COLUMNS = (
     *("model", "dataset", "metric", "column", "better", "methods", "n", "units", "alpha", "split_half"),
     *(beside(way, name) for name in BLIND for way in ("above", "below")),
-    *(
-        "oracle",
-        "grain",
-        "features",
-        "baselines",
-        "steps",
-        "equal",
-        "degenerate",
-        "undefined",
-        "ties",
-        "confidence",
-        "drift",
-    ),
+    *("oracle", "grain", "features", "baselines", "steps", "equal"),
+    *("degenerate", "undefined", "ties", "confidence", "drift"),
 )
 
 
@@ -54,7 +43,7 @@ def reliability_of(
 
     - `alpha`: Krippendorff's α, images as raters of the methods; `split_half`: Spearman's ρ between the orders that two
       halves of the images put the methods in (`raters`); both on the `n` images, `units` clusters, that the methods
-      have in common, and NaN for less than `FEWEST` units
+      have in common, and NaN for less than `FEWEST` units, as are `baselines` and `steps`
     - `above_random`, `below_random`, …: the share of methods shown to be better than that control, and worse: by the
       sign-flip test, after Holm over all methods × metrics. NaN without that control, where nothing could be tested,
       and in a run until all is separated, whose `separations` say who leads
@@ -84,6 +73,7 @@ def reliability_of(
     agreed = baseline_agreement(found, info).explode("labels")
     agreed = agreed[["model", "dataset", "labels", "tau"]].rename(columns={"labels": "metric", "tau": "baselines"})
     rows = rows.merge(agreed, "left", ["model", "dataset", "metric"])
+    rows.loc[rows["units"] < FEWEST, ["baselines", "steps"]] = np.nan
     rows["features"] = [_features(settings.get(metric, {})) for metric in rows["metric"]]
     return rows[list(RELIABILITY_COLUMNS)]
 

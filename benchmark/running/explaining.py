@@ -22,8 +22,6 @@ from camfaith.models.speed.alive import counting_memory
 from camfaith.models.speed.batches import each_alone
 from camfaith.models.speed.counting import Tally, counting
 
-_NOTHING = Spent(0.0, 0.0, 0.0, 0.0)
-
 
 @dataclass
 class Explanations:
@@ -31,8 +29,8 @@ class Explanations:
 
     rows: list[int] = field(default_factory=list)
     raw: list[Tensor] = field(default_factory=list)
-    spent: Spent = _NOTHING
-    """What each map took, the pass that methods share counted in full."""
+    spent: dict[int, Spent] = field(default_factory=dict)
+    """What was spent on each image, the pass that methods share counted in full."""
     failures: dict[int, tuple[str, str]] = field(default_factory=dict)
     contributions: Tensor | None = None
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
@@ -53,12 +51,13 @@ def explain(
     images = len(evidence)
     if not arm.needed_layers:
         seconds = memory = 0.0
-    found.spent = Spent(
+    spent = Spent(
         1 + own.forwards / images,
         int(arm.goes_back) + own.backwards / images,
         (seconds + own.seconds) / images,
         max(memory, own.memory) / images,
     )
+    found.spent = dict.fromkeys(range(images), spent)
     found.warnings += warned + left([*leaks, *exchanged])
     return found
 
@@ -148,5 +147,5 @@ def maps_of(case: Case, arm: Any, found: Explanations, guard: Guard | None = Non
         rows=None if every else found.rows,
         explainer=None if guard is None else replace(arm, explainer=_Watched(arm.explainer, guard, found)),
         control=bool(arm.control),
-        spent=found.spent,
+        spent=[found.spent[row] for row in found.rows],
     )

@@ -86,10 +86,10 @@ class Known:
         contributions = []
         for place, sample in enumerate(samples):
             row = self.maps[method, sample.id]
+            found.spent[place] = Spent(*(row[name] for name in ("forwards", "backwards", "seconds", "memory")))
             if row["status"] != "ok":
                 found.failures[place] = (row["status"], row["error"])
                 continue
-            found.spent = Spent(*(row[name] for name in ("forwards", "backwards", "seconds", "memory")))
             found.rows.append(place)
             found.raw.append(torch.from_numpy(map_of(row).copy()).to(device))
             if row["contributions"] is not None:

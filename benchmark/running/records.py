@@ -97,7 +97,7 @@ class Records:
     def maps(self, places: Sequence[Place], arm: Any, found: Explanations) -> None:
         """A method's maps as it gave them, single precision or double, and why there is none where there is none."""
         said = {"rectified": bool(arm.rectified), "control": bool(arm.control)}
-        of = {**_method(arm), **said, **asdict(found.spent)}
+        of = {**_method(arm), **said}
         added = [None] * len(found.rows) if found.contributions is None else list(found.contributions)
         for row, raw, each in zip(found.rows, found.raw, added, strict=True):
             values = _array(raw)
@@ -105,9 +105,11 @@ class Records:
             held = {"values": values.tobytes(), "contributions": None}
             if each is not None:
                 held["contributions"] = _array(each).astype(values.dtype).tobytes()
-            self.rows["maps"].append({**places[row].columns, **of, **told, **held, "status": "ok", "error": ""})
+            about = {**places[row].columns, **of, **asdict(found.spent[row])}
+            self.rows["maps"].append({**about, **told, **held, "status": "ok", "error": ""})
         for row, (status, error) in found.failures.items():
-            self.rows["maps"].append({**places[row].columns, **of, "status": status, "error": error})
+            about = {**places[row].columns, **of, **asdict(found.spent[row])}
+            self.rows["maps"].append({**about, "status": status, "error": error})
 
     def answer(self, place: Place, probe: str, scores: Tensor) -> None:
         """What a probe was told of one image (`answers.table_of`)."""

@@ -37,10 +37,10 @@ def record_method(
         for judge in block.judges:
             if judge.label in work.cells[arm.label]:
                 main = judge.metric.main
-                records.score(places[row], arm, judge, main, float("nan"), status, error, found.spent.seconds)
+                records.score(places[row], arm, judge, main, float("nan"), status, error, found.spent[row].seconds)
     for column, values in found.diagnostics.items():
         for row, value in zip(found.rows, values.tolist(), strict=True):
-            records.score(places[row], arm, None, column, value, seconds=found.spent.seconds)
+            records.score(places[row], arm, None, column, value, seconds=found.spent[row].seconds)
 
 
 def record(
@@ -99,11 +99,11 @@ def _results(
 
 def _write(judge: Judge, one: Mapped, kept: Sequence[Place], result: _Result | Failure, records: Records) -> None:
     """The rows of one metric and method."""
-    seconds = one.found.spent.seconds
+    seconds = [one.found.spent[row].seconds for row in one.rows]
     if isinstance(result, Failure):
         records.traces.setdefault(f"metric {judge.label}", result.trace)
-        for place in kept:
-            records.score(place, one.arm, judge, judge.metric.main, float("nan"), "error", result.text, seconds)
+        for place, took in zip(kept, seconds, strict=True):
+            records.score(place, one.arm, judge, judge.metric.main, float("nan"), "error", result.text, took)
         return
     forwards = sum(0 if isinstance(p, Channels) else p.count(one.maps.case.pixels) for p in result.asked)
     failed = one.failures(result.asked)
@@ -111,7 +111,7 @@ def _write(judge: Judge, one: Mapped, kept: Sequence[Place], result: _Result | F
         for at, (place, value) in enumerate(zip(kept, values.tolist(), strict=True)):
             status, text = _status(judge, value, one.flat[at], failed[at])
             value = float("nan") if failed[at] else value
-            records.score(place, one.arm, judge, column, value, status, text, seconds, forwards)
+            records.score(place, one.arm, judge, column, value, status, text, seconds[at], forwards)
     if result.line is not None:
         records.line(kept, one.arm, judge, result.line)
 

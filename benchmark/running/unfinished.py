@@ -36,11 +36,7 @@ class Unfinished:
         self._path, self._identity = path, digest([block.context, cells, about, have])
         kept = self._read()
         self.explained: dict[str, tuple[Explanations, Tally]] = {
-            label: (
-                Explanations(**{**told, "spent": Spent(**told["spent"]), "warnings": Counter(told["warnings"])}),
-                Tally(**tally),
-            )
-            for label, (told, tally) in kept.get("explained", {}).items()
+            label: (_told(found), Tally(**tally)) for label, (found, tally) in kept.get("explained", {}).items()
         }
         self.journal = Journal([Stream(*each) for each in kept.get("streams", ())])
 
@@ -57,10 +53,7 @@ class Unfinished:
         self._path.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        explained = {
-            label: ({**vars(found), "spent": asdict(found.spent), "warnings": dict(found.warnings)}, asdict(tally))
-            for label, (found, tally) in self.explained.items()
-        }
+        explained = {label: (_kept(found), asdict(tally)) for label, (found, tally) in self.explained.items()}
         streams = [(list(each.counts), each.table, each.done) for each in self.journal.known()]
         buffer = io.BytesIO()
         torch.save({"identity": self._identity, "explained": explained, "streams": streams}, buffer)
@@ -76,3 +69,15 @@ class Unfinished:
                 if found["identity"] == self._identity:
                     return found
         return {}
+
+
+def _kept(found: Explanations) -> dict[str, Any]:
+    """What a file holds of the maps: tensors and plain values."""
+    spent = {row: asdict(each) for row, each in found.spent.items()}
+    return {**vars(found), "spent": spent, "warnings": dict(found.warnings)}
+
+
+def _told(found: dict[str, Any]) -> Explanations:
+    """The maps as they were kept."""
+    spent = {row: Spent(**each) for row, each in found["spent"].items()}
+    return Explanations(**{**found, "spent": spent, "warnings": Counter(found["warnings"])})

@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from camfaith.benchmark.validity.networks import Known
+from camfaith.metrics.probing.ranks import lottery
 from camfaith.models import Classifier, Evidence
 
 GRADES = 5
@@ -36,22 +37,17 @@ def shift(maps: Tensor, grade: int, seeds: Tensor) -> Tensor:  # noqa: ARG001 - 
 
 def noise(maps: Tensor, grade: int, seeds: Tensor) -> Tensor:
     """None, ¼, ½, ¾ or all of it the same map with its cells in a random order."""
-    drawn = torch.stack([one.flatten()[order] for one, order in zip(maps, _orders(maps, seeds), strict=True)])
+    drawn = maps.flatten(1).gather(1, lottery(seeds, maps[0].numel()))
     return torch.lerp(maps, drawn.view_as(maps), grade / 4)
 
 
 def signs(maps: Tensor, grade: int, seeds: Tensor) -> Tensor:
     """The opposite sign for none, ⅛, ¼, ⅜ or half of the cells that are not 0, drawn at random."""
     flipped = maps.flatten(1).clone()
-    for one, order in zip(flipped, _orders(maps, seeds), strict=True):
+    for one, order in zip(flipped, lottery(seeds, maps[0].numel()), strict=True):
         drawn = order[one[order] != 0]
         one[drawn[: round(len(drawn) * grade / 8)]] *= -1
     return flipped.view_as(maps)
-
-
-def _orders(maps: Tensor, seeds: Tensor) -> list[Tensor]:
-    """A random order of each map's cells, the same in every grade."""
-    return [torch.randperm(maps[0].numel(), generator=torch.Generator().manual_seed(seed)) for seed in seeds.tolist()]
 
 
 Degradation = Callable[[Tensor, int, Tensor], Tensor]

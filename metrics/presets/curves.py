@@ -11,7 +11,7 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Probe
 from camfaith.metrics.curves import auc
-from camfaith.metrics.presets.protocol import Protocol, placed, replacement
+from camfaith.metrics.presets.protocol import Protocol, covered, places, replacement
 from camfaith.metrics.probing.baselines import Baseline, Black
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.models.classifier import ScoreKind
@@ -33,15 +33,13 @@ class InOrder(ImageProbe):
         return len(self.counts)
 
     def fill(self, subject: Subject) -> Fill:
-        image, blank = subject.image, replacement(subject, self.baseline)
-        ranks = placed(subject.read("saliency").flatten(), last=self.last).argsort().view(subject.case.size)
-        counts = torch.tensor(self.counts, device=ranks.device).view(-1, 1, 1)
-        stays, comes = (image, blank) if self.kept == "rest" else (blank, image)
+        ranks = places(subject.read("saliency"), last=self.last)
+        counts = torch.tensor(self.counts, device=ranks.device).view(-1, 1, 1, 1)
 
-        def fill(start: int, stop: int, out: Tensor) -> None:
-            torch.where((ranks < counts[start:stop])[:, None], comes, stays, out=out)
+        def gone(start: int, stop: int) -> Tensor:
+            return ranks < counts[start:stop] if self.kept == "rest" else ranks >= counts[start:stop]
 
-        return fill
+        return covered(subject, replacement(subject, self.baseline), gone)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +75,7 @@ class OrderedCurve(Protocol):
         told, whole = answers[asked].of(self.output), case.whole(self.output)[:, None]
         y = torch.cat([whole, told] if self.kept == "rest" else [told, whole], 1)
         changed = "removed" if self.kept == "rest" else "inserted"
-        return Line(self.shares(self.counts(case.pixels)), y, f"share of pixels {changed}", self.output)
+        return Line(self.shares(self.counts(case.pixels)), y, f"fraction of pixels {changed}", self.output)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         line = self.line(case, maps, answers)

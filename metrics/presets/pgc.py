@@ -19,7 +19,8 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Probe
 from camfaith.metrics.presets.protocol import Protocol, Shown, restored, stretched
-from camfaith.metrics.probing.baselines import Linear, drawn_for_each
+from camfaith.metrics.probing.baselines import Linear
+from camfaith.metrics.probing.drawing import drawn_for_each
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.metrics.probing.redrawn import Explained
 from camfaith.metrics.road import road
@@ -96,7 +97,6 @@ class AverageDrop(Protocol):
     - `increase`: 1 where O > Y, by rounding too, else 0; higher is better
     """
 
-    preset = "pgc"
     name = "average-drop"
     main = "drop"
     better = {"drop": "lower", "increase": "higher"}
@@ -124,7 +124,6 @@ class ROAD(Protocol):
     """
 
     noise: NotNegative = 0.01
-    preset = "pgc"
     name = "road"
     main = "road"
     better = {"road": "higher", "lerf": "higher", "morf": "lower"}
@@ -147,7 +146,6 @@ def thresholded(percentiles: tuple[int, ...], noise: float) -> tuple[Thresholded
 class Complexity(Protocol):
     """`Complexity`: the mean of the heat map, in [0, 1], lower is better (Poppi et al. 2021)."""
 
-    preset = "pgc"
     name = "complexity"
     main = "complexity"
     better = {"complexity": "lower"}
@@ -164,7 +162,6 @@ class Coherency(Protocol):
     correlation with 10⁻⁸ added to the denominator; in [0, 1], higher is better (Poppi et al. 2021). A constant map has
     1/2."""
 
-    preset = "pgc"
     name = "coherency"
     main = "coherency"
     better = {"coherency": "higher"}
@@ -191,7 +188,6 @@ class ARCC(Protocol):
     2605.14641) and says geometric mean; its code takes the harmonic one. σ of the noise is `noise`."""
 
     noise: NotNegative = 0.01
-    preset = "pgc"
     name = "arcc"
     main = "arcc"
     better = {"arcc": "higher"}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from camfaith.metrics.base import Case, Metric
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.maps import Aspect
-from camfaith.metrics.probing.probes import OneImage, Subject
+from camfaith.metrics.probing.probes import Fill, OneImage, Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +22,6 @@ class Protocol(Metric):
     It alters images as the network takes them, after its normalisation: what is set to 0 there is the mean colour that
     the network subtracts, and not black.
     """
-
-    preset: ClassVar[str]
 
 
 def normalised(images: Tensor, case: Case) -> Tensor:
@@ -51,11 +51,20 @@ def replacement(subject: Subject, baseline: Baseline) -> Tensor:
     return restored(baseline(taken, subject.case.seeds[at]), subject.case)[0]
 
 
-def placed(values: Tensor, *, last: bool = False) -> Tensor:
-    """The order of numbers (…×N), the highest first; of equal ones the first comes first, or the last."""
-    if last:
-        return values.argsort(dim=-1, stable=True).flip(-1)
-    return values.argsort(dim=-1, descending=True, stable=True)
+def places(values: Tensor, *, last: bool = False) -> Tensor:
+    """Each number's place in the order, 0 for the highest; of equal ones the first comes first, or the last."""
+    flat = values.flatten()
+    order = flat.argsort(stable=True).flip(0) if last else flat.argsort(descending=True, stable=True)
+    return order.argsort().view_as(values)
+
+
+def covered(subject: Subject, blank: Tensor, gone: Callable[[int, int], Tensor]) -> Fill:
+    """The image with what is `gone(start, stop)` (n×3×H×W or n×1×H×W, bool) from another one (3×H×W)."""
+
+    def fill(start: int, stop: int, out: Tensor) -> None:
+        torch.where(gone(start, stop), blank, subject.image, out=out)
+
+    return fill
 
 
 def stretched(maps: Tensor, eps: float) -> Tensor:

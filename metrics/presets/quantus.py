@@ -23,7 +23,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Probe
-from camfaith.metrics.presets.protocol import Protocol, normalised, placed, restored
+from camfaith.metrics.presets.protocol import Protocol, covered, normalised, places, restored
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.metrics.similarity import pearson
 from camfaith.models.settings import Count
@@ -40,12 +40,7 @@ def blackened(subject: Subject) -> Tensor:
 def replaced(subject: Subject, ranks: Tensor, counts: Tensor) -> Fill:
     """The images of which the features with ranks below a count are black, for each of `counts` (n). `ranks` are
     3×H×W or 1×H×W."""
-    image, black = subject.image, blackened(subject)
-
-    def fill(start: int, stop: int, out: Tensor) -> None:
-        torch.where(ranks < counts[start:stop].view(-1, 1, 1, 1), black, image, out=out)
-
-    return fill
+    return covered(subject, blackened(subject), lambda start, stop: ranks < counts[start:stop].view(-1, 1, 1, 1))
 
 
 @dataclass(frozen=True)
@@ -59,8 +54,7 @@ class FeaturesLeave(ImageProbe):
         return ceil(_COLOURS * pixels / self.at_once)
 
     def fill(self, subject: Subject) -> Fill:
-        worth = subject.read("saliency").flatten().repeat(_COLOURS)
-        ranks = placed(worth).argsort().view(_COLOURS, *subject.case.size)
+        ranks = places(subject.read("saliency").repeat(_COLOURS, 1, 1))
         steps = torch.arange(1, self.count(subject.case.pixels) + 1, device=ranks.device)
         return replaced(subject, ranks, steps * self.at_once)
 
@@ -76,7 +70,6 @@ class PixelFlipping(Protocol):
     """
 
     features_in_step: Count = 224
-    preset = "quantus"
     name = "pixel-flipping"
     main = "auc"
     better = {"auc": "lower"}
@@ -111,8 +104,7 @@ class PatchesLeave(ImageProbe):
         if height % side or width % side:
             raise ValueError(f"patches of {side}×{side} px do not fit into {height}×{width} px: choose another size")
         sums = subject.read("saliency").view(height // side, side, width // side, side).sum((1, 3))
-        ranks = placed(sums.flatten()).argsort().view_as(sums)
-        ranks = ranks.repeat_interleave(side, 0).repeat_interleave(side, 1)
+        ranks = places(sums).repeat_interleave(side, 0).repeat_interleave(side, 1)
         steps = torch.arange(1, self.count(subject.case.pixels) + 1, device=ranks.device)
         return replaced(subject, ranks[None], steps)
 
@@ -123,7 +115,6 @@ class RegionPerturbation(Protocol):
     pixels, the most relevant first; the library returns the 100 falls. In [−1, 1], higher is better (Samek et al. 2017,
     who take patches of 9×9, uniform noise, and count k = 0 too)."""
 
-    preset = "quantus"
     name = "region-perturbation"
     main = "aopc"
     better = {"aopc": "higher"}
@@ -144,7 +135,6 @@ class Selectivity(Protocol):
     black, the most relevant first. Steps are 1 wide and the image itself is not among them: in [0, ∞), at most the
     number of patches − 1, lower is better (Montavon et al. 2018)."""
 
-    preset = "quantus"
     name = "selectivity"
     main = "auc"
     better = {"auc": "lower"}
@@ -177,13 +167,8 @@ class RandomFeatures(ImageProbe):
         return found.view(self.runs, *shape)
 
     def fill(self, subject: Subject) -> Fill:
-        image, black = subject.image, blackened(subject)
-        members = self.members(subject.case, subject.index).to(image.device)
-
-        def fill(start: int, stop: int, out: Tensor) -> None:
-            torch.where(members[start:stop], black, image, out=out)
-
-        return fill
+        members = self.members(subject.case, subject.index).to(subject.image.device)
+        return covered(subject, blackened(subject), lambda start, stop: members[start:stop])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +182,6 @@ class FaithfulnessCorrelation(Protocol):
 
     nr_runs: Annotated[int, Ge(3)] = 100
     subset_size: Count = 224
-    preset = "quantus"
     name = "faithfulness-correlation"
     main = "correlation"
     better = {"correlation": "higher"}

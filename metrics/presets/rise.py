@@ -48,7 +48,6 @@ class RiseCurve(OrderedCurve):
     """224 pixels change at each step, until all have. The area is of equal steps, also where the last is smaller; the
     score is the class's probability."""
 
-    preset = "rise"
     last = True
 
     def counts(self, pixels: int) -> tuple[int, ...]:

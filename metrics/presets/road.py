@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Probe
-from camfaith.metrics.presets.protocol import Protocol, placed, stretched
+from camfaith.metrics.presets.protocol import Protocol, places, stretched
 from camfaith.metrics.probing.baselines import Linear
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.models.settings import NotNegative
@@ -26,10 +26,10 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
 _JITTER = 1e-4
 
 
-def jittered_order(saliency: Tensor) -> Tensor:
-    """The order of a map's pixels (H×W): the highest first, after it was stretched to [0, 1] and jittered (HW)."""
+def jittered(saliency: Tensor) -> Tensor:
+    """The place of each pixel of a map (H×W), 0 for the highest, after it was stretched to [0, 1] and jittered."""
     jitter = torch.randn(saliency.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return placed((stretched(saliency.double(), 1e-5) + _JITTER * jitter.to(saliency.device)).flatten())
+    return places(stretched(saliency.double(), 1e-5) + _JITTER * jitter.to(saliency.device))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class FilledIn(ImageProbe):
     def fill(self, subject: Subject) -> Fill:
         case = subject.case
         filled = Linear(self.noise).filling(subject.image, case.seeds[subject.index])
-        ranks = jittered_order(subject.read("saliency")).argsort().view(case.size)
+        ranks = jittered(subject.read("saliency"))
         counts = torch.tensor([int(case.pixels * share) for share in SHARES], device=ranks.device)[:, None, None]
 
         def fill(start: int, stop: int, out: Tensor) -> None:
@@ -71,7 +71,6 @@ class ROAD(Protocol):
     """
 
     noise: NotNegative = 0.01
-    preset = "road"
     name = "road"
     main = "morf"
     better = {"morf": "lower", "lerf": "higher"}
@@ -93,7 +92,7 @@ class ROAD(Protocol):
 
     def line(self, case: Case, maps: Maps, answers: Answers) -> Line:
         x = torch.tensor(SHARES, dtype=torch.float64)
-        return Line(x, self._right(case, answers, "rest"), "share of pixels removed and filled in", "accuracy")
+        return Line(x, self._right(case, answers, "rest"), "fraction of pixels removed and filled in", "accuracy")
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         return {"morf": self._right(case, answers, "rest").mean(1), "lerf": self._right(case, answers, "top").mean(1)}

@@ -40,7 +40,6 @@ class AverageDrop(Protocol):
     - `increase`: 1 where O > Y, by rounding too, else 0; higher is better
     """
 
-    preset = "torchcam"
     name = "average-drop"
     main = "drop"
     better = {"drop": "lower", "increase": "higher"}
@@ -61,7 +60,6 @@ class TorchCAMCurve(OrderedCurve):
     """`DeletionInsertionMetric`: at most 20 steps of ⌈N/20⌉ pixels, the last one smaller, over the true share of
     pixels; of equal pixels the first, top left, leaves first."""
 
-    preset = "torchcam"
     last = False
 
     def counts(self, pixels: int) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Probe
 from camfaith.metrics.presets.curves import OrderedCurve
-from camfaith.metrics.presets.protocol import Protocol, Shown, replacement, stretched
+from camfaith.metrics.presets.protocol import Protocol, Shown, covered, replacement, stretched
 from camfaith.metrics.probing.baselines import Black
 from camfaith.metrics.probing.probes import Fill, ImageProbe, Subject
 from camfaith.metrics.similarity import spearman
@@ -37,7 +37,6 @@ class XpliqueCurve(OrderedCurve):
     """11 points, ⌊iN/10⌋ pixels changed at each; the area is that of equal steps, and the score the logit, which has
     any size. What is removed is 0 after normalisation, the network's mean colour."""
 
-    preset = "xplique"
     last = True
     output = "logit"
     needs_probability = False
@@ -88,13 +87,8 @@ class RandomCells(ImageProbe):
         return cells[:, rows.long()][:, :, columns.long()]
 
     def fill(self, subject: Subject) -> Fill:
-        image, blank = subject.image, replacement(subject, Black())
-        removed = self.removed(subject.case.size).to(image.device)[:, None]
-
-        def fill(start: int, stop: int, out: Tensor) -> None:
-            torch.where(removed[start:stop], blank, image, out=out)
-
-        return fill
+        removed = self.removed(subject.case.size).to(subject.image.device)[:, None]
+        return covered(subject, replacement(subject, Black()), lambda start, stop: removed[start:stop])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +100,6 @@ class MuFidelity(Protocol):
 
     nb_samples: Annotated[int, Ge(3)] = 200
     seed: Seed = 0
-    preset = "xplique"
     name = "mu-fidelity"
     main = "correlation"
     better = {"correlation": "higher"}
@@ -148,7 +141,6 @@ class AverageDrop(Protocol):
     - `gain`: max(0, O − Y)/(1 − Y + 10⁻⁸), higher is better
     """
 
-    preset = "xplique"
     name = "average-drop"
     main = "drop"
     better = {"drop": "lower", "increase": "higher", "gain": "higher"}

@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from camfaith.metrics.probing.drawing import drawn_for_each, source
 from camfaith.metrics.probing.imputation import impute
 from camfaith.metrics.probing.pool import pool
 from camfaith.models.arrays import tensor_of
-from camfaith.models.lookup import UnknownName
 from camfaith.models.maps import image_of
 from camfaith.models.pictures import load_picture
-from camfaith.models.settings import Count, NotNegative, Positive, Seed, settle_fields, settled
+from camfaith.models.settings import Count, NotNegative, Positive, Seed, from_table, settle_fields
 
 Share = Annotated[float, Ge(0), Le(1)]
 
@@ -186,17 +186,6 @@ class Linear:
         return (self.noise * drawn_for_each(torch.randn, images, seeds, self.seed)).to(images)
 
 
-def drawn_for_each(draw: Callable[..., Tensor], images: Tensor, seeds: Tensor, seed: int) -> Tensor:
-    """Numbers in the images' shape, by `torch.rand` or the like, from the seed of each and from a `seed` for all."""
-    shape = images.shape[1:]
-    return torch.stack([draw(shape, generator=source(each, seed), dtype=torch.float64) for each in seeds.tolist()])
-
-
-def source(of_image: int, seed: int) -> torch.Generator:
-    """What draws for one image, from its seed and from a `seed` for all."""
-    return torch.Generator().manual_seed((of_image * 1_000_003 + seed) % 2**63)
-
-
 @dataclass(frozen=True)
 class Given:
     """One given image (3×H×W or 1×H×W in [0, 1], of the images' size) for all; two are equal if their pixels are.
@@ -216,8 +205,7 @@ class Given:
         return cls(hashlib.sha256(content).hexdigest()[:16], pixels)
 
     def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
-        image = self.image
-        image = _of_colours(image, images.shape[1])
+        image = _of_colours(self.image, images.shape[1])
         if image.shape[1:] != images.shape[2:] or len(image) not in (1, images.shape[1]):
             raise ValueError(
                 f"the baseline image is {tuple(self.image.shape)}, the images are {tuple(images.shape[1:])}; "
@@ -270,17 +258,10 @@ def baseline(wanted: Any) -> Baseline:
         if callable(wanted):
             return wanted  # type: ignore[no-any-return]
         raise ValueError(f"expected a baseline's name, a table, an image or a Baseline, got {wanted!r}")
-    settings = dict(wanted)
-    if "image" in settings:
-        if len(settings) > 1:
-            raise ValueError(f"a baseline image takes no other settings, got {sorted(settings.keys() - {'image'})}")
-        return Given.of(image_of(load_picture(settings["image"])))
-    if "name" not in settings:
-        raise ValueError(f"a baseline is a name, or a table with a name or an image; got {sorted(settings)}")
-    name = settings.pop("name")
-    if not isinstance(name, str) or name not in _SHIPPED:
-        raise UnknownName("baseline", str(name), _SHIPPED, "or {image = 'file.png'}")
-    try:
-        return _SHIPPED[name](**settled(_SHIPPED[name], settings))  # type: ignore[no-any-return]
-    except (ValueError, TypeError) as error:  # one that must be given is not
-        raise ValueError(f"baseline {name!r}: {error}") from None
+    if "image" in wanted:
+        if len(wanted) > 1:
+            raise ValueError(f"a baseline image takes no other settings, got {sorted(wanted.keys() - {'image'})}")
+        return Given.of(image_of(load_picture(wanted["image"])))
+    if "name" not in wanted:
+        raise ValueError(f"a baseline is a name, or a table with a name or an image; got {sorted(wanted)}")
+    return from_table("baseline", wanted, _SHIPPED, "or {image = 'file.png'}")  # type: ignore[no-any-return]

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.case import PerImage
-from camfaith.models.lookup import UnknownName
-from camfaith.models.settings import Few, settle_fields, settled
+from camfaith.models.settings import Few, from_table, settle_fields
 from camfaith.models.superpixels import require, superpixels
 
 
@@ -94,20 +93,10 @@ def features(wanted: Any) -> Features:
         wanted = {"name": wanted}
     if not isinstance(wanted, Mapping) or "name" not in wanted:
         raise ValueError(f"features are a name, a table with a name, or a Features; got {wanted!r}")
-    settings = dict(wanted)
-    name = settings.pop("name")
-    if not isinstance(name, str) or name not in _SHIPPED:
-        raise UnknownName("features", str(name), _SHIPPED)
-    try:
-        return _SHIPPED[name](**settled(_SHIPPED[name], settings))  # type: ignore[no-any-return]
-    except ValueError as error:
-        raise ValueError(f"features {name!r}: {error}") from None
+    return from_table("features", wanted, _SHIPPED)  # type: ignore[no-any-return]
 
 
 def worths(maps: Tensor, labels: Sequence[Tensor]) -> list[Tensor]:
     """The sum of each of B maps (B×H×W) over every feature of its image (H×W each): B times L, in double precision."""
-    return [_worth(each.double().flatten(), of.flatten()) for each, of in zip(maps, labels, strict=True)]
-
-
-def _worth(values: Tensor, labels: Tensor) -> Tensor:
-    return values.new_zeros(int(labels.max()) + 1).index_add_(0, labels, values)
+    pairs = [(of.flatten(), each.double().flatten()) for each, of in zip(maps, labels, strict=True)]
+    return [values.new_zeros(int(of.max()) + 1).index_add_(0, of, values) for of, values in pairs]

@@ -39,8 +39,8 @@ class Maps:
     `rectified` says that the method's definition ends in a ReLU, `layer` which layer it explains (None: the input),
     `contributions` (B×K) what each of the layer's channels adds to the map's sum. `rows` are the places of these images
     in a larger case, where a method explained only some of its images; `explainer` made the maps, where that is known;
-    `control` says that the method is a yardstick that does not look at the network; `spent` is what each map took,
-    where that was measured; `found` is where a metric keeps what both its number and its curve are made of.
+    `control` says that the method is a yardstick that does not look at the network; `spent` says of each what it
+    took, where that was measured; `found` is where a metric keeps what both its number and its curve are made of.
     """
 
     raw: Tensor
@@ -51,7 +51,7 @@ class Maps:
     rows: Sequence[int] | None = None
     explainer: Bound | None = None
     control: bool = False
-    spent: Spent | None = None
+    spent: Sequence[Spent] | None = None
     found: dict[Any, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     original: Maps | None = field(default=None, repr=False, compare=False)
     _prints: dict[Aspect, list[Hashable]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -99,7 +99,8 @@ class Maps:
     def select(self, at: Sequence[int], rows: Sequence[int], case: Case) -> Maps:
         """The maps at some places: those of `case`, whose images are the `rows` of a larger one."""
         added = None if self.contributions is None else self.contributions[list(at)]
-        return replace(self, raw=self.raw[list(at)], case=case, contributions=added, rows=rows)
+        spent = None if self.spent is None else [self.spent[place] for place in at]
+        return replace(self, raw=self.raw[list(at)], case=case, contributions=added, rows=rows, spent=spent)
 
     @worked_out_once
     def signed(self) -> Tensor:
@@ -133,11 +134,15 @@ class Maps:
     @property
     def cells(self) -> Tensor:
         """For each pixel, the rank of the cell of the map's own grid that it is in, 0 for the most relevant (B×H×W)."""
-        return self.cells_and_ties[0]
+        return self._cells_ranked[0]
+
+    @property
+    def cell_ties(self) -> Tensor:
+        """The share of cells whose value another cell of the same map has too (B, in [0, 1])."""
+        return self._cells_ranked[1]
 
     @worked_out_once
-    def cells_and_ties(self) -> tuple[Tensor, Tensor]:
-        """`cells`, and the share of cells whose value another cell of the same map has too (B, in [0, 1])."""
+    def _cells_ranked(self) -> tuple[Tensor, Tensor]:
         meant = steps.rectify(self.raw) if self.rectified else self.raw
         return cells_ranked(meant, self.case.size, self.case.seeds)
 

@@ -45,6 +45,11 @@ class Subject:
     def image(self) -> Tensor:
         return self.case.images[self.index]
 
+    @property
+    def seed(self) -> int:
+        """What is random of the image is drawn from it."""
+        return int(self.case.seeds[self.index])
+
     def read(self, aspect: Aspect) -> Tensor:
         """That aspect of the map: `ranks` (N, 0 for the most relevant pixel), `displayed` (H×W, in [0, 1]), ..."""
         if aspect != self.reads:

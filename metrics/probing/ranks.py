@@ -28,6 +28,12 @@ def ranked(maps: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
     return result.scatter_(1, drawn.gather(1, order), places), _tied(values)
 
 
+def ranks_of(values: Tensor, seed: int) -> Tensor:
+    """The rank of each of L values, 0 for the highest (L, int32); equal ones come in an order drawn from `seed`."""
+    drawn = lottery(torch.tensor([seed]), len(values)).to(values.device)
+    return ranked(values[None, None], drawn)[0][0]
+
+
 def cells_ranked(maps: Tensor, size: tuple[int, int], seeds: Tensor) -> tuple[Tensor, Tensor]:
     """For each pixel of images of H×W, the rank of the cell of a map (B×h×w) that it lies in: B×H×W, int32; and the
     tied share of cells (B).

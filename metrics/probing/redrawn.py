@@ -36,7 +36,7 @@ class Explained(ImageProbe):
 
     def seed_of(self, subject: Subject) -> int:
         """What a method's random choices are drawn from: the image's own seed."""
-        return int(subject.case.seeds[subject.index])
+        return subject.seed
 
     def within(self, classifier: Classifier) -> AbstractContextManager[object]:
         """Entered while the maps are made: a probe of an altered network alters it here, and puts it back."""
@@ -51,11 +51,15 @@ def as_meant(maps: Maps, raw: Tensor) -> Tensor:
 def before_and_after(maps: Maps, raw: Tensor) -> tuple[Tensor, Tensor]:
     """The maps (B×h×w), and those that their method made of altered images (B×n×h×w), both after its ReLU where it has
     one: on the grid of both, or where they have two, at the images' size."""
-    before, after = as_meant(maps, maps.raw), as_meant(maps, raw)
-    if before.shape[1:] != after.shape[2:]:
-        size = maps.case.size
-        return upsample(before, size), torch.stack([upsample(each, size) for each in after.unbind(1)], 1)
-    return before, after
+    if maps.raw.shape[1:] != raw.shape[2:]:
+        return enlarged(maps, raw)
+    return as_meant(maps, maps.raw), as_meant(maps, raw)
+
+
+def enlarged(maps: Maps, raw: Tensor) -> tuple[Tensor, Tensor]:
+    """The same at the images' size, whatever their grids."""
+    size, after = maps.case.size, as_meant(maps, raw).unbind(1)
+    return upsample(as_meant(maps, maps.raw), size), torch.stack([upsample(each, size) for each in after], 1)
 
 
 @dataclass(eq=False)

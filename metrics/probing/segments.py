@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.case import PerImage
 from camfaith.metrics.probing.probes import ImageProbe, Rounds, Subject
-from camfaith.metrics.probing.ranks import lottery, ranked, removed_at
+from camfaith.metrics.probing.ranks import ranks_of, removed_at
 
 
 def segment_ranks(saliency: Tensor, labels: Tensor, seed: int) -> Tensor:
@@ -25,8 +24,7 @@ def segment_ranks(saliency: Tensor, labels: Tensor, seed: int) -> Tensor:
     # Relative to the lowest value, so that segments of one value have equal means, whatever their size.
     lowest = empty.scatter_reduce(0, labels, values, "amin", include_self=False)
     mean = lowest + empty.scatter_reduce(0, labels, values - lowest[labels], "mean", include_self=False)
-    drawn = lottery(torch.tensor([seed]), len(mean)).to(mean.device)
-    return ranked(mean[None, None], drawn)[0][0]
+    return ranks_of(mean, seed)
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class WithoutSegments(ImageProbe):
 
     def rounds(self, subject: Subject) -> Rounds:
         labels = subject.once(self.cut)
-        ranks = segment_ranks(subject.read("saliency"), labels, int(subject.case.seeds[subject.index]))
+        ranks = segment_ranks(subject.read("saliency"), labels, subject.seed)
         last = min(self.leaving or len(ranks), len(ranks))
         removed = removed_at(min(self.steps, last), last, ranks.device)[1:]
         order = ranks[labels].flatten()

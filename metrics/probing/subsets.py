@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from camfaith.metrics.probing.baselines import Baseline
+from camfaith.metrics.probing.drawing import source
 from camfaith.metrics.probing.features import Cells, Features
 from camfaith.metrics.probing.probes import ImageProbe, Rounds, Subject
 
@@ -53,8 +54,8 @@ def drawn(size: int, subsets: int, seed: int, features: int, device: torch.devic
     if comb(features, size) <= subsets:
         chosen = [torch.tensor(each) for each in combinations(range(features), size)]
     else:
-        source = torch.Generator().manual_seed((seed * 1_000_003 + size) % 2**63)
-        chosen = [torch.randperm(features, generator=source)[:size] for _ in range(subsets)]
+        own = source(seed, size)
+        chosen = [torch.randperm(features, generator=own)[:size] for _ in range(subsets)]
     members = torch.zeros(len(chosen), features, dtype=torch.bool)
     for row, some in zip(members, chosen, strict=True):
         row[some] = True

@@ -52,6 +52,29 @@ def case(classifier, images) -> Case:
     return Case.of(classifier, images(4, 9), [0, 1, 2, 1], seeds=torch.tensor([7, 8, 9, 10]))
 
 
+class Shows:
+    """A method that shows a function of the images."""
+
+    needs_layer = needs_gradients = False
+
+    def __init__(self, shown: Callable[[Tensor], Tensor]) -> None:
+        self.shown = shown
+
+    def explain(self, evidence, classifier) -> Tensor:
+        return self.shown(evidence.images)
+
+
+@pytest.fixture
+def showing() -> type[Shows]:
+    return Shows
+
+
+@pytest.fixture
+def brightness() -> Shows:
+    """A method that shows the sum of each pixel's colours: its map moves and turns with the image."""
+    return Shows(lambda images: images.sum(1))
+
+
 class PixelSum(nn.Module):
     """Logits 0 and Σ_p w_p · (sum of the colours of pixel p) + bias: w (H×W) is each pixel's worth."""
 

@@ -16,7 +16,6 @@ from camfaith.metrics import (
     SSIMAgreement,
     TopKAgreement,
 )
-from camfaith.metrics.agreement import agreement
 
 
 class Squares:
@@ -73,18 +72,6 @@ def test_agreement_is_the_mean_and_the_highest_of_how_alike_two_maps_are_by_a_pe
             expected = [sum(each) / len(each), max(each)] if each else [torch.nan] * 2
             assert [got[metric.main], got["nearest"]] == pytest.approx(expected, abs=1e-7, nan_ok=True)
     assert found["d"]["others"].tolist() == [3, 2, 1]
-
-
-def test_a_small_image_has_no_structural_similarity(tiny, images, noise_maps):
-    found = SSIMAgreement()(tiny, images(1, 9), 0, {"a": noise_maps(1, 9, 9), "b": noise_maps(1, 9, 9, seed=1)})
-    assert found["a"]["ssim"].isnan().all()
-    assert found["a"]["others"].tolist() == [0]
-
-
-def test_the_pure_function_takes_any_precision(noise_maps):
-    maps = torch.stack([noise_maps(2, 4, 4, seed=place) for place in range(3)])
-    expected, found = (agreement(given, [True, False, True]) for given in (maps, maps.float()))
-    torch.testing.assert_close(found, expected)
 
 
 def test_maps_of_several_methods_are_judged_as_each_alone_and_asked_once(tiny, images, noise_maps, watched):

@@ -11,18 +11,6 @@ from camfaith.metrics import Coherency
 from camfaith.models.maps import normalise, rectify, upsample
 
 
-class Brightness:
-    """The sum of each pixel's colours, to some power."""
-
-    needs_layer = needs_gradients = False
-
-    def __init__(self, power=1):
-        self.power = power
-
-    def explain(self, evidence, classifier):
-        return evidence.images.sum(1) ** self.power
-
-
 def shown(raw, size):
     return normalise(upsample(rectify(raw), size))
 
@@ -40,15 +28,16 @@ def test_it_is_the_correlation_of_the_display_maps_of_the_image_and_of_what_the_
         assert value == pytest.approx(pearsonr(first.flatten(), again.flatten()).statistic, rel=1e-9)
 
 
-def test_a_map_that_only_squares_its_brightness_again_is_known(tiny):
+def test_a_map_that_only_squares_its_brightness_again_is_known(tiny, brightness):
     """x ⊙ M̂ has the brightness b·M̂: with b from 0 to 1 and M̂ = b, the second map is b²."""
     bright = torch.linspace(0, 1, 100, dtype=torch.float64).view(1, 1, 10, 10).expand(1, 3, 10, 10) / 3
-    found = Coherency()(tiny, bright, 0, bright.sum(1), method=Brightness())["coherency"]
+    found = Coherency()(tiny, bright, 0, bright.sum(1), method=brightness)["coherency"]
     b = torch.linspace(0, 1, 100, dtype=torch.float64)
     assert found.item() == pytest.approx(pearsonr(b, b**2).statistic)
 
 
 @pytest.mark.parametrize(("maps", "power"), [(torch.tensor(-1.0), 1), (torch.tensor(2.0), 1), (torch.eye(9), 0)])
-def test_a_constant_map_correlates_with_nothing_be_it_the_first_or_the_second(maps, power, tiny, images):
-    found = Coherency()(tiny, images(2, 9), 0, maps.expand(2, 9, 9), method=Brightness(power))
+def test_a_constant_map_correlates_with_nothing_be_it_the_first_or_the_second(maps, power, tiny, images, showing):
+    method = showing(lambda images: images.sum(1) ** power)
+    found = Coherency()(tiny, images(2, 9), 0, maps.expand(2, 9, 9), method=method)
     assert found["coherency"].isnan().all()

@@ -19,11 +19,8 @@ class Heads(nn.Module):
 
     def __init__(self, head: nn.Module, *, tokens: bool = False) -> None:
         super().__init__()
-        self.body, self.head, self.tokens = (
-            nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU()),
-            head,
-            tokens,
-        )
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU())
+        self.head, self.tokens = head, tokens
 
     def forward(self, images):
         cells = self.body(images)

@@ -14,15 +14,6 @@ from camfaith.models.maps import rectify, upsample
 ALIKE = {"spearman": spearman, "ssim": ssim, "top_k": top_k}
 
 
-class Brightness:
-    """The sum of each pixel's colours: it moves with the image."""
-
-    needs_layer = needs_gradients = False
-
-    def explain(self, evidence, classifier):
-        return evidence.images.sum(1)
-
-
 def shifted(picture, down, right):
     """The picture shifted, the pixels of its edges repeated."""
     _, height, width = picture.shape
@@ -45,21 +36,19 @@ def slow(alike, before, explain, picture, down, right):
     return sum(found) / 4
 
 
-def test_a_map_of_single_pixels_moves_with_the_image_exactly(tiny, images):
+def test_a_map_of_single_pixels_moves_with_the_image_exactly(tiny, images, brightness):
     pictures = images(2, 20, 33)
-    for value in ShiftEquivariance(shift=0.1)(tiny, pictures, 0, pictures.sum(1), method=Brightness()).values():
+    for value in ShiftEquivariance(shift=0.1)(tiny, pictures, 0, pictures.sum(1), method=brightness).values():
         assert value.tolist() == pytest.approx([1, 1])
 
 
 @pytest.mark.parametrize(("shift", "down", "right"), [(0.001, 1, 1), (0.08, 2, 3)])
-def test_a_map_that_ignores_the_image_is_compared_with_itself_beside_its_place(shift, down, right, tiny, images):
+def test_a_map_that_ignores_the_image_is_compared_with_itself_beside_its_place(
+    shift, down, right, tiny, images, showing
+):
     (fixed,) = images(1, 20, 33, seed=4).sum(1)
-
-    class Fixed(Brightness):
-        def explain(self, evidence, classifier):
-            return fixed.expand(len(evidence), -1, -1)
-
-    found = ShiftEquivariance(shift=shift)(tiny, images(1, 20, 33), 0, fixed[None], method=Fixed())
+    method = showing(lambda images: fixed.expand(len(images), -1, -1))
+    found = ShiftEquivariance(shift=shift)(tiny, images(1, 20, 33), 0, fixed[None], method=method)
     for column, alike in ALIKE.items():
         expected = slow(alike, fixed, lambda picture: fixed, images(1, 20, 33)[0], down, right)
         assert found[column].item() == pytest.approx(expected)
@@ -85,9 +74,9 @@ def test_the_maps_are_those_of_the_method_after_its_relu_for_the_class_that_was_
     assert found["spearman"].isfinite().any()
 
 
-def test_a_constant_map_has_no_value_and_a_small_image_no_ssim(tiny, images):
+def test_a_constant_map_has_no_value_and_a_small_image_no_ssim(tiny, images, brightness):
     maps = torch.stack([torch.ones(11, 14), torch.rand(11, 14)])
-    found = ShiftEquivariance()(tiny, images(2, 11, 14), 0, maps, method=Brightness())
+    found = ShiftEquivariance()(tiny, images(2, 11, 14), 0, maps, method=brightness)
     assert found["spearman"].isnan().tolist() == found["top_k"].isnan().tolist() == [True, False]
     assert found["ssim"].isnan().tolist() == [True, True]  # 10×13 pixels in common
 
@@ -106,7 +95,7 @@ def test_the_map_of_the_mirrored_image_is_compared_mirrored_back(kind, tiny, ima
     torch.testing.assert_close(found["probability"], mirrored.detach())
 
 
-def test_a_map_of_single_pixels_turns_with_the_image_exactly(tiny, images):
+def test_a_map_of_single_pixels_turns_with_the_image_exactly(tiny, images, brightness):
     pictures = images(2, 20, 33)
-    found = FlipEquivariance()(tiny, pictures, 0, pictures.sum(1), method=Brightness())
+    found = FlipEquivariance()(tiny, pictures, 0, pictures.sum(1), method=brightness)
     assert [found[column].tolist() for column in ALIKE] == [pytest.approx([1, 1])] * 3

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from camfaith.metrics import Case, Engine, Maps, NonSensitivity, SensitivityN
+from camfaith.metrics import Case, Engine, Maps, NonSensitivity
 from camfaith.metrics.judgement import judged
 from camfaith.models import Classifier
 
@@ -30,10 +30,6 @@ def test_what_is_small_beside_the_greatest_counts_as_zero(tolerance, disagree, p
     metric = NonSensitivity(features="pixels", tolerance=tolerance)
     found = metric(pixel_sum(weight), torch.full((1, 3, 2, 2), 0.5), 1, maps)
     assert found["disagree"].item() == disagree
-
-
-def test_beside_sensitivity_n_it_asks_nothing():
-    assert set(NonSensitivity().probes(None, 100)) < set(SensitivityN().probes(None, 100))
 
 
 def test_the_map_is_that_after_its_relu(pixel_sum, images):

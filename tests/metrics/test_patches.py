@@ -51,8 +51,3 @@ def test_every_point_is_one_forward_with_whole_patches_at_the_baseline(
         width = (gone[1] - gone[0]) / 6
         expected = width * (sum(curve) - (curve[0] + curve[-1]) / 2)
         assert float(areas["auc"][i]) == pytest.approx(expected, abs=1e-8)
-
-
-def test_with_equal_settings_both_ask_the_same_questions():
-    equal = {"side": 9, "steps": 20, "patches": 20, "baseline": "mean"}
-    assert RegionPerturbation(**equal).probes(None, 100) == Selectivity(**equal).probes(None, 100)

@@ -63,10 +63,3 @@ def test_a_map_that_turns_with_the_class_is_the_contrary_and_is_undefined_where_
     for metric in (RandomLogit(), ClassContrast(), ClassContrast(other="second")):
         nothing = metric(Classifier(one, head="sigmoid"), pictures, 0, pictures[:, 0], method=OfTarget())
         assert all(value.isnan().all() for value in nothing.values())
-
-
-def test_an_image_smaller_than_its_window_has_no_ssim(images, answering):
-    pictures = images(2, 10, 30)
-    found = RandomLogit()(answering(torch.zeros(2, 2)), pictures, 0, pictures[:, 0], method=OfTarget())
-    assert found["ssim"].isnan().all()
-    assert found["spearman"].isfinite().all()

@@ -10,37 +10,29 @@ from camfaith.metrics.rolling import Rolled
 from camfaith.models.maps import upsample
 
 
-class Shows:
-    """A method that shows a function of the images."""
-
-    needs_layer = needs_gradients = False
-
-    def __init__(self, shown):
-        self.shown = shown
-
-    def explain(self, evidence, classifier):
-        return self.shown(evidence.images)
-
-
 def pooled(images):
     return avg_pool2d(images.sum(1), 4)
 
 
-def found(shown, network, pictures, **settings):
-    return ShiftResidual(**settings)(network, pictures, 0, shown(pictures), method=Shows(shown))
+@pytest.fixture
+def found(tiny, showing):
+    def judge(shown, pictures, **settings):
+        return ShiftResidual(**settings)(tiny, pictures, 0, shown(pictures), method=showing(shown))
+
+    return judge
 
 
 @pytest.mark.parametrize("shown", [lambda images: images.sum(1), pooled], ids=["pixels", "cells"])
-def test_a_map_that_goes_with_the_image_leaves_nothing(shown, tiny, images):
-    columns = found(shown, tiny, images(4, 16, 24), stride=4)
+def test_a_map_that_goes_with_the_image_leaves_nothing(shown, found, images):
+    columns = found(shown, images(4, 16, 24), stride=4)
     assert columns["residual"].tolist() == pytest.approx([0] * 4, abs=1e-12)
     assert columns["residual"].min() >= 0
     assert columns["stays"].abs().max() < 0.6
 
 
-def test_a_pattern_that_stays_is_a_residual_as_far_as_it_is_unlike_itself_rolled(tiny, images):
+def test_a_pattern_that_stays_is_a_residual_as_far_as_it_is_unlike_itself_rolled(found, images):
     (fixed,) = images(1, 16, 24, seed=4).sum(1)
-    columns = found(lambda images: fixed.expand(len(images), -1, -1), tiny, images(1, 16, 24), stride=4)
+    columns = found(lambda images: fixed.expand(len(images), -1, -1), images(1, 16, 24), stride=4)
     likeness = [
         np.corrcoef(fixed.ravel(), np.roll(fixed, by, (0, 1)).ravel())[0, 1] for by in ((8, 0), (0, 12), (8, 12))
     ]
@@ -49,13 +41,13 @@ def test_a_pattern_that_stays_is_a_residual_as_far_as_it_is_unlike_itself_rolled
 
 
 @pytest.mark.parametrize(("side", "stride"), [(16, 4), (18, 4)], ids=["whole cells", "parts of cells"])
-def test_both_columns_are_what_their_definition_says(side, stride, tiny, images):
+def test_both_columns_are_what_their_definition_says(side, stride, found, images):
     lasting = images(1, side // 4, seed=4).sum(1)
 
     def shown(images):
         return avg_pool2d(images.sum(1), 4) - 2 + lasting
 
-    columns = found(shown, tiny, images(2, side), stride=stride)
+    columns = found(shown, images(2, side), stride=stride)
     for place, picture in enumerate(images(2, side)):
         rows = []
         for by in ((8, 0), (0, 8), (8, 8)):
@@ -71,13 +63,13 @@ def test_both_columns_are_what_their_definition_says(side, stride, tiny, images)
         assert [float(value[place]) for value in columns.values()] == pytest.approx(np.mean(rows, 0).tolist())
 
 
-def test_maps_that_were_enlarged_are_compared_at_the_images_size(tiny, images):
+def test_maps_that_were_enlarged_are_compared_at_the_images_size(found, tiny, images, showing):
     def enlarged(images):
         return upsample(pooled(images), (16, 16))
 
     pictures = images(2, 16)
-    judged = ShiftResidual(stride=4)(tiny, pictures, 0, enlarged(pictures), method=Shows(pooled))
-    torch.testing.assert_close(judged, found(enlarged, tiny, pictures, stride=4))
+    judged = ShiftResidual(stride=4)(tiny, pictures, 0, enlarged(pictures), method=showing(pooled))
+    torch.testing.assert_close(judged, found(enlarged, pictures, stride=4))
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,7 @@ def test_what_cannot_be_compared_is_refused(noise_maps):
             alike(a, a[..., :11])
         with pytest.raises(ValueError, match=r"got 12×12 and 12×12"):
             alike(a[0], a[0])
-    with pytest.raises(ValueError, match=r"window of 11×11 pixels, got maps of 12×10"):
-        ssim(a[..., :10], a[..., :10])
+    assert ssim(a[..., :10], a[..., :10]).isnan().all(), "smaller than the window"
     for share in (0, 1, 10):
         with pytest.raises(ValueError, match=f"between 0 and 1, got {share}"):
             top_k(a, a, share)

@@ -14,18 +14,6 @@ from camfaith.metrics import CanvasLeakage, PaddingSwap
 SIDE = 12
 
 
-class Shows:
-    """A method that shows a function of the images."""
-
-    needs_layer = needs_gradients = False
-
-    def __init__(self, shown):
-        self.shown = shown
-
-    def explain(self, evidence, classifier):
-        return self.shown(evidence.images)
-
-
 def test_what_padding_made_is_moved_when_it_is_mirrored_instead():
     """ReLU(10 − Σ of a constant 3×3 neighbourhood) is 1 inside, 4 along the border and 6 in the corners, then 1."""
     convolution = nn.Conv2d(1, 2, 3, padding=1)
@@ -64,10 +52,9 @@ def test_it_compares_the_maps_of_two_networks_that_pad_otherwise(kind, border, t
     ("value", "baseline", "mass"),
     [(1.0, "black", 0), (0.5, "mean", 108 / 144), (0.25, torch.ones(3, SIDE, SIDE), 108 / (108 + 36 / 4))],
 )
-def test_the_mass_on_the_canvas_is_what_the_map_shows_there(value, baseline, mass, tiny):
+def test_the_mass_on_the_canvas_is_what_the_map_shows_there(value, baseline, mass, tiny, brightness):
     pictures = torch.full((2, 3, SIDE, SIDE), value, dtype=torch.float64)
-    method = Shows(lambda images: images.sum(1))
-    found = CanvasLeakage(width=0.25, baseline=baseline)(tiny, pictures, 0, torch.ones(2, 3, 3), method=method)
+    found = CanvasLeakage(width=0.25, baseline=baseline)(tiny, pictures, 0, torch.ones(2, 3, 3), method=brightness)
     assert found["mass"].tolist() == pytest.approx([mass] * 2)
     assert found["excess"].tolist() == pytest.approx([mass - 108 / 144] * 2)
 

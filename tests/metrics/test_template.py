@@ -64,9 +64,6 @@ def test_the_image_itself_and_maps_that_say_nothing_are_left_out(tiny, images):
     without = judge(tiny, pictures[:1], torch.cat([pictures[1:2], pictures[3:]]), pattern, 0.0)
     assert found["template"][0] == pytest.approx(float(without["template"][0]))
     assert judge(tiny, pictures[:1], pictures[:1], pattern, 0.0)["template"].isnan().all()
-
-
-def test_without_pictures_it_says_how_to_give_them(tiny, images):
-    with pytest.raises(ValueError, match="there is no pool of pictures"):
-        judge(tiny, images(1, 9), 8, torch.zeros(9, 9), 0.5)
-    assert TemplateScore(pool=images(2, 9)) == TemplateScore(pool=Pool.of(images(2, 9)))
+    short = judge(tiny, pictures[:3], Pool(6, "of six, two cannot be read", lambda: list(pool)), pattern, 0.0)
+    assert short["template"].tolist() == pytest.approx(found["template"].tolist())
+    assert short["others"].tolist() == [2, 2, 3]

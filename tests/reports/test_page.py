@@ -126,6 +126,14 @@ def test_what_is_not_ok_is_listed_with_counts_text_and_samples(fabricate: Fabric
     assert "cut short fundus/lost" in text
     assert "constant 16 net on fundus deletion: auc, ties constant the map is constant or zero" in text
     assert "1 sample could not be used at all" in text
+    both = fabricate(**FEW | {"methods": ["gradcam", "constant"], "metrics": ["deletion", "insertion"]})
+    assert "constant 32 net on fundus deletion, insertion constant the map is constant or zero" in words(report(both))
+
+
+def test_a_metric_that_follows_a_preset_says_which(fabricate: Fabricate) -> None:
+    result = fabricate(**FEW)
+    result.info["metrics"][0] |= {"label": "mine", "preset": "rise"}
+    assert "mine auc lower preset rise not defined for this image" in words(report(result))
 
 
 def fail_everything(found: dict[str, pd.DataFrame]) -> None:

@@ -15,7 +15,7 @@ from camfaith.benchmark.cli.terminal import show_result
 from camfaith.benchmark.results.store import Result
 from camfaith.reports import page
 from camfaith.reports.markup import latex, markdown
-from camfaith.reports.reliability import reliability_table
+from camfaith.reports.reliability import reliability_table, to_mind
 from camfaith.reports.tables import block_table
 from camfaith.reports.view import View
 
@@ -113,6 +113,9 @@ def test_what_to_mind_of_a_poor_metric_is_said(told: Callable[..., Result], monk
         "7 % of the maps have no value",
     ]
     assert card.notes[0] == f"deletion auc: {'; '.join(said)}."
+    view.__dict__["reliability"] = pd.concat([view.reliability, view.reliability.assign(metric="irof", alpha=0.9)])
+    firmer = [f"deletion auc: {said[0]}.", f"deletion auc, irof auc: {'; '.join(said[1:])}."]
+    assert to_mind(view, view.blocks[0]) == firmer
 
 
 def test_a_run_without_a_metric_that_has_a_direction_has_no_card(

@@ -186,7 +186,8 @@ def test_a_card_claims_nothing_of_few_images_nor_of_a_run_until_all_is_separated
     info = info_of(values, {"gain": "higher"})
     claims = ["above_random", "below_random", "above_sobel", "oracle", "grain"]
     few = scores_of({m: np.where(np.arange(IMAGES) < 7, v, np.nan) for m, v in values.items()})
-    assert cards_of(few, info)[[*claims, "alpha", "split_half"]].isna().all(axis=None)
+    lines = curves_of({m: np.arange(5) * i for i, m in enumerate("abc")})
+    assert cards_of(few, info, lines)[[*claims, "alpha", "split_half", "steps"]].isna().all(axis=None)
     pairs = scores_of(values)
     pairs = cards_of(pairs.assign(cluster=pairs["sample"].map(lambda name: f"eye {int(name[1:]) // 2}")), info)
     assert pairs[["n", "units"]].to_numpy().tolist() == [[12, 6]]

@@ -386,3 +386,12 @@ def test_what_binds_and_asks_counts_for_users_classes_that_know_nothing_of_it(la
 
 class Plain:
     """Neither a `Method` nor a `Metric` by descent."""
+
+
+def test_what_a_map_cost_is_its_own_batchs_whenever_it_is_asked(suite, model, tmp_path):
+    for limit in (1, 3):  # two parts of one span
+        run(limited(suite, limit), models=[model], out=tmp_path / "run")
+    result = run(limited(with_(suite, metrics=["cost"]), 3), models=[model], out=tmp_path / "run")
+    rows = result.scores.query("metric == 'cost' and column == 'seconds' and status != 'undefined'")
+    found, made = (of.set_index(["method", "sample"]) for of in (rows, result.maps))
+    assert found["value"].to_dict() == made.loc[found.index, "seconds"].to_dict()
