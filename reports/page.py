@@ -33,7 +33,7 @@ _COST = {
     "backwards": "images sent backward",
     "tails": "passes through the network behind a layer",
     "shared": "forwards spared because maps were equal, or their orders",
-    "spared": "forwards that curves with a tolerance did not need",
+    "spared": "forwards that curves with a tolerance, or of few parts, did not need",
     "settled": "forwards not made because a method's place was settled",
     "failed": "planned forwards not made: no map, or no image",
     "halvings": "times that memory ran out and the batch was halved",

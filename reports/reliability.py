@@ -25,9 +25,9 @@ _HEADS = {
 }
 _SHARES = ("oracle", "equal", "degenerate", "undefined", "ties")
 _GRAIN = {
-    "cells": "it takes out whole cells, and says nothing of what a map shows within one",
-    "superpixels": "it takes out whole superpixels, and says nothing of what a map shows within one",
-    "pixels": "it takes out single pixels, which say little of a coarse map",
+    "cells": "whole cells are taken out, and what a map shows within one is not judged",
+    "superpixels": "whole superpixels are taken out, and what a map shows within one is not judged",
+    "pixels": "single pixels are taken out, which say little of a coarse map",
 }
 _EXPLAINED = {
     "alpha": "α: Krippendorff's, how far single images agree on the order of the methods; 1 wholly, 0 by chance.",
@@ -80,7 +80,7 @@ def _said(card: Mapping[Any, Any], view: View) -> Iterator[str]:
     if card["alpha"] < SURE:
         yield f"single images disagree about the order of the methods (α {card['alpha']:.2f})"
     if card["split_half"] < SURE:
-        yield f"halves of the images disagree about it (ρ {card['split_half']:.2f})"
+        yield f"halves of the images put the methods in other orders (ρ {card['split_half']:.2f})"
     if beaten := [_beaten(card, name, view) for name in BLIND[1:] if card[beside("above", name)] == 0]:
         yield f"no method is shown to be better than {' or '.join(beaten)}"
     if card["oracle"] < 1:

@@ -101,11 +101,11 @@ def test_what_to_mind_of_a_poor_metric_is_said(told: Callable[..., Result], monk
     assert card is not None
     said = [
         "single images disagree about the order of the methods (α 0.20)",
-        "halves of the images disagree about it (ρ 0.10)",
+        "halves of the images put the methods in other orders (ρ 0.10)",
         "no method is shown to be better than random-pixels (100 % are worse)",
         "the oracle is not shown to be better than every control",
         "grain decides, random pixels are better than random cells: compare maps of one grain",
-        "it takes out whole cells, and says nothing of what a map shows within one",
+        "whole cells are taken out, and what a map shows within one is not judged",
         "another baseline gives another order (τ 0.40)",
         "half of the steps give another order (τ 0.30)",
         "two methods mostly have the same value on an image (100 %)",

@@ -53,6 +53,7 @@ def test_the_whole_list_asks_little_twice(counting, questions, tmp_path):
     every = run(suite(metrics.SHIPPED), models=[opened], out=folder)
     assert (counting.forwards, counting.backwards) == (0, 0), "metrics of maps alone"
     assert set(every.scores["metric"]) >= set(metrics.SHIPPED)
+    assert "cost" not in set(every.reliability()["metric"]), "the controls cost least: that is no mistake of theirs"
     spent = every.scores.query("metric == 'cost' and column != 'seconds'").groupby(["method", "column"])["value"].mean()
     assert spent["gradcam"].drop("memory").to_dict() == {"forwards": 1, "backwards": 1}
     assert spent["random"].drop("memory").to_dict() == {"forwards": 1, "backwards": 0}
