@@ -86,7 +86,8 @@ class Conservation(Metric):
     - `relu`, `upsampling`, `normalisation`: what each display step adds to the sum (per native cell), over the logit's
       size
 
-    A quotient is undefined where its denominator is below 10⁻⁶ of the largest logit.
+    A quotient is undefined where its denominator is below 10⁻⁶ of the largest logit. It cannot tell where a map lies:
+    one that is shifted, or shuffled, adds up to the same.
     """
 
     baseline: Any = "black"

@@ -19,7 +19,8 @@ def checkerboard(maps: Tensor) -> dict[str, Tensor]:
     - `rows`, `columns`, `both`: |Σ ε_ab m_ab| / Σ m_ab for ε = (−1)^a, (−1)^b, (−1)^(a + b), in [0, 1]: the spectrum of
       |M| at the lattice's frequency down, across and along the diagonal, relative to its mean
     - `energy`: (rows² + columns² + both²)/3, in [0, 1]: 1 where one cell of every 2×2 holds all
-    - `excess`: `energy` minus what the same values would have at random places, in [−1, 1]
+    - `excess`: `energy` minus what the same values would have at random places (nearly, where a side is odd), in
+      [−1, 1]
 
     >>> comb, ramp = torch.tensor([[1, 0], [0, 0]]).repeat(4, 4), torch.arange(8).expand(8, 8)
     >>> found = checkerboard(torch.stack([comb, ramp]))

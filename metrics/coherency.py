@@ -38,7 +38,8 @@ class Coherency(Metric):
     - `coherency`: the correlation of the two display maps over the pixels, of the same class, in [−1, 1], higher is
       better. The authors bring it to [0, 1], and give 0 for a map with NaN
 
-    A map that ignores the image is perfectly coherent: read this beside average drop, and the controls.
+    It prefers blurred maps, and a map that ignores the image is perfectly coherent: read this beside average drop, and
+    the controls.
     """
 
     name = "coherency"

@@ -30,7 +30,7 @@ class Cost(Metric):
     better = {}
     range = dict.fromkeys(("forwards", "backwards", "seconds", "memory"), (0, inf))
     undefined = "nobody measured how the map was made: a run does"
-    exempt = {"direction": "it does not look at the map", "size": "only maps that a run made have a cost"}
+    exempt = {"size": "only maps that a run made have a cost"}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         spent = [None] * len(case) if maps.spent is None else maps.spent

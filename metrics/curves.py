@@ -44,7 +44,8 @@ class PixelCurve(Metric):
     - `points`: how many points the curve has; only with a `tolerance`
     - `confidence`, `drift`: how far the altered images are from what the network knows (`functional.drift`)
 
-    The area depends on the order of the pixels alone. It cannot tell small blurs of a map, which hardly change this.
+    The area depends on the order of the pixels alone, which a small blur of a map hardly changes: on photographs the
+    area may not tell it.
 
     A `tolerance` replaces the fixed `steps`: each curve is asked only where it bends, until its area is known to within
     the tolerance (`AdaptiveCurve` gives the bound).

@@ -10,7 +10,10 @@ from torch import Tensor
 from camfaith.metrics.probing.answers import Answer
 
 DRIFT = {"confidence": (0, 1), "drift": (0, inf)}
-NO_DRIFT = "drift: the network has no linear layer at its end; confidence: it gives no probability"
+NO_DRIFT = (
+    "drift: the network has no linear layer at its end; confidence: it gives no probability; both: nothing lies "
+    "between the ends of the curve"
+)
 
 
 def drift(confidence: Tensor, distance: Tensor) -> dict[str, Tensor]:

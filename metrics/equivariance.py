@@ -103,7 +103,8 @@ class ShiftEquivariance(Metric):
 
     It is a yardstick for two methods: if their maps of an image are as alike as one method's maps of the image and of
     the shifted image, nothing tells them apart. The class stays the same, and a method's random choices keep their
-    seed. A smooth map that ignores the image is hardly moved by a small shift: read this beside the controls.
+    seed. A smooth map that ignores the image is hardly moved by a small shift: read this beside the controls, but for
+    `oracle`, which shows the mask of the image as it was.
     """
 
     shift: Annotated[float, Gt(0), Lt(0.5)] = 0.03
@@ -149,7 +150,7 @@ class FlipEquivariance(Metric):
 
     A map owes this only as far as the network does, and no usual network is equivariant: strides and learned kernels
     prefer a side, so a faithful map may be below 1. It cannot tell a faithful map from a symmetric one that ignores the
-    image: read this beside the controls.
+    image: read this beside the controls, but for `oracle`, which shows the mask of the image as it was.
     """
 
     name = "flip-equivariance"

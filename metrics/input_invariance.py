@@ -19,7 +19,8 @@ from camfaith.models.inside.shifted_input import compensating
 from camfaith.models.settings import Positive
 
 SAME = 1e-3
-"""How far the shifted network's logits may be from the image's, over the greatest of these."""
+"""How far the shifted network's logits may be from the image's, over the greatest of these, and a map from itself, by
+rounding."""
 
 
 def input_invariance(maps: Tensor, shifted: Tensor) -> Tensor:
@@ -56,12 +57,13 @@ class InputInvariance(Metric):
     of the network's first convolution compensates that, also where it pads, so that all later layers see what they saw.
     The map Φ is the raw one on its own grid, after the method's ReLU, where it has one. One column:
 
-    - `change`: ‖Φ(x + c) − Φ(x)‖/‖Φ(x)‖, in [0, ∞), lower is better. 0, but for rounding, is exact
+    - `change`: ‖Φ(x + c) − Φ(x)‖/‖Φ(x)‖, in [0, ∞), lower is better. Up to 10⁻³ it may be rounding, and is 0
 
-    The map of a method that multiplies by the image, or compares it with a reference such as black, changes. It cannot
-    tell a faithful map from any other that reads later layers alone, as class activation maps do. The value is
-    undefined where the shifted network's logits are not those of the image (to 10⁻³ of the greatest): then something
-    before the first convolution is neither the classifier's normalisation nor padding.
+    The map of a method that multiplies by the image, or compares it with a reference such as black, changes: so do
+    those of ScoreCAM and its kin, which darken the image. It cannot tell a faithful map from any other that reads later
+    layers alone, as gradient-based class activation maps do. The value is undefined where the shifted network's logits
+    are not those of the image (to 10⁻³ of the greatest): then something before the first convolution is neither the
+    classifier's normalisation nor padding.
     """
 
     shift: Positive = 1.0
@@ -87,4 +89,4 @@ class InputInvariance(Metric):
         assert answer.logits is not None
         change = input_invariance(as_meant(maps, maps.raw), as_meant(maps, answer.explanations[:, 0]))
         off = (answer.logits[:, 0] - case.logits).abs().amax(1) / case.logits.abs().amax(1)
-        return {"change": change.where(off <= SAME, torch.nan)}
+        return {"change": change.where(~(change <= SAME), 0).where(off <= SAME, torch.nan)}

@@ -75,7 +75,7 @@ class EnergyPointingGame(Metric):
     - `mass`: the share of it, in [0, 1]
     - `excess`: `mass` minus the mask's share of the area, in [−1, 1], which is 0 for a constant map
 
-    Needs no model.
+    It cannot tell whether the network used what is in the mask. Needs no model.
     """
 
     name = "energy-pointing-game"
@@ -97,7 +97,7 @@ class PointingGame(Metric):
     - `excess`: `hit` minus the share of the image's pixels that would have been a hit, which is 0 for a pixel at random
 
     The tolerance of 15 pixels is the paper's, for photographs of some hundred pixels; small images and small objects
-    want less. Needs no model.
+    want less. It cannot tell whether the network used what is in the mask. Needs no model.
     """
 
     tolerance: NotNegative = 15.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import ceil, inf
 from typing import Annotated, Any
 
@@ -82,7 +83,7 @@ class Top(ImageProbe):
         return 1
 
     def fill(self, subject: Subject) -> Fill:
-        shown = ceil(self.area * subject.case.pixels)
+        shown = ceil(Fraction(str(self.area)) * subject.case.pixels)
         return along(subject, "top", torch.tensor([shown], device=subject.image.device), self.baseline)
 
 

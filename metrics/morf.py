@@ -60,7 +60,7 @@ class MostRelevantFirst(Metric):
 
     It shares its points with `Deletion`: with equal steps and baseline the model is asked once for both. The columns
     `confidence` and `drift` say how far the altered images are from what the network knows (`functional.drift`).
-    Like `Deletion`, it cannot tell small blurs of a map.
+    Like the area of `Deletion`, it may not tell a small blur of a map.
     """
 
     steps: Count = 32

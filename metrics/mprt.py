@@ -16,7 +16,7 @@ from camfaith.metrics.precision import quotient
 from camfaith.metrics.probing.drawing import drawn_for_samples
 from camfaith.metrics.probing.redrawn import as_meant, enlarged
 from camfaith.metrics.randomisation import EXEMPT, OfRandomNetworks, Randomised
-from camfaith.metrics.stability import Nearby
+from camfaith.metrics.stability import Nearby, require_one_grid
 from camfaith.models.settings import Count, NotNegative, Seed
 
 
@@ -57,7 +57,8 @@ class EfficientMPRT(Metric):
     entropy of the histogram of its values, at the image's size, after the method's ReLU, where it has one; the
     histogram has `bins` equal bins between the map's least and greatest value. Columns:
 
-    - `rise`: (H(random) − H(trained))/H(trained), in [−1, ∞), higher is better
+    - `rise`: (H(random) − H(trained))/H(trained), in [−1, ∞), higher is better; −1 where the random network's map is
+      constant, as one that a ReLU leaves empty
     - `complexity`, `complexity_random`: H of the two maps, in [0, ln `bins`], which describe
 
     It looks at the values of a map and not at their places: it cannot tell a map from the same one in disorder. A
@@ -139,6 +140,7 @@ class SmoothMPRT(OfRandomNetworks):
 
     def compared(self, maps: Maps, answers: Answers) -> tuple[Tensor, Tensor]:
         clean = [maps.raw[:, None], *(answers[probe].explanations for probe in self.random)]
+        require_one_grid(*clean[:2])
         noisy = [answers[probe].explanations for probe in self._noisy]
         every = [torch.cat(pair, 1) for pair in zip(clean, noisy, strict=True)]
         means = torch.stack([as_meant(maps, each).mean(1) for each in every], 1)

@@ -69,7 +69,7 @@ class SeveralObjects(Metric):
     - `objects`: how many there are, and `dropped`: how many were too small
 
     A map that is hot in many places touches more, and a large object is hardly missed: read `found` beside `covered`
-    and the random control. Needs no model.
+    and the random control. It cannot tell whether the network used the objects. Needs no model.
     """
 
     least: Count = 4

@@ -148,7 +148,7 @@ class TopKIntersection(Metric):
     - `inside`: the share of them, in [0, 1]; pixels that tie for the last places count in part
     - `influence`: `inside` over the mask's share of the area, in [0, ∞), which is 1 for pixels at random
 
-    The paper takes 1000 pixels of 224×224, which is the default. A mask of fewer than k pixels cannot hold all of them:
+    The authors take 1000 pixels, of 224×224 about the default. A mask of fewer than k pixels cannot hold all of them:
     `relevance-rank` takes as many as it has. It cannot tell whether the network used what is in the mask. Needs no
     model.
     """

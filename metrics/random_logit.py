@@ -131,7 +131,7 @@ class RandomLogit(OfTwoClasses):
 @dataclass(frozen=True, kw_only=True)
 class ClassContrast(OfTwoClasses):
     """How alike a method's maps of the explained class and of the one that speaks most against it are (class
-    sensitivity; Li et al. 2020).
+    sensitivity; Li et al. 2020, who explain the most probable class).
 
     The other class is the least probable one (`other = "least"`), or the most probable but for the explained one
     (`"second"`). Both maps are those after the method's ReLU, where it has one, at the image's size. Columns, 1 where
@@ -140,7 +140,8 @@ class ClassContrast(OfTwoClasses):
     - `pearson`: Pearson's correlation over the pixels, in [−1, 1]
     - `ssim`: the structural similarity of the maps stretched to [0, 1], in [−1, 1] (Wang et al. 2004)
 
-    A network may see the same evidence for both classes, and a faithful method's maps are then alike. It cannot tell a
+    A ReLU may leave nothing of the map of the least probable class, and then there is no value: `"second"` has more. A
+    network may see the same evidence for both classes, and a faithful method's maps are then alike. It cannot tell a
     faithful map from any other that turns with the class: read this beside a metric of faithfulness, and the controls.
     """
 

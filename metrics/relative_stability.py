@@ -67,8 +67,8 @@ class RelativeStability(OfNeighbours):
     """How much a map changes for what the image, and what the network makes of it, changes (Agarwal et al. 2022).
 
     The neighbours y are those of `max-sensitivity`: `samples` of them, within `radius` in every pixel and colour, drawn
-    from the image's seed and `seed`; those that the network predicts another class for are left out. The map Φ is the
-    raw one on its own grid, after the method's ReLU, where it has one. Columns:
+    from the image's seed and `seed`; those that the network predicts another class for are left out (none where it
+    predicts numbers). The map Φ is the raw one on its own grid, after the method's ReLU, where it has one. Columns:
 
     - `ris`: relative input stability, max_y [‖Φ(x) − Φ(y)‖/‖Φ(x)‖] / [‖x − y‖/‖x‖], in [0, ∞), lower is better
     - `ros`: relative output stability, max_y [‖Φ(x) − Φ(y)‖/‖Φ(x)‖] / ‖h(x) − h(y)‖ with the logits h, in [0, ∞), lower
@@ -88,7 +88,10 @@ class RelativeStability(OfNeighbours):
     better = {"ris": "lower", "ros": "lower", "rrs": "lower"}
     range = {"ris": (0, inf), "ros": (0, inf), "rrs": (0, inf), "same_class": (0, 1)}
     exempt = {"dtype": "in single precision rounding decides where the logits hardly change, by which it divides"}
-    undefined = "the map is zero, or the network predicts another class for every neighbour; rrs: it has no features"
+    undefined = (
+        "the map is zero, or the network predicts another class for every neighbour; ris: the image is black; rrs: "
+        "the network has no features"
+    )
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         answer = answers[self.neighbours]
@@ -100,4 +103,5 @@ class RelativeStability(OfNeighbours):
             inputs = quotient(inputs, case.images.double().flatten(1).norm(dim=1, keepdim=True), least=0)
         outputs = (answer.logits - case.logits[:, None]).norm(dim=2)
         same = answer.logits.argmax(2) == case.logits.argmax(1, keepdim=True)
+        same |= case.whole("probability").isnan()[:, None]  # a regression predicts no class
         return relative_stability(moves, inputs, outputs, answer.distance, same)

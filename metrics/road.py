@@ -81,7 +81,8 @@ class ROAD(Metric):
     - `morf`: the score with the most relevant p % removed, in [0, 1], lower is better
     - `confidence`, `drift`: how far the altered images are from what the network knows (`functional.drift`)
 
-    The values depend on the order of the pixels alone. They cannot tell small blurs of a map, which hardly change this.
+    The values depend on the order of the pixels alone, which a small blur of a map hardly changes: they cannot tell it,
+    or even prefer it.
 
     The paper gives the accuracy at each p, over a data set; here it is the target's `score`, one image at a time.
     """

@@ -42,7 +42,7 @@ def shift_residual(
         moves, stays = (
             pearson(each.flatten(1), after.flatten(1)) for each in (before.roll(cells, dims=(1, 2)), before)
         )
-        found.append(torch.stack((1 - moves.clamp(min=0).square(), stays)))
+        found.append(torch.stack((1 - moves.clamp(0, 1).square(), stays)))
     return dict(zip(("residual", "stays"), torch.stack(found).mean(0), strict=True))
 
 
@@ -91,7 +91,8 @@ class ShiftResidual(Metric):
 
     The map is that after the method's ReLU, where it has one. The class stays the same, and a method's random choices
     keep their seed. A network that pads with zeros does not go along wholly, and sees a seam where the picture's edges
-    meet. It cannot tell how much of the residual is the network's: read it beside `padding-swap`.
+    meet. It cannot tell how much of the residual is the network's: read it beside `padding-swap`. The control `oracle`
+    shows the mask of the image as it was: its value says nothing.
     """
 
     stride: Count = 32

@@ -100,7 +100,8 @@ class CanvasLeakage(Metric):
       its map says little
 
     A coarse map leaks by a cell's width, since cells straddle the edge. It judges the maps that the method makes, and
-    not the map given. It cannot tell whether the network itself uses the canvas.
+    not the map given. It cannot tell whether the network itself uses the canvas. The control `oracle` shows the mask of
+    the image as it was: its value says nothing.
     """
 
     width: Annotated[float, Gt(0), Lt(0.5)] = 0.125

@@ -82,7 +82,7 @@ class TemplateScore(Metric):
     The maps are those after the method's ReLU, where it has one, on their own grid. They describe: pictures that are
     taken alike, as those of eyes and faces, have evidence in the same places. It cannot tell whether a pattern is the
     data's or the method's. For the others a method's random choices have another seed: the control `random` has about
-    0, and `center-gaussian`, a pattern alone, 1.
+    0, and `center-gaussian`, a pattern alone, 1; so has `oracle`, which shows the image's own mask for the others too.
     """
 
     pool: Any = 8

@@ -12,14 +12,16 @@ from camfaith.models import Classifier
 
 @pytest.mark.parametrize("told", [{}, {"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.4, 0.3)}], ids=["plain", "normalised"])
 def test_gradients_and_class_activation_maps_stay_and_gradient_times_input_does_not(told, tiny, images):
-    classifier, pictures, kinds = Classifier(tiny, **told), images(2, 9), (GradCAM, Saliency, InputXGradient)
+    """In single precision, whose rounding is no change."""
+    classifier, pictures = Classifier(tiny.float(), **told), images(2, 9).float()
+    kinds = GradCAM, Saliency, InputXGradient
     found = {}
     for kind in kinds:
         method = kind(classifier, "relu1") if kind is GradCAM else kind(classifier)
         raw = method.raw(pictures, [0, 2])
         found[kind] = InputInvariance(shift=0.7)(classifier, pictures, [0, 2], raw, method=method)["change"]
     for kind in (GradCAM, Saliency):
-        assert found[kind].tolist() == pytest.approx([0, 0], abs=1e-9)
+        assert found[kind].tolist() == [0, 0]
     assert found[InputXGradient].min() > 0.1
 
 

@@ -43,18 +43,17 @@ def test_every_column_is_that_of_one_masked_image(
     assert set(found["increase"].tolist()) == {0, 1}
 
 
-@pytest.mark.parametrize(("area", "baseline"), [(0.5, "black"), (0.3, "mean")])
+@pytest.mark.parametrize(("area", "count", "baseline"), [(0.5, 50, "black"), (0.295, 30, "mean"), (0.07, 7, "black")])
 def test_what_an_equal_area_and_what_the_inverse_of_the_heat_map_leave(
-    area, baseline, classifier, images, noise_maps, slow_score, slow_points, slow_order, worked_out
+    area, count, baseline, classifier, images, noise_maps, slow_score, slow_points, slow_order, worked_out
 ):
-    pictures, maps, seeds = images(3, 9), noise_maps(3, 9, 9, levels=6), torch.tensor([4, 5, 6])
+    pictures, maps, seeds = images(3, 10), noise_maps(3, 10, 10, levels=6), torch.tensor([4, 5, 6])
     metric = EqualAreaDrop(area=area, baseline=baseline)
     _, found = worked_out(metric, classifier, pictures, [0, 1, 2], maps, seeds=seeds)
     _, hidden = worked_out(AverageDropInDeletion(), classifier, pictures, [0, 1, 2], maps, seeds=seeds)
     blanks = metric.baseline(pictures, seeds)
     for i in range(3):
-        y, shown = slow_score(classifier, pictures[i], i, "probability"), -(-area * 81 // 1)
-        last = slow_order(maps[i], int(seeds[i]))[int(shown) :]
+        y, last = slow_score(classifier, pictures[i], i, "probability"), slow_order(maps[i], int(seeds[i]))[count:]
         (o,) = slow_points(classifier, pictures[i], blanks[i], i, last, [len(last)], "probability")
         assert float(found["drop"][i]) == pytest.approx((y - o) / y, abs=1e-8)
         heat = maps[i].clamp(min=0) / maps[i].max()

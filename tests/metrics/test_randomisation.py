@@ -73,6 +73,8 @@ def test_a_map_that_does_not_look_at_the_network_is_wholly_alike(metric, tiny, i
     pictures = images(2, 9)
     found = metric(tiny, pictures, 0, pictures.sum(1), method=brightness)
     assert found["spearman"].tolist() == pytest.approx([1, 1])
+    with pytest.raises(ValueError, match="maps of 4×4 cannot be compared with the method's of 9×9: give its raw maps"):
+        metric(tiny, pictures, 0, torch.rand(2, 4, 4), method=brightness)
 
 
 def test_constant_maps_are_counted_and_a_failed_one_leaves_no_value():

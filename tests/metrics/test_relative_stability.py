@@ -6,6 +6,7 @@ import torch
 
 from camfaith.metrics import RelativeStability
 from camfaith.metrics.stability import Neighbours
+from camfaith.models import Classifier
 
 
 def whole(change, of):
@@ -56,6 +57,17 @@ def test_the_representation_is_what_the_last_linear_layer_is_given(tiny, images,
     ]
     assert found["rrs"].item() == pytest.approx(max(c for c, kept in zip(change, same, strict=True) if kept), rel=1e-4)
     assert same.any()
+
+
+def test_numbers_that_change_their_order_are_no_other_class(pixel_sum, images, brightness):
+    picture, weight = images(1, 6), torch.linspace(-1, 2, 36, dtype=torch.float64).view(6, 6)
+    network = pixel_sum(weight, 0.2 - float((picture[0].sum(0) * weight).sum()))
+    metric, given = RelativeStability(samples=8, radius=0.2), (picture, 1, picture.sum(1))
+    labels, numbers = (
+        metric(Classifier(network, head=head), *given, method=brightness)["same_class"].item()
+        for head in ("softmax", "regression")
+    )
+    assert labels < numbers == 1
 
 
 def test_where_every_neighbour_is_of_another_class_there_is_no_value(images, brightness):
