@@ -18,7 +18,7 @@ from camfaith.benchmark.results.files import own_folder
 from camfaith.benchmark.results.intervals import Floats
 from camfaith.reports.agreement import agreement_maps
 from camfaith.reports.curves import curves
-from camfaith.reports.ranks import critical_difference, place_maps, rank_map
+from camfaith.reports.ranks import critical_difference, place_maps, rank_maps
 from camfaith.reports.skill import skill_figures
 from camfaith.reports.style import WIDTH, Look, figure, folded, labels, looks, panels, save, settings, slant
 from camfaith.reports.view import ALL, Block, Judged, View, file_stem, spanned
@@ -61,9 +61,8 @@ def _figures(view: View, look: dict[str, Look]) -> Iterator[tuple[str, str, Bloc
         ):
             for title, sheet in _numbered("main columns", sheets):
                 yield kind, title, block, sheet
-    drawn = rank_map(view)
-    if drawn is not None:
-        yield "ranks", "all models and data sets", None, drawn
+    for title, sheet in _numbered("all models and data sets", rank_maps(view)):
+        yield "ranks", title, None, sheet
     for title, sheet in _numbered("over models and data sets", critical_difference(view, ALL, look)):
         yield "critical-difference", title, None, sheet
     for title, sheet in _numbered("all models and data sets", agreement_maps(view)):

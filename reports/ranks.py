@@ -18,20 +18,27 @@ from camfaith.reports.view import Block, Judged, View
 
 _TOLD = 12
 """Up to so many methods a heat map has room for numbers."""
+_SIDE_BY_SIDE = 22
+"""Up to so many columns have room beside each other for their names."""
 
 
-def rank_map(view: View) -> Figure | None:
-    """For each block 1 + the number of methods that are shown to be better, methods × metrics."""
+def rank_maps(view: View) -> Iterator[Figure]:
+    """For each block 1 + the number of methods that are shown to be better, methods × metrics, as many as a sheet takes
+    beside each other."""
     ranked = set(view.summary.loc[view.summary["rank"].notna(), "method"])
     methods = [m for m in view.methods if m in ranked]
-    if not methods:
-        return None
-    made = [(block.title, _block_ranks(view, block, methods)) for block in view.blocks]
-    most = max(1, int(22 / len(view.ranked)))
+    if methods:
+        for own in np.array_split(np.arange(len(view.ranked)), math.ceil(len(view.ranked) / _SIDE_BY_SIDE)):
+            yield _rank_map(view, methods, [view.ranked[place] for place in own])
+
+
+def _rank_map(view: View, methods: Sequence[str], ranked: Sequence[Judged]) -> Figure:
+    made = [(block.title, _block_ranks(view, block, methods, ranked)) for block in view.blocks]
+    most = max(1, _SIDE_BY_SIDE // len(ranked))
     deep = math.ceil(len(made) / most)
     columns = math.ceil(len(made) / deep)
-    named, metrics = labels(methods, 26), labels([c.metric for c in view.ranked], 24)
-    titles = [f"{metrics[c.metric]}\n{label(c.column, 24)}" for c in view.ranked]
+    named, metrics = labels(methods, 26), labels([c.metric for c in ranked], 24)
+    titles = [f"{metrics[c.metric]}\n{label(c.column, 24)}" for c in ranked]
     longest = max(len(line) for title in titles for line in title.split("\n"))
     width = min(WIDTH, 1.7 + columns * len(titles) * 0.36)
     result = figure(width, deep * (0.3 + 0.16 * len(methods)) + 0.06 * longest + 0.1)
@@ -47,6 +54,7 @@ def rank_map(view: View) -> Figure | None:
         axis.set_title(folded(title, max(16, round(6 * len(titles)))), loc="left")
         axis.tick_params(length=0)
         axis.tick_params(axis="x", rotation=90)
+        axis.tick_params(axis="y", rotation=0)
     for axis in axes[len(made) :]:
         axis.set_axis_off()
     for above in axes[max(0, len(made) - columns) : (deep - 1) * columns]:
@@ -54,9 +62,9 @@ def rank_map(view: View) -> Figure | None:
     return result
 
 
-def _block_ranks(view: View, block: Block, methods: Sequence[str]) -> Any:
+def _block_ranks(view: View, block: Block, methods: Sequence[str], ranked: Sequence[Judged]) -> Any:
     known = view.summary_of(block)
-    return np.array([[known.get((m, *c[:2]), {}).get("rank", np.nan) for c in view.ranked] for m in methods])
+    return np.array([[known.get((m, *c[:2]), {}).get("rank", np.nan) for c in ranked] for m in methods])
 
 
 Ordered = tuple[Judged, pd.DataFrame]

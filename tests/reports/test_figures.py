@@ -21,7 +21,7 @@ from camfaith.benchmark.results.store import Result
 from camfaith.reports.agreement import agreement_maps, agreement_table
 from camfaith.reports.curves import curves
 from camfaith.reports.figures import corner_mass, distributions, draw
-from camfaith.reports.ranks import critical_difference, place_maps, rank_map, together
+from camfaith.reports.ranks import critical_difference, place_maps, rank_maps, together
 from camfaith.reports.skill import skill_figures
 from camfaith.reports.style import labels, looks
 from camfaith.reports.view import ALL, View
@@ -159,20 +159,23 @@ def test_no_two_labels_are_alike_and_none_is_too_long(middle: str) -> None:
 def test_titles_are_folded_and_whole(fabricate: Fabricate) -> None:
     long = "a-model-with-a-name-that-is-longer-than-its-panel-is-wide"
     view = View(fabricate(models=["net", long]))
-    figure = rank_map(view)
-    assert figure is not None
+    (figure,) = rank_maps(view)
     assert "".join(figure.axes[1].get_title(loc="left").split()) == f"{long}onfundus"
 
 
-def test_the_rank_map_shows_the_summarys_ranks(plain_run: Result) -> None:
+@pytest.mark.parametrize(("most", "sheets"), [(22, 1), (2, 3)])
+def test_the_rank_maps_show_the_summarys_ranks(
+    plain_run: Result, monkeypatch: pytest.MonkeyPatch, most: int, sheets: int
+) -> None:
+    monkeypatch.setattr("camfaith.reports.ranks._SIDE_BY_SIDE", most)
     view = View(plain_run)
-    figure = rank_map(view)
-    assert figure is not None
-    for axis, block in zip(figure.axes, view.blocks, strict=True):
-        summary = view.summary_of(block)
-        methods = [m for m in view.methods if m not in view.controls]
-        wanted = [summary[m, c.metric, c.column]["rank"] for m in methods for c in view.ranked]
-        assert [float(text.get_text()) for text in axis.texts if text.get_text()] == [r for r in wanted if r == r]
+    found, methods = [*rank_maps(view)], [m for m in view.methods if m not in view.controls]
+    assert len(found) == sheets
+    for figure, ranked in zip(found, [view.ranked[place : place + most] for place in range(0, 5, most)], strict=False):
+        for axis, block in zip(figure.axes, view.blocks, strict=True):
+            summary = view.summary_of(block)
+            wanted = [summary[m, c.metric, c.column]["rank"] for m in methods for c in ranked]
+            assert [float(text.get_text()) for text in axis.texts if text.get_text()] == [r for r in wanted if r == r]
 
 
 def test_two_methods_share_a_bar_where_they_are_not_shown_to_differ_and_only_there() -> None:
