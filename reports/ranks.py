@@ -41,7 +41,7 @@ def _rank_map(view: View, methods: Sequence[str], ranked: Sequence[Judged]) -> F
     titles = [f"{metrics[c.metric]}\n{label(c.column, 24)}" for c in ranked]
     longest = max(len(line) for title in titles for line in title.split("\n"))
     width = min(WIDTH, 1.7 + columns * len(titles) * 0.36)
-    result = figure(width, deep * (0.3 + 0.16 * len(methods)) + 0.08 * longest + 0.1)
+    result = figure(width, deep * (0.3 + 0.16 * len(methods)) + 0.06 * longest + 0.1)
     axes = result.subplots(deep, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axis, (title, ranks) in zip(axes, made, strict=False):
         text = np.vectorize(lambda r: "" if np.isnan(r) else f"{r:.0f}")(ranks)
