@@ -8,7 +8,7 @@ import os
 import reprlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache, wraps
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -99,9 +99,13 @@ def from_table(what: str, given: Mapping[str, Any], shipped: Mapping[str, Any], 
     name = settings.pop("name")
     if not isinstance(name, str) or name not in shipped:
         raise UnknownName(what, str(name), shipped, hint)
+    kind = shipped[name]
+    for each in fields(kind):
+        if each.init and each.default is MISSING and each.default_factory is MISSING and each.name not in settings:
+            raise ValueError(f"{what} {name!r} needs {each.name}: give it beside the name")
     try:
-        return shipped[name](**settled(shipped[name], settings))
-    except (ValueError, TypeError) as error:  # a setting that must be given is not
+        return kind(**settled(kind, settings))
+    except ValueError as error:
         raise ValueError(f"{what} {name!r}: {error}") from None
 
 

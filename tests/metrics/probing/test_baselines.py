@@ -156,6 +156,7 @@ def test_equal_settings_are_equal_values_and_others_are_not():
         ({"name": "blur", "kernel": 4}, "kernel must be odd"),
         ({"name": "blur", "kernel": -1}, "baseline 'blur'"),
         ({"name": "blur", "sigma": 0}, "baseline 'blur'"),
+        ({"name": "colour"}, "baseline 'colour' needs rgb"),
         ({"name": "blur", "radius": 3}, "baseline 'blur'"),
         ({"name": "black", "value": 0}, "baseline 'black'"),
         ({"name": "noise", "kernel": 3}, "baseline 'noise'"),
