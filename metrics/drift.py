@@ -1,4 +1,4 @@
-"""How far altered images drift from what the network knows: a label beside every curve."""
+"""How far altered images drift from what the network knows: a label beside every metric that removes parts of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from torch import Tensor
 from camfaith.metrics.probing.answers import Answer
 
 DRIFT = {"confidence": (0, 1), "drift": (0, inf)}
-NO_DRIFT = (
-    "drift: the network has no linear layer at its end; confidence: it gives no probability; both: nothing lies "
-    "between the ends of the curve"
-)
+UNKNOWN = "drift: the network has no linear layer at its end; confidence: it gives no probability"
+NO_DRIFT = f"{UNKNOWN}; both: nothing lies between the ends of the curve"
+"""Of a curve."""
 
 
 def drift(confidence: Tensor, distance: Tensor) -> dict[str, Tensor]:

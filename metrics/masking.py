@@ -13,6 +13,7 @@ from annotated_types import Gt, Lt
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
+from camfaith.metrics.drift import DRIFT, UNKNOWN, drift_of
 from camfaith.metrics.precision import quotient, rounding
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.probes import Fill, ImageProbe, OneImage, Subject, along
@@ -90,13 +91,14 @@ class Top(ImageProbe):
 @dataclass(frozen=True, kw_only=True)
 class AverageDrop(Metric):
     """How the class's probability changes when the image is multiplied by its heat map, the display map M̂ in [0, 1]
-    (Chattopadhay et al. 2018; `gain`: Zhang et al. 2024). Columns in [0, 1], whose mean over images is what the papers
-    give:
+    (Chattopadhay et al. 2018; `gain`: Zhang et al. 2024). Columns, whose mean over images is what the papers give, in
+    [0, 1] but for the drift:
 
     - `drop`: the share of the probability that is lost, lower is better
     - `increase`: 1 where it rises by more than the network's rounding, else 0; higher is better
     - `gain`: the share won of what it lacked to 1, higher is better
     - `shown`: the mean of M̂, how much of the image is left
+    - `confidence`, `drift`: how far the altered image is from what the network knows (`functional.drift`)
 
     It prefers blurred maps: one that shows everything loses nothing, so that a constant positive map has the drop 0 by
     definition, and a map that is nowhere positive has the drop of a black image. Read it beside `shown`, or take
@@ -109,8 +111,8 @@ class AverageDrop(Metric):
     name = "average-drop"
     main = "drop"
     better = {"drop": "lower", "increase": "higher", "gain": "higher"}
-    range = dict.fromkeys(("drop", "increase", "gain", "shown"), (0, 1))
-    undefined = "there is no probability to lose (Y = 0) or, for the gain, none to win (Y = 1)"
+    range = {**dict.fromkeys(("drop", "increase", "gain", "shown"), (0, 1)), **DRIFT}
+    undefined = f"there is no probability to lose (Y = 0) or, for the gain, none to win (Y = 1); {UNKNOWN}"
     needs_probability = True
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
@@ -120,7 +122,7 @@ class AverageDrop(Metric):
         answer = answers[Masked()]
         noise = 16 * rounding(case, answer, "probability")[:, 0]
         columns = average_drop(case.whole("probability"), answer.of("probability")[:, 0], noise)
-        return {**columns, "shown": maps.displayed.mean((1, 2))}
+        return {**columns, "shown": maps.displayed.mean((1, 2)), **drift_of(answer)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,7 @@ class EqualAreaDrop(Metric):
 
     - `drop`: the share of the probability that is lost, in (−∞, 1], below 0 where it rises; lower is better
     - `ties`: the share of pixels that have the value of another, so that their order was drawn by lot, in [0, 1]
+    - `confidence`, `drift`: how far the altered image is from what the network knows (`functional.drift`)
 
     It cannot tell how a map is graded within that area. For a score that adds up over pixels, no map has a lower drop
     than the true one. In small areas the shape of the mask counts for more than what it shows, and smooth masks win
@@ -142,22 +145,26 @@ class EqualAreaDrop(Metric):
     name = "equal-area-drop"
     main = "drop"
     better = {"drop": "lower"}
-    range = {"drop": (-inf, 1), "ties": (0, 1)}
-    undefined = "there is no probability to lose (Y = 0)"
+    range = {"drop": (-inf, 1), "ties": (0, 1), **DRIFT}
+    undefined = f"there is no probability to lose (Y = 0); {UNKNOWN}"
     needs_probability = True
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (Top(self.area, self.baseline),)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        shown = answers[Top(self.area, self.baseline)].of("probability")[:, 0]
-        return {"drop": relative_drop(case.whole("probability"), shown), "ties": maps.ties}
+        answer = answers[Top(self.area, self.baseline)]
+        drop = relative_drop(case.whole("probability"), answer.of("probability")[:, 0])
+        return {"drop": drop, "ties": maps.ties, **drift_of(answer)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class AverageDropInDeletion(Metric):
     """The share of the class's probability that goes when what the heat map M̂ shows is taken out of the image, x ⊙ (1 −
-    M̂) (ADD; Jung & Oh 2021). In (−∞, 1], below 0 where the probability rises; higher is better.
+    M̂) (ADD; Jung & Oh 2021). Columns:
+
+    - `drop`: that share, in (−∞, 1], below 0 where the probability rises; higher is better
+    - `confidence`, `drift`: how far the altered image is from what the network knows (`functional.drift`)
 
     It prefers maps that show much: one that shows everything leaves a black image and loses what there is to lose. Read
     it beside `AverageDrop`, by which the same map is perfect, and beside the controls.
@@ -166,12 +173,14 @@ class AverageDropInDeletion(Metric):
     name = "average-drop-in-deletion"
     main = "drop"
     better = {"drop": "higher"}
-    range = {"drop": (-inf, 1)}
-    undefined = "there is no probability to lose (Y = 0)"
+    range = {"drop": (-inf, 1), **DRIFT}
+    undefined = f"there is no probability to lose (Y = 0); {UNKNOWN}"
     needs_probability = True
 
     def probes(self, layer: str | None, pixels: int) -> Sequence[Probe]:
         return (Hidden(),)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {"drop": relative_drop(case.whole("probability"), answers[Hidden()].of("probability")[:, 0])}
+        answer = answers[Hidden()]
+        drop = relative_drop(case.whole("probability"), answer.of("probability")[:, 0])
+        return {"drop": drop, **drift_of(answer)}

@@ -11,6 +11,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps, Metric, Probe
+from camfaith.metrics.drift import DRIFT, UNKNOWN, drift_of
 from camfaith.metrics.precision import in_steps, resolution
 from camfaith.metrics.probing.baselines import Baseline
 from camfaith.metrics.probing.features import Features, worths
@@ -66,13 +67,13 @@ class MonotonicityNguyen(SubsetMetric):
 
     name = "monotonicity-nguyen"
     exempt = {"opposite-map": "it compares sizes: the opposite map has the same"}
-    undefined = "the size of the map's worths, or of what removing features costs, does not vary"
+    undefined = f"the size of the map's worths, or of what removing features costs, does not vary; {UNKNOWN}"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         def compare(worth: Tensor, members: Tensor, drops: Tensor, noise: Tensor) -> Tensor:
             return monotonicity_nguyen(worth[:, members.long().argmax(1)], drops, noise)
 
-        return {"correlation": self.compared(compare, case, maps, answers)[:, 0]}
+        return {"correlation": self.compared(compare, case, maps, answers)[:, 0], **self.drift(case, answers)}
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class MonotonicityArya(Metric):
     - `rising`: the share of steps, from the first feature on, at which the score does not fall; in [0, 1], higher is
       better
     - `monotone`: 1 where it falls at none, else 0, which is the authors' value; higher is better
+    - `confidence`, `drift`: how far the altered images are from what the network knows (`functional.drift`)
 
     It cannot tell orders apart where the network adds its features up: each that speaks against the class is then one
     fall, wherever it enters. On photographs `monotone` is almost always 0.
@@ -121,8 +123,8 @@ class MonotonicityArya(Metric):
     name = "monotonicity-arya"
     main = "rising"
     better = {"rising": "higher", "monotone": "higher"}
-    range = {"rising": (0, 1), "monotone": (0, 1)}
-    undefined = "the image has a single feature"
+    range = {"rising": (0, 1), "monotone": (0, 1), **DRIFT}
+    undefined = f"the image has a single feature; {UNKNOWN}"
     exempt = {
         "direction": "where a network adds its features up, every order of them falls equally often",
         "opposite-map": "where a network adds its features up, every order of them falls equally often",
@@ -140,4 +142,4 @@ class MonotonicityArya(Metric):
         assert answer.at is not None
         scores = torch.cat([answer.of(self.score), case.whole(self.score)[:, None]], 1)
         added = torch.cat([answer.at, torch.ones(len(case), 1)], 1)
-        return monotonicity_arya(scores, added, resolution(case, answer, self.score))
+        return {**monotonicity_arya(scores, added, resolution(case, answer, self.score)), **drift_of(answer)}

@@ -10,6 +10,7 @@ from annotated_types import Ge, Lt
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Maps
+from camfaith.metrics.drift import DRIFT, UNKNOWN
 from camfaith.metrics.subsets import SubsetMetric
 
 
@@ -42,11 +43,12 @@ class NonSensitivity(SubsetMetric):
     Martínez 2020); see `SubsetMetric`. The map is that after the method's ReLU, where it has one.
 
     A feature's worth counts as zero up to `tolerance` of the map's greatest, and what the class's `score` loses without
-    the feature up to `tolerance` of the greatest loss, or to the network's rounding. Columns, in [0, 1]:
+    the feature up to `tolerance` of the greatest loss, or to the network's rounding. Columns:
 
-    - `disagree`: the share of the features that either the map or the network calls irrelevant, but not both; lower is
-      better. The authors count them
-    - `ignored`, `invented`: the share that the map alone, and the network alone, calls irrelevant
+    - `disagree`: the share of the features that either the map or the network calls irrelevant, but not both; in [0,
+      1], lower is better. The authors count them
+    - `ignored`, `invented`: the share that the map alone, and the network alone, calls irrelevant, in [0, 1]
+    - `confidence`, `drift`: how far the altered images are from what the network knows (`functional.drift`)
 
     It cannot tell apart maps that are nowhere zero, as those without a ReLU, nor a map from its opposite. A feature
     that looks like the `baseline`, as the black around an eye, counts as one that the network does not use. Where there
@@ -57,8 +59,8 @@ class NonSensitivity(SubsetMetric):
     name = "non-sensitivity"
     main = "disagree"
     better = {"disagree": "lower"}
-    range = {"disagree": (0, 1), "ignored": (0, 1), "invented": (0, 1)}
-    undefined = "the network failed on an altered image"
+    range = {**dict.fromkeys(("disagree", "ignored", "invented"), (0, 1)), **DRIFT}
+    undefined = f"the network failed on an altered image; {UNKNOWN}"
     exempt = {"opposite-map": "it compares sizes: the opposite map has the same"}
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
@@ -70,4 +72,5 @@ class NonSensitivity(SubsetMetric):
 
             return self.compared(compare, case, shown, answers)[:, 0]
 
-        return {column: share(column) for column in self.range}
+        columns = {column: share(column) for column in ("disagree", "ignored", "invented")}
+        return {**columns, **self.drift(case, answers)}

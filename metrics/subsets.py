@@ -11,6 +11,7 @@ from annotated_types import Ge, MinLen
 from torch import Tensor
 
 from camfaith.metrics.base import Answers, Case, Line, Maps, Metric
+from camfaith.metrics.drift import DRIFT, UNKNOWN, drift_of
 from camfaith.metrics.precision import in_steps, resolution
 from camfaith.metrics.probing.features import worths
 from camfaith.metrics.probing.subsets import Subsets
@@ -87,7 +88,8 @@ class SubsetMetric(Metric):
 
     Of each size, `subsets` of these are drawn from `seed`, the same for all methods and for all images with equally
     many features; where there are no more of a size (49 single cells), each is removed once. So they are scored once
-    per image, and once for all metrics that want equal ones.
+    per image, and once for all metrics that want equal ones. The columns `confidence` and `drift` say how far the
+    altered images are from what the network knows (`functional.drift`).
     """
 
     features: Any = "cells"
@@ -97,8 +99,8 @@ class SubsetMetric(Metric):
     seed: Seed = 0
     main = "correlation"
     better = {"correlation": "higher"}
-    range = {"correlation": (-1, 1)}
-    undefined = "the map's sums over the subsets, or what removing them costs, do not vary"
+    range = {"correlation": (-1, 1), **DRIFT}
+    undefined = f"the map's sums over the subsets, or what removing them costs, do not vary; {UNKNOWN}"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -133,6 +135,10 @@ class SubsetMetric(Metric):
                 found[rows, place] = compare(some, subsets, drops[rows, : len(subsets)], noise[rows])
         return found
 
+    def drift(self, case: Case, answers: Answers) -> dict[str, Tensor]:
+        """The columns that say how far the images without subsets are from what the network knows."""
+        return drift_of(*(answers[probe] for probe in self.probes(None, case.pixels)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class SensitivityN(SubsetMetric):
@@ -165,7 +171,8 @@ class SensitivityN(SubsetMetric):
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
         scores = torch.cat([answers[probe].of(self.score) for probe in self.probes(None, case.pixels)], 1)
         mean = self.correlations(case, maps, answers).nanmean(1)
-        return {"correlation": torch.where(scores.isnan().any(1), torch.nan, mean)}
+        correlation = torch.where(scores.isnan().any(1), torch.nan, mean)
+        return {"correlation": correlation, **self.drift(case, answers)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +192,8 @@ class FaithfulnessCorrelation(SubsetMetric):
         return (self.size,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {"correlation": self.compared(faithfulness_correlation, case, maps, answers)[:, 0]}
+        found = self.compared(faithfulness_correlation, case, maps, answers)[:, 0]
+        return {"correlation": found, **self.drift(case, answers)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +213,8 @@ class MuFidelity(SubsetMetric):
         return (self.size,)
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {"correlation": self.compared(mu_fidelity, case, maps, answers)[:, 0]}
+        found = self.compared(mu_fidelity, case, maps, answers)[:, 0]
+        return {"correlation": found, **self.drift(case, answers)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,4 +230,5 @@ class FaithfulnessEstimate(SubsetMetric):
     name = "faithfulness-estimate"
 
     def judge(self, case: Case, maps: Maps, answers: Answers) -> dict[str, Tensor]:
-        return {"correlation": self.compared(faithfulness_correlation, case, maps, answers)[:, 0]}
+        found = self.compared(faithfulness_correlation, case, maps, answers)[:, 0]
+        return {"correlation": found, **self.drift(case, answers)}

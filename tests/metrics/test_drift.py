@@ -7,7 +7,19 @@ import torch
 from torch import nn
 
 from camfaith.methods import GradCAM
-from camfaith.metrics import Case, Deletion, Engine, Explained, Maps, OneImage
+from camfaith.metrics import (
+    AverageDrop,
+    AverageDropInDeletion,
+    Case,
+    Deletion,
+    Engine,
+    EqualAreaDrop,
+    Explained,
+    FaithfulnessEstimate,
+    Maps,
+    NonSensitivity,
+    OneImage,
+)
 from camfaith.metrics.drift import drift_of
 from camfaith.models import Classifier
 from camfaith.models.contract import Bound
@@ -102,6 +114,44 @@ def test_the_columns_are_means_over_the_images_that_were_asked(tiny, images, noi
         at = [answer.at[place].tolist().index(point) for point in points]
         assert found["confidence"][place] == pytest.approx(answer.confidence[place, at].mean().item())
         assert found["drift"][place] == pytest.approx(answer.distance[place, at].mean().item())
+
+
+def each_gone(features):
+    """The image without each of its features, of which some images have fewer than others."""
+
+    def altered(case, maps, place):
+        labels = case.once(features)[place]
+        return [case.images[place] * (labels != one) for one in range(int(labels.max()) + 1)]
+
+    return altered
+
+
+@pytest.mark.parametrize(
+    ("metric", "altered"),
+    [
+        (NonSensitivity(), each_gone(NonSensitivity().features)),
+        (
+            segments := FaithfulnessEstimate(features={"name": "superpixels", "segments": 40}),
+            each_gone(segments.features),
+        ),
+        (AverageDrop(), lambda case, maps, place: [case.images[place] * maps.displayed[place]]),
+        (AverageDropInDeletion(), lambda case, maps, place: [case.images[place] * (1 - maps.displayed[place])]),
+        (EqualAreaDrop(), lambda case, maps, place: [case.images[place] * (maps.ranks[place] < 98).view(14, 14)]),
+    ],
+    ids=["cells", "superpixels", "masked", "hidden", "equal area"],
+)
+def test_what_takes_parts_out_without_a_curve_says_so_too(metric, altered, images, noise_maps):
+    network, pictures, shown = HEADS["linear"].eval(), images(3, 14).float(), noise_maps(3, 14, 14)
+    found = metric(network, pictures, [0, 1, 2], shown)
+    case = Case.of(Classifier(network), pictures, [0, 1, 2])
+    maps = Maps.of(case, shown)
+    for place in range(3):
+        others = torch.stack([*altered(case, maps, place)]).float()
+        with torch.no_grad():
+            own, theirs = (network.body(x).mean((2, 3)) for x in (pictures[place, None], others))
+            sure = network(others).softmax(1).amax(1).mean()
+        assert found["confidence"][place] == pytest.approx(sure.item(), rel=1e-5)
+        assert found["drift"][place] == pytest.approx(((theirs - own).norm(dim=1) / own.norm()).mean().item(), rel=1e-3)
 
 
 def test_what_has_no_linear_layer_has_no_drift_and_what_gives_no_probability_no_confidence(images, noise_maps):
