@@ -51,7 +51,8 @@ def relative_stability(
 
 
 def elementwise_moves(before: Tensor, after: Tensor) -> Tensor:
-    """‖(Φ(x) − Φ(y))/Φ(x)‖ (B×n), divided value by value for maps (B×h×w and B×n×h×w); zeros count as ε = 10⁻⁶.
+    """‖(Φ(x) − Φ(y))/Φ(x)‖ (B×n), in [0, ∞), divided value by value for maps (B×h×w and B×n×h×w); zeros count as ε =
+    10⁻⁶ (Agarwal et al. 2022).
 
     >>> elementwise_moves(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[[4.0, 10.0]]]])).item()
     5.0

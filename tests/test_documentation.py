@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -82,6 +82,21 @@ def test_the_metric_of_contributing_that_asks_the_model_is_right(newcomers, coun
     with torch.no_grad():
         kept, whole = (counting.inner(x).softmax(1)[[0, 1], targets] for x in (images * top[:, None], images))
     torch.testing.assert_close(found, (kept / whole).double(), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("name", ["spread", "kept"])
+def test_a_metric_of_a_package_is_one_short_file_and_goes_by_its_name(
+    newcomers, name, monkeypatch, small_suite, counting
+):
+    path = newcomers[f"{name}.py"]
+    assert len(path.read_text("utf-8").splitlines()) <= 45
+    point = EntryPoint(name, f"{name}:{name.title()}", "camfaith.metrics")
+    monkeypatch.syspath_prepend(path.parent)
+    monkeypatch.setattr("camfaith.models.lookup.entry_points", lambda group: [point] if group == point.group else [])
+    small_suite["suite"] |= {"methods": ["gradcam"], "metrics": [name]}
+    scores = run(small_suite, models=[Classifier(counting.inner, name="tiny")], out=path.parent / "run").scores
+    assert set(scores["metric"]) == {name}
+    assert set(scores["status"]) <= {"ok", "undefined"}
 
 
 def test_the_python_of_the_readme_runs(monkeypatch, tmp_path, counting):

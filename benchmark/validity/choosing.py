@@ -12,6 +12,7 @@ from camfaith.benchmark.validity.asking import WAYS
 from camfaith.benchmark.validity.degrading import DEGRADATIONS
 from camfaith.benchmark.validity.networks import NETWORKS
 from camfaith.benchmark.validity.table import EVERY, YARDSTICK, shipped
+from camfaith.metrics import SHIPPED
 
 REPORTED = 3
 METHODS = 8
@@ -46,7 +47,7 @@ class Standing:
     @property
     def why(self) -> str:
         """Why it may be reported: how well it orders, what it costs, and how it asks."""
-        return f"{self.shown}, by {self.an_image} forwards an image + {self.a_map} a map: {WAYS[self.way]}"
+        return f"{self.shown}, forwards {self.an_image} an image + {self.a_map} a map: {WAYS[self.way]}"
 
 
 @lru_cache(maxsize=1)
@@ -80,13 +81,16 @@ def reported(among: dict[str, Standing] | None = None) -> list[Standing]:
 
 
 def which_to_report() -> list[str]:
-    """The answer in lines: the three, all that measure faithfulness, and those that fail at a part of it."""
+    """The answer in lines: the three, all that measure faithfulness, those that fail at a part of it, and those that
+    describe."""
     every = standings().values()
+    describing = [name for name in SHIPPED if name not in {*standings(), *unasked()}]
     return [
         "report three, of different ways of asking (docs/metrics.md has the rule, and what fails at what):",
         *(f"  {each.name}: {each.why}" for each in reported()),
         f"measure faithfulness: {', '.join(each.name for each in every if not each.failings)}",
         f"fail at a part of it, or at all: {', '.join(each.name for each in every if each.failings)}",
+        f"describe, no value is better: {', '.join(describing)}",
     ]
 
 
