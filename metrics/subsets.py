@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import torch
@@ -137,7 +137,14 @@ class SubsetMetric(Metric):
 
     def drift(self, case: Case, answers: Answers) -> dict[str, Tensor]:
         """The columns that say how far the images without subsets are from what the network knows."""
-        return drift_of(*(answers[probe] for probe in self.probes(None, case.pixels)))
+        counts = [int(labels.max()) + 1 for labels in case.once(self.features)]
+        told = []
+        for probe in self.probes(None, case.pixels):
+            answer = answers[probe]
+            asked = torch.tensor([[len(probe.members(case.pixels, count))] for count in counts])
+            places = torch.arange(answer.logit.shape[1]).minimum(asked - 1)  # an image with fewer repeats its last
+            told.append(replace(answer, at=places))
+        return drift_of(*told)
 
 
 @dataclass(frozen=True, kw_only=True)
