@@ -10,9 +10,12 @@ from torch import Tensor
 from camfaith.metrics.probing.answers import Answer
 
 DRIFT = {"confidence": (0, 1), "drift": (0, inf)}
-UNKNOWN = "drift: the network has no linear layer at its end; confidence: it gives no probability"
-NO_DRIFT = f"{UNKNOWN}; both: nothing lies between the ends of the curve"
-"""Of a curve."""
+NO_DRIFT = (
+    "drift: the network has no linear layer at its end; confidence: it gives no probability; both: nothing lies "
+    "between the ends of the curve"
+)
+UNKNOWN = NO_DRIFT.rpartition("; ")[0]
+"""The same of what is no curve."""
 
 
 def drift(confidence: Tensor, distance: Tensor) -> dict[str, Tensor]:
