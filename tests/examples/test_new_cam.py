@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,10 @@ TOLD = re.findall(r"^\| .*\(`(\w+)`\) \| (.*) \| (.*) \|$", (EXAMPLE / "README.m
 
 
 def by_the_kit(name):
+    """The checks that fail, each on the largest of its inputs."""
     candidate = Candidate(find(f"{EDITS}:{name}"))
-    return [check.name for check in CHECKS if check.name != "memory" and check.of(candidate).outcome == "failed"]
+    checks = [replace(check, trials=check.trials[-1:]) for check in CHECKS if check.name != "memory"]
+    return [check.name for check in checks if check.of(candidate).outcome == "failed"]
 
 
 def by_the_gate(side):
@@ -58,7 +61,7 @@ def test_it_passes_its_own_tests_as_an_installed_package(tmp_path):
     (copied / "nearcam.py").unlink()
     places = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rs"],
+        [sys.executable, "-m", "pytest", "-q", "-k", "not memory"],
         capture_output=True,
         text=True,
         cwd=copied,

@@ -10,7 +10,11 @@ import pytest
 from camfaith.benchmark import metric_checks
 from camfaith.metrics import SHIPPED, find
 
+SUBSETS = ("mu-fidelity", "faithfulness-correlation", "faithfulness-estimate", "non-sensitivity", "monotonicity-nguyen")
 FEW = {
+    **{name: {"subsets": 16} for name in SUBSETS},
+    "irof": {"segments": 12},
+    "template-score": {"pool": 3},
     "road": {"percentiles": [20, 50]},
     "sensitivity-n": {"sizes": [1, 0.5], "subsets": 49},
     "arcc": {"percentiles": [40]},

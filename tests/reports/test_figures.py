@@ -118,7 +118,10 @@ def test_controls_are_grey_and_dashed_in_every_panel(fabricate: Fabricate) -> No
         np.testing.assert_allclose(line.get_ydata(), panels[0].lines[0].get_ydata())
 
 
-def test_many_methods_all_look_different_and_fit_the_page(fabricate: Fabricate, tmp_path: Path) -> None:
+def test_many_methods_all_look_different_and_fit_the_page(
+    fabricate: Fabricate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("camfaith.reports.style.FORMATS", ("png",))
     found = looks(MANY, MANY[:9])
     assert len({(look.colour, str(look.dash)) for look in found.values()}) == len(MANY)
     view = View(
