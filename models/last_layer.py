@@ -19,14 +19,15 @@ def with_outputs(network: nn.Module, outputs: int) -> list[str]:
     if callable(reset):
         reset(outputs)
     else:
-        name = next((name for name in reversed(before) if _is_linear(before[name])), "")
+        name = next((name for name in reversed(before) if is_linear(before[name])), "")
         if not name:
             raise ValueError(f"{type(network).__name__} has no linear layer inside that could be made anew")
         network.set_submodule(name, _like(before[name], outputs))
     return [name for name, module in network.named_modules() if before.get(name) is not module]
 
 
-def _is_linear(module: nn.Module) -> bool:
+def is_linear(module: nn.Module) -> bool:
+    """Whether it is a linear layer, or a 1×1 convolution, which is one at each place."""
     return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
 
 

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from camfaith.models.last_layer import is_linear
 from camfaith.models.walk import every_module
 
 
@@ -101,12 +102,7 @@ def _linear(network: nn.Module) -> dict[str, nn.Module]:
     """The linear layers and 1×1 convolutions, without those of torch's own encoder, which hooks would slow down."""
     encoders = [module for module in every_module(network) if isinstance(module, nn.TransformerEncoderLayer)]
     inside = {part for encoder in encoders for part in encoder.modules()}
-    return {
-        name: module
-        for name, module in network.named_modules()
-        if module not in inside
-        and (isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1)))
-    }
+    return {name: module for name, module in network.named_modules() if module not in inside and is_linear(module)}
 
 
 def distance(features: Tensor, own: Tensor | None) -> Tensor:
